@@ -1,0 +1,51 @@
+"""affectkit: facial action units, expressions and micro-expressions on one shared video backbone.
+
+Importing this package loads neither torch nor Lightning: its public names are resolved on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from affectkit.facs import ActionUnit, AUSet, ExpressionSet, label_space
+    from affectkit.inference import Predictor
+    from affectkit.models import AffectModel, AUHead, AUIntensityHead, ExpressionHead
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AUHead": "affectkit.models",
+    "AUIntensityHead": "affectkit.models",
+    "AUSet": "affectkit.facs",
+    "ActionUnit": "affectkit.facs",
+    "AffectModel": "affectkit.models",
+    "ExpressionHead": "affectkit.models",
+    "ExpressionSet": "affectkit.facs",
+    "Predictor": "affectkit.inference",
+    "label_space": "affectkit.facs",
+}
+
+__all__ = [
+    "AUHead",
+    "AUIntensityHead",
+    "AUSet",
+    "ActionUnit",
+    "AffectModel",
+    "ExpressionHead",
+    "ExpressionSet",
+    "Predictor",
+    "__version__",
+    "label_space",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'affectkit' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

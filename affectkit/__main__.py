@@ -1,0 +1,8 @@
+"""`python -m affectkit` is the `affectkit` command."""
+
+import sys
+
+from affectkit.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())
