@@ -1,0 +1,86 @@
+"""The domain: action units, expressions, and what is known about both. Standard library only."""
+
+from __future__ import annotations
+
+from affectkit.facs.coding import AlternativePolicy, CodedUnit, Coding, Placement, parse_coding
+from affectkit.facs.expressions import (
+    CROSSWALKS,
+    EXPRESSION_SETS,
+    ExpressionSet,
+    canonical_expression,
+    crosswalk,
+)
+from affectkit.facs.prompts import au_name, au_prompt, au_prompt_pair, expression_prompt
+from affectkit.facs.regions import (
+    AU_RCNN_GROUPS,
+    FLIP_68,
+    REGIONS,
+    Centre,
+    Point,
+    RegionTable,
+    region_centres,
+)
+from affectkit.facs.rules import (
+    DU_2014,
+    EMFACS,
+    NEGATIVE_PAIRS,
+    OBJECTIVE_CLASSES,
+    POSITIVE_PAIRS,
+    ZHANG_JI_2005,
+    Category,
+    Combination,
+    PrimarySecondary,
+    objective_class,
+    prior,
+    pspi,
+)
+from affectkit.facs.sets import AU_SETS, AUSet
+from affectkit.facs.spaces import Kind, LabelSpace, label_space, project
+from affectkit.facs.units import ACTION_UNITS, ActionUnit, Area, Side, UnitFacts
+
+__all__ = [
+    "ACTION_UNITS",
+    "AU_RCNN_GROUPS",
+    "AU_SETS",
+    "CROSSWALKS",
+    "DU_2014",
+    "EMFACS",
+    "EXPRESSION_SETS",
+    "FLIP_68",
+    "NEGATIVE_PAIRS",
+    "OBJECTIVE_CLASSES",
+    "POSITIVE_PAIRS",
+    "REGIONS",
+    "ZHANG_JI_2005",
+    "AUSet",
+    "ActionUnit",
+    "AlternativePolicy",
+    "Area",
+    "Category",
+    "Centre",
+    "CodedUnit",
+    "Coding",
+    "Combination",
+    "ExpressionSet",
+    "Kind",
+    "LabelSpace",
+    "Placement",
+    "Point",
+    "PrimarySecondary",
+    "RegionTable",
+    "Side",
+    "UnitFacts",
+    "au_name",
+    "au_prompt",
+    "au_prompt_pair",
+    "canonical_expression",
+    "crosswalk",
+    "expression_prompt",
+    "label_space",
+    "objective_class",
+    "parse_coding",
+    "prior",
+    "project",
+    "pspi",
+    "region_centres",
+]

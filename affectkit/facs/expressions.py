@@ -1,0 +1,230 @@
+"""Ordered sets of expression classes, and the crosswalks that carry a label from one set to another."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from affectkit.errors import LabelSpaceError
+
+__all__ = ["CROSSWALKS", "EXPRESSION_SETS", "ExpressionSet", "canonical_expression", "crosswalk"]
+
+_CLASS_NAME = re.compile(r"(?!au ?[0-9])[a-z][a-z0-9 '-]*(?<! )", re.ASCII)
+_OTHER = "other"
+
+# How corpora spell the same class (their label files; conventions differ in word form and number).
+_SYNONYMS: Mapping[str, str] = {
+    "happy": "happiness", "sad": "sadness", "angry": "anger", "surprised": "surprise", "disgusted": "disgust",
+    "fearful": "fear", "contemptuous": "contempt", "others": "other",
+}  # fmt: skip
+
+
+def canonical_expression(text: str) -> str:
+    """The class name that affectkit uses for a corpus's spelling: a lower-case noun.
+
+    Args:
+        text: The corpus's word, such as `Happy`, `Others`, ` Anger `.
+
+    Example:
+        >>> canonical_expression(" Happy "), canonical_expression("Others"), canonical_expression("tense")
+        ('happiness', 'other', 'tense')
+    """
+    word = " ".join(text.casefold().split())
+    return _SYNONYMS.get(word, word)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpressionSet:
+    """An ordered, immutable set of expression classes, of which a clip shows one.
+
+    Args:
+        classes: Class names in index order, as `canonical_expression` spells them; at least two, none twice.
+
+    Raises:
+        LabelSpaceError: Fewer than two classes, one twice, or one whose name is not a lower-case word.
+
+    Example:
+        >>> ExpressionSet.parse("rafdb7").classes[:3]
+        ('surprise', 'fear', 'disgust')
+        >>> ExpressionSet(("happiness", "anger")).name
+        'happiness,anger'
+    """
+
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2:
+            raise LabelSpaceError(
+                "A set of expressions has fewer than two classes.", remedy="Name two or more."
+            )
+        for name in self.classes:
+            if _CLASS_NAME.fullmatch(name) is None or name != canonical_expression(name):
+                raise LabelSpaceError(
+                    f"{name!r} is not the name of an expression class.",
+                    remedy=f"Write it as a lower-case noun, such as {canonical_expression('happy')!r}.",
+                )
+            if self.classes.count(name) > 1:
+                raise LabelSpaceError(f"{name!r} is named more than once.", remedy="Name every class once.")
+
+    @classmethod
+    def parse(cls, text: str) -> ExpressionSet:
+        """Read a registered name or a comma list of class names.
+
+        Args:
+            text: Such as `rafdb7` or `happiness,anger,neutral`.
+
+        Raises:
+            LabelSpaceError: Neither a registered name nor a list of classes.
+        """
+        if text.strip() in EXPRESSION_SETS:
+            return EXPRESSION_SETS[text.strip()]
+        try:
+            return cls(tuple(map(canonical_expression, text.split(","))))
+        except LabelSpaceError as error:
+            raise LabelSpaceError(
+                f"{text!r} is not a set of expressions: {error.fault}",
+                remedy=f"Use a list such as happiness,anger or one of: {', '.join(EXPRESSION_SETS)}.",
+            ) from error
+
+    @property
+    def kind(self) -> Literal["multiclass"]:
+        """The kind of label space: one class of several."""
+        return "multiclass"
+
+    @property
+    def name(self) -> str:
+        """The registered name where there is one, else the classes joined by commas; `parse` reads both."""
+        return _NAMES.get(self.classes, ",".join(self.classes))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The class names in index order."""
+        return self.classes
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def index(self, expression: str) -> int:
+        """The index of a class, given in any spelling that `canonical_expression` knows.
+
+        Args:
+            expression: The class, such as `happiness` or `Happy`.
+
+        Raises:
+            LabelSpaceError: The class is not in the set.
+        """
+        name = canonical_expression(expression)
+        if name not in self.classes:
+            raise LabelSpaceError(
+                f"{expression!r} is not a class of {self.name}.",
+                remedy=f"It holds: {', '.join(self.classes)}.",
+            )
+        return self.classes.index(name)
+
+
+def _set(text: str) -> ExpressionSet:
+    return ExpressionSet(tuple(text.split(", ")))
+
+
+# Each in the index order of its corpus's label files, less the offset of those that count from 1.
+EXPRESSION_SETS: Mapping[str, ExpressionSet] = MappingProxyType(
+    {
+        # Ekman's six, and with neutral: no corpus's order, affectkit's own.
+        "basic6": _set("happiness, sadness, anger, surprise, disgust, fear"),
+        "basic7": _set("neutral, happiness, sadness, anger, surprise, disgust, fear"),
+        # RAF-DB basic (Li et al. 2017), labels 1 to 7.
+        "rafdb7": _set("surprise, fear, disgust, happiness, sadness, anger, neutral"),
+        # RAF-DB compound, labels 1 to 11.
+        "rafdb11": _set(
+            "happily surprised, happily disgusted, sadly fearful, sadly angry, sadly surprised, "
+            "sadly disgusted, fearfully angry, fearfully surprised, angrily surprised, angrily disgusted, "
+            "disgustedly surprised"
+        ),
+        # RAF-CE, labels 0 to 13.
+        "rafce14": _set(
+            "happily surprised, happily disgusted, sadly fearful, sadly angry, sadly surprised, "
+            "sadly disgusted, fearfully angry, fearfully surprised, fearfully disgusted, angrily surprised, "
+            "angrily disgusted, disgustedly surprised, happily fearful, happily sad"
+        ),
+        # DFEW (Jiang et al. 2020), labels 1 to 7; FERV39k lists the same classes by name.
+        "dfew7": _set("happiness, sadness, neutral, anger, surprise, disgust, fear"),
+        # MAFW (Liu et al. 2022), the order of the single-label lists that dynamic-expression code shares.
+        "mafw11": _set(
+            "happiness, sadness, neutral, anger, surprise, disgust, fear, contempt, anxiety, helplessness, "
+            "disappointment"
+        ),
+        # AffectNet (Mollahosseini et al. 2017).
+        "affectnet7": _set("neutral, happiness, sadness, surprise, fear, disgust, anger"),
+        "affectnet8": _set("neutral, happiness, sadness, surprise, fear, disgust, anger, contempt"),
+        # Aff-Wild2 (EXPR challenge files).
+        "affwild2_8": _set("neutral, anger, disgust, fear, happiness, sadness, surprise, other"),
+        # FER2013 and FER+ (column order).
+        "fer2013_7": _set("anger, disgust, fear, happiness, sadness, surprise, neutral"),
+        "ferplus8": _set("neutral, happiness, surprise, sadness, anger, disgust, fear, contempt"),
+        # CK+ (labels 0 to 7).
+        "ckplus8": _set("neutral, anger, contempt, disgust, fear, happiness, sadness, surprise"),
+        # CASME II (Yan et al. 2014): five classes of the protocols, and all seven of the coding table.
+        "casme2_5": _set("happiness, disgust, repression, surprise, other"),
+        "casme2_7": _set("happiness, disgust, repression, surprise, other, sadness, fear"),
+        # SAMM (Davison et al. 2018): five classes of the protocols, and all eight of the coding table.
+        "samm_5": _set("anger, happiness, contempt, surprise, other"),
+        "samm_8": _set("anger, happiness, contempt, surprise, other, disgust, fear, sadness"),
+        # MEGC 2019 composite, labels 0 to 2; SMIC's own classes.
+        "megc3": _set("negative, positive, surprise"),
+    }
+)
+
+_NAMES: Mapping[tuple[str, ...], str] = {item.classes: name for name, item in EXPRESSION_SETS.items()}
+
+# Where the meaning of a class depends on the corpus: MEGC 2019 (See et al.) counts only disgust and
+# repression of CASME II as negative and leaves sadness and fear out, but takes all five of SAMM's.
+_CASME2_TO_MEGC = {
+    "happiness": "positive", "disgust": "negative", "repression": "negative", "surprise": "surprise",
+}  # fmt: skip
+_SAMM_TO_MEGC = {
+    "happiness": "positive", "surprise": "surprise", "anger": "negative", "contempt": "negative",
+    "disgust": "negative", "fear": "negative", "sadness": "negative",
+}  # fmt: skip
+CROSSWALKS: Mapping[tuple[str, str], Mapping[str, str]] = MappingProxyType(
+    {
+        ("casme2_5", "megc3"): _CASME2_TO_MEGC,
+        ("casme2_7", "megc3"): _CASME2_TO_MEGC,
+        ("samm_5", "megc3"): _SAMM_TO_MEGC,
+        ("samm_8", "megc3"): _SAMM_TO_MEGC,
+    }
+)
+
+
+def crosswalk(source: ExpressionSet, target: ExpressionSet) -> tuple[int | None, ...]:
+    """For each class of `source` its index in `target`, or None where the label must be masked.
+
+    A published crosswalk (`CROSSWALKS`) decides where there is one. Otherwise a class keeps its name, and
+    what the target does not name is masked, never guessed: `sadly angry` is not `sadness`. `other` means
+    "none of the above", so it carries over only to a set whose classes the source names too.
+
+    Args:
+        source: The set the labels are in.
+        target: The set they are wanted in.
+
+    Example:
+        >>> crosswalk(ExpressionSet.parse("casme2_7"), ExpressionSet.parse("megc3"))
+        (1, 0, 0, 2, None, None, None)
+        >>> crosswalk(ExpressionSet.parse("rafdb7"), ExpressionSet.parse("basic6"))
+        (3, 5, 4, 0, 1, 2, None)
+    """
+    names: Mapping[str, str] = CROSSWALKS.get(
+        (source.name, target.name), {name: name for name in source.classes}
+    )
+    other_carries_over = set(target.classes) <= set(source.classes)
+    return tuple(
+        target.classes.index(names[name])
+        if names.get(name) in target.classes and (name != _OTHER or other_carries_over)
+        else None
+        for name in source.classes
+    )
