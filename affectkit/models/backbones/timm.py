@@ -1,0 +1,192 @@
+"""Any image network of timm as a frame encoder."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from affectkit.errors import ConfigError, WeightsError
+from affectkit.models.backbones.base import Backbone
+from affectkit.models.features import Features, InputSpec, Normalization, Normalize
+from affectkit.models.registry import register
+from affectkit.registry import plain
+
+__all__ = ["TimmBackbone"]
+
+_WEIGHT_FILES = (".safetensors", ".pth", ".pt", ".bin")
+
+
+@register("backbone", "timm")
+class TimmBackbone(Backbone):
+    """Encode every frame with one timm network.
+
+    The network sees each frame alone; clips become a batch of B x T pictures, and the clip's vector is the
+    mean over its real frames. Networks with batch normalisation count padding frames in their batch
+    statistics while training.
+
+    Args:
+        model_name: A timm architecture, with a weight tag where wanted: "resnet18",
+            "vit_small_patch16_224.dino".
+        pretrained: Start from timm's weights, downloaded to the usual cache.
+        weights: Start from this local file instead, safetensors or a `.pth` that holds tensors only.
+        size: Height and width of the pictures in pixels; the architecture's own by default.
+        model_args: Further arguments of the architecture, such as `{"channels": [24, 48, 96, 128]}`.
+        tokens: Also give one vector for each place of the last feature map.
+        grad_checkpointing: Recompute activations in the backward pass to save memory.
+        normalize: "mean_std" or "per_image", see `affectkit.models.InputSpec`.
+        mean: Channel means on the 0-1 scale; the architecture's own by default.
+        std: Channel deviations on the 0-1 scale; the architecture's own by default.
+
+    Attributes:
+        num_features: Width of clip and frame vectors.
+        num_token_features: Width of tokens, which some architectures widen before pooling.
+
+    Raises:
+        ConfigError: timm has no such architecture, or it does not take `model_args`.
+        WeightsError: The weights cannot be had, or do not fit.
+
+    Example:
+        >>> backbone = TimmBackbone("test_resnet", size=32)
+        >>> backbone(torch.zeros(2, 5, 3, 32, 32, dtype=torch.uint8)).pooled.shape
+        torch.Size([2, 96])
+
+    References:
+        R. Wightman, "PyTorch Image Models", https://github.com/huggingface/pytorch-image-models, 2019.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        *,
+        pretrained: bool = False,
+        weights: str | None = None,
+        size: int | None = None,
+        model_args: Mapping[str, Any] | None = None,
+        tokens: bool = False,
+        grad_checkpointing: bool = False,
+        normalize: Normalization = "mean_std",
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__()
+        arguments = plain(model_args or {})
+        net, defaults = _create(model_name, arguments, size, pretrained=pretrained, weights=weights)
+        if grad_checkpointing:
+            net.set_grad_checkpointing(True)
+        self.net = net.to(memory_format=torch.channels_last)
+        self.num_features = int(net.head_hidden_size)
+        self.num_token_features = int(net.num_features)
+        self.input_spec = InputSpec(
+            size=size or int(defaults["input_size"][-1]),
+            mean=tuple(mean or defaults["mean"]),
+            std=tuple(std or defaults["std"]),
+            normalize=normalize,
+        )
+        self.normalize = Normalize(self.input_spec)
+        self.tokens = tokens
+        self.config = {
+            "type": "timm",
+            "model_name": model_name,
+            "size": self.input_spec.size,
+            "model_args": arguments,
+            "tokens": tokens,
+            "grad_checkpointing": grad_checkpointing,
+            "normalize": normalize,
+            "mean": list(self.input_spec.mean),
+            "std": list(self.input_spec.std),
+        }
+
+    def forward(self, frames: Tensor, frame_mask: Tensor | None = None) -> Features:
+        """Encode a batch of clips.
+
+        Args:
+            frames: [B, T, 3, H, W] RGB, uint8 in 0-255 or floating point in 0-1.
+            frame_mask: bool [B, T], True where a frame is real; None where all are.
+
+        Returns:
+            `pooled` [B, D], `frames` [B, T, D], and `tokens` [B, T, N, D'] where they were asked for.
+        """
+        clips = frames.shape[:2]
+        pictures = self.normalize(frames.flatten(0, 1)).contiguous(memory_format=torch.channels_last)
+        maps = self.net.forward_features(pictures)
+        vectors = self.net.forward_head(maps, pre_logits=True).reshape(*clips, self.num_features)
+        places = self._places(maps) if self.tokens else None
+        tokens = None if places is None else places.reshape(*clips, *places.shape[1:])
+        return Features.of_frames(vectors, frame_mask, tokens)
+
+    def _places(self, maps: Tensor) -> Tensor:
+        """[N, places, D] from a feature map, in rows from top to bottom and without class tokens."""
+        if maps.ndim == 3:
+            return maps[:, getattr(self.net, "num_prefix_tokens", 0) :]
+        channels_last = getattr(self.net, "output_fmt", "NCHW") == "NHWC"
+        return maps.flatten(1, 2) if channels_last else maps.flatten(2).transpose(1, 2)
+
+
+def _create(
+    model_name: str, arguments: dict[str, Any], size: int | None, *, pretrained: bool, weights: str | None
+) -> tuple[Any, Mapping[str, Any]]:
+    """The timm network without its classifier, and its declared defaults (input size, mean, std)."""
+    import timm  # 0.8 s, and only needed here
+
+    # timm would also take "hf-hub:" and "local-dir:" names, and arguments that name files: neither may come
+    # from a configuration file.
+    architecture = model_name.partition(".")[0]
+    if not timm.is_model(architecture):
+        similar = get_close_matches(architecture, timm.list_models(), n=5, cutoff=0.0)
+        raise ConfigError(
+            f"timm has no architecture {architecture!r}.", remedy=f"Similar: {', '.join(similar)}."
+        )
+    if reserved := sorted(set(arguments) & {*inspect.signature(timm.create_model).parameters, "num_classes"}):
+        raise ConfigError(
+            f"model_args may not set {', '.join(reserved)}.", remedy="It is for the architecture only."
+        )
+    if weights is not None and (not Path(weights).is_file() or Path(weights).suffix not in _WEIGHT_FILES):
+        raise WeightsError("This is not a weight file.", path=weights, remedy=f"Give one of {_WEIGHT_FILES}.")
+
+    start = pretrained or weights is not None
+    try:
+        defaults: Any = timm.get_pretrained_cfg(model_name)
+        fixed = {"img_size": size} if size is not None and defaults.fixed_input_size else {}
+        overlay: dict[str, object] = {}
+        if weights is not None:
+            classes = _count_classes(timm.models.load_state_dict(weights), defaults.classifier)
+            overlay = {"file": weights, "custom_load": False, "num_classes": classes}
+        # timm loads strictly only into a net with the classifier of the weights; it is cut off afterwards.
+        net: Any = timm.create_model(
+            model_name,
+            pretrained=start,
+            pretrained_cfg_overlay=overlay,
+            num_classes=overlay.get("num_classes", defaults.num_classes) if start else 0,
+            **{**fixed, **arguments},
+        )
+        net.reset_classifier(0)
+    except TypeError as error:
+        raise ConfigError(f"{architecture!r} does not take these model_args: {error}.") from error
+    except Exception as error:  # timm, torch and the Hub raise many kinds
+        if start:
+            raise WeightsError(
+                f"The weights of {model_name!r} could not be loaded: {_shortened(error)}",
+                path=weights,
+                remedy="Give a local file that fits as `weights`, or train from scratch.",
+            ) from error
+        raise ConfigError(f"{architecture!r} cannot be built with {arguments}: {error}") from error
+    return net, defaults.to_dict()
+
+
+def _count_classes(tensors: Mapping[str, Tensor], classifier: str | Sequence[str] | None) -> int:
+    """How many classes the classifier in a weight file has; 0 without one."""
+    names = [classifier] if isinstance(classifier, str) else list(classifier or ())
+    found = [len(tensors[f"{name}.bias"]) for name in names if f"{name}.bias" in tensors]
+    return found[0] if found else 0
+
+
+def _shortened(error: Exception) -> str:
+    """Both ends of a message on one line: torch lists hundreds of missing names, then the unexpected ones."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 600 else f"{text[:300]} … {text[-300:]}"

@@ -1,0 +1,250 @@
+"""The folder a model or a head is saved in, locally or on the Hugging Face Hub.
+
+    config.json                 what to build, label names spelled out, input format, metadata
+    model.safetensors           every tensor of the model (absent where only heads are given)
+    heads/<name>.safetensors    each head's tensors once more, so that it can be loaded without the rest
+
+Only safetensors are read. Pickled weights are refused, because unpickling runs whatever code the file asks
+for.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from affectkit import __version__
+from affectkit.errors import ConfigError, WeightsError
+from affectkit.registry import plain
+
+__all__ = [
+    "FORMAT_VERSION",
+    "check_head_name",
+    "load_strictly",
+    "locate",
+    "read_config",
+    "read_tensors",
+    "upload",
+    "write_config",
+    "write_tensors",
+]
+
+FORMAT_VERSION = 1
+
+_PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_HEAD_NAME = re.compile(r"[a-z0-9_]+")
+_MODEL_FILES = ["config.json", "model.safetensors", "heads/*.safetensors"]
+
+
+def check_head_name(name: str) -> str:
+    """Return `name`, which becomes a file name and a part of tensor names.
+
+    Raises:
+        ConfigError: It is not lower-case letters, digits and underscores.
+
+    Example:
+        >>> check_head_name("micro_au")
+        'micro_au'
+    """
+    if not _HEAD_NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name!r} cannot be the name of a head.",
+            remedy="Use lower-case letters, digits and underscores.",
+        )
+    return name
+
+
+def locate(folder: str | Path, revision: str | None = None) -> Path:
+    """The local folder of a saved model, downloaded to the Hub's cache where it is a Hub name.
+
+    Args:
+        folder: Local folder, or "owner/name" on the Hub.
+        revision: Branch, tag or commit on the Hub.
+
+    Raises:
+        WeightsError: There is no such folder or repository, or it holds nothing but pickled weights.
+    """
+    path = Path(folder)
+    if path.is_dir():
+        safe = [*path.glob("*.safetensors"), *path.glob("heads/*.safetensors")]
+        pickled = sorted(file.name for file in path.iterdir() if file.suffix.lower() in _PICKLES)
+        if pickled and not safe:
+            raise _pickled(path, ", ".join(pickled))
+        return path
+    if path.suffix.lower() in _PICKLES:
+        raise _pickled(path, path.name)
+    if path.exists() or not _HUB_NAME.fullmatch(str(folder)):
+        raise WeightsError(
+            "There is no model folder here.",
+            path=path,
+            remedy="Give a folder with config.json and model.safetensors, or 'owner/name' on the Hub.",
+        )
+    from huggingface_hub import snapshot_download  # only for models that are not local
+
+    try:
+        return Path(snapshot_download(str(folder), revision=revision, allow_patterns=_MODEL_FILES))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise WeightsError(
+            f"There is neither such a folder nor could it be had from the Hub: {error}",
+            path=str(folder),
+            remedy="Check the name and the connection.",
+        ) from error
+
+
+def _pickled(path: Path, names: str) -> WeightsError:
+    return WeightsError(
+        f"Pickled weights are not loaded, because they can run code: {names}.",
+        path=path,
+        remedy="Ask for safetensors, or export a checkpoint of your own with `affectkit export`.",
+    )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read and check `config.json`.
+
+    Args:
+        folder: A local model folder.
+
+    Returns:
+        Its content; entries are dicts or absent, and `heads` maps valid head names to dicts.
+
+    Raises:
+        WeightsError: It is missing, damaged, of another library, or of a format this version does not know.
+        ConfigError: A head's name is not allowed.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"The configuration cannot be read: {error}", path=path) from error
+    if not isinstance(config, dict) or config.get("library") != "affectkit":
+        raise WeightsError(
+            "This configuration is not affectkit's.", path=path, remedy="Give a folder that affectkit saved."
+        )
+    if config.get("format_version") != FORMAT_VERSION:
+        raise WeightsError(
+            f"The folder is of format {config.get('format_version')!r}, written by affectkit "
+            f"{config.get('library_version')}, and affectkit {__version__} reads format {FORMAT_VERSION}.",
+            path=path,
+            remedy="Upgrade affectkit.",
+        )
+    for key in ("backbone", "temporal", "input", "metadata"):
+        if not isinstance(config.get(key) or {}, dict):
+            raise WeightsError(f"The entry {key!r} must be a dict.", path=path)
+    heads = config.get("heads")
+    if not isinstance(heads, dict) or not all(isinstance(entry, dict) for entry in heads.values()):
+        raise WeightsError("The entry 'heads' must map names to dicts.", path=path)
+    for name in heads:
+        check_head_name(name)
+    return config
+
+
+def write_config(folder: Path, entries: Mapping[str, Any]) -> None:
+    """Write `config.json`, last of all files, so that a folder with one is complete.
+
+    Args:
+        folder: Created when absent.
+        entries: Plain values; the format and library versions are put before them.
+
+    Raises:
+        ConfigError: A value is not plain.
+    """
+    header = {"format_version": FORMAT_VERSION, "library": "affectkit", "library_version": __version__}
+    text = json.dumps({**header, **plain(entries)}, indent=2, ensure_ascii=False) + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / "config.json", lambda file: file.write_text(text, encoding="utf-8"))
+
+
+def write_tensors(path: Path, module: nn.Module) -> None:
+    """Write a module's tensors as safetensors.
+
+    Args:
+        path: The file; its folder is created when absent.
+        module: Parameters and persistent buffers are written under their names.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _replace(path, lambda file: save_file(tensors, file))
+
+
+def _replace(path: Path, write: Any) -> None:
+    """Write beside `path` and rename, so that an interruption leaves no half-written file."""
+    partial = path.with_name(f".{path.name}.partial")
+    write(partial)
+    partial.replace(path)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        WeightsError: It is missing, damaged, or not safetensors.
+    """
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"The tensors cannot be read: {error}", path=path) from error
+
+
+def load_strictly(
+    module: nn.Module, tensors: Mapping[str, Tensor], path: Path, *, skip: Sequence[str] = ()
+) -> None:
+    """Copy tensors into a module that has exactly these names and shapes.
+
+    Args:
+        module: What to fill.
+        tensors: By name.
+        path: Where they came from, for messages.
+        skip: Prefixes of names to leave alone, on both sides.
+
+    Raises:
+        WeightsError: Names or shapes differ; each is listed, and the module is left as it was.
+    """
+    given = {name: tensor for name, tensor in tensors.items() if not name.startswith(tuple(skip))}
+    wanted = {
+        name: tensor for name, tensor in module.state_dict().items() if not name.startswith(tuple(skip))
+    }
+    faults = {
+        "missing": sorted(wanted.keys() - given.keys()),
+        "unexpected": sorted(given.keys() - wanted.keys()),
+        "of another shape": [
+            f"{name} {list(given[name].shape)} instead of {list(wanted[name].shape)}"
+            for name in sorted(given.keys() & wanted.keys())
+            if given[name].shape != wanted[name].shape
+        ],
+    }
+    if any(faults.values()):
+        listed = "; ".join(f"{fault}: {_shortened(names)}" for fault, names in faults.items() if names)
+        raise WeightsError(f"The tensors do not fit the model; {listed}.", path=path)
+    module.load_state_dict(given, strict=not skip)
+
+
+def _shortened(names: Sequence[str], most: int = 20) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
+
+
+def upload(folder: Path, repo: str, *, private: bool = False) -> str:
+    """Upload a saved model to the Hub, with the token that `hf auth login` stored.
+
+    Args:
+        folder: A local model folder.
+        repo: "owner/name"; created when absent.
+        private: Whether a new repository is private.
+
+    Returns:
+        The web address of the commit.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    api.create_repo(repo, private=private, exist_ok=True)
+    return str(api.upload_folder(repo_id=repo, folder_path=folder))

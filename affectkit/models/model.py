@@ -1,0 +1,345 @@
+"""The model: one backbone, an optional temporal module, and any number of heads."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+from dataclasses import replace as with_values
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from affectkit.errors import ConfigError, WeightsError
+from affectkit.models import hub
+from affectkit.models.backbones import Backbone
+from affectkit.models.features import Features, InputSpec
+from affectkit.models.heads import Head
+from affectkit.models.registry import build
+from affectkit.models.temporal import Temporal
+from affectkit.registry import plain
+
+__all__ = ["AffectModel"]
+
+_CLIP_FIELDS = ("frames", "fps", "crop_margin")  # of InputSpec: what training decides, not the backbone
+
+
+class AffectModel(nn.Module):
+    """A shared video backbone with named heads, and nothing of training in it.
+
+    Args:
+        backbone: A `Backbone`, or its configuration: `{"type": "timm", "model_name": "resnet18"}`.
+        heads: By name, a `Head` or its configuration, without a width: `{"type": "au", "space": "bp4d12"}`.
+        temporal: A `Temporal` or its configuration: `{"type": "transformer"}`; the mean over frames by
+            default.
+        input_spec: What training decides about the input: `frames`, `fps`, `crop_margin`.
+
+    Attributes:
+        backbone: The frame encoder.
+        temporal: The temporal module or None.
+        heads: The heads by name, an `nn.ModuleDict`.
+        input_spec: The pictures the model was made for.
+        metadata: What is known about a saved model: training data, licence, results. Plain values.
+
+    Raises:
+        ConfigError: A part is unknown, or parts do not fit together.
+
+    Example:
+        >>> model = AffectModel(
+        ...     {"type": "timm", "model_name": "test_resnet", "size": 32},
+        ...     {
+        ...         "au": {"type": "au", "space": "AU1,AU12", "per_frame": True},
+        ...         "smile": {"type": "au", "space": "AU12"},
+        ...     },
+        ... )
+        >>> {name: tuple(logits.shape) for name, logits in model(torch.zeros(2, 4, 3, 32, 32)).items()}
+        {'au': (2, 4, 2), 'smile': (2, 1)}
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone | Mapping[str, Any],
+        heads: Mapping[str, Head | Mapping[str, Any]],
+        temporal: Temporal | Mapping[str, Any] | None = None,
+        *,
+        input_spec: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone: Backbone = build("backbone", backbone) if isinstance(backbone, Mapping) else backbone
+        self.temporal: Temporal | None = (
+            build("temporal", temporal, in_features=self.backbone.num_features)
+            if isinstance(temporal, Mapping)
+            else temporal
+        )
+        if unknown := sorted(set(input_spec or {}) - set(_CLIP_FIELDS)):
+            raise ConfigError(
+                f"A model's input has no {', '.join(unknown)} to set.",
+                remedy=f"Set {', '.join(_CLIP_FIELDS)} here; the rest belongs to the backbone.",
+            )
+        self.input_spec: InputSpec = with_values(self.backbone.input_spec, **(input_spec or {}))
+        self.metadata: dict[str, Any] = {}
+        self.heads = nn.ModuleDict()
+        for name, head in heads.items():
+            self.replace_head(name, head)
+
+    @property
+    def num_features(self) -> int:
+        """The width that heads read."""
+        return self.backbone.num_features if self.temporal is None else self.temporal.num_features
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The constructor arguments that build a model of the same shape, plain values only."""
+        return {
+            "backbone": self.backbone.config,
+            "heads": {name: self.head(name).config for name in self.heads},
+            "temporal": None if self.temporal is None else self.temporal.config,
+            "input_spec": {key: getattr(self.input_spec, key) for key in _CLIP_FIELDS},
+        }
+
+    @property
+    def thresholds(self) -> dict[str, Tensor]:
+        """Decision thresholds [A] of each multilabel head, float32 on the CPU; see `Head.calibrate`."""
+        heads = {name: self.head(name) for name in self.heads}
+        return {name: torch.tensor(head.thresholds) for name, head in heads.items() if head.thresholds}
+
+    def head(self, name: str) -> Head:
+        """The head of this name.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        if name not in self.heads:
+            raise ConfigError(
+                f"There is no head {name!r}.", remedy=f"Heads: {', '.join(self.heads) or 'none'}."
+            )
+        head: Head = self.heads[name]  # type: ignore[assignment]  # a ModuleDict does not say what it holds
+        return head
+
+    def labels(self, name: str) -> tuple[str, ...]:
+        """Label names of a head, in the order of its outputs.
+
+        Raises:
+            ConfigError: There is no such head.
+        """
+        return self.head(name).labels
+
+    def replace_head(self, name: str, head: Head | Mapping[str, Any]) -> None:
+        """Add a head with fresh weights, or put one in another's place.
+
+        Args:
+            name: Lower-case letters, digits and underscores.
+            head: A head or its configuration.
+
+        Raises:
+            ConfigError: The name is not allowed, or the head's width is not the model's.
+        """
+        built: Head = (
+            build("head", head, in_features=self.num_features) if isinstance(head, Mapping) else head
+        )
+        if built.in_features != self.num_features:
+            raise ConfigError(
+                f"The head {name!r} reads {built.in_features} features; the model gives {self.num_features}.",
+                remedy="Build the head with the model's width.",
+            )
+        self.heads[hub.check_head_name(name)] = built
+
+    def features(self, frames: Tensor, frame_mask: Tensor | None = None) -> Features:
+        """What the heads read.
+
+        Args:
+            frames: [B, T, 3, H, W] RGB, uint8 in 0-255 or floating point in 0-1; a still is T = 1.
+            frame_mask: bool [B, T], True where a frame is real; None where all are.
+
+        Raises:
+            ValueError: `frames` has another number of axes.
+        """
+        if frames.ndim != 5:
+            raise ValueError(f"Frames must be [B, T, 3, H, W], not {list(frames.shape)}.")
+        features: Features = self.backbone(frames, frame_mask)
+        return features if self.temporal is None else self.temporal(features)
+
+    def forward(self, frames: Tensor, frame_mask: Tensor | None = None) -> dict[str, Tensor]:
+        """Logits of every head.
+
+        Args:
+            frames: [B, T, 3, H, W] RGB, uint8 in 0-255 or floating point in 0-1; a still is T = 1.
+            frame_mask: bool [B, T], True where a frame is real; None where all are.
+
+        Returns:
+            By head name, [B, ...] or, where the head works on frames, [B, T, ...].
+        """
+        features = self.features(frames, frame_mask)
+        return {name: head(features) for name, head in self.heads.items()}
+
+    @torch.inference_mode()
+    def predict(self, frames: Tensor, frame_mask: Tensor | None = None) -> dict[str, Tensor]:
+        """What each head says, in evaluation mode and without gradients.
+
+        Args:
+            frames: [B, T, 3, H, W] RGB, uint8 in 0-255 or floating point in 0-1; a still is T = 1.
+            frame_mask: bool [B, T], True where a frame is real; None where all are.
+
+        Returns:
+            By head name, float32 [B, labels] or [B, T, labels] in the order of `labels(name)`: probabilities,
+            or intensities 0-5 of an ordinal head.
+        """
+        training = self.training
+        self.eval()
+        try:
+            return {
+                name: self.head(name).predict(logits) for name, logits in self(frames, frame_mask).items()
+            }
+        finally:
+            self.train(training)
+
+    def freeze(self, patterns: Sequence[str]) -> None:
+        """Stop training the parameters whose names match. Wholly frozen parts stay in evaluation mode.
+
+        Args:
+            patterns: Shell patterns over names such as "backbone.net.conv1.weight": "backbone.*",
+                "heads.au.*".
+
+        Raises:
+            ConfigError: A pattern matches nothing.
+        """
+        for pattern in patterns:
+            matching = [p for name, p in self.named_parameters() if fnmatch.fnmatchcase(name, pattern)]
+            if not matching:
+                raise ConfigError(
+                    f"The pattern {pattern!r} matches no parameter.",
+                    remedy="Compare it with `named_parameters()`.",
+                )
+            for parameter in matching:
+                parameter.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training or back; frozen parts keep their batch statistics and use no dropout."""
+        super().train(mode)
+        if mode:
+            for module in self.modules():
+                parameters = list(module.parameters())
+                if module is not self and parameters and not any(p.requires_grad for p in parameters):
+                    module.eval()
+        return self
+
+    def save_pretrained(self, folder: str | Path, *, metadata: Mapping[str, Any] | None = None) -> None:
+        """Save to a folder; see `affectkit.models.hub` for what it holds.
+
+        Args:
+            folder: Created when absent.
+            metadata: Plain values about data, licence and results; those the model was loaded with by
+                default.
+
+        Raises:
+            ConfigError: A value is not plain.
+        """
+        if metadata is not None:
+            self.metadata = plain(metadata)
+        folder = Path(folder)
+        hub.write_tensors(folder / "model.safetensors", self)
+        for name in self.heads:
+            hub.write_tensors(folder / "heads" / f"{name}.safetensors", self.head(name))
+        entries = {
+            "backbone": self.backbone.config,
+            "temporal": self.config["temporal"],
+            "heads": {name: self.head(name).description() for name in self.heads},
+            "input": self.input_spec.to_dict(),
+            "metadata": self.metadata,
+        }
+        hub.write_config(folder, entries)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, *, revision: str | None = None) -> Self:
+        """Load a saved model, in evaluation mode. Every tensor must fit by name and shape.
+
+        Args:
+            folder: Local folder, or "owner/name" on the Hub.
+            revision: Branch, tag or commit on the Hub.
+
+        Raises:
+            WeightsError: The folder is unsafe, damaged, of an unknown format, or its tensors do not fit.
+            ConfigError: The configuration names parts or arguments that do not exist.
+        """
+        path = hub.locate(folder, revision)
+        config = hub.read_config(path)
+        backbone, given = config.get("backbone"), config.get("input")
+        if not backbone or not given:
+            raise WeightsError(
+                "This folder holds heads without a backbone.",
+                path=path,
+                remedy="Load one with `AUHead.from_pretrained`, or give a whole model's folder.",
+            )
+        source = path / "config.json"
+        model = cls(
+            {key: value for key, value in backbone.items() if key not in ("pretrained", "weights")},
+            {name: Head.from_description(entry, source) for name, entry in config["heads"].items()},
+            config.get("temporal"),
+            input_spec={key: given.get(key) for key in _CLIP_FIELDS if key in given},
+        )
+        tensors = path / "model.safetensors"
+        hub.load_strictly(model, hub.read_tensors(tensors), tensors)
+        model.metadata = config.get("metadata") or {}
+        return model.eval()
+
+    def init_from(
+        self, folder: str | Path, *, replace: Sequence[str] = (), revision: str | None = None
+    ) -> None:
+        """Start fine-tuning from a saved model: take over its tensors, and say what to leave out.
+
+        Args:
+            folder: Local folder, or "owner/name" on the Hub.
+            replace: Heads, or "temporal", to leave as they are here; all else must fit by name, shape and
+                labels.
+            revision: Branch, tag or commit on the Hub.
+
+        Raises:
+            WeightsError: Tensors, labels or normalisation differ.
+            ConfigError: `replace` names nothing here or there.
+        """
+        path = hub.locate(folder, revision)
+        config = hub.read_config(path)
+        known = {*self.heads, *config["heads"], "temporal"}
+        if unknown := sorted(set(replace) - known):
+            raise ConfigError(
+                f"There is no {', '.join(unknown)} to replace.", remedy=f"Known: {', '.join(sorted(known))}."
+            )
+        for name in self.heads:
+            labels = config["heads"].get(name, {}).get("labels", list(self.labels(name)))
+            if name not in replace and labels != list(self.labels(name)):
+                raise WeightsError(
+                    f"The head {name!r} was trained on {labels}, and here it has {list(self.labels(name))}.",
+                    path=path,
+                    remedy=f"Add {name!r} to `replace` to start it anew.",
+                )
+        here, there = self.input_spec.to_dict(), config.get("input", {})
+        for key in ("mean", "std", "normalize"):
+            if there.get(key) != here[key]:
+                raise WeightsError(
+                    f"The backbone was trained with {key} = {there.get(key)}, and here it is {here[key]}.",
+                    path=path,
+                    remedy="Give the backbone the same normalisation.",
+                )
+        skip = [f"{part}." if part == "temporal" else f"heads.{part}." for part in replace]
+        tensors = path / "model.safetensors"
+        hub.load_strictly(self, hub.read_tensors(tensors), tensors, skip=skip)
+
+    def push_to_hub(
+        self, repo: str, *, private: bool = False, metadata: Mapping[str, Any] | None = None
+    ) -> str:
+        """Save to the Hugging Face Hub, with the token that `hf auth login` stored.
+
+        Args:
+            repo: "owner/name"; created when absent.
+            private: Whether a new repository is private.
+            metadata: See `save_pretrained`.
+
+        Returns:
+            The web address of the commit.
+        """
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder, metadata=metadata)
+            return hub.upload(Path(folder), repo, private=private)

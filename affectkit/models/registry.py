@@ -1,0 +1,84 @@
+"""The parts a model can be built from, by kind and name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from torch import nn
+
+from affectkit.errors import ConfigError
+from affectkit.registry import Registry
+
+__all__ = ["build", "find", "list_models", "name_of", "register"]
+
+M = TypeVar("M", bound=nn.Module)
+
+_REGISTRIES: dict[str, Registry[Any]] = {kind: Registry(kind) for kind in ("backbone", "temporal", "head")}
+
+
+def _registry(kind: str) -> Registry[Any]:
+    if kind not in _REGISTRIES:
+        raise ConfigError(
+            f"There is no kind of part named {kind!r}.", remedy=f"Known: {', '.join(_REGISTRIES)}."
+        )
+    return _REGISTRIES[kind]
+
+
+def register(kind: str, name: str) -> Callable[[type[M]], type[M]]:
+    """Class decorator that makes a part available to configurations and saved models under `name`.
+
+    Args:
+        kind: "backbone", "temporal" or "head".
+        name: What configurations call it.
+
+    Raises:
+        ConfigError: The kind is unknown or the name is taken.
+    """
+    return _registry(kind).register(name)
+
+
+def build(kind: str, config: Mapping[str, Any], **injected: Any) -> Any:
+    """Build one part from `{"type": name, argument: value, ...}`.
+
+    Args:
+        kind: "backbone", "temporal" or "head".
+        config: The part's name and arguments; plain values only.
+        injected: Arguments the caller decides (`in_features`), which `config` may not set.
+
+    Raises:
+        ConfigError: The kind, type or an argument is unknown, or a required argument is missing.
+
+    Example:
+        >>> build("head", {"type": "au", "space": "AU1,AU12"}, in_features=8).labels
+        ('AU1', 'AU12')
+    """
+    return _registry(kind).build(config, **injected)
+
+
+def find(kind: str, name: str) -> type[Any]:
+    """The class registered under `name`.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    return _registry(kind)[name]
+
+
+def list_models(kind: str) -> tuple[str, ...]:
+    """The registered names of one kind, sorted.
+
+    Example:
+        >>> "timm" in list_models("backbone")
+        True
+    """
+    return _registry(kind).names()
+
+
+def name_of(kind: str, part: nn.Module) -> str:
+    """The registered name of a part's class.
+
+    Raises:
+        ConfigError: Its class is not registered.
+    """
+    return _registry(kind).name_of(type(part))

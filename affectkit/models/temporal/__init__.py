@@ -1,0 +1,9 @@
+"""Temporal modules: from the vectors of frames to those of frames in context and of the clip."""
+
+from __future__ import annotations
+
+from affectkit.models.temporal.base import Temporal
+from affectkit.models.temporal.pooling import MeanPool
+from affectkit.models.temporal.transformer import TemporalTransformer
+
+__all__ = ["MeanPool", "Temporal", "TemporalTransformer"]

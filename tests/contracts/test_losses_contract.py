@@ -1,0 +1,166 @@
+"""What every registered loss must do, whatever is missing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from affectkit.facs import label_space
+from affectkit.losses import MaskedLoss, build, list_losses
+
+SPACES = {
+    "multilabel": label_space("AU1,AU2,AU12"),
+    "multiclass": label_space("happiness,anger,neutral"),
+    "ordinal": label_space("intensity:AU1,AU2,AU12"),
+}
+LOSSES = {
+    "bce": ("multilabel", {}),
+    "bce/weighted": (
+        "multilabel",
+        {"weight": [0.5, 1.0, 1.5], "pos_weight": [1.0, 2.0, 3.0], "smoothing": 0.1},
+    ),
+    "cross_entropy": ("multiclass", {}),
+    "cross_entropy/weighted": ("multiclass", {"weight": [0.5, 1.0, 1.5], "label_smoothing": 0.1}),
+    "asymmetric": ("multilabel", {"weight": [0.5, 1.0, 1.5]}),
+    "asymmetric/unclipped": ("multilabel", {"clip": 0.0, "gamma_pos": 1.0, "gamma_neg": 1.0}),
+    "dice": ("multilabel", {}),
+    "dice/weighted": ("multilabel", {"weight": [0.5, 1.0, 1.5]}),
+    "ordinal": ("ordinal", {}),
+    "ordinal/weighted": ("ordinal", {"weight": [0.5, 1.0, 1.5]}),
+}
+
+
+def test_every_registered_loss_is_tested_here():
+    assert {key.partition("/")[0] for key in LOSSES} == set(list_losses())
+
+
+def make(key: str) -> MaskedLoss:
+    kind, config = LOSSES[key]
+    return build({"type": key.partition("/")[0], **config}, SPACES[kind])
+
+
+def data(kind: str, batch: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    if kind == "multilabel":
+        value = torch.randint(0, 2, (batch, 3), generator=generator).float()
+        return 3 * torch.randn(batch, 3, generator=generator), value
+    if kind == "multiclass":
+        return 3 * torch.randn(batch, 3, generator=generator), torch.randint(
+            0, 3, (batch,), generator=generator
+        )
+    steps = torch.rand(batch, 3, 5, generator=generator).cumsum(-1)
+    return 3 * torch.randn(batch, 3, 1, generator=generator) - steps, 5 * torch.rand(
+        batch, 3, generator=generator
+    )
+
+
+def run(loss: MaskedLoss, logits: Tensor, value: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    logits = logits.clone().requires_grad_()
+    total, count = loss(logits, value, mask)
+    total.backward()
+    return total.detach(), count, logits.grad
+
+
+@pytest.mark.parametrize("key", LOSSES)
+class TestLoss:
+    @settings(deadline=None, max_examples=30)
+    @given(
+        bits=st.integers(0, 2**12 - 1), junk=st.sampled_from([0.0, 1.0, 1e30, -1e30, np.nan, np.inf, -np.inf])
+    )
+    def test_missing_entries_change_neither_loss_nor_gradient(self, key, bits, junk):
+        loss, kind = make(key), LOSSES[key][0]
+        logits, value = data(kind)
+        mask = (torch.tensor([bits >> i & 1 for i in range(value.numel())]) == 1).reshape(value.shape)
+        total, count, gradient = run(loss, logits, value, mask)
+
+        dirty_value = value.clone()
+        dirty_value[~mask] = junk if value.is_floating_point() else -100
+        dirty_logits = logits.clone()
+        dirty_logits[~mask] = junk
+        for given_logits, given_value in ((logits, dirty_value), (dirty_logits, dirty_value)):
+            again = run(loss, given_logits, given_value, mask)
+            assert torch.equal(again[0], total)
+            assert torch.equal(again[1], count)
+            assert torch.equal(again[2], gradient)
+        assert (gradient[~mask] == 0).all()
+        assert gradient.isfinite().all()
+        assert count == mask.sum()
+
+    def test_the_sum_is_that_of_single_entries(self, key):
+        loss, kind = make(key), LOSSES[key][0]
+        logits, value = data(kind)
+        mask = torch.ones_like(value, dtype=torch.bool)
+        mask[0] = False
+        one_by_one = []
+        for index in mask.nonzero().tolist():
+            single = torch.zeros_like(mask)
+            single[tuple(index)] = True
+            one_by_one.append(loss(logits, value, single)[0])
+        assert torch.allclose(loss(logits, value, mask)[0], torch.stack(one_by_one).sum(), rtol=1e-5)
+
+    def test_nothing_annotated_is_zero_with_zero_gradients(self, key):
+        loss, kind = make(key), LOSSES[key][0]
+        logits, value = data(kind)
+        total, count, gradient = run(loss, logits, value, torch.zeros_like(value, dtype=torch.bool))
+        assert total == 0
+        assert count == 0
+        assert (gradient == 0).all()
+
+    def test_an_empty_batch_is_zero(self, key):
+        loss, kind = make(key), LOSSES[key][0]
+        logits, value = data(kind, batch=0)
+        total, count = loss(logits, value, torch.zeros_like(value, dtype=torch.bool))
+        assert total == 0
+        assert count == 0
+
+    def test_extreme_logits_stay_finite(self, key):
+        loss, kind = make(key), LOSSES[key][0]
+        logits, value = data(kind)
+        for scale in (100.0, 1e4):
+            total, _, gradient = run(loss, scale * logits, value, torch.ones_like(value, dtype=torch.bool))
+            assert total.isfinite()
+            assert gradient.isfinite().all()
+
+    def test_gradient_equals_finite_differences(self, key):
+        loss, kind = make(key).double(), LOSSES[key][0]
+        logits, value = data(kind)
+        value = value.double() if value.is_floating_point() else value
+        mask = torch.ones_like(value, dtype=torch.bool)
+        assert torch.autograd.gradcheck(
+            lambda x: loss(x, value, mask)[0], logits.double().requires_grad_(), atol=1e-4
+        )
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_sums_are_float32_under_autocast(self, key, dtype):
+        loss, kind = make(key), LOSSES[key][0]
+        logits, value = data(kind, batch=1000)
+        logits = logits.to(dtype)
+        mask = torch.ones_like(value, dtype=torch.bool)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            total, count = loss(logits, value, mask)
+        assert total.dtype == count.dtype == torch.float32
+        assert torch.equal(total, loss(logits.float(), value, mask)[0])
+
+    def test_time_is_just_another_axis(self, key):
+        loss, kind = make(key), LOSSES[key][0]
+        logits, value = data(kind, batch=6)
+        mask = torch.rand(value.shape, generator=torch.Generator().manual_seed(0)) < 0.5
+        flat = loss(logits, value, mask)
+        clips = loss(logits.unflatten(0, (2, 3)), value.unflatten(0, (2, 3)), mask.unflatten(0, (2, 3)))
+        assert torch.allclose(flat[0], clips[0], rtol=1e-5)
+        assert flat[1] == clips[1]
+
+    def test_shapes_are_checked(self, key):
+        loss, kind = make(key), LOSSES[key][0]
+        logits, value = data(kind)
+        mask = torch.ones_like(value, dtype=torch.bool)
+        for wrong in ((logits[:1], value, mask), (logits, value[:1], mask), (logits, value, mask[:1])):
+            with pytest.raises(ValueError, match="do not fit"):
+                loss(*wrong)
+
+    def test_it_holds_no_state(self, key):
+        assert not make(key).state_dict()

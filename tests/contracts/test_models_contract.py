@@ -1,0 +1,127 @@
+"""What every registered backbone, temporal module and head must do."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from affectkit.models import Features, build, list_models
+
+BACKBONES = {
+    "timm": {"model_name": "test_resnet", "size": 32},
+    "timm/vit": {"model_name": "test_vit", "size": 32, "normalize": "per_image", "tokens": True},
+}
+TEMPORALS = {"mean": {}, "transformer": {"depth": 2, "heads": 2, "max_frames": 8}}
+HEADS = {
+    "au": {"space": "AU1,AU12"},
+    "intensity": {"space": "intensity:AU1,AU12"},
+    "expression": {"space": "basic7"},
+}
+WIDTH = 8
+
+
+def configs(kind: str, table: dict) -> list:
+    return [
+        pytest.param(kind, {"type": key.partition("/")[0], **config}, id=key) for key, config in table.items()
+    ]
+
+
+PARTS = [*configs("backbone", BACKBONES), *configs("temporal", TEMPORALS), *configs("head", HEADS)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "table"), [("backbone", BACKBONES), ("temporal", TEMPORALS), ("head", HEADS)]
+)
+def test_every_registered_part_is_tested_here(kind, table):
+    assert {key.partition("/")[0] for key in table} == set(list_models(kind))
+
+
+def make(kind: str, config: dict) -> nn.Module:
+    torch.manual_seed(0)
+    return build(kind, config, **({} if kind == "backbone" else {"in_features": WIDTH}))
+
+
+def inputs(kind: str, batch: int = 2, frames: int = 3, masked: bool = False) -> tuple:
+    generator = torch.Generator().manual_seed(batch * 10 + frames)
+    mask = torch.ones(batch, frames, dtype=torch.bool)
+    mask[:, frames - 1] = not masked
+    if kind == "backbone":
+        return torch.randint(0, 256, (batch, frames, 3, 32, 32), generator=generator, dtype=torch.uint8), mask
+    values = torch.randn(batch, frames, WIDTH, generator=generator)
+    return (Features.of_frames(values, mask),)
+
+
+def tensors(output: Features | Tensor) -> list[Tensor]:
+    if isinstance(output, Tensor):
+        return [output]
+    return [t for t in (output.pooled, output.frames, output.tokens) if t is not None]
+
+
+@pytest.mark.parametrize(("kind", "config"), PARTS)
+class TestPart:
+    @pytest.mark.parametrize(("batch", "frames"), [(1, 1), (1, 5), (3, 3)])
+    def test_shapes_of_single_clips_stills_and_odd_lengths(self, kind, config, batch, frames):
+        part = make(kind, config).eval()
+        output = part(*inputs(kind, batch, frames))
+        if kind == "head":
+            assert output.shape[:2] == (batch, len(part.space))
+            assert part.predict(output).shape == (batch, len(part.space))
+        else:
+            assert output.pooled.shape == (batch, part.num_features)
+            assert output.frames.shape == (batch, frames, part.num_features)
+            assert output.tokens is None or output.tokens.shape[:2] == (batch, frames)
+
+    def test_gradients_reach_every_parameter(self, kind, config):
+        part = make(kind, config).train()
+        if not list(part.parameters()):
+            return
+        sum(t.square().sum() for t in tensors(part(*inputs(kind)))).backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in part.parameters())
+
+    def test_evaluation_is_deterministic(self, kind, config):
+        part, given = make(kind, config).eval(), inputs(kind)
+        for first, second in zip(tensors(part(*given)), tensors(part(*given)), strict=True):
+            assert torch.equal(first, second)
+
+    def test_its_config_is_json_and_builds_an_equal_part(self, kind, config):
+        part = make(kind, config).eval()
+        twin = make(kind, json.loads(json.dumps(part.config))).eval()
+        assert twin.config == part.config
+        twin.load_state_dict(part.state_dict(), strict=True)
+        for first, second in zip(tensors(part(*inputs(kind))), tensors(twin(*inputs(kind))), strict=True):
+            assert torch.equal(first, second)
+
+    def test_bfloat16(self, kind, config):
+        part = copy.deepcopy(make(kind, config)).eval().to(torch.bfloat16)
+        given = inputs(kind)
+        if kind != "backbone":
+            given = (Features.of_frames(given[0].frames.bfloat16(), given[0].frame_mask),)
+        for value in tensors(part(*given)):
+            assert value.dtype == torch.bfloat16
+            assert value.isfinite().all()
+
+    def test_padding_changes_no_real_output(self, kind, config):
+        part = make(kind, config).eval()
+        padded, short = inputs(kind, 2, 4, masked=True), inputs(kind, 2, 4, masked=True)
+        if kind == "backbone":
+            padded[0][:, -1] = 255
+            cut = (short[0][:, :-1], short[1][:, :-1])
+        else:
+            padded[0].frames[:, -1] = 1e4
+            cut = (Features.of_frames(short[0].frames[:, :-1], short[0].frame_mask[:, :-1]),)
+        with_padding, without = part(*padded), part(*cut)
+        if kind == "head":
+            assert torch.allclose(with_padding, without, atol=1e-6)
+        else:
+            assert torch.allclose(with_padding.pooled, without.pooled, atol=1e-5)
+            assert torch.allclose(with_padding.frames[:, :-1], without.frames, atol=1e-5)
+
+    def test_a_clip_without_real_frames_is_finite(self, kind, config):
+        given = inputs(kind)
+        given[-1].fill_(False) if kind == "backbone" else given[0].frame_mask.fill_(False)
+        output = make(kind, config).eval()(*given)
+        assert all(value.isfinite().all() for value in tensors(output))

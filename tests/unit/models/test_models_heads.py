@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from affectkit.errors import ConfigError, LabelSpaceError
+from affectkit.facs import label_space
+from affectkit.models import AUHead, AUIntensityHead, ExpressionHead, Features, Head
+
+
+def test_a_linear_head_is_a_linear_layer():
+    head = AUHead(4, "AU1,AU12").eval()
+    x = torch.randn(3, 4)
+    assert torch.allclose(head(x), x @ head.out.weight.T + head.out.bias, atol=1e-6)
+
+
+def test_heads_know_their_labels():
+    head = ExpressionHead(4, "basic7")
+    assert head.labels == label_space("basic7").labels
+    assert head.target == "expression"
+    assert AUHead(4, label_space("disfa8")).config["space"] == "disfa8"
+
+
+def test_clip_frame_and_foreign_inputs():
+    frames = torch.randn(2, 3, 4)
+    features = Features.of_frames(frames, None)
+    clip, frame = AUHead(4, "AU1", hidden=5).eval(), AUHead(4, "AU1", per_frame=True).eval()
+    assert torch.equal(clip(features), clip(features.pooled))
+    assert torch.equal(frame(features), frame(frames))
+    with pytest.raises(ValueError, match="single frames"):
+        frame(Features(torch.zeros(1, 4)))
+
+
+def test_probabilities_and_temperature():
+    logits = torch.tensor([[0.0, 2.0]], dtype=torch.bfloat16)
+    head = AUHead(4, "AU1,AU12")
+    assert head.predict(logits).dtype == torch.float32
+    assert torch.allclose(head.predict(logits), torch.tensor([[0.5, 1 / (1 + np.exp(-2.0))]]).float())
+    head.calibrate(temperature=2.0)
+    assert torch.allclose(head.predict(logits), torch.tensor([[0.5, 1 / (1 + np.exp(-1.0))]]).float())
+    expression = ExpressionHead(4, "happiness,anger")
+    assert torch.allclose(expression.predict(logits)[0, 1], torch.tensor(np.exp(2) / (1 + np.exp(2))).float())
+
+
+def test_intensity_is_a_cumulative_link():
+    torch.manual_seed(0)
+    head = AUIntensityHead(4, "intensity:AU6,AU12").eval()
+    with torch.no_grad():
+        head.raw_gaps.normal_()
+    logits = head(torch.randn(3, 4)).detach()
+    assert logits.shape == (3, 2, 5)
+    assert (logits.diff(dim=-1) < 0).all()
+    at_least = 1 / (1 + np.exp(-logits.double().numpy()))
+    levels = -np.diff(np.concatenate([np.ones((3, 2, 1)), at_least, np.zeros((3, 2, 1))], axis=-1), axis=-1)
+    assert (levels > 0).all()
+    assert np.allclose(levels.sum(-1), 1)
+    assert np.allclose(head.expected(logits).numpy(), (levels * np.arange(6)).sum(-1), atol=1e-5)
+    assert torch.equal(head.predict(logits), head.expected(logits))
+
+
+def test_intensity_thresholds_start_one_unit_apart():
+    logits = AUIntensityHead(4, "intensity:AU6")(torch.zeros(1, 4))
+    assert torch.allclose(logits.diff(dim=-1), torch.tensor(-1.0), atol=1e-3)
+
+
+def test_a_head_refuses_labels_of_another_kind():
+    for head, space in ((AUHead, "basic7"), (ExpressionHead, "AU1"), (AUIntensityHead, "AU1")):
+        with pytest.raises(LabelSpaceError, match=space):
+            head(4, space)
+
+
+def test_calibration_is_checked():
+    head = AUHead(4, "AU1,AU12")
+    assert head.thresholds == (0.5, 0.5)
+    head.calibrate(thresholds=[0.3, 0.7])
+    assert head.thresholds == (0.3, 0.7)
+    for wrong in ({"thresholds": [0.5]}, {"thresholds": [0.5, 1.5]}, {"temperature": 0.0}):
+        with pytest.raises(ConfigError):
+            head.calibrate(**wrong)
+    with pytest.raises(ConfigError):
+        ExpressionHead(4, "basic7").calibrate(thresholds=[0.5])
+
+
+def test_an_unregistered_head_works_but_cannot_be_saved(tmp_path):
+    class MyHead(Head):
+        target = "au"
+        kind = "multilabel"
+
+        def predict(self, logits):
+            return self.scaled(logits)
+
+    head = MyHead(4, "AU1")
+    assert head(torch.zeros(2, 4)).shape == (2, 1)
+    with pytest.raises(ConfigError, match="MyHead"):
+        head.save_pretrained(tmp_path)
