@@ -1,0 +1,179 @@
+"""The report's charts as inline SVG whose colours follow the page's light or dark theme."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from io import StringIO
+from math import isnan
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from affectkit.metrics import Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["bar_chart", "confusion_chart", "curve_charts"]
+
+# Matplotlib draws with stand-in colours; the page's CSS variables replace them in the SVG.
+_THEME = {
+    "ink": "#100001",
+    "muted": "#100002",
+    "line": "#100003",
+    "accent": "#100004",
+    "on-accent": "#100005",
+    "warn": "#100006",
+    "c1": "#100007",
+    "c2": "#100008",
+    "c3": "#100009",
+    "c4": "#10000a",
+}
+_WIDTH = 5.2  # inches: narrow enough to stay legible when a phone shrinks it
+
+
+def bar_chart(results: Sequence[Result], metric: str) -> str | None:
+    """One horizontal bar a label, with its interval and the trivial baseline.
+
+    Args:
+        results: Those named `metric/label` are drawn, in their order; of several threshold rules, the first.
+        metric: Target and metric, for example "au/f1_pos".
+
+    Returns:
+        An SVG element, or None when there is nothing to draw.
+    """
+    bars = list({r.name: r for r in reversed(results) if r.name.startswith(f"{metric}/")}.values())[::-1]
+    if not bars:
+        return None
+    figure, axes = _canvas(0.27 * len(bars) + 0.9)
+    for row, r in enumerate(bars):
+        value, low, high = r.estimate
+        if isnan(value):
+            axes.text(0.01, row, "not annotated", va="center", fontsize=8, color=_THEME["muted"])
+            continue
+        axes.barh(row, value, height=0.62, color=_THEME["accent"], alpha=0.85, linewidth=0)
+        axes.plot([low, high], [row, row], color=_THEME["ink"], linewidth=1.4, solid_capstyle="butt")
+        axes.plot([r.baseline] * 2, [row - 0.4, row + 0.4], color=_THEME["warn"], linewidth=2)
+        place = 0.02 + (max(value, r.baseline) if isnan(high) else max(high, r.baseline))
+        axes.text(place, row, f"{value:.2f}", va="center", fontsize=8.5, color=_THEME["ink"])
+    axes.set_yticks(range(len(bars)), [r.name.rpartition("/")[2] for r in bars])
+    axes.set_ylim(len(bars) - 0.4, -0.6)
+    axes.set_xlim(0, 1.12)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
+    axes.grid(axis="x", color=_THEME["line"], linewidth=0.8)
+    axes.spines["left"].set_visible(False)
+    return _svg(figure, f"{metric} of each label with its interval and baseline")
+
+
+def confusion_chart(labels: Sequence[str], counts: Tensor) -> str:
+    """A confusion matrix: each row's shares as shades, the counts as text.
+
+    Args:
+        labels: Class names.
+        counts: [E, E], rows true, columns predicted.
+
+    Returns:
+        An SVG element.
+    """
+    from matplotlib.patches import Rectangle
+
+    shares = counts.double() / counts.sum(1, keepdim=True).clamp(min=1)
+    size = len(labels)
+    figure, axes = _canvas(0.44 * size + 1.5)
+    for row in range(size):
+        for column in range(size):
+            share = shares[row, column].item()
+            patch = Rectangle((column, row), 0.96, 0.92, color=_THEME["accent"], alpha=max(share, 0.05))
+            patch.set_linewidth(0)
+            axes.add_patch(patch)
+            axes.text(
+                column + 0.48,
+                row + 0.46,
+                f"{counts[row, column]:g}",
+                ha="center",
+                va="center",
+                fontsize=9,
+                color=_THEME["on-accent" if share > 0.55 else "ink"],
+            )
+    axes.set_xlim(0, size)
+    axes.set_ylim(size, 0)
+    axes.set_yticks([i + 0.46 for i in range(size)], labels)
+    axes.set_xticks([i + 0.48 for i in range(size)], labels, rotation=40, ha="left", rotation_mode="anchor")
+    axes.tick_params(axis="x", top=True, labeltop=True, bottom=False, labelbottom=False)
+    axes.set_xlabel("predicted", fontsize=8.5, color=_THEME["muted"])
+    axes.set_ylabel("true", fontsize=8.5, color=_THEME["muted"])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return _svg(figure, "confusion matrix, rows true and columns predicted")
+
+
+def curve_charts(curves: Mapping[str, Sequence[float]]) -> list[tuple[str, str]]:
+    """Training curves, losses and scores in charts of their own.
+
+    Args:
+        curves: Columns of one table: `epoch` (row numbers where it is absent) and one column a curve, NaN
+            where nothing was logged. Names ending in "loss" share the first chart.
+
+    Returns:
+        Title and SVG element of each chart.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    longest = max((len(values) for values in curves.values()), default=0)
+    epochs = list(curves.get("epoch", range(longest)))
+    names = [name for name in curves if name != "epoch"]
+    losses = [name for name in names if name.endswith("loss")]
+    panels = {"Loss": losses, "Validation scores": [name for name in names if name not in losses]}
+    charts = []
+    for title, members in panels.items():
+        if not members:
+            continue
+        figure, axes = _canvas(2.9)
+        for i, name in enumerate(members):
+            points = [(x, y) for x, y in zip(epochs, curves[name], strict=False) if not isnan(y)]
+            if points:
+                style = "-" if i < 4 else "--"
+                color = _THEME[f"c{i % 4 + 1}"]
+                axes.plot(*zip(*points, strict=True), style, color=color, linewidth=1.8, label=name)
+        axes.grid(axis="y", color=_THEME["line"], linewidth=0.8)
+        axes.set_xlabel("epoch", fontsize=8.5, color=_THEME["muted"])
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        legend = axes.legend(
+            loc="lower left", bbox_to_anchor=(0, 1.01), ncols=2, fontsize=8, frameon=False, borderaxespad=0
+        )
+        for text in legend.get_texts():
+            text.set_color(_THEME["ink"])
+        charts.append((title, _svg(figure, f"{title} by epoch")))
+    return charts
+
+
+def _canvas(height: float) -> tuple[Figure, Axes]:
+    """A transparent figure that belongs to no global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained", facecolor="none")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_facecolor("none")
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=_THEME["ink"], labelsize=8.5, length=0)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(_THEME["line"])
+    return figure, axes
+
+
+def _svg(figure: Figure, description: str) -> str:
+    """The figure as an SVG element, without XML header and fixed size."""
+    file = StringIO()
+    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    svg = file.getvalue()
+    svg = re.sub(r"<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', "", svg, count=1)
+    for name, color in _THEME.items():
+        svg = svg.replace(color, f"var(--{name})")
+    return svg.replace("<svg", f'<svg role="img" aria-label="{description}"', 1)

@@ -1,0 +1,67 @@
+"""A small untrained model and videos that live in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from affectkit.data.video import VideoReader
+from affectkit.models import AffectModel
+
+
+class MemoryVideo(VideoReader):
+    """Frames from a function of the frame number, with frames that cannot be read."""
+
+    def __init__(self, count: int, picture: Callable[[int], torch.Tensor], broken=(), fps: float = 25.0):
+        self.path = Path("memory.mp4")
+        self.num_frames = count
+        self.fps = fps
+        self.timestamps = np.arange(count) / 25.0
+        self.picture = picture
+        self.broken = frozenset(broken)
+        self.decoded = 0
+
+    def _decode(self, indices) -> Iterator:
+        for index in indices:
+            if index in self.broken:
+                raise self.error("The frame cannot be decoded.", index)
+            self.decoded += 1
+            yield index, self.picture(index).permute(1, 2, 0).numpy()
+
+
+def noise(index: int) -> torch.Tensor:
+    rng = torch.Generator().manual_seed(index)
+    return torch.randint(0, 256, (3, 40, 48), generator=rng, dtype=torch.uint8)
+
+
+@pytest.fixture
+def memory_video():
+    def make(count: int, picture=noise, **kwargs) -> MemoryVideo:
+        return MemoryVideo(count, picture, **kwargs)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_model():
+    def make(frames: int = 1, heads: dict | None = None, **spec) -> AffectModel:
+        torch.manual_seed(0)
+        heads = heads or {
+            "expression": {"type": "expression", "space": "basic7"},
+            "au": {"type": "au", "space": "AU1,AU12", "per_frame": True},
+        }
+        model = AffectModel(
+            {"type": "timm", "model_name": "test_resnet", "size": 32},
+            heads,
+            {"type": "transformer", "max_frames": 8} if frames > 1 else None,
+            input_spec={"frames": frames, **spec},
+        )
+        for parameter in model.heads.parameters():
+            torch.nn.init.normal_(parameter, std=0.5)
+        return model.eval()
+
+    return make

@@ -1,0 +1,246 @@
+"""A row for every frame, from a window that the docstring states, whatever happens to the media."""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from affectkit.data.video import open_video
+from affectkit.errors import ConfigError, VideoError
+from affectkit.inference import NO_FACE_DETECTION, RENDERED_WARNING, Crop, Predictor
+from affectkit.inference.predictor import _Frame
+
+
+def resized(frame: torch.Tensor) -> torch.Tensor:
+    """The centred square of a frame [3, 40, 48] at the model's size."""
+    return F.interpolate(frame[None, :, :, 4:44], (32, 32), mode="bilinear", antialias=True)[0]
+
+
+def write_video(path, frames: int = 60) -> None:
+    import av
+
+    rng = torch.Generator().manual_seed(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"g": "10", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(frames):
+            picture = torch.randint(0, 256, (48, 64, 3), generator=rng, dtype=torch.uint8).numpy()
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def test_columns_are_names_in_a_fixed_order(make_model):
+    heads = {
+        "mood": {"type": "expression", "space": "happiness,sadness"},
+        "strength": {"type": "intensity", "space": "intensity:AU6,AU12"},
+        "au": {"type": "au", "space": "AU1,AU12"},
+        "micro": {"type": "au", "space": "AU12,AU4", "per_frame": True},
+    }
+    predictor = Predictor(make_model(heads=heads))
+    wanted = ("AU01", "AU12", "micro.AU12", "AU04", "AU06_i", "AU12_i", "happiness", "sadness")
+    assert predictor.columns == wanted
+    described = predictor.metadata()["heads"]
+    assert described["micro"]["columns"] == ["micro.AU12", "AU04"]
+    assert described["micro"]["thresholds"] == {"micro.AU12": 0.5, "AU04": 0.5}
+    assert described["strength"]["values"] == "intensity 0-5"
+    assert described["mood"]["values"] == "probability"
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_values_are_the_models_on_the_stated_window(make_model, memory_video, frames, batch_size):
+    model = make_model(frames)
+    video = memory_video(9)
+    rows = list(Predictor(model, batch_size=batch_size).predict_video(video))
+    assert [row.frame for row in rows] == list(range(9))
+    assert [row.timestamp for row in rows] == pytest.approx([i / 25 for i in range(9)])
+    middle = (frames - 1) // 2
+    for row in rows:
+        window = [min(max(0, row.frame + k - middle), 8) for k in range(frames)]
+        clip = torch.stack([resized(video.picture(i)) for i in window])[None]
+        wanted = model.predict(clip)
+        assert [row.values["AU01"], row.values["AU12"]] == pytest.approx(
+            wanted["au"][0, middle].tolist(), abs=1e-5
+        )
+        classes = [row.values[label] for label in model.labels("expression")]
+        assert classes == pytest.approx(wanted["expression"][0].tolist(), abs=1e-5)
+
+
+def test_a_value_depends_on_its_window_only(make_model, memory_video):
+    predictor = Predictor(make_model(4))
+    before, after = predictor.window()
+    assert (before, after) == (1, 2)
+    clean = [row.values["AU12"] for row in predictor.predict_video(memory_video(12))]
+    black = torch.zeros(3, 40, 48, dtype=torch.uint8)
+    plain = memory_video(12)
+    changed = memory_video(12, lambda i: black if i == 6 else plain.picture(i))
+    dirty = [row.values["AU12"] for row in predictor.predict_video(changed)]
+    different = [i for i in range(12) if abs(clean[i] - dirty[i]) > 1e-6]
+    assert different == [4, 5, 6, 7]
+
+
+def test_cutting_the_video_changes_nothing_farther_than_the_window(make_model, memory_video):
+    predictor = Predictor(make_model(4))
+    whole = [row.values for row in predictor.predict_video(memory_video(14))]
+    plain = memory_video(14)
+    cut = [row.values for row in predictor.predict_video(memory_video(7, lambda i: plain.picture(i + 3)))]
+    for i in range(1, 5):
+        assert cut[i] == pytest.approx(whole[i + 3], abs=1e-6)
+
+
+def test_frame_rates_set_the_spacing(make_model, memory_video):
+    model = make_model(3, fps=25.0)
+    predictor = Predictor(model)
+    assert predictor.window(50.0) == (2, 2)
+    assert predictor.window(12.0) == (1, 1)
+    assert predictor.window(math.nan) == (1, 1)
+    video = memory_video(9, fps=50.0)
+    row = list(predictor.predict_video(video))[4]
+    clip = torch.stack([resized(video.picture(i)) for i in (2, 4, 6)])[None]
+    assert row.values["AU01"] == pytest.approx(model.predict(clip)["au"][0, 1, 0].item(), abs=1e-5)
+
+
+def test_frames_that_fail_have_a_row_and_a_reason(make_model, memory_video):
+    model = make_model(3)
+    broken = (0, 3, 4, 8)
+    video = memory_video(9, broken=broken)
+    rows = list(Predictor(model, batch_size=2).predict_video(video))
+    assert [row.frame for row in rows] == list(range(9))
+    for row in rows:
+        assert row.success == (row.frame not in broken)
+        if row.success:
+            assert row.reason is None
+            assert all(math.isfinite(value) for value in row.values.values())
+        else:
+            assert row.reason == "The frame cannot be decoded."
+            assert all(math.isnan(value) for value in row.values.values())
+            assert row.timestamp == pytest.approx(row.frame / 25)
+    clip = torch.stack([resized(video.picture(i)) for i in (5, 5, 6)])[None]
+    assert rows[5].values["AU12"] == pytest.approx(model.predict(clip)["au"][0, 1, 1].item(), abs=1e-5)
+
+
+def test_memory_does_not_grow_with_the_video(make_model, memory_video):
+    predictor = Predictor(make_model(4), batch_size=3)
+    video = memory_video(80)
+    for row in predictor.predict_video(video):
+        assert video.decoded <= row.frame + 3 + 2
+        if row.frame % 20 == 10:
+            alive = sum(type(thing) is _Frame for thing in gc.get_objects())
+            assert alive <= 4 + 2 * 3
+
+
+def test_a_photo_is_one_row_and_stands_still(make_model, tmp_path, memory_video):
+    model = make_model(4)
+    path = tmp_path / "face.png"
+    frame = memory_video(1).picture(0)
+    Image.fromarray(frame.permute(1, 2, 0).numpy()).save(path)
+    (row,) = Predictor(model).predict_file(path)
+    assert (row.frame, row.timestamp, row.success) == (0, 0.0, True)
+    still = resized(frame).expand(1, 4, 3, 32, 32)
+    assert row.values["AU01"] == pytest.approx(model.predict(still)["au"][0, 1, 0].item(), abs=1e-5)
+
+
+def test_photos_are_turned_upright(make_model, tmp_path, memory_video):
+    picture = Image.fromarray(memory_video(1).picture(0).permute(1, 2, 0).numpy())
+    picture.save(tmp_path / "upright.png")
+    exif = Image.Exif()
+    exif[274] = 6  # the camera lay on its side: turn by 90 degrees clockwise to view
+    picture.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    picture.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "lying.png")
+    predictor = Predictor(make_model())
+    upright, turned, lying = (
+        next(iter(predictor.predict_file(tmp_path / f"{name}.png"))).values
+        for name in ("upright", "turned", "lying")
+    )
+    assert turned == pytest.approx(upright, abs=1e-6)
+    assert lying != pytest.approx(upright, abs=1e-6)
+
+
+def test_a_folder_of_frames_has_no_times(make_model, tmp_path):
+    for i in range(3):
+        Image.new("RGB", (40, 40), (90 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    rows = list(Predictor(make_model(2)).predict_file(tmp_path))
+    assert len(rows) == 3
+    assert all(math.isnan(row.timestamp) for row in rows)
+
+
+def test_a_truncated_video_gives_what_it_holds_then_flagged_rows(make_model, tmp_path):
+    path = tmp_path / "whole.mkv"
+    write_video(path)
+    data = path.read_bytes()
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(data[: len(data) // 2])
+    predictor = Predictor(make_model(4))
+    assert all(row.success for row in predictor.predict_file(path))
+    rows = list(predictor.predict_file(cut))
+    with open_video(cut) as video:
+        assert [row.frame for row in rows] == list(range(video.num_frames))
+    good = sum(row.success for row in rows)
+    assert 10 < good < 60
+    assert all(row.success for row in rows[:good])
+    assert all(row.reason for row in rows[good:])
+
+
+def test_what_cannot_be_read_at_all_is_an_error(make_model, tmp_path):
+    (tmp_path / "noise.mp4").write_bytes(b"\x00" * 1000)
+    for name in ("noise.mp4", "missing.mp4"):
+        with pytest.raises(VideoError):
+            list(Predictor(make_model()).predict_file(tmp_path / name))
+
+
+def test_the_crop_decides_what_the_model_sees(make_model, memory_video):
+    model = make_model()
+    video = memory_video(1)
+    (row,) = Predictor(model, crop=Crop((10, 4, 32, 32))).predict_video(video)
+    clip = video.picture(0)[None, None, :, 4:36, 10:42]
+    assert row.values["AU01"] == pytest.approx(model.predict(clip)["au"][0, 0, 0].item(), abs=1e-5)
+
+
+def test_a_crop_beyond_the_first_frame_is_an_error_and_beyond_a_later_one_a_flag(make_model, memory_video):
+    predictor = Predictor(make_model(), crop=Crop((0, 0, 44, 40)))
+    small = torch.zeros(3, 20, 20, dtype=torch.uint8)
+    plain = memory_video(3)
+    with pytest.raises(ConfigError, match="beyond the frame of 20 by 20"):
+        list(predictor.predict_video(memory_video(1, lambda _: small)))
+    rows = list(predictor.predict_video(memory_video(3, lambda i: small if i == 1 else plain.picture(i))))
+    assert [row.success for row in rows] == [True, False, True]
+    assert "beyond the frame" in rows[1].reason
+
+
+def test_saved_models_bring_their_warning_and_hash(make_model, tmp_path):
+    make_model(2).save_pretrained(tmp_path / "model", metadata={"rendered": True, "licence": "CC0-1.0"})
+    predictor = Predictor(tmp_path / "model", device="cpu")
+    assert predictor.warning == RENDERED_WARNING
+    metadata = json.loads(json.dumps(predictor.metadata(), allow_nan=False))
+    assert metadata["trained_on"] == "rendered faces"
+    assert metadata["warning"] == RENDERED_WARNING
+    assert metadata["face_detection"] == NO_FACE_DETECTION
+    assert metadata["licence"] == "CC0-1.0"
+    assert len(metadata["model_sha256"]) == 64
+    assert metadata["input"]["frames"] == 2
+    assert metadata["crop"] == "center"
+
+
+def test_other_models_have_no_warning(make_model):
+    predictor = Predictor(make_model())
+    assert predictor.warning is None
+    assert predictor.metadata()["model_sha256"] is None
+
+
+def test_a_batch_has_at_least_one_frame(make_model):
+    with pytest.raises(ConfigError, match="batch_size"):
+        Predictor(make_model(), batch_size=0)
+
+
+def test_lightning_is_not_needed():
+    code = "import affectkit.inference, sys; print({'lightning', 'pytorch_lightning'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
