@@ -1,0 +1,66 @@
+"""Clips: read, chosen, transformed, batched, split. Plain tensors; no corpus and no Lightning."""
+
+from __future__ import annotations
+
+from affectkit.data.align import (
+    align_frames,
+    estimate_similarity,
+    five_points,
+    reference_points,
+    transform_points,
+)
+from affectkit.data.clip import Clip, ClipBatch, Target, collate, concat
+from affectkit.data.frames import AllFrames, FrameSampler, OnsetApex, UniformSegments, Window, sliding_windows
+from affectkit.data.record import ClipRecord
+from affectkit.data.samplers import Draw, EvalSampler, ReplaySampler, derive_seed
+from affectkit.data.splits import check_disjoint, k_fold, leave_one_subject_out, split_subjects
+from affectkit.data.transforms import (
+    CenterCrop,
+    ClipTransform,
+    ColorJitter,
+    Compose,
+    HorizontalFlip,
+    RandomCrop,
+    RandomResizedCrop,
+    Resize,
+)
+from affectkit.data.video import Backend, VideoReader, open_video
+
+__all__ = [
+    "AllFrames",
+    "Backend",
+    "CenterCrop",
+    "Clip",
+    "ClipBatch",
+    "ClipRecord",
+    "ClipTransform",
+    "ColorJitter",
+    "Compose",
+    "Draw",
+    "EvalSampler",
+    "FrameSampler",
+    "HorizontalFlip",
+    "OnsetApex",
+    "RandomCrop",
+    "RandomResizedCrop",
+    "ReplaySampler",
+    "Resize",
+    "Target",
+    "UniformSegments",
+    "VideoReader",
+    "Window",
+    "align_frames",
+    "check_disjoint",
+    "collate",
+    "concat",
+    "derive_seed",
+    "estimate_similarity",
+    "five_points",
+    "k_fold",
+    "leave_one_subject_out",
+    "open_video",
+    "reference_points",
+    "sliding_windows",
+    "split_subjects",
+    "transform_points",
+]

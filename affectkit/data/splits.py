@@ -1,0 +1,117 @@
+"""Splits by subject: nobody is both learned from and tested on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import torch
+
+from affectkit.data.samplers import derive_seed
+from affectkit.errors import ConfigError, SubjectLeakError
+
+__all__ = ["check_disjoint", "k_fold", "leave_one_subject_out", "split_subjects"]
+
+
+def check_disjoint(splits: Mapping[str, Iterable[str | None]]) -> None:
+    """Make sure that no subject stands in two splits.
+
+    Args:
+        splits: Subjects of each split, repeats allowed; `None` (unknown) may be anyone and is left out.
+
+    Raises:
+        SubjectLeakError: A subject stands in two splits.
+
+    Example:
+        >>> check_disjoint({"train": ["s1", "s2"], "test": ["s2"]})
+        Traceback (most recent call last):
+            ...
+        affectkit.errors.SubjectLeakError: Subject 's2' stands in both 'train' and 'test'. Move all ...
+    """
+    home: dict[str, str] = {}
+    for split, subjects in splits.items():
+        for subject in subjects:
+            if subject is not None and home.setdefault(subject, split) != split:
+                raise SubjectLeakError(
+                    f"Subject '{subject}' stands in both '{home[subject]}' and '{split}'.",
+                    remedy="Move all clips of a subject to one split.",
+                )
+
+
+def split_subjects(
+    subjects: Iterable[str], fractions: Mapping[str, float], *, seed: int = 0
+) -> dict[str, tuple[str, ...]]:
+    """Share subjects out at random.
+
+    Args:
+        subjects: Subjects, repeats allowed; their order does not matter.
+        fractions: Share of each split; together 1.
+        seed: Seed of the assignment.
+
+    Returns:
+        Sorted subjects of each split; sizes are rounded so that they add up.
+
+    Raises:
+        ConfigError: The fractions do not add up to 1, or a split gets no subject.
+
+    Example:
+        >>> parts = split_subjects(["a", "b", "c", "d"], {"train": 0.5, "val": 0.25, "test": 0.25})
+        >>> {name: len(part) for name, part in parts.items()}
+        {'train': 2, 'val': 1, 'test': 1}
+    """
+    if any(share <= 0 for share in fractions.values()) or abs(sum(fractions.values()) - 1) > 1e-6:
+        raise ConfigError(f"Fractions {dict(fractions)} must be positive and add up to 1.")
+    order = _shuffled(subjects, seed)
+    parts: dict[str, tuple[str, ...]] = {}
+    share, start = 0.0, 0
+    for name, fraction in fractions.items():
+        share += fraction
+        stop = round(share * len(order))
+        parts[name] = tuple(sorted(order[start:stop]))
+        if start == stop:
+            raise ConfigError(f"The split '{name}' would get none of {len(order)} subjects.")
+        start = stop
+    return parts
+
+
+def k_fold(subjects: Iterable[str], folds: int, *, seed: int = 0) -> list[tuple[str, ...]]:
+    """Divide subjects at random into test folds of equal size (± 1).
+
+    Args:
+        subjects: Subjects, repeats allowed; their order does not matter.
+        folds: How many folds.
+        seed: Seed of the assignment.
+
+    Returns:
+        Sorted test subjects of each fold; one trains on all others.
+
+    Raises:
+        ConfigError: There are fewer subjects than folds, or fewer than two folds.
+    """
+    order = _shuffled(subjects, seed)
+    if not 2 <= folds <= len(order):
+        raise ConfigError(f"{len(order)} subjects cannot be divided into {folds} folds.")
+    return [tuple(sorted(order[fold::folds])) for fold in range(folds)]
+
+
+def leave_one_subject_out(subjects: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Each subject in turn as the test subject.
+
+    Args:
+        subjects: Subjects, repeats allowed.
+
+    Yields:
+        The test subject and the sorted training subjects, in sorted order.
+
+    Example:
+        >>> next(leave_one_subject_out(["c", "a", "b", "a"]))
+        ('a', ('b', 'c'))
+    """
+    people = sorted(set(subjects))
+    for held_out in people:
+        yield held_out, tuple(subject for subject in people if subject != held_out)
+
+
+def _shuffled(subjects: Iterable[str], seed: int) -> list[str]:
+    people = sorted(set(subjects))
+    rng = torch.Generator().manual_seed(derive_seed(seed, "subjects"))
+    return [people[place] for place in torch.randperm(len(people), generator=rng).tolist()]

@@ -1,0 +1,146 @@
+"""One way to read frames, wherever they are: video files, image files, folders of images.
+
+`open_video` chooses the reader; all of them number frames by presentation time from 0, return RGB, and raise
+`VideoError`, naming file and frame, for whatever is wrong with the media, as far as the decoder says so: it
+may repair a little damage in silence.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from affectkit.errors import ConfigError, VideoError
+
+__all__ = ["IMAGE_SUFFIXES", "Backend", "VideoReader", "open_video"]
+
+Backend = Literal["auto", "pyav", "decord"]
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+
+class VideoReader(ABC):
+    """Random access to the frames of one video, and one pass over them.
+
+    Attributes:
+        path: The media.
+        num_frames: How many frames it has, or announces: those that a truncated file lacks raise when read.
+        fps: Mean frames a second; NaN where the media does not know.
+        timestamps: float64 [num_frames], seconds from the first frame; NaN where unknown.
+    """
+
+    path: Path
+    num_frames: int
+    fps: float
+    timestamps: NDArray[np.float64]
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        """Read frames in the order asked for; repeats are allowed.
+
+        Args:
+            indices: At least one frame number.
+
+        Returns:
+            uint8 [T, 3, H, W], RGB.
+
+        Raises:
+            VideoError: A frame does not exist, cannot be decoded, or differs in size from the others.
+        """
+        places = defaultdict(list)
+        for place, index in enumerate(indices):
+            if not 0 <= index < self.num_frames:
+                raise self.error(f"The video has {self.num_frames} frames.", index)
+            places[index].append(place)
+        if not places:
+            raise self.error("No frame was asked for.")
+        result = torch.empty(0)
+        for index, image in self._decode(sorted(places)):
+            if len(result) == 0:
+                result = torch.empty((len(indices), 3, *image.shape[:2]), dtype=torch.uint8)
+            if result.shape[2:] != image.shape[:2]:
+                raise self.error("The frame differs in size from those before it.", index)
+            result[places[index]] = torch.from_numpy(image).permute(2, 0, 1)
+        return result
+
+    def frames(self, start: int = 0) -> Iterator[tuple[int, float, Tensor]]:
+        """Pass over the frames in order, holding one at a time.
+
+        Args:
+            start: First frame; to go on behind a frame that cannot be read, start again at the next one.
+
+        Yields:
+            Frame number, timestamp in seconds, and the frame, uint8 [3, H, W].
+
+        Raises:
+            VideoError: A frame cannot be decoded.
+        """
+        for index, image in self._decode(range(start, self.num_frames)):
+            yield index, float(self.timestamps[index]), torch.from_numpy(image).permute(2, 0, 1).contiguous()
+
+    @abstractmethod
+    def _decode(self, indices: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Decode existing frames, given in ascending order, to (index, RGB image [H, W, 3])."""
+
+    def close(self) -> None:  # noqa: B027 - most readers hold nothing open
+        """Release the file."""
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def error(self, fault: str, frame: int | None = None) -> VideoError:
+        """An error that names this file."""
+        return VideoError(fault, path=self.path, frame=frame)
+
+
+def open_video(path: str | Path, backend: Backend = "auto") -> VideoReader:
+    """Open a video file, an image file (one frame), or a folder of images (one a frame, in numeric order).
+
+    Args:
+        path: The media.
+        backend: Reader of video files. "auto" is "pyav", exact on every file that FFmpeg reads. "decord" may
+            return a neighbouring frame, silently, from files whose frames depend on others across a key frame
+            (open-GOP H.264, HEVC, MPEG-4 with B frames) and from MPEG transport streams.
+
+    Raises:
+        ConfigError: There is no such backend.
+        VideoError: The media is missing, empty, damaged or not a video.
+        MissingDependencyError: decord is asked for and not installed.
+
+    Example:
+        >>> from PIL import Image
+        >>> folder = getfixture("tmp_path")
+        >>> for number in (2, 10, 1):
+        ...     Image.new("RGB", (8, 6), (number, 0, 0)).save(folder / f"img{number}.png")
+        >>> with open_video(folder) as reader:
+        ...     reader.read([0, 1, 2])[:, 0, 0, 0].tolist()
+        [1, 2, 10]
+    """
+    if backend not in get_args(Backend):
+        raise ConfigError(
+            f"There is no video backend '{backend}'.", remedy=f"Use one of {get_args(Backend)}."
+        )
+    path = Path(path)
+    if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
+        from affectkit.data.video_images import ImageReader
+
+        return ImageReader(path)
+    if not path.is_file():  # a pipe or a device would block
+        raise VideoError("There is no such file.", path=path, remedy="Check the path and the dataset's root.")
+    if backend == "decord":
+        from affectkit.data.video_decord import DecordReader
+
+        return DecordReader(path)
+    from affectkit.data.video_pyav import PyAVReader
+
+    return PyAVReader(path)

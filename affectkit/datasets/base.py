@@ -1,0 +1,234 @@
+"""What all datasets share: from a record to a clip.
+
+A corpus says what its records are, and what is labelled in them. Everything else happens here, in one order:
+frames are chosen, read (or taken from the cache), joined with their labels, and transformed.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from affectkit.data.clip import Clip, Target
+from affectkit.data.frames import AllFrames, FrameSampler
+from affectkit.data.record import ClipRecord
+from affectkit.data.samplers import Draw
+from affectkit.data.transforms import ClipTransform
+from affectkit.data.video import Backend, open_video
+from affectkit.errors import DatasetNotFoundError, VideoError
+
+__all__ = ["AffectDataset", "Split"]
+
+Split = Literal["train", "val", "test", "all"]
+
+_log = logging.getLogger(__name__)
+
+
+class AffectDataset(Dataset[Clip], ABC):
+    """A corpus of annotated clips.
+
+    A subclass sets the class attributes, fills `spaces`, and implements `records` and `labels`. Its own
+    constructor arguments are stored before `super().__init__`, which calls `records` once.
+
+    Args:
+        root: Folder of the corpus.
+        split: The part to read.
+        frames: Chooses the frames of a clip; all of them by default.
+        transform: Changes the clip; random only for draws that carry a seed.
+        backend: Video reader, see `affectkit.data.video.open_video`.
+        on_error: What happens where a video cannot be read: "raise" its `VideoError`, or "skip": a blank clip
+            takes its place, masked and not valid, and `skipped_report` tells of it.
+        cache: "memory" keeps every decoded clip, uint8 and before any transform, once in each process.
+
+    Raises:
+        DatasetNotFoundError: `root` does not exist.
+
+    Attributes:
+        name: Name of the corpus, as published.
+        citation: How to cite it.
+        licence: Its terms, one line.
+        has_subjects: Whether it says who is seen.
+        spaces: Name of the label space of each target.
+        subjects: Subjects of this split, sorted; empty where unknown.
+    """
+
+    name: str
+    citation: str
+    licence: str
+    has_subjects: bool = True
+    spaces: dict[str, str]
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        split: Split = "all",
+        frames: FrameSampler | None = None,
+        transform: ClipTransform | None = None,
+        backend: Backend = "auto",
+        on_error: Literal["raise", "skip"] = "raise",
+        cache: Literal["none", "memory"] = "none",
+    ) -> None:
+        self.root = Path(root)
+        if not self.root.exists():
+            remedy = f"Correct the root of {self.name}, or obtain the corpus (see its card)."
+            raise DatasetNotFoundError("This does not exist.", path=self.root, remedy=remedy)
+        self.split = split
+        self.frames = AllFrames() if frames is None else frames
+        self.transform = transform
+        self.backend = backend
+        self.on_error = on_error
+        self._cache: dict[int, Tensor] | None = {} if cache == "memory" else None
+        self._lengths: dict[int, int] = {}
+        self.clips = self.records()
+        # One flag a clip in shared memory, so that the workers of a data loader report to the main process.
+        self._skipped = torch.zeros(len(self.clips), dtype=torch.bool)
+        self._skipped.share_memory_()  # type: ignore[no-untyped-call]
+        names = {record.subject for record in self.clips}
+        self.subjects = tuple(sorted(name for name in names if name is not None)) if None not in names else ()
+        self._subject_index = {name: index for index, name in enumerate(self.subjects)}
+
+    @abstractmethod
+    def records(self) -> list[ClipRecord]:
+        """Parse the annotation of the chosen split."""
+
+    @abstractmethod
+    def labels(self, record: ClipRecord, indices: Sequence[int]) -> dict[str, Target]:
+        """Labels of a clip, every target of `spaces`.
+
+        Args:
+            record: The clip.
+            indices: The T positions in its media that are read.
+
+        Returns:
+            Targets for the clip ([A], []) or for each of the frames ([T, A], [T]).
+        """
+
+    def landmarks(self, record: ClipRecord, indices: Sequence[int]) -> tuple[Tensor, Tensor] | None:
+        """Landmarks of the frames `indices`, if the corpus has them.
+
+        Returns:
+            Points float [T, 68, 2] in pixels of the unchanged frames, and their mask bool [T, 68].
+        """
+        return None
+
+    def load(self, record: ClipRecord, indices: Sequence[int]) -> Tensor:
+        """Read frames.
+
+        Args:
+            record: The clip.
+            indices: T positions in its media.
+
+        Returns:
+            uint8 [T, 3, H, W], RGB.
+
+        Raises:
+            VideoError: A frame cannot be read.
+        """
+        with open_video(record.path, self.backend) as reader:
+            return reader.read(indices)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, key: int | Draw) -> Clip:
+        draw = key if isinstance(key, Draw) else Draw(range(len(self))[key])
+        try:
+            clip = self._read(draw)
+        except VideoError as fault:
+            if self.on_error == "raise":
+                raise
+            if not self._skipped[draw.index]:
+                _log.warning("Skipped: %s", fault)
+            self._skipped[draw.index] = True
+            clip = self._blank(draw)
+        return clip
+
+    @property
+    def num_groups(self) -> int:
+        """How many independent groups the clips form: subjects, or clips where subjects are unknown."""
+        return len(self.subjects) or len(self)
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Clips skipped so far because their video cannot be read, by any worker of this process."""
+        return tuple(self.clips[index].clip for index in self._skipped.nonzero().flatten().tolist())
+
+    def skipped_report(self) -> str:
+        """Say in one sentence how many clips were skipped, and which."""
+        names = self.skipped
+        if not names:
+            return f"{self.name}: no clip was skipped."
+        some = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+        return f"{self.name}: {len(names)} of {len(self)} clips were skipped as unreadable: {some}."
+
+    def _read(self, draw: Draw) -> Clip:
+        record = self.clips[draw.index]
+        rng = None if draw.seed is None else torch.Generator().manual_seed(draw.seed)
+        keys = [None if key is None else key - record.start for key in record.key_frames]
+        positions = self.frames(
+            self._length(draw.index), rng=rng, onset=keys[0], apex=keys[1], offset=keys[2]
+        )
+        indices = [record.start + position for position in positions]
+        points = self.landmarks(record, indices)
+        clip = Clip.make(
+            self._frames(draw.index, positions),
+            self.labels(record, indices),
+            landmarks=None if points is None else points[0],
+            landmarks_mask=None if points is None else points[1],
+            key_frames=[indices.index(key) if key in indices else -1 for key in record.key_frames],
+            valid=draw.valid,
+            subject=self._group(draw.index),
+            meta={"dataset": self.name, "clip": record.clip, "subject": record.subject, "indices": indices},
+        )
+        return clip if self.transform is None else self.transform(clip, rng)
+
+    def _length(self, index: int) -> int:
+        """How many frames a record covers, asking its media once."""
+        if index not in self._lengths:
+            record = self.clips[index]
+            stop = record.num_frames if record.stop is None else record.stop
+            if stop is None:
+                with open_video(record.path, self.backend) as reader:
+                    stop = reader.num_frames
+            if stop <= record.start:
+                raise VideoError(f"The media has only {stop} frames.", path=record.path, frame=record.start)
+            self._lengths[index] = stop - record.start
+        return self._lengths[index]
+
+    def _frames(self, index: int, positions: Sequence[int]) -> Tensor:
+        record = self.clips[index]
+        if self._cache is None:
+            return self.load(record, [record.start + position for position in positions])
+        if index not in self._cache:
+            stop = record.start + self._length(index)
+            self._cache[index] = self.load(record, range(record.start, stop))
+        return self._cache[index][list(positions)]
+
+    def _blank(self, draw: Draw) -> Clip:
+        """A clip that counts for nothing, shaped as the next one that can be read."""
+        for step in range(1, len(self)):
+            try:
+                like = self._read(draw._replace(index=(draw.index + step) % len(self)))
+                break
+            except VideoError:
+                continue
+        else:
+            raise VideoError("None of the clips can be read.", path=self.root, remedy="Check its videos.")
+        record = self.clips[draw.index]
+        targets = {name: target.map(torch.zeros_like) for name, target in like.targets.items()}
+        meta = {**like.meta, "clip": record.clip, "subject": record.subject}
+        return Clip.make(
+            torch.zeros_like(like.frames), targets, valid=False, subject=self._group(draw.index), meta=meta
+        )
+
+    def _group(self, index: int) -> int:
+        subject = self.clips[index].subject
+        return self._subject_index[subject] if subject is not None and self.subjects else index

@@ -1,0 +1,304 @@
+"""One's own data: a table with one row a clip."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from affectkit.data.clip import Target
+from affectkit.data.record import ClipRecord
+from affectkit.data.splits import check_disjoint
+from affectkit.data.tables import Table, read_table
+from affectkit.datasets.base import AffectDataset
+from affectkit.errors import AnnotationError, DatasetNotFoundError, LabelSpaceError
+from affectkit.facs.coding import parse_coding
+from affectkit.facs.expressions import EXPRESSION_SETS, ExpressionSet, canonical_expression
+from affectkit.facs.sets import AUSet
+from affectkit.facs.units import ActionUnit
+
+__all__ = ["FrameTable", "TableDataset"]
+
+_UNIT_COLUMN = re.compile(r"(AU\d{1,2}[LR]?)(_i)?")
+_LANDMARKS = [f"{axis}{point}" for point in range(68) for axis in "xy"]
+
+
+class TableDataset(AffectDataset):
+    r"""Clips listed in `index.parquet` or `index.csv`, one row each; only `path` is required.
+
+    - `path`: video, image, or folder of images, relative to the table. `clip`: its name, else `path`.
+    - `subject`: who is seen. `split`: train, val or test; no subject may stand in two.
+    - `onset`, `apex`, `offset`, `start`, `stop` (excluded), `num_frames`: positions from 0; `fps`.
+    - `expression`: a word. Target "expression", in the space basic7 where that holds every word of the table,
+      else in the alphabetical list of its words.
+    - Action units in one of these ways: columns `AU01`, `AU12L` (0 or 1) and `AU01_i` (intensity 0 to 5);
+      a column `au` in the coders' grammar (`1+R2+L12B`); or a column `labels`, the path of a table with a row
+      a frame: `frame` (position from 0), columns as in the first way, and maybe landmarks `x0 … x67`,
+      `y0 … y67` in pixels. Targets "au" and "intensity".
+
+    An empty cell means not annotated, and is masked.
+
+    Args:
+        root: Folder of the index, or the index itself.
+        **options: Those of `AffectDataset`.
+
+    Raises:
+        DatasetNotFoundError: There is no index.
+        AnnotationError: A table cannot be read without guessing; names file and line.
+        SubjectLeakError: A subject stands in two splits.
+
+    Example:
+        >>> root = getfixture("tmp_path")
+        >>> index = "path,subject,AU12,expression\na.mp4,s1,1,happy\nb.mp4,s2,,\n"
+        >>> _ = (root / "index.csv").write_text(index)
+        >>> dataset = TableDataset(root)
+        >>> dataset.spaces, dataset.subjects
+        ({'au': 'AU12', 'expression': 'basic7'}, ('s1', 's2'))
+        >>> dataset.labels(dataset.clips[1], [0])["au"].mask.tolist()
+        [False]
+    """
+
+    name = "table"
+    citation = ""
+    licence = "Yours to say."
+
+    def __init__(self, root: str | Path, **options: Any) -> None:
+        self._frame_tables: dict[str, FrameTable] = {}
+        super().__init__(root, **options)
+
+    @functools.cached_property
+    def index(self) -> Table:
+        """The table with one row a clip."""
+        if self.root.is_file():
+            return read_table(self.root)
+        for name in ("index.parquet", "index.csv"):
+            if (self.root / name).is_file():
+                return read_table(self.root / name)
+        remedy = "Write a table with a row a clip; see datasets/table/README.md."
+        raise DatasetNotFoundError(
+            "There is neither index.parquet nor index.csv here.", path=self.root, remedy=remedy
+        )
+
+    def records(self) -> list[ClipRecord]:
+        """Parse the index, all of it whatever the split, and check it."""
+        table = self.index
+        if "path" not in table.columns:
+            raise table.error("There is no column 'path'.", remedy="Name the video of each clip in it.")
+        self.has_subjects = "subject" in table.columns
+        records = [self._record(row) for row in range(len(table))]
+        splits = [self._split_of(row) for row in range(len(table))]
+        subjects: dict[str, list[str | None]] = {}
+        first: dict[str, int] = {}
+        for row, (record, split) in enumerate(zip(records, splits, strict=True)):
+            if split is not None:
+                subjects.setdefault(split, []).append(record.subject)
+            if first.setdefault(record.clip, row) != row:
+                fault = f"Clip '{record.clip}' stands in line {table.lines[first[record.clip]]} already."
+                raise table.error(fault, row, remedy="Give each clip a name of its own in a column 'clip'.")
+        check_disjoint(subjects)
+        self._parse_labels(records)
+        chosen = [
+            record for record, split in zip(records, splits, strict=True) if self.split in ("all", split)
+        ]
+        if not chosen:
+            raise table.error(f"No row has the split '{self.split}'.", remedy="Fill in the column 'split'.")
+        return chosen
+
+    def labels(self, record: ClipRecord, indices: Sequence[int]) -> dict[str, Target]:
+        """See `AffectDataset`."""
+        row = record.extra["row"]
+        targets = {
+            name: Target.make(v[row], space=self.spaces[name]) for name, v in self._clip_labels.items()
+        }
+        if record.au is not None and "au" in self.spaces:
+            values, known = record.au.occurrence(AUSet.parse(self.spaces["au"]), "mask")
+            targets["au"] = Target.make(torch.tensor(values), torch.tensor(known), space=self.spaces["au"])
+        if "labels" in self.index.columns:
+            frames = self._frame_table(row)
+            for name in self.spaces.keys() - targets.keys():
+                targets[name] = self._frame_target(frames, name, indices)
+        return targets
+
+    def landmarks(self, record: ClipRecord, indices: Sequence[int]) -> tuple[Tensor, Tensor] | None:
+        """See `AffectDataset`."""
+        frames = self._frame_table(record.extra["row"])
+        if frames is None or frames.points is None:
+            return None
+        points = frames.take(frames.points, indices)
+        return points, points.isfinite().all(-1)
+
+    def _record(self, row: int) -> ClipRecord:
+        table = self.index
+        path = table.text("path", row)
+        if path is None:
+            raise table.error("The path is empty.", row, remedy="Name the clip's video, or delete the row.")
+        subject = table.text("subject", row)
+        if self.has_subjects and subject is None:
+            remedy = "Say who is seen, or leave out the column 'subject' altogether."
+            raise table.error("The subject is empty.", row, remedy=remedy)
+        try:
+            return ClipRecord(
+                clip=table.text("clip", row) or path,
+                path=table.path.parent / path,
+                subject=subject,
+                fps=table.number("fps", row),
+                start=table.count("start", row) or 0,
+                au=parse_coding(table.text("au", row)) if "au" in table.columns else None,
+                expression=table.text("expression", row),
+                extra={"row": row},
+                **{
+                    name: table.count(name, row) for name in ("num_frames", "onset", "apex", "offset", "stop")
+                },
+            )
+        except AnnotationError as error:
+            if error.line is not None:
+                raise
+            raise table.error(error.fault, row, remedy=error.remedy) from error
+
+    def _split_of(self, row: int) -> str | None:
+        split = self.index.text("split", row)
+        if split not in (None, "train", "val", "test"):
+            raise self.index.error(f"The split is '{split}'.", row, remedy="Write train, val or test.")
+        return split
+
+    def _parse_labels(self, records: list[ClipRecord]) -> None:
+        """Fill `spaces`, and the labels of every row that concern the whole clip."""
+        table = self.index
+        units = unit_labels(table)
+        ways = [name for name in ("au", "labels") if name in table.columns] + (
+            ["AU columns"] if units else []
+        )
+        if len(ways) > 1:
+            raise table.error(
+                f"Action units are given in several ways: {', '.join(ways)}.", remedy="Keep one."
+            )
+        self._clip_labels = {name: values for name, (_, values) in units.items()}
+        self.spaces = {name: space for name, (space, _) in units.items()}
+        coded = {
+            reading.id for r in records if r.au is not None for u in r.au.units for reading in u.readings
+        }
+        if coded:
+            self.spaces["au"] = AUSet.of(*sorted(coded)).name
+        if "labels" in table.columns:
+            tables = (self._frame_table(row) for row in range(len(table)))
+            first = next((frames for frames in tables if frames is not None), None)
+            if first is not None:
+                self.spaces |= {name: space for name, (space, _) in first.labels.items()}
+        words = [None if r.expression is None else canonical_expression(r.expression) for r in records]
+        known = {word for word in words if word is not None}
+        if known:
+            basic = EXPRESSION_SETS["basic7"]
+            space = basic if known <= set(basic.classes) else ExpressionSet(tuple(sorted(known)))
+            self.spaces["expression"] = space.name
+            self._clip_labels["expression"] = torch.tensor(
+                [-1 if w is None else space.index(w) for w in words]
+            )
+
+    def _frame_table(self, row: int) -> FrameTable | None:
+        path = self.index.text("labels", row)
+        if path is None:
+            return None
+        if path not in self._frame_tables:
+            self._frame_tables[path] = FrameTable(read_table(self.index.path.parent / path))
+        return self._frame_tables[path]
+
+    def _frame_target(self, frames: FrameTable | None, name: str, indices: Sequence[int]) -> Target:
+        space = self.spaces[name]
+        if frames is None or name not in frames.labels:
+            return Target.make(torch.full((len(indices), len(AUSet.parse(space))), torch.nan), space=space)
+        own_space, values = frames.labels[name]
+        more = set(AUSet.parse(own_space)) - set(AUSet.parse(space))
+        if more:
+            fault = f"The table has {', '.join(sorted(map(str, more)))}, which the first clip's table lacks."
+            raise frames.table.error(fault, remedy="Add the columns there; empty cells are masked.")
+        return Target.make(frames.take(values, indices), space=own_space).project(space)
+
+
+class FrameTable:
+    """Labels of single frames: a table with a column `frame` and a row a frame.
+
+    Args:
+        table: The table.
+
+    Attributes:
+        labels: Under "au" and "intensity" the label space and the values, float [rows, A], NaN where empty.
+        points: Landmarks float [rows, 68, 2], or None where the table has none.
+
+    Raises:
+        AnnotationError: Frames are not numbered, or twice; a cell holds no valid label.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.labels = unit_labels(table)
+        complete = table.columns.keys() >= set(_LANDMARKS)
+        self.points = torch.from_numpy(table.numbers(_LANDMARKS)).reshape(-1, 68, 2) if complete else None
+        self._row_of: dict[int, int] = {}
+        for row in range(len(table)):
+            frame = table.count("frame", row)
+            if frame is None or self._row_of.setdefault(frame, row) != row:
+                raise table.error(
+                    "The frame has no number." if frame is None else f"Frame {frame} is there twice.",
+                    row,
+                    remedy="Number each frame once in a column 'frame', from 0.",
+                )
+
+    def take(self, values: Tensor, frames: Sequence[int]) -> Tensor:
+        """The rows of the given frames, float [T, ...]; NaN for a frame without a row.
+
+        Args:
+            values: float [rows, ...].
+            frames: T frame numbers.
+        """
+        rows = torch.tensor([self._row_of.get(frame, -1) for frame in frames])
+        there = (rows >= 0).reshape(-1, *[1] * (values.dim() - 1))
+        return torch.where(there, values[rows], torch.nan)
+
+
+def unit_labels(table: Table) -> dict[str, tuple[str, Tensor]]:
+    """Read the columns named after action units.
+
+    Args:
+        table: Columns `AU12`, `AU12L` hold 0 or 1 (target "au"), `AU12_i` hold 0 to 5 ("intensity").
+
+    Returns:
+        For each target that has a column, the label space and the values, float [rows, A], NaN where empty.
+
+    Raises:
+        AnnotationError: A cell holds anything else, or FACS has no such unit.
+    """
+    found: dict[str, dict[ActionUnit, str]] = {}
+    for column in table.columns:
+        match = _UNIT_COLUMN.fullmatch(column)
+        if match is None:
+            continue
+        try:
+            unit = ActionUnit.parse(match[1])
+        except LabelSpaceError as error:
+            raise table.error(error.fault, remedy=error.remedy) from error
+        target = found.setdefault("intensity" if match[2] else "au", {})
+        if target.setdefault(unit, column) != column:
+            raise table.error(
+                f"Columns '{target[unit]}' and '{column}' are the same unit.", remedy="Keep one."
+            )
+    labels = {}
+    for name, columns in found.items():
+        values = table.numbers(list(columns.values()))
+        wrong = (values < 0) | (values > 5) if name == "intensity" else (values != 0) & (values != 1)
+        if (wrong & ~np.isnan(values)).any():
+            row, place = np.argwhere(wrong & ~np.isnan(values))[0].tolist()
+            raise table.error(
+                f"Column '{list(columns.values())[place]}' holds {values[row, place]:g}.",
+                row,
+                remedy=f"Write {'0 to 5' if name == 'intensity' else '0 or 1'}, nothing where it is unknown.",
+            )
+        units = AUSet(tuple(columns))
+        space = units.as_intensity() if name == "intensity" else units
+        labels[name] = (space.name, torch.from_numpy(values))
+    return labels

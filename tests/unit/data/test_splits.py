@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from itertools import chain
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from affectkit.data import check_disjoint, k_fold, leave_one_subject_out, split_subjects
+from affectkit.errors import ConfigError, SubjectLeakError
+
+people = st.lists(st.text("abc123", min_size=1, max_size=3), min_size=5, max_size=40).filter(
+    lambda names: len(set(names)) >= 5
+)
+
+
+def test_leaks_are_named():
+    check_disjoint({"train": ["a", "a", None], "val": ["b", None], "test": []})
+    with pytest.raises(SubjectLeakError) as caught:
+        check_disjoint({"train": ["a", "b"], "val": ["c"], "test": ["d", "b"]})
+    assert str(caught.value).startswith("Subject 'b' stands in both 'train' and 'test'.")
+
+
+@given(people, st.integers(0, 9))
+def test_split_subjects(names, seed):
+    parts = split_subjects(names, {"train": 0.6, "val": 0.2, "test": 0.2}, seed=seed)
+    check_disjoint(parts)
+    assert sorted(chain.from_iterable(parts.values())) == sorted(set(names))
+    assert parts == split_subjects(reversed(names), {"train": 0.6, "val": 0.2, "test": 0.2}, seed=seed)
+    for share, part in zip((0.6, 0.2, 0.2), parts.values(), strict=True):
+        assert abs(len(part) - share * len(set(names))) <= 1
+
+
+def test_seeds_give_other_splits():
+    names = [f"s{n}" for n in range(30)]
+    assert len({split_subjects(names, {"a": 0.5, "b": 0.5}, seed=seed)["a"] for seed in range(5)}) == 5
+
+
+@pytest.mark.parametrize(
+    ("fractions", "fault"),
+    [
+        ({"a": 0.5, "b": 0.4}, "add up to 1"),
+        ({"a": 1.2, "b": -0.2}, "positive"),
+        ({"a": 0.99, "b": 0.01}, "'b' would get none of 4"),
+    ],
+)
+def test_impossible_fractions(fractions, fault):
+    with pytest.raises(ConfigError, match=fault):
+        split_subjects("abcd", fractions)
+
+
+@given(people, st.integers(2, 5), st.integers(0, 9))
+def test_k_fold(names, folds, seed):
+    parts = k_fold(names, folds, seed=seed)
+    check_disjoint({str(fold): part for fold, part in enumerate(parts)})
+    assert sorted(chain.from_iterable(parts)) == sorted(set(names))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert parts == k_fold(sorted(names), folds, seed=seed)
+
+
+@pytest.mark.parametrize("folds", [1, 5])
+def test_impossible_folds(folds):
+    with pytest.raises(ConfigError, match="cannot be divided"):
+        k_fold("abcd", folds)
+
+
+def test_leave_one_subject_out():
+    assert list(leave_one_subject_out(["b", "a", "b", "c"])) == [
+        ("a", ("b", "c")),
+        ("b", ("a", "c")),
+        ("c", ("a", "b")),
+    ]
