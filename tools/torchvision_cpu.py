@@ -66,7 +66,18 @@ def stub_source(symbols: list[str]) -> str:
 
 def compile_stub(library: str, source: str) -> None:
     """Build one shared library whose soname is `library`."""
-    command = ["gcc", "-shared", "-fPIC", "-O1", f"-Wl,-soname,{library}", "-x", "c", "-", "-o", STUBS / library]
+    command = [
+        "gcc",
+        "-shared",
+        "-fPIC",
+        "-O1",
+        f"-Wl,-soname,{library}",
+        "-x",
+        "c",
+        "-",
+        "-o",
+        STUBS / library,
+    ]
     subprocess.run(command, check=True, input=source, text=True)
 
 

@@ -1,0 +1,98 @@
+"""`affectkit fit|validate|test|predict --config RECIPE`: LightningCLI over our tasks and datamodules."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import warnings
+from collections.abc import Sequence
+
+from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+# Imported so that recipes can name every class without its module.
+import affectkit.data
+import affectkit.datamodules
+import affectkit.losses
+import affectkit.models
+import affectkit.tasks  # noqa: F401
+from affectkit.cli.recipe import find_recipe
+from affectkit.errors import ConfigError
+from affectkit.tasks.callbacks import PredictionsWriter, ResultsWriter
+
+__all__ = ["AffectCLI", "launch", "run"]
+
+
+class AffectCLI(LightningCLI):
+    """LightningCLI with subclass mode for model and data, our result writers, and errors a person can read."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the callbacks that write what a run found beside its logs."""
+        parser.add_lightning_class_args(ResultsWriter, "results")
+        parser.add_lightning_class_args(PredictionsWriter, "predictions")
+
+
+def launch(args: Sequence[str], *, execute: bool = True) -> AffectCLI:
+    """Parse a recipe, build its task, data and trainer, and run the sub-command.
+
+    Args:
+        args: `[subcommand, "--config", recipe, …]`; recipes may be named as `affectkit recipe list` prints them.
+            Without `execute`, the sub-command is left out.
+        execute: False builds everything and runs nothing.
+
+    Raises:
+        ConfigError: The recipe names an option, a class or a file that does not exist.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+            return AffectCLI(
+                LightningModule,
+                LightningDataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                auto_configure_optimizers=False,
+                seed_everything_default=0,
+                save_config_kwargs={"overwrite": True},
+                parser_kwargs={"parser_mode": "omegaconf", "exit_on_error": False},
+                args=_resolve_recipes(args),
+                run=execute,
+            )
+    except argparse.ArgumentError as error:
+        raise ConfigError(explain(str(error)), remedy="Compare with `affectkit recipe show NAME`.") from error
+
+
+def run(args: Sequence[str]) -> int:
+    """Run one of Lightning's sub-commands."""
+    launch(args)
+    return 0
+
+
+def explain(message: str) -> str:
+    r"""Reduce a parser's nested report to where the fault lies and what it is, in one line.
+
+    Example:
+        >>> explain('Parser key "data":\n  Problem with given class_path "x.Mix":\n    Option "bss" is not accepted')
+        'data, x.Mix: Option "bss" is not accepted'
+    """
+    lines = [line for line in message.splitlines() if line.strip()]
+    places = re.findall(r"(?:Parser key|class_path) [\"']([^\"']+)[\"']", message)
+    faults = [
+        line
+        for line in lines
+        if re.search(r"not accepted|is required|[Ee]xpected|not in|Unable|No such", line)
+    ]
+    faults = [line for line in faults if "NoneType" not in line] or lines[-1:]
+    deepest = max(faults, key=lambda line: len(line) - len(line.lstrip()))
+    return ", ".join(dict.fromkeys(places)) + (": " if places else "") + deepest.strip().removeprefix("- ")
+
+
+def _resolve_recipes(args: Sequence[str]) -> list[str]:
+    """Replace what follows `--config` by the path of the recipe it names."""
+    resolved = list(args)
+    for i, argument in enumerate(resolved):
+        if argument in ("-c", "--config") and i + 1 < len(resolved):
+            resolved[i + 1] = str(find_recipe(resolved[i + 1]))
+        elif argument.startswith("--config="):
+            resolved[i] = f"--config={find_recipe(argument.removeprefix('--config='))}"
+    return resolved

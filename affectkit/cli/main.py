@@ -1,0 +1,105 @@
+"""Entry point of the `affectkit` command: finds the sub-command, imports only that, and reports errors as one line.
+
+Exit codes: 0 success; 1 an unexpected failure, or a result that misses its bar; 2 wrong usage or recipe;
+3 bad input (annotations, media, weights); 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from affectkit import __version__
+from affectkit.errors import AffectKitError, ConfigError
+
+__all__ = ["main"]
+
+# name → (module with a function `run(args) -> exit code`, what it does)
+COMMANDS = {
+    "fit": ("affectkit.cli.lightning", "train a recipe: --config RECIPE"),
+    "validate": ("affectkit.cli.lightning", "evaluate a checkpoint on the validation subjects"),
+    "test": ("affectkit.cli.lightning", "evaluate a checkpoint on the test subjects"),
+    "predict": (
+        "affectkit.cli.predict",
+        "action units of photos and videos (--model) or of a recipe's data (--config)",
+    ),
+    "recipe": ("affectkit.cli.recipe", "list, show or copy the recipes that come with affectkit"),
+    "synth": ("affectkit.cli.synth", "render a corpus of synthetic faces with exact labels"),
+    "demo": ("affectkit.cli.demo", "render, train, test and predict in five minutes"),
+}
+LIGHTNING = "affectkit.cli.lightning"
+
+
+def help_text() -> str:
+    """The text of `affectkit --help`."""
+    rows = "\n".join(f"  {name:<10} {what}" for name, (_, what) in COMMANDS.items())
+    return (
+        "usage: affectkit COMMAND [options]\n\n"
+        "Facial action units, expressions and micro-expressions.\n\n"
+        f"commands:\n{rows}\n\n"
+        "options:\n"
+        "  --help     this text; `affectkit COMMAND --help` for a command's own options\n"
+        "  --version  the version\n"
+        "  --debug    show the full trace when something fails\n"
+    )
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        args: Arguments without the program's name; those of the process by default.
+
+    Returns:
+        The exit code (see the module).
+    """
+    arguments = list(sys.argv[1:] if args is None else args)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(help_text(), end="")
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"affectkit {__version__}")
+        return 0
+    return _guarded(lambda: _dispatch(arguments), debug)
+
+
+def _dispatch(arguments: list[str]) -> int:
+    name, *rest = arguments
+    if name not in COMMANDS:
+        raise ConfigError(f"Unknown command {name!r}.", remedy=f"Choose one of: {', '.join(COMMANDS)}.")
+    module = importlib.import_module(COMMANDS[name][0])
+    code: int = module.run(arguments if COMMANDS[name][0] == LIGHTNING else rest)
+    return code
+
+
+def _guarded(command: Callable[[], int], debug: bool) -> int:
+    """Run `command` and turn what it raises into one line on stderr and an exit code."""
+    try:
+        return command()
+    except KeyboardInterrupt:
+        print("affectkit: interrupted; what was written so far is kept", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `affectkit recipe show … | head` closes our stdout early: not a fault
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except AffectKitError as error:
+        return _report(error, str(error), 2 if isinstance(error, ConfigError) else 3, debug)
+    except Exception as error:  # noqa: BLE001  the last resort of a command line
+        return _report(error, f"{type(error).__name__}: {error}", 1, debug)
+
+
+def _report(error: Exception, text: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    line = " ".join(text.split())
+    print(f"affectkit: error: {line}" + ("" if debug else " (--debug shows the trace)"), file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,8 @@
+"""LightningModules: what is learned, from which labels, and how it is evaluated."""
+
+from __future__ import annotations
+
+from affectkit.tasks.callbacks import PredictionsWriter, ResultsWriter
+from affectkit.tasks.multitask import MultiTask
+
+__all__ = ["MultiTask", "PredictionsWriter", "ResultsWriter"]

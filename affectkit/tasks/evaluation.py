@@ -1,0 +1,189 @@
+"""The metrics of one pass over validation or test data: a metric for every corpus and head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from affectkit.data import ClipBatch, Target
+from affectkit.errors import ConfigError
+from affectkit.metrics import (
+    AUMetrics,
+    ExpressionMetrics,
+    IntensityMetrics,
+    Result,
+    ThresholdRule,
+    collect_results,
+    estimate,
+)
+from affectkit.models import Head
+
+__all__ = ["Evaluation", "EvaluationData", "align_levels"]
+
+AnyMetric = AUMetrics | ExpressionMetrics | IntensityMetrics
+METRICS: dict[str, type[AnyMetric]] = {
+    "multilabel": AUMetrics,
+    "multiclass": ExpressionMetrics,
+    "ordinal": IntensityMetrics,
+}
+LOGGED = {
+    "multilabel": ("f1_pos", "f1_macro2", "auc", "acc", "f1_all_positive"),
+    "multiclass": ("uar", "war", "uf1"),
+    "ordinal": ("icc31", "pcc", "mae"),
+}
+
+
+class EvaluationData(Protocol):
+    """What an evaluation must know of a dataset; `affectkit.datasets.AffectDataset` has all of it."""
+
+    name: str
+    has_subjects: bool
+    spaces: dict[str, str]
+
+    @property
+    def num_groups(self) -> int:
+        """Number of subjects, or of clips where subjects are unknown."""
+        ...
+
+
+class Evaluation:
+    """Counts what the heads predict, corpus by corpus, and turns the counts into named numbers.
+
+    Args:
+        heads: The model's heads by name.
+        datasets: The datasets of the loaders, in their order, with unique names.
+        device: Where the counts are kept.
+
+    Raises:
+        ConfigError: No corpus annotates any head's target, or two corpora have one name.
+    """
+
+    def __init__(
+        self, heads: Mapping[str, Head], datasets: Sequence[EvaluationData], device: torch.device | str
+    ) -> None:
+        self.heads = heads
+        self.datasets = datasets
+        if len({data.name for data in datasets}) < len(datasets):
+            raise ConfigError(
+                "Two corpora of one evaluation have the same name.", remedy="Name the sources apart."
+            )
+        self.metrics: dict[tuple[str, str], AnyMetric] = {}
+        for data in datasets:
+            for name, head in heads.items():
+                if head.target in data.spaces:
+                    metric = METRICS[head.space.kind](head.space.labels, data.num_groups)
+                    self.metrics[data.name, name] = metric.to(device)
+        if not self.metrics:
+            raise ConfigError(
+                f"None of the heads {sorted(heads)} has a target that {[data.name for data in datasets]} annotate.",
+                remedy="Compare each head's target with the corpus's label spaces.",
+            )
+
+    def update(self, loader: int, logits: Mapping[str, Tensor], batch: ClipBatch) -> None:
+        """Count one batch of the loader with this index.
+
+        Args:
+            loader: Index of the loader.
+            logits: By head, `[B, A]` or `[B, T, A]`.
+            batch: What the logits were computed from.
+        """
+        data = self.datasets[loader]
+        for name, head in self.heads.items():
+            metric = self.metrics.get((data.name, name))
+            if metric is not None and head.target in batch.targets:
+                target = batch.targets[head.target].project(head.space.name)
+                prediction, target = align_levels(
+                    head.predict(logits[name].float()), target, batch.frame_mask
+                )
+                metric.update(prediction, target.value, target.mask, batch.subject, batch.valid)
+
+    def values(self) -> dict[str, Tensor]:
+        """Numbers to log by `dataset/head/metric`, at the fixed threshold of 0.5."""
+        return {
+            f"{dataset}/{name}/{key}": value
+            for (dataset, name), metric in self.metrics.items()
+            for key, value in metric.compute().items()
+            if key in LOGGED[self.heads[name].space.kind]
+        }
+
+    def best_thresholds(self, head: str) -> dict[str, float] | None:
+        """Thresholds that maximise a head's F1 on the data seen; None where no corpus has its target.
+
+        With several corpora the first that annotates the head's target decides.
+        """
+        for (_, name), metric in self.metrics.items():
+            if name == head and isinstance(metric, AUMetrics):
+                return metric.best_thresholds()
+        return None
+
+    def results(
+        self, *, rule: ThresholdRule, thresholds: Mapping[str, Mapping[str, float]], protocol: str
+    ) -> dict[str, list[Result]]:
+        """Every number with its interval, baseline, threshold rule and protocol.
+
+        Args:
+            rule: Threshold rule of the action units; their numbers at 0.5 are always given as well.
+            thresholds: By head, the thresholds chosen on validation data; read by the rule `val`.
+            protocol: On which data.
+
+        Returns:
+            By `dataset/head`, the results of means and single labels.
+        """
+        found: dict[str, list[Result]] = {}
+        for (dataset, name), metric in self.metrics.items():
+            data = next(data for data in self.datasets if data.name == dataset)
+            over: Literal["subjects", "clips"] = "subjects" if data.has_subjects else "clips"
+            rows: list[Result] = []
+            for its_rule in dict.fromkeys(("fixed", rule) if isinstance(metric, AUMetrics) else ("fixed",)):
+                tally = metric.tally()
+                if isinstance(metric, AUMetrics) and its_rule != "fixed":
+                    chosen = metric.best_thresholds() if its_rule == "oracle" else thresholds.get(name)
+                    if chosen is None:
+                        raise ConfigError(
+                            f"The checkpoint holds no thresholds chosen on validation data for the head {name!r}.",
+                            remedy="Run `affectkit validate` first, or use `model.threshold: fixed`.",
+                        )
+                    tally = metric.tally(chosen)
+                rows += collect_results(
+                    estimate(tally),
+                    name,
+                    protocol=protocol,
+                    threshold_rule=its_rule,
+                    resampled=over,
+                    per_label=True,
+                )
+            found[f"{dataset}/{name}"] = rows
+        return found
+
+
+def align_levels(prediction: Tensor, target: Target, frame_mask: Tensor) -> tuple[Tensor, Target]:
+    """Bring a head's output and a target to the same level: both by frame, or both by clip.
+
+    A clip's label is compared with the mean of the frames' outputs; a clip's output with the strongest annotated
+    label of its frames, since a clip shows a unit that one of its frames shows. A framewise class becomes the
+    clip's only where all annotated frames agree.
+
+    Args:
+        prediction: Head output, float `[B, L]` or `[B, T, L]`.
+        target: Target of the head's label space, of a batch.
+        frame_mask: bool `[B, T]`, False where a frame pads.
+
+    Returns:
+        Output and target of one level.
+    """
+    by_frame = prediction.ndim == 3
+    labelled_by_frame = target.value.ndim == (2 if target.classes else 3)
+    if by_frame and not labelled_by_frame:
+        weight = frame_mask.unsqueeze(-1).to(prediction.dtype)
+        return (prediction * weight).sum(1) / weight.sum(1).clamp(min=1), target
+    if labelled_by_frame and not by_frame:
+        if target.classes:
+            highest = target.value.masked_fill(~target.mask, -1).amax(1)
+            agree = ((target.value == highest[:, None]) | ~target.mask).all(1)
+            mask = target.mask.any(1) & agree
+            return prediction, Target(highest.masked_fill(~mask, 0), mask, target.space)
+        return prediction, Target(target.value.amax(1), target.mask.any(1), target.space)
+    return prediction, target

@@ -1,0 +1,63 @@
+"""What importing costs, checked in fresh processes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+LAYERS = ["affectkit", "affectkit.facs", "affectkit.errors"]
+WITH_TORCH = [
+    "affectkit.data",
+    "affectkit.datasets",
+    "affectkit.synth",
+    "affectkit.models",
+    "affectkit.losses",
+    "affectkit.metrics",
+    "affectkit.inference",
+]
+
+
+def modules_after(statement):
+    """The top-level modules that a fresh interpreter, with warnings as errors, holds after `statement`."""
+    code = f"{statement}\nimport json, sys\nprint(json.dumps(sorted({{m.partition('.')[0] for m in sys.modules}})))"
+    command = [sys.executable, "-W", "error::DeprecationWarning:affectkit", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_domain_needs_the_standard_library_only(name):
+    loaded = modules_after(f"import {name}")
+    assert not loaded & {"torch", "numpy", "lightning", "pandas", "torchvision"}
+
+
+@pytest.mark.parametrize("name", WITH_TORCH)
+def test_no_lightning_and_no_optional_package_below_the_tasks(name):
+    loaded = modules_after(f"import {name}")
+    assert not loaded & {
+        "lightning",
+        "pytorch_lightning",
+        "timm",
+        "open_clip",
+        "cv2",
+        "av",
+        "decord",
+        "pandas",
+        "numba",
+    }
+
+
+def test_public_names_resolve_on_first_use():
+    import affectkit
+
+    assert str(affectkit.ActionUnit(12)) == "AU12"
+    assert {"AUHead", "AUSet", "__version__"} <= set(dir(affectkit))
+    with pytest.raises(AttributeError, match="no attribute 'AUHaed'"):
+        _ = affectkit.AUHaed
+
+
+def test_command_line_help_loads_no_torch():
+    loaded = modules_after("from affectkit.cli.main import main; main(['--help'])")
+    assert not loaded & {"torch", "lightning", "numpy"}

@@ -1,0 +1,28 @@
+"""Shared by all tests: no network, one thread, and a tiny corpus that needs no media."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items):
+    """Skip what this machine cannot run, with the reason."""
+    from pathlib import Path
+
+    media = Path(__file__).parent.parent / "media"
+    no_gpu = pytest.mark.skip(reason="no CUDA device")
+    no_media = pytest.mark.skip(reason="real media are absent: run `make media`")
+    for item in items:
+        if "gpu" in item.keywords and not torch.cuda.is_available():
+            item.add_marker(no_gpu)
+        if "realmedia" in item.keywords and not media.is_dir():
+            item.add_marker(no_media)

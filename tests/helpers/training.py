@@ -1,0 +1,70 @@
+"""Train the toy task with fixed settings; also a program, so that several processes can run it together."""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Trainer, seed_everything
+
+from affectkit.datamodules import MixtureDataModule
+from affectkit.models import AUHead, ExpressionHead, TimmBackbone
+from affectkit.tasks import MultiTask
+from helpers.toy import ToyDataModule
+
+
+def make_task(**options):
+    """A LayerNorm backbone (statistics of a batch would differ between processes) with two heads, no dropout."""
+    torch.manual_seed(0)
+    heads = {
+        "au": partial(AUHead, space="AU1,AU4,AU12", per_frame=True),
+        "expression": partial(ExpressionHead, space="basic7"),
+    }
+    return MultiTask(TimmBackbone("test_convnext", size=32), heads, **{"lr": 1e-3, **options})
+
+
+def make_data(global_batch, world=1, **options):
+    """The toy corpus, with the same global batches for any number of processes."""
+    return ToyDataModule(batch_size=global_batch // world, seed=0, **options)
+
+
+def make_mixture(global_batch, world=1):
+    """Two sources with different units, one of them half as large."""
+    sources = {
+        "first": make_data(global_batch, world),
+        "second": make_data(global_batch, world, space="AU12,AU25", clips=2),
+    }
+    return MixtureDataModule(sources)
+
+
+def make_trainer(folder, **options):
+    """A quiet trainer on the processor."""
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    return Trainer(accelerator="cpu", default_root_dir=folder, num_sanity_val_steps=0, **quiet, **options)
+
+
+def main(folder, world, mixture):
+    """Train 20 steps on `world` processes and save weights and test results."""
+    seed_everything(0, verbose=False)
+    world = int(world)
+    task = make_task()
+    data = make_mixture(4, world) if mixture == "mixture" else make_data(4, world)
+    strategy = "ddp" if world > 1 else "auto"
+    trainer = make_trainer(
+        folder,
+        max_steps=20,
+        devices=world,
+        strategy=strategy,
+        enable_checkpointing=False,
+        use_distributed_sampler=True,
+    )
+    trainer.fit(task, datamodule=data)
+    trainer.test(task, datamodule=data, verbose=False)
+    if trainer.is_global_zero:
+        results = {name: [row.to_dict() for row in rows] for name, rows in task.results.items()}
+        torch.save({"weights": task.state_dict(), "results": results}, Path(folder) / f"{mixture}-{world}.pt")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(*sys.argv[1:])
