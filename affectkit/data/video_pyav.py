@@ -111,7 +111,9 @@ class PyAVReader(VideoReader):
         return ((number, frame) for number, frame in zip(numbers, frames, strict=True) if number is not None)
 
     def _to_rgb(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        image = cast("NDArray[np.uint8]", self._reformatter.reformat(frame, format="rgb24").to_ndarray())
+        # One thread: handing slices of small frames to others waits for the scheduler wherever the cores are busy.
+        rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
+        image = cast("NDArray[np.uint8]", rgb.to_ndarray())
         return np.rot90(image, round(frame.rotation / 90)).copy() if frame.rotation else image
 
 

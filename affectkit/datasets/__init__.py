@@ -1,4 +1,4 @@
-"""Corpora: one file each, all of them `AffectDataset`s."""
+"""Corpora: one file each; every one is an `AffectDataset`."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def canonical_expression(text: str) -> str:
     """The class name that affectkit uses for a corpus's spelling: a lower-case noun.
 
     Args:
-        text: The corpus's word, such as `Happy`, `Others`, ` Anger `.
+        text: The corpus's word, such as "Happy", "Others", " Anger ".
 
     Example:
         >>> canonical_expression(" Happy "), canonical_expression("Others"), canonical_expression("tense")

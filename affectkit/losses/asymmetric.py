@@ -18,8 +18,8 @@ __all__ = ["AsymmetricLoss"]
 class AsymmetricLoss(MaskedLoss):
     r"""Binary cross-entropy that turns away from easy negatives.
 
-    .. math:: -\omega_i [ y (1-p)^{\gamma_+} \log p + (1-y) p_m^{\gamma_-} \log(1-p_m) ], \quad p_m =
-    \max(p-m, 0)
+    .. math::
+        -\omega_i [ y (1-p)^{\gamma_+} \log p + (1-y) p_m^{\gamma_-} \log(1-p_m) ], \quad p_m = \max(p-m, 0)
 
     Args:
         gamma_pos: Focus on hard positives, 0 or at least 1.
