@@ -1,0 +1,120 @@
+"""Rendered faces, with exact intensities, expressions and landmarks, as `affectkit synth` wrote them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from affectkit.data import ClipRecord, Target
+from affectkit.datasets.table import TableDataset
+from affectkit.errors import AnnotationError, DatasetNotFoundError
+from affectkit.facs import AUSet
+
+__all__ = ["RenderedDataset"]
+
+FORMAT_VERSION = 1
+
+
+class RenderedDataset(TableDataset):
+    """Faces rendered from a FACS rig. Nothing learned from them alone is fit for real faces.
+
+    Targets: `au`, occurrence by frame (intensity at or above the manifest's level: 2 of 5 in macro clips);
+    `intensity`, 0–5 by frame; `expression`, one of `basic7` a clip. 68 landmarks a frame.
+
+    Args:
+        root: Folder that `affectkit synth` or `affectkit.synth.render_corpus` wrote.
+        **options: See `AffectDataset`.
+
+    Attributes:
+        manifest: What the corpus was rendered with: settings, seed, prevalence, the best expression UAR
+            possible.
+        units: The action units of `au` and `intensity`.
+
+    Raises:
+        DatasetNotFoundError: `root` is not a rendered corpus.
+        AnnotationError: Its tables are of another format or disagree.
+    """
+
+    name = "rendered"
+    citation = "affectkit"
+    licence = "Apache-2.0; the mesh is CC0"
+
+    def __init__(self, root: str | Path, **options: Any) -> None:
+        self.manifest = _read_manifest(Path(root))
+        self.units = AUSet.parse(self.manifest["au_space"])
+        super().__init__(root, **options)
+        self.spaces = {
+            "au": self.units.name,
+            "intensity": self.units.as_intensity().name,
+            "expression": self.manifest["expression_space"],
+        }
+
+    @cached_property
+    def _tables(self) -> tuple[Tensor, Tensor, dict[str, int]]:
+        """Intensities float32 [N, U] from 0 to 1, landmarks float32 [N, 68, 2], and each clip's first row."""
+        import pyarrow.parquet as pq
+
+        path = self.root / "frames.parquet"
+        points = [f"{axis}{k}" for k in range(68) for axis in "xy"]
+        try:
+            table = pq.read_table(path, columns=["clip", "frame", *self.units.columns, *points])
+            clips = table["clip"].to_numpy()
+            frames = table["frame"].to_numpy()
+            units, landmarks = (
+                torch.from_numpy(
+                    np.stack([table[name].to_numpy() for name in names], axis=1).astype(np.float32)
+                )
+                for names in (self.units.columns, points)
+            )
+        except (OSError, ValueError, KeyError) as error:
+            fault = f"The table of frames cannot be read: {error}"
+            raise AnnotationError(fault, path=path, remedy="Render the corpus again.") from error
+        firsts = np.flatnonzero(frames == 0)
+        return units, landmarks.reshape(-1, 68, 2), {str(clips[row]): int(row) for row in firsts}
+
+    def _rows(self, record: ClipRecord, indices: Sequence[int]) -> list[int]:
+        first = self._tables[2].get(record.clip)
+        if first is None:
+            fault = f"The clip {record.clip!r} has no frames in the table."
+            raise AnnotationError(fault, path=self.root / "frames.parquet", remedy="Render the corpus again.")
+        return [first + index for index in indices]
+
+    def labels(self, record: ClipRecord, indices: Sequence[int]) -> dict[str, Target]:
+        """See `AffectDataset`."""
+        strength = self._tables[0][self._rows(record, indices)]
+        targets = super().labels(record, indices)
+        targets["au"] = Target.make(
+            (strength >= self.manifest["occurrence_at"]).float(), space=self.spaces["au"]
+        )
+        targets["intensity"] = Target.make(5 * strength, space=self.spaces["intensity"])
+        return targets
+
+    def landmarks(self, record: ClipRecord, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """See `AffectDataset`."""
+        points = self._tables[1][self._rows(record, indices)]
+        return points, torch.ones(points.shape[:2], dtype=torch.bool)
+
+
+def _read_manifest(root: Path) -> dict[str, Any]:
+    path = root / "manifest.json"
+    remedy = "Render one with `affectkit synth`."
+    if not path.is_file():
+        raise DatasetNotFoundError(
+            "This is not a rendered corpus: it has no manifest.json.", path=root, remedy=remedy
+        )
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        version = manifest["format_version"]
+        known = {"au_space", "expression_space", "occurrence_at", "expression_uar_ceiling"} <= manifest.keys()
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AnnotationError(f"The manifest cannot be read: {error}", path=path, remedy=remedy) from error
+    if version != FORMAT_VERSION or not known:
+        raise AnnotationError(f"The corpus has the format {version!r}.", path=path, remedy=remedy)
+    return dict(manifest)

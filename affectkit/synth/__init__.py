@@ -1,0 +1,15 @@
+"""Faces rendered from a FACS rig, with exact labels."""
+
+from __future__ import annotations
+
+from affectkit.synth.corpus import CorpusSettings, expression_ceiling, render_corpus
+from affectkit.synth.render import RENDERER_VERSION, Face, FaceRenderer, Person, Rendered, Scene
+from affectkit.synth.rig import RIG_UNITS, FaceRig, load_rig, unit_weights
+from affectkit.synth.skin import SkinLook
+from affectkit.synth.writers import write_frames, write_video
+
+__all__ = [
+    "RENDERER_VERSION", "RIG_UNITS", "CorpusSettings", "Face", "FaceRenderer", "FaceRig", "Person",
+    "Rendered", "Scene", "SkinLook", "expression_ceiling", "load_rig", "render_corpus", "unit_weights",
+    "write_frames", "write_video",
+]  # fmt: skip
