@@ -4,6 +4,9 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.setdefault(
+    "JSONARGPARSE_DEPRECATION_WARNINGS", "off"
+)  # lightning 2.6 calls what jsonargparse 4.53 deprecates
 
 import pytest
 import torch

@@ -42,6 +42,7 @@ def run(args: Sequence[str]) -> int:
     out: Path = options.out
     from affectkit.cli.lightning import launch
     from affectkit.datasets import RenderedDataset
+    from affectkit.tasks.callbacks import run_folder
 
     cli = launch(
         ["fit", "--config", RECIPE, "--seed_everything", str(options.seed), *_paths(out), *overrides]
@@ -53,7 +54,7 @@ def run(args: Sequence[str]) -> int:
 
     model: AffectModel = cli.model.model
     results = [row for rows in cli.model.results.values() for row in rows]
-    metrics = _summary(results, test)
+    metrics = _summary(results, test, model.labels("au"))
     metadata = {
         "name": "affectkit demo",
         "rendered": True,
@@ -66,7 +67,8 @@ def run(args: Sequence[str]) -> int:
     metrics["seconds"] = round(time.monotonic() - started, 1)
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     confusion = cli.model.evaluation["test"].metrics["rendered", "expression"].confusion()
-    _report(out, results, metrics, confusion, _strips(model, test), notes)
+    curves = _curves(run_folder(cli.trainer) / "metrics.csv")
+    _report(out, results, metrics, curves, confusion, _strips(model, test), notes)
     return _verdict(metrics, out)
 
 
@@ -75,7 +77,7 @@ def _paths(out: Path) -> list[str]:
     return [f"--trainer.default_root_dir={out}", f"--trainer.logger.init_args.save_dir={out}"]
 
 
-def _summary(results: Sequence[Result], test: RenderedDataset) -> dict[str, Any]:
+def _summary(results: Sequence[Result], test: RenderedDataset, units: Sequence[str]) -> dict[str, Any]:
     """The numbers of `metrics.json`."""
     by_name = {row.name: row for row in results}
     f1, uar = by_name["au/f1_pos"], by_name["expression/uar"]
@@ -83,7 +85,7 @@ def _summary(results: Sequence[Result], test: RenderedDataset) -> dict[str, Any]
         "au/f1_mean": f1.estimate.value,
         "au/f1_ci95": [f1.estimate.low, f1.estimate.high],
         "au/f1_all_positive": f1.baseline,
-        "au/num_units": len(test.units),
+        "au/num_units": len(units),
         "expression/uar": uar.estimate.value,
         "expression/uar_ci95": [uar.estimate.low, uar.estimate.high],
         "expression/uar_chance": uar.baseline,
@@ -93,7 +95,7 @@ def _summary(results: Sequence[Result], test: RenderedDataset) -> dict[str, Any]
         "protocol": f1.protocol,
         "threshold_rule": f1.threshold_rule,
         "rendered": True,
-    } | {f"au/f1/{label}": by_name[f"au/f1_pos/{label}"].estimate.value for label in test.units.labels}
+    } | {f"au/f1/{label}": by_name[f"au/f1_pos/{label}"].estimate.value for label in units}
 
 
 def _predict(out: Path, test: RenderedDataset) -> list[str]:
@@ -117,7 +119,7 @@ def _predict(out: Path, test: RenderedDataset) -> list[str]:
     face = Predictor(out / "model", crop=Crop(ASTRONAUT_FACE))
     write_predictions(face, photo, photo.with_suffix(".csv"))
     row = next(iter(face.predict_file(photo)))
-    units = [f"{name} {row.values[name]:.2f}" for name in test.units.columns if row.values[name] >= 0.5]
+    units = [f"{name} {p:.2f}" for name, p in row.values.items() if name in test.units.columns and p >= 0.5]
     classes = [name for name in row.values if name not in test.units.columns]
     guess = max(classes, key=lambda name: row.values[name])
     return [
@@ -139,7 +141,7 @@ def _strips(model: AffectModel, test: RenderedDataset, count: int = 6, frames: i
         batch = collate([clip])
         said = model.predict(batch.frames, batch.frame_mask)
         guess = int(said["expression"][0].argmax())
-        truth = clip.targets["au"].value[apex] >= 0.5
+        truth = clip.targets["au"].project(model.head("au").space.name).value[apex] >= 0.5
         shown = sorted({round(k * apex / max(1, frames - 1)) for k in range(frames)})
         strips.append(
             Strip(
@@ -156,26 +158,28 @@ def _strips(model: AffectModel, test: RenderedDataset, count: int = 6, frames: i
     return strips
 
 
+def _curves(path: Path) -> dict[str, list[float]]:
+    """Training curves by column, from the file that the logger wrote."""
+    import pandas as pd
+
+    shown = ("epoch", "train/loss", "val/rendered/au/f1_pos", "val/rendered/expression/uar")
+    logged = pd.read_csv(path).groupby("epoch").first().reset_index()
+    return {name: logged[name].astype(float).tolist() for name in shown}
+
+
 def _report(
     out: Path,
     results: Sequence[Result],
     metrics: Mapping[str, Any],
+    curves: Mapping[str, Sequence[float]],
     confusion: Tensor,
     strips: Sequence[Strip],
     notes: Sequence[str],
 ) -> None:
     """Write `report/index.html`."""
-    import pandas as pd
-
     from affectkit.facs import EXPRESSION_SETS
     from affectkit.inference import write_report
 
-    logged = pd.read_csv(out / "logs" / "metrics.csv").groupby("epoch").first().reset_index()
-    curves = {
-        str(name): logged[name].astype(float).tolist()
-        for name in logged.columns
-        if name in ("epoch", "train/loss", "val/rendered/au/f1_pos", "val/rendered/expression/uar")
-    }
     write_report(
         out / "report",
         title="affectkit demo",

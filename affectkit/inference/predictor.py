@@ -16,9 +16,8 @@ from torch import Tensor
 import affectkit
 from affectkit.data.video import Backend, VideoReader, open_video
 from affectkit.errors import ConfigError, VideoError
-from affectkit.facs import AUSet
 from affectkit.inference.crop import Crop
-from affectkit.models import AffectModel, Head, hub
+from affectkit.models import AffectModel, hub
 
 __all__ = ["NO_FACE_DETECTION", "RENDERED_WARNING", "Predictor", "Row"]
 
@@ -119,7 +118,7 @@ class Predictor:
         self._heads = sorted(model.heads, key=lambda name: kinds.index(model.head(name).kind))
         self._columns: dict[str, str] = {}  # column -> its head
         for name in self._heads:
-            for column in _columns(model.head(name)):
+            for column in model.head(name).columns:
                 self._columns[f"{name}.{column}" if column in self._columns else column] = name
         self.columns = tuple(self._columns)
         self.warning = RENDERED_WARNING if model.metadata.get("rendered") else None
@@ -249,14 +248,6 @@ class Predictor:
                     raise  # the crop fits no frame; a later one may be of another size, in a folder of photos
                 yield _Frame(number, float(video.timestamps[number]), None, error.fault)
                 number += 1
-
-
-def _columns(head: Head) -> list[str]:
-    """Column names of a head: AU01 for occurrence, AU01_i for intensity, else the labels themselves."""
-    if not isinstance(head.space, AUSet):
-        return list(head.labels)
-    suffix = "_i" if head.kind == "ordinal" else ""
-    return [column + suffix for column in head.space.columns]
 
 
 def _fill(near: Mapping[int, _Frame], numbers: Sequence[int]) -> list[Tensor]:

@@ -11,22 +11,14 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from affectkit.data import ClipBatch
-from affectkit.facs import AUSet, LabelSpace
 from affectkit.metrics import Result, as_text
 
-__all__ = ["PredictionsWriter", "ResultsWriter", "column_names"]
+__all__ = ["PredictionsWriter", "ResultsWriter", "run_folder"]
 
 
 def run_folder(trainer: Trainer) -> Path:
     """Where a run's files belong: its log folder, or the root folder when it does not log."""
     return Path(trainer.log_dir or trainer.default_root_dir)
-
-
-def column_names(space: LabelSpace) -> tuple[str, ...]:
-    """Table columns of a label space: `AU01` for occurrence, `AU01_i` for intensity, class names as they are."""
-    if not isinstance(space, AUSet):
-        return space.labels
-    return tuple(f"{column}_i" for column in space.columns) if space.kind == "ordinal" else space.columns
 
 
 class ResultsWriter(Callback):
@@ -75,7 +67,7 @@ class PredictionsWriter(Callback):
         self._file = (folder / name).open("w", newline="", encoding="utf-8")
         self._writer = csv.writer(self._file)
         heads = pl_module.model.heads.values()  # type: ignore[union-attr, operator]
-        columns = [column for head in heads for column in column_names(head.space)]
+        columns = [column for head in heads for column in head.columns]
         self._writer.writerow(["dataset", "clip", "subject", "frame", *columns])
 
     def on_predict_batch_end(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from affectkit.errors import ConfigError, WeightsError
 from affectkit.models.backbones.base import Backbone
@@ -37,6 +39,8 @@ class TimmBackbone(Backbone):
         weights: Start from this local file instead, safetensors or a `.pth` that holds tensors only.
         size: Height and width of the pictures in pixels; the architecture's own by default.
         model_args: Further arguments of the architecture, such as `{"channels": [24, 48, 96, 128]}`.
+        grid: Average the last feature map over grid × grid cells and join their vectors, instead of averaging over
+            the whole picture: in aligned faces, places have a meaning. 1 is the network's own pooling.
         tokens: Also give one vector for each place of the last feature map.
         grad_checkpointing: Recompute activations in the backward pass to save memory.
         normalize: "mean_std" or "per_image", see `affectkit.models.InputSpec`.
@@ -44,7 +48,7 @@ class TimmBackbone(Backbone):
         std: Channel deviations on the 0-1 scale; the architecture's own by default.
 
     Attributes:
-        num_features: Width of clip and frame vectors.
+        num_features: Width of clip and frame vectors, `grid`² times that of tokens where a grid is used.
         num_token_features: Width of tokens, which some architectures widen before pooling.
 
     Raises:
@@ -68,6 +72,7 @@ class TimmBackbone(Backbone):
         weights: str | None = None,
         size: int | None = None,
         model_args: Mapping[str, Any] | None = None,
+        grid: int = 1,
         tokens: bool = False,
         grad_checkpointing: bool = False,
         normalize: Normalization = "mean_std",
@@ -75,13 +80,15 @@ class TimmBackbone(Backbone):
         std: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
+        if grid < 1:
+            raise ConfigError(f"The grid must be at least 1, not {grid}.")
         arguments = plain(model_args or {})
         net, defaults = _create(model_name, arguments, size, pretrained=pretrained, weights=weights)
         if grad_checkpointing:
             net.set_grad_checkpointing(True)
         self.net = net.to(memory_format=torch.channels_last)
-        self.num_features = int(net.head_hidden_size)
         self.num_token_features = int(net.num_features)
+        self.num_features = int(net.head_hidden_size) if grid == 1 else grid**2 * self.num_token_features
         self.input_spec = InputSpec(
             size=size or int(defaults["input_size"][-1]),
             mean=tuple(mean or defaults["mean"]),
@@ -89,12 +96,14 @@ class TimmBackbone(Backbone):
             normalize=normalize,
         )
         self.normalize = Normalize(self.input_spec)
+        self.grid = grid
         self.tokens = tokens
         self.config = {
             "type": "timm",
             "model_name": model_name,
             "size": self.input_spec.size,
             "model_args": arguments,
+            "grid": grid,
             "tokens": tokens,
             "grad_checkpointing": grad_checkpointing,
             "normalize": normalize,
@@ -115,10 +124,20 @@ class TimmBackbone(Backbone):
         clips = frames.shape[:2]
         pictures = self.normalize(frames.flatten(0, 1)).contiguous(memory_format=torch.channels_last)
         maps = self.net.forward_features(pictures)
-        vectors = self.net.forward_head(maps, pre_logits=True).reshape(*clips, self.num_features)
+        vectors = self.net.forward_head(maps, pre_logits=True) if self.grid == 1 else self._cells(maps)
         places = self._places(maps) if self.tokens else None
-        tokens = None if places is None else places.reshape(*clips, *places.shape[1:])
-        return Features.of_frames(vectors, frame_mask, tokens)
+        return Features.of_frames(
+            vectors.reshape(*clips, self.num_features),
+            frame_mask,
+            None if places is None else places.reshape(*clips, *places.shape[1:]),
+        )
+
+    def _cells(self, maps: Tensor) -> Tensor:
+        """[N, grid² D] from a feature map: the cells' averages, one after the other."""
+        places = self._places(maps)
+        side = math.isqrt(places.shape[1])
+        square = places.transpose(1, 2).reshape(len(places), -1, side, side)
+        return F.adaptive_avg_pool2d(square, self.grid).flatten(1)
 
     def _places(self, maps: Tensor) -> Tensor:
         """[N, places, D] from a feature map, in rows from top to bottom and without class tokens."""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 from torch import Tensor, nn
 
 from affectkit.errors import ConfigError, LabelSpaceError, WeightsError
-from affectkit.facs import LabelSpace, label_space
+from affectkit.facs import AUSet, LabelSpace, label_space
 from affectkit.models import hub
 from affectkit.models.features import Features
 from affectkit.models.registry import build, find, list_models, name_of, register
@@ -87,6 +87,14 @@ class Head(nn.Module, ABC):
     def labels(self) -> tuple[str, ...]:
         """Label names, in the order of the outputs."""
         return tuple(self.space.labels)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Labels as table columns: `AU01` for occurrence, `AU01_i` for intensity, else the labels themselves."""
+        if not isinstance(self.space, AUSet):
+            return self.labels
+        suffix = "_i" if self.kind == "ordinal" else ""
+        return tuple(column + suffix for column in self.space.columns)
 
     def read(self, features: Features | Tensor) -> Tensor:
         """What the head looks at: a plain tensor as it is, or the vectors of the clip or of its frames.

@@ -157,3 +157,21 @@ def test_absent_downloads_say_what_to_do(tmp_path, monkeypatch):
 def test_wrong_names_and_arguments(name, args, message):
     with pytest.raises(ConfigError, match=message):
         TimmBackbone(name, size=32, model_args=args)
+
+
+def test_a_grid_joins_the_averages_of_its_cells():
+    torch.manual_seed(0)
+    whole, cells = (TimmBackbone("test_resnet", size=64, grid=grid).eval() for grid in (1, 2))
+    cells.load_state_dict(whole.state_dict())
+    frames = torch.randint(0, 255, (1, 2, 3, 64, 64), dtype=torch.uint8)
+    assert cells.num_features == 4 * cells.num_token_features
+    joined = cells(frames).frames.unflatten(-1, (cells.num_token_features, 4))
+    maps = whole.net.forward_features(whole.normalize(frames[0]))
+    half = maps.shape[-1] // 2
+    expected = [maps[..., r : r + half, c : c + half].mean((-2, -1)) for r in (0, half) for c in (0, half)]
+    torch.testing.assert_close(joined[0], torch.stack(expected, dim=-1))
+
+
+def test_a_grid_below_one_is_an_error():
+    with pytest.raises(ConfigError, match="at least 1"):
+        TimmBackbone("test_resnet", grid=0)

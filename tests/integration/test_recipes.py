@@ -1,0 +1,99 @@
+"""Every shipped recipe is parsed, and one step of it is run."""
+
+import pytest
+from lightning.pytorch import LightningDataModule
+
+from affectkit.cli.lightning import explain, launch
+from affectkit.cli.main import main
+from affectkit.cli.recipe import recipe_names
+from affectkit.errors import ConfigError
+
+# recipe → what makes its data tiny; a recipe that is missing here fails the completeness test
+TINY = {
+    "joint/demo": [
+        "--data.render={identities: 6, clips: 2, frames_per_clip: 4, size: 80, seed: 0, num_workers: 1}",
+        "--data.batch_size=4",
+    ],
+}
+OVERLAYS = {"trainer/ddp": ["--trainer.devices=1", "--trainer.strategy=auto"], "trainer/compile": []}
+QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+
+
+def steps(tmp_path, recipe, *more):
+    """Arguments that run one step of a recipe and write below `tmp_path`."""
+    return [
+        *(
+            "--config",
+            recipe,
+            "--trainer.limit_train_batches=1",
+            "--trainer.max_epochs=1",
+            "--trainer.accelerator=cpu",
+        ),
+        *("--trainer.limit_val_batches=1", f"--trainer.default_root_dir={tmp_path}"),
+        *(f"--trainer.logger.init_args.save_dir={tmp_path}", f"--data.root={tmp_path / 'data'}"),
+        *(*TINY[recipe], *QUIET, *more),
+    ]
+
+
+def test_every_recipe_is_run():
+    assert set(recipe_names()) == set(TINY) | set(OVERLAYS)
+
+
+@pytest.mark.parametrize("recipe", TINY)
+def test_a_step_of_a_recipe(tmp_path, recipe):
+    cli = launch(["fit", *steps(tmp_path, recipe)])
+    assert cli.trainer.global_step == 1
+    assert isinstance(cli.datamodule, LightningDataModule)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_overlays_parse_over_a_recipe(tmp_path, overlay):
+    cli = launch([*steps(tmp_path, "joint/demo"), "--config", overlay, *OVERLAYS[overlay]], execute=False)
+    assert cli.model.hparams["compile_model"] is (overlay == "trainer/compile")
+
+
+def test_a_value_deep_inside_a_recipe_can_be_overridden(tmp_path):
+    cli = launch([*steps(tmp_path, "joint/demo"), "--model.heads.au.dropout=0.3"], execute=False)
+    assert cli.model.heads["au"].config["dropout"] == 0.3
+    assert cli.model.heads["au"].per_frame
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("--model.lrr=1", "lrr"),
+        ("--model.heads.au.dropuot=1", "dropuot"),
+        ("--data.bath_size=2", "bath_size"),
+    ],
+)
+def test_a_typo_is_one_line_that_names_it(tmp_path, capsys, override, named):
+    assert main(["fit", *steps(tmp_path, "joint/demo"), override]) == 2
+    error = capsys.readouterr().err
+    assert named in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_validate_test_and_predict_from_a_checkpoint(tmp_path, capsys):
+    assert main(["fit", *steps(tmp_path, "joint/demo")]) == 0
+    checkpoint = tmp_path / "logs" / "version_0" / "checkpoints" / "last.ckpt"
+    rest = [*steps(tmp_path, "joint/demo"), f"--ckpt_path={checkpoint}"]
+    assert main(["--debug", "validate", *rest]) == 0
+    capsys.readouterr()
+    assert main(["test", *rest]) == 0
+    printed = capsys.readouterr().out
+    assert "au/f1_pos" in printed
+    assert "interval over subjects" in " ".join(printed.split())
+    assert (tmp_path / "logs" / "version_2" / "test_results.json").is_file()
+    assert main(["predict", *rest]) == 0
+    rows = (tmp_path / "logs" / "version_3" / "predictions.csv").read_text().splitlines()
+    assert rows[0].startswith("dataset,clip,subject,frame,AU01,AU02")
+    assert len(rows) - 1 == 2 * 4  # the test split: one person, two clips of four frames
+
+
+def test_explain_keeps_what_it_cannot_shorten():
+    assert explain("Unrecognized arguments: --x") == "Unrecognized arguments: --x"
+
+
+def test_a_missing_recipe_is_a_config_error():
+    with pytest.raises(ConfigError, match="No recipe 'joint/dmeo'"):
+        launch(["fit", "--config", "joint/dmeo"])

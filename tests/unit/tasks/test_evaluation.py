@@ -1,0 +1,76 @@
+import pytest
+import torch
+from helpers.toy import ToyDataset
+
+from affectkit.data import Target
+from affectkit.errors import ConfigError
+from affectkit.models import AUHead, AUIntensityHead, ExpressionHead
+from affectkit.tasks.base import balance_weights, reduce_loss
+from affectkit.tasks.evaluation import Evaluation, align_levels
+
+
+def frames_target():
+    value = torch.tensor([[[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]]])
+    mask = torch.tensor([[[True, True], [True, False], [False, False]]])
+    return Target.make(value, mask, space="AU1,AU4")
+
+
+def test_frame_outputs_are_averaged_over_real_frames_for_a_label_of_the_clip():
+    prediction = torch.tensor([[[0.2], [0.4], [9.0]]])
+    target = Target.make(torch.tensor([[1.0]]), space="AU1")
+    pooled, same = align_levels(prediction, target, torch.tensor([[True, True, False]]))
+    torch.testing.assert_close(pooled, torch.tensor([[0.3]]))
+    assert same is target
+
+
+def test_a_clip_output_meets_the_strongest_annotated_label_of_its_frames():
+    output, target = align_levels(torch.zeros(1, 2), frames_target(), torch.ones(1, 3, dtype=torch.bool))
+    assert output.shape == (1, 2)
+    assert target.value.tolist() == [[1.0, 0.0]]
+    assert target.mask.tolist() == [[True, True]]
+
+
+@pytest.mark.parametrize(
+    ("classes", "known", "value", "mask"),
+    [([2, 2, -1], True, 2, True), ([2, 3, -1], True, 0, False), ([-1, -1, -1], False, 0, False)],
+)
+def test_a_framewise_class_is_the_clips_only_where_the_frames_agree(classes, known, value, mask):
+    target = Target.make(torch.tensor([classes]), space="basic7")
+    _, joined = align_levels(torch.zeros(1, 7), target, torch.ones(1, 3, dtype=torch.bool))
+    assert joined.value.tolist() == [value]
+    assert joined.mask.tolist() == [mask]
+
+
+def test_outputs_and_labels_of_one_level_stay():
+    prediction, target = torch.zeros(1, 3, 2), frames_target()
+    assert align_levels(prediction, target, torch.ones(1, 3, dtype=torch.bool)) == (prediction, target)
+
+
+def test_only_heads_whose_target_is_annotated_get_a_metric():
+    heads = {"au": AUHead(4, "AU1,AU12"), "intensity": AUIntensityHead(4, "intensity:AU1")}
+    evaluation = Evaluation(heads, [ToyDataset()], "cpu")
+    assert list(evaluation.metrics) == [("toy", "au")]
+    assert evaluation.best_thresholds("intensity") is None
+    with pytest.raises(ConfigError, match="None of the heads"):
+        Evaluation({"intensity": heads["intensity"]}, [ToyDataset()], "cpu")
+
+
+def test_corpora_of_one_name_are_an_error():
+    with pytest.raises(ConfigError, match="same name"):
+        Evaluation({"expression": ExpressionHead(4, "basic7")}, [ToyDataset(), ToyDataset()], "cpu")
+
+
+def test_nothing_annotated_is_a_loss_of_zero_with_zero_gradients():
+    logits = torch.ones(2, requires_grad=True)
+    loss = reduce_loss((logits * 0).sum(), torch.tensor(0), "local")
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad.tolist() == [0.0, 0.0]
+
+
+def test_units_without_positives_take_no_part_in_balancing():
+    rates = torch.tensor([0.5, 0.25, 0.0, float("nan")])
+    torch.testing.assert_close(
+        balance_weights(rates, "inverse_frequency"), torch.tensor([2 / 3, 4 / 3, 1.0, 1.0])
+    )
+    assert balance_weights(torch.zeros(2), "positives").tolist() == [1.0, 1.0]
