@@ -31,6 +31,25 @@ class AffectCLI(LightningCLI):
         parser.add_lightning_class_args(ResultsWriter, "results")
         parser.add_lightning_class_args(PredictionsWriter, "predictions")
 
+    def before_validate(self) -> None:
+        """Refuse to evaluate weights that nobody trained."""
+        self._require_weights()
+
+    def before_test(self) -> None:
+        """Refuse to evaluate weights that nobody trained."""
+        self._require_weights()
+
+    def before_predict(self) -> None:
+        """Refuse to predict with weights that nobody trained."""
+        self._require_weights()
+
+    def _require_weights(self) -> None:
+        if self.config[self.subcommand].ckpt_path is None and self.model.hparams.get("init_from") is None:
+            raise ConfigError(
+                f"`affectkit {self.subcommand}` has no trained weights.",
+                remedy="Name a checkpoint with --ckpt_path, or a saved model with --model.init_from.",
+            )
+
 
 def launch(args: Sequence[str], *, execute: bool = True) -> AffectCLI:
     """Parse a recipe, build its task, data and trainer, and run the sub-command.
@@ -59,7 +78,10 @@ def launch(args: Sequence[str], *, execute: bool = True) -> AffectCLI:
                 run=execute,
             )
     except argparse.ArgumentError as error:
-        raise ConfigError(explain(str(error)), remedy="Compare with `affectkit recipe show NAME`.") from error
+        raise ConfigError(
+            explain(str(error)),
+            remedy="Name a recipe with --config, or compare yours with `affectkit recipe show NAME`.",
+        ) from error
 
 
 def run(args: Sequence[str]) -> int:

@@ -84,7 +84,7 @@ class Predictor:
 
     Raises:
         WeightsError: The folder is not a model that can be loaded.
-        ConfigError: `batch_size` below 1.
+        ConfigError: `batch_size` below 1, or a device that is not there.
 
     Example:
         >>> from PIL import Image
@@ -110,8 +110,12 @@ class Predictor:
             raise ConfigError(f"batch_size must be at least 1, not {batch_size}.")
         self.source = None if isinstance(model, AffectModel) else str(model)
         model = model if isinstance(model, AffectModel) else AffectModel.from_pretrained(model)
-        self.model = model.to(device).eval()
-        self.device = torch.device(device)
+        try:
+            self.device = torch.device(device)
+            self.model = model.to(self.device).eval()
+        except (RuntimeError, AssertionError) as error:  # torch says it either way
+            fault = f"The device {str(device)!r} cannot be used: {' '.join(str(error).split())[:200]}."
+            raise ConfigError(fault, remedy="Choose cpu, or an accelerator that torch finds.") from error
         self.batch_size = batch_size
         self.crop = crop or Crop()
         kinds = ["multilabel", "ordinal", "multiclass"]

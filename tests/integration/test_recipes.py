@@ -90,6 +90,12 @@ def test_validate_test_and_predict_from_a_checkpoint(tmp_path, capsys):
     assert len(rows) - 1 == 2 * 4  # the test split: one person, two clips of four frames
 
 
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_untrained_weights_are_refused(tmp_path, capsys, command):
+    assert main([command, *steps(tmp_path, "joint/demo")]) == 2
+    assert "--ckpt_path" in capsys.readouterr().err
+
+
 def test_explain_keeps_what_it_cannot_shorten():
     assert explain("Unrecognized arguments: --x") == "Unrecognized arguments: --x"
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from affectkit.data import open_video
-from affectkit.data.video_index import index_video
+from affectkit.data.video.index import index_video
 from affectkit.errors import ConfigError, MissingDependencyError, VideoError
 
 EVERYWHERE = ("closed", "faststart", "matroska", "variable", "intra", "gaps", "one")
@@ -253,7 +253,7 @@ def test_damage_of_any_kind_is_a_video_error(videos, tmp_path, data):
 
 @pytest.mark.parametrize("duration", ["", "N/A", "00:00:xx", "1:2", "99:99:99.9x"])
 def test_a_header_with_an_unreadable_duration_announces_nothing(videos, monkeypatch, copy_of, duration):
-    from affectkit.data import video_index
+    from affectkit.data.video import index as video_index
 
     class Stream:
         def __init__(self, stream):
@@ -338,7 +338,7 @@ def test_a_file_cut_off_in_its_first_frames(videos, tmp_path):
 
 
 def test_a_file_that_breaks_off_while_it_is_indexed(copy_of, monkeypatch, number):
-    from affectkit.data import video_index
+    from affectkit.data.video import index as video_index
 
     class Breaking(Wrapped):
         def demux(self, stream):
@@ -364,7 +364,7 @@ def test_frames_before_the_first_key_frame_do_not_exist(videos, tmp_path, number
 
 
 def test_a_container_that_cannot_seek_is_read_from_its_start(videos, monkeypatch, number):
-    from affectkit.data import video_pyav
+    from affectkit.data.video import pyav as video_pyav
 
     class Stubborn(Wrapped):
         def seek(self, *args, **kwargs):

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from affectkit.data.video import VideoReader
-from affectkit.data.video_index import index_video
+from affectkit.data.video.index import index_video
+from affectkit.data.video.reader import VideoReader
 from affectkit.errors import MissingDependencyError
 
 __all__ = ["DecordReader"]

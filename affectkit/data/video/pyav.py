@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from affectkit.data.video import VideoReader
-from affectkit.data.video_index import index_video, open_container
+from affectkit.data.video.index import index_video, open_container
+from affectkit.data.video.reader import VideoReader
 
 if TYPE_CHECKING:
     from av import VideoFrame

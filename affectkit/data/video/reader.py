@@ -1,9 +1,4 @@
-"""One way to read frames, wherever they are: video files, image files, folders of images.
-
-`open_video` chooses the reader; all of them number frames by presentation time from 0, return RGB, and raise
-`VideoError`, naming file and frame, for whatever is wrong with the media, as far as the decoder says so: it
-may repair a little damage in silence.
-"""
+"""What every reader of frames does, wherever the frames are."""
 
 from __future__ import annotations
 
@@ -11,18 +6,15 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from affectkit.errors import ConfigError, VideoError
+from affectkit.errors import VideoError
 
-__all__ = ["IMAGE_SUFFIXES", "Backend", "VideoReader", "open_video"]
-
-Backend = Literal["auto", "pyav", "decord"]
+__all__ = ["IMAGE_SUFFIXES", "VideoReader"]
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
@@ -101,46 +93,3 @@ class VideoReader(ABC):
     def error(self, fault: str, frame: int | None = None) -> VideoError:
         """An error that names this file."""
         return VideoError(fault, path=self.path, frame=frame)
-
-
-def open_video(path: str | Path, backend: Backend = "auto") -> VideoReader:
-    """Open a video file, an image file (one frame), or a folder of images (one a frame, in numeric order).
-
-    Args:
-        path: The media.
-        backend: Reader of video files. "auto" is "pyav", exact on every file that FFmpeg reads. "decord" may
-            return a neighbouring frame, silently, from files whose frames depend on others across a key frame
-            (open-GOP H.264, HEVC, MPEG-4 with B frames) and from MPEG transport streams.
-
-    Raises:
-        ConfigError: There is no such backend.
-        VideoError: The media is missing, empty, damaged or not a video.
-        MissingDependencyError: decord is asked for and not installed.
-
-    Example:
-        >>> from PIL import Image
-        >>> folder = getfixture("tmp_path")
-        >>> for number in (2, 10, 1):
-        ...     Image.new("RGB", (8, 6), (number, 0, 0)).save(folder / f"img{number}.png")
-        >>> with open_video(folder) as reader:
-        ...     reader.read([0, 1, 2])[:, 0, 0, 0].tolist()
-        [1, 2, 10]
-    """
-    if backend not in get_args(Backend):
-        raise ConfigError(
-            f"There is no video backend '{backend}'.", remedy=f"Use one of {get_args(Backend)}."
-        )
-    path = Path(path)
-    if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
-        from affectkit.data.video_images import ImageReader
-
-        return ImageReader(path)
-    if not path.is_file():  # a pipe or a device would block
-        raise VideoError("There is no such file.", path=path, remedy="Check the path and the dataset's root.")
-    if backend == "decord":
-        from affectkit.data.video_decord import DecordReader
-
-        return DecordReader(path)
-    from affectkit.data.video_pyav import PyAVReader
-
-    return PyAVReader(path)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from affectkit.data.video import IMAGE_SUFFIXES, VideoReader
+from affectkit.data.video.reader import IMAGE_SUFFIXES, VideoReader
 from affectkit.errors import VideoError
 
 __all__ = ["ImageReader"]
