@@ -26,6 +26,14 @@ COMMANDS = {
         "affectkit.cli.predict",
         "action units of photos and videos (--model) or of a recipe's data (--config)",
     ),
+    "crossval": (
+        "affectkit.cli.crossval",
+        "all folds of a corpus's protocol, resumable: --config RECIPE --protocol loso|3fold",
+    ),
+    "data": (
+        "affectkit.cli.data",
+        "check a corpus against its published counts, or rehearse on a rendered one",
+    ),
     "recipe": ("affectkit.cli.recipe", "list, show or copy the recipes that come with affectkit"),
     "synth": ("affectkit.cli.synth", "render a corpus of synthetic faces with exact labels"),
     "demo": ("affectkit.cli.demo", "render, train, test and predict in five minutes"),

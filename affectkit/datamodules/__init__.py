@@ -2,8 +2,32 @@
 
 from __future__ import annotations
 
-from affectkit.datamodules.catalog import RenderedDataModule, TableDataModule
+from affectkit.datamodules.catalog import CorpusDataModule, RenderedDataModule, TableDataModule
+from affectkit.datamodules.corpora import (
+    BP4DDataModule,
+    CASME2DataModule,
+    DISFADataModule,
+    FoldDataModule,
+    MEGC2019DataModule,
+    RAFDBDataModule,
+    SAMMDataModule,
+    SMICDataModule,
+)
 from affectkit.datamodules.mixture import MixtureDataModule
 from affectkit.datamodules.single import SingleDataModule
 
-__all__ = ["MixtureDataModule", "RenderedDataModule", "SingleDataModule", "TableDataModule"]
+__all__ = [
+    "BP4DDataModule",
+    "CASME2DataModule",
+    "CorpusDataModule",
+    "DISFADataModule",
+    "FoldDataModule",
+    "MEGC2019DataModule",
+    "MixtureDataModule",
+    "RAFDBDataModule",
+    "RenderedDataModule",
+    "SAMMDataModule",
+    "SMICDataModule",
+    "SingleDataModule",
+    "TableDataModule",
+]

@@ -3,7 +3,34 @@
 from __future__ import annotations
 
 from affectkit.datasets.base import AffectDataset, Split
+from affectkit.datasets.bp4d import BP4D
+from affectkit.datasets.casme2 import CASME2
+from affectkit.datasets.corpus import Corpus
+from affectkit.datasets.disfa import DISFA
+from affectkit.datasets.megc2019 import MEGC2019
+from affectkit.datasets.protocols import PROTOCOLS, Fold, Protocol
+from affectkit.datasets.rafdb import RAFDB
 from affectkit.datasets.rendered import RenderedDataset
+from affectkit.datasets.samm import SAMM
+from affectkit.datasets.smic import SMIC
 from affectkit.datasets.table import FrameTable, TableDataset, unit_labels
 
-__all__ = ["AffectDataset", "FrameTable", "RenderedDataset", "Split", "TableDataset", "unit_labels"]
+__all__ = [
+    "BP4D",
+    "CASME2",
+    "DISFA",
+    "MEGC2019",
+    "PROTOCOLS",
+    "RAFDB",
+    "SAMM",
+    "SMIC",
+    "AffectDataset",
+    "Corpus",
+    "Fold",
+    "FrameTable",
+    "Protocol",
+    "RenderedDataset",
+    "Split",
+    "TableDataset",
+    "unit_labels",
+]

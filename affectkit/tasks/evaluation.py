@@ -159,7 +159,9 @@ class Evaluation:
         return found
 
 
-def align_levels(prediction: Tensor, target: Target, frame_mask: Tensor) -> tuple[Tensor, Target]:
+def align_levels(
+    prediction: Tensor, target: Target, frame_mask: Tensor, *, levels: int = 0
+) -> tuple[Tensor, Target]:
     """Bring a head's output and a target to the same level: both by frame, or both by clip.
 
     A clip's label is compared with the mean of the frames' outputs; a clip's output with the strongest annotated
@@ -170,14 +172,15 @@ def align_levels(prediction: Tensor, target: Target, frame_mask: Tensor) -> tupl
         prediction: Head output, float `[B, L]` or `[B, T, L]`.
         target: Target of the head's label space, of a batch.
         frame_mask: bool `[B, T]`, False where a frame pads.
+        levels: Further axes of `prediction` behind its labels: 1 for the logits of ordinal heads.
 
     Returns:
         Output and target of one level.
     """
-    by_frame = prediction.ndim == 3
+    by_frame = prediction.ndim - levels == 3
     labelled_by_frame = target.value.ndim == (2 if target.classes else 3)
     if by_frame and not labelled_by_frame:
-        weight = frame_mask.unsqueeze(-1).to(prediction.dtype)
+        weight = frame_mask.reshape(*frame_mask.shape, *[1] * (prediction.ndim - 2)).to(prediction.dtype)
         return (prediction * weight).sum(1) / weight.sum(1).clamp(min=1), target
     if labelled_by_frame and not by_frame:
         if target.classes:

@@ -150,7 +150,8 @@ class MultiTask(LightningModule):
         if head.target not in batch.targets:
             return logits.float().sum() * 0.0, logits.new_zeros((), dtype=torch.float32)
         target = batch.targets[head.target].project(head.space.name)
-        logits, target = align_levels(logits, target, batch.frame_mask)
+        levels = 1 if head.space.kind == "ordinal" else 0
+        logits, target = align_levels(logits, target, batch.frame_mask, levels=levels)
         total, count = self.losses[name](logits, target.value, target.mask)
         return total, count
 

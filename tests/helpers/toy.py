@@ -24,7 +24,7 @@ class ToyDataset(AffectDataset):
         self, root=Path(), *, split="all", clips=4, frames_per_clip=3, space="AU1,AU12,AU4", **options
     ):
         self.clips_each, self.length = clips, frames_per_clip
-        self.spaces = {"au": space, "expression": "basic7"}
+        self.spaces = {"au": space, "intensity": f"intensity:{space}", "expression": "basic7"}
         super().__init__(root, split=split, **options)
 
     def records(self):
@@ -48,6 +48,7 @@ class ToyDataset(AffectDataset):
         rows = list(indices)
         return {
             "au": Target.make(active[rows].float(), known[rows], space=self.spaces["au"]),
+            "intensity": Target.make(3.0 * active[rows], known[rows], space=f"intensity:{self.spaces['au']}"),
             "expression": Target.make(expression, space="basic7"),
         }
 

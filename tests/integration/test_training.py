@@ -1,12 +1,15 @@
 """Training through Lightning, on a corpus without media."""
 
+from functools import partial
+
 import pytest
 import torch
 from helpers.training import make_data, make_mixture, make_task, make_trainer
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
 
 from affectkit.errors import ConfigError
-from affectkit.models import AffectModel
+from affectkit.models import AffectModel, AUIntensityHead, TimmBackbone
+from affectkit.tasks import MultiTask
 
 
 class StopAfter(Callback):
@@ -129,6 +132,19 @@ def test_a_checkpoint_holds_plain_values_and_rebuilds_the_model(tmp_path):
     )
     frames = torch.randint(0, 255, (1, 2, 3, 32, 32), dtype=torch.uint8)
     torch.testing.assert_close(model.predict(frames)["au"], task.model.predict(frames)["au"])
+
+
+@pytest.mark.parametrize("per_frame", [True, False])
+def test_intensities_are_learned_by_frame_and_by_clip(tmp_path, per_frame):
+    torch.manual_seed(0)
+    head = partial(AUIntensityHead, space="intensity:AU1,AU4,AU12", per_frame=per_frame)
+    task = MultiTask(TimmBackbone("test_convnext", size=32), {"intensity": head}, lr=3e-3)
+    trainer = make_trainer(tmp_path, max_epochs=8, enable_checkpointing=False)
+    data = make_data(4)
+    trainer.fit(task, datamodule=data)
+    trainer.test(task, datamodule=data, verbose=False)
+    error = next(row for row in task.results["toy/intensity"] if row.name == "intensity/mae")
+    assert error.estimate.value < error.baseline
 
 
 @pytest.mark.parametrize("options", [{"weights": {"aus": 1.0}}, {"balance": {"emotion": "positives"}}])

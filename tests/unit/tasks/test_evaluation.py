@@ -46,13 +46,28 @@ def test_outputs_and_labels_of_one_level_stay():
     assert align_levels(prediction, target, torch.ones(1, 3, dtype=torch.bool)) == (prediction, target)
 
 
+class WithoutIntensity(ToyDataset):
+    def __init__(self):
+        super().__init__()
+        del self.spaces["intensity"]
+
+
 def test_only_heads_whose_target_is_annotated_get_a_metric():
     heads = {"au": AUHead(4, "AU1,AU12"), "intensity": AUIntensityHead(4, "intensity:AU1")}
-    evaluation = Evaluation(heads, [ToyDataset()], "cpu")
+    evaluation = Evaluation(heads, [WithoutIntensity()], "cpu")
     assert list(evaluation.metrics) == [("toy", "au")]
     assert evaluation.best_thresholds("intensity") is None
     with pytest.raises(ConfigError, match="None of the heads"):
-        Evaluation({"intensity": heads["intensity"]}, [ToyDataset()], "cpu")
+        Evaluation({"intensity": heads["intensity"]}, [WithoutIntensity()], "cpu")
+
+
+@pytest.mark.parametrize("levels", [0, 1])
+def test_levels_of_ordinal_logits_stand_behind_the_labels(levels):
+    shape = (1, 3, 2, *[5] * levels)
+    prediction = torch.arange(torch.Size(shape).numel()).float().reshape(shape)
+    target = Target.make(torch.tensor([[1.0, 0.0]]), space="intensity:AU1,AU4")
+    pooled, _ = align_levels(prediction, target, torch.tensor([[True, True, False]]), levels=levels)
+    torch.testing.assert_close(pooled, prediction[:, :2].mean(1))
 
 
 def test_corpora_of_one_name_are_an_error():
