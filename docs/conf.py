@@ -29,4 +29,4 @@ autodoc_member_order = "bysource"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
-default_role = "code"   # `name` in docstrings
+default_role = "code"  # `name` in docstrings

@@ -8,8 +8,12 @@ os.environ.setdefault(
     "JSONARGPARSE_DEPRECATION_WARNINGS", "off"
 )  # lightning 2.6 calls what jsonargparse 4.53 deprecates
 
+import tempfile
+
 import pytest
 import torch
+
+os.environ["AFFECTKIT_CACHE"] = tempfile.mkdtemp(prefix="affectkit-tests-")  # never the user's own
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -214,9 +214,12 @@ def _text(cell: object) -> str:
         return ""
     if not isinstance(cell, bool) and isinstance(cell, Real):
         try:
-            return f"{float(cell):g}"
+            number = float(cell)
         except OverflowError:
             raise _UnreadableError("the number is too large") from None
+        return (
+            str(int(number)) if number.is_integer() else repr(number)
+        )  # never 1e+08, which would read as 1E+8
     raise _UnreadableError(f"a cell holds text or a number, not {type(cell).__name__}")
 
 

@@ -36,7 +36,9 @@ def steps(tmp_path, recipe, *more):
 
 
 def test_every_recipe_is_run():
-    assert set(recipe_names()) == set(TINY) | set(OVERLAYS)
+    """The recipes of published corpora are run by test_corpus_recipes.py."""
+    general = {name for name in recipe_names() if name.startswith(("joint/", "trainer/"))}
+    assert general == set(TINY) | set(OVERLAYS)
 
 
 @pytest.mark.parametrize("recipe", TINY)

@@ -341,3 +341,9 @@ def test_nothing_but_annotation_errors_is_raised(cell):
     assert coding.active("drop") <= coding.active("first") <= coding.active("all")
     assert coding.uncertain() == coding.active("all") - coding.active("drop")
     assert parse_coding(coding.text) == coding
+
+
+@pytest.mark.parametrize("cell", [10**8, 1e8, 612, 1e300, 4.5])
+def test_numbers_that_are_no_unit_are_errors_however_they_print(cell):
+    with pytest.raises(AnnotationError):
+        parse_coding(cell)

@@ -1,0 +1,194 @@
+"""`affectkit data`: compare a corpus on disk with its published counts, or render one to rehearse with."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from affectkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from affectkit.datasets.corpus import Corpus, Counts
+
+__all__ = ["CORPORA", "open_corpus", "run"]
+
+MANIFEST = "rehearsal.json"
+_SHOWN = 20  # lines of a list
+_COLUMNS = 3  # parts in the table
+
+
+class _Corpus(NamedTuple):
+    """Where a corpus is read and written: `affectkit.datasets.MODULE.CLASS`, `…layouts.MODULE.write_MODULE`."""
+
+    module: str
+    class_name: str
+    options: Mapping[str, Any]
+
+
+CORPORA: Mapping[str, _Corpus] = {
+    "casme2": _Corpus("casme2", "CASME2", {}),
+    "samm": _Corpus("samm", "SAMM", {}),
+    "bp4d": _Corpus("bp4d", "BP4D", {}),
+    "disfa": _Corpus("disfa", "DISFA", {}),
+    "rafdb": _Corpus("rafdb", "RAFDB", {"kind": "basic"}),
+    "rafdb-compound": _Corpus("rafdb", "RAFDB", {"kind": "compound"}),
+    "smic": _Corpus("smic", "SMIC", {}),
+}
+
+
+def run(args: Sequence[str]) -> int:
+    """Check or rehearse; 1 where a corpus is not as published."""
+    parser = argparse.ArgumentParser(prog="affectkit data", description="Corpora on disk.")
+    actions = parser.add_subparsers(dest="action", required=True)
+    check = actions.add_parser("check", help="compare a corpus on disk with its published counts")
+    check.add_argument("corpus", help=", ".join(CORPORA))
+    check.add_argument("root", type=Path, help="folder of the corpus, as distributed")
+    check.add_argument("--no-media", action="store_true", help="look at the annotation only")
+    check.add_argument("--json", type=Path, metavar="FILE", help="write what was found")
+    rehearse = actions.add_parser("rehearse", help="render a corpus in the layout of the real one")
+    rehearse.add_argument("corpus", help=", ".join(CORPORA))
+    rehearse.add_argument("out", type=Path, help="folder to write")
+    rehearse.add_argument("--size", choices=("tiny", "small", "full"), default="tiny", help="(default: tiny)")
+    rehearse.add_argument("--seed", type=int, default=0)
+    rehearse.add_argument("--no-media", action="store_true", help="write the annotation only")
+    options = parser.parse_args(args)
+    name = options.corpus.lower()
+    if name not in CORPORA:
+        raise ConfigError(
+            f"Unknown corpus {options.corpus!r}.", remedy=f"Choose one of: {', '.join(CORPORA)}."
+        )
+    if options.action == "check":
+        return _check(name, options.root, media=not options.no_media, file=options.json)
+    return _rehearse(name, options.out, size=options.size, seed=options.seed, media=not options.no_media)
+
+
+def open_corpus(name: str, root: Path, **options: Any) -> Corpus:
+    """The dataset of a corpus.
+
+    Args:
+        name: A key of `CORPORA`.
+        root: Its folder.
+        **options: Those of the dataset.
+    """
+    module, class_name, fixed = CORPORA[name]
+    dataset: Corpus = getattr(importlib.import_module(f"affectkit.datasets.{module}"), class_name)(
+        root, **fixed, **options
+    )
+    return dataset
+
+
+def _check(name: str, root: Path, *, media: bool, file: Path | None) -> int:
+    from affectkit.datasets.corpus import compare_counts
+
+    corpus = open_corpus(name, root)
+    found = corpus.count(media=media)
+    expected, source = _expected(corpus)
+    if expected is None:
+        mismatches = [f"revision: nothing is known of {corpus.revision!r} to compare with"]
+    else:
+        mismatches = compare_counts(expected, found)
+    print(f"{name} in {root}: revision {corpus.revision}; expected are {source}")
+    _print_table(expected, found)
+    for title, lines in (
+        ("mismatches", mismatches),
+        ("missing or unreadable", found.missing),
+        ("label conflicts", found.conflicts),
+        ("warnings", corpus.warnings),
+    ):
+        _print_lines(title, lines)
+    if file is not None:
+        content = {"corpus": name, "revision": corpus.revision, **_plain(found)}
+        content["parts"] = {part: _plain(counts) for part, counts in found.parts.items()}
+        content |= {"mismatches": mismatches, "missing": list(found.missing)}
+        content |= {"conflicts": list(found.conflicts), "warnings": list(corpus.warnings)}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    good = not (mismatches or found.missing or found.conflicts)
+    looked = "annotation and media" if media else "annotation"
+    print(f"{looked}: as expected" if good else f"{looked}: NOT as expected")
+    return 0 if good else 1
+
+
+def _expected(corpus: Corpus) -> tuple[Counts | None, str]:
+    """What the corpus should hold: the published counts, or those of the rehearsal that it is."""
+    manifest = corpus.root / MANIFEST
+    if manifest.is_file():
+        truths = json.loads(manifest.read_text(encoding="utf-8"))
+        return _counts(
+            truths.get("counts", truths)
+        ), "those of this rendered rehearsal, not of the real corpus"
+    return corpus.expected.get(corpus.revision), "the published counts"
+
+
+def _counts(truths: Mapping[str, Any]) -> Counts:
+    """What a manifest says about counts; it says more."""
+    from affectkit.datasets.corpus import Counts
+
+    stated = {name: truths[name] for name in (item.name for item in fields(Counts)) if name in truths}
+    stated["parts"] = {name: _counts(part) for name, part in truths.get("parts", {}).items()}
+    return Counts(**stated)
+
+
+def _plain(counts: Counts) -> dict[str, Any]:
+    """Counts without their parts, for JSON."""
+    numbers = {"subjects": counts.subjects, "clips": counts.clips, "frames": counts.frames}
+    return {**numbers, "positives": dict(counts.positives), "classes": dict(counts.classes)}
+
+
+def _rows(counts: Counts | None) -> dict[str, int | None]:
+    """A line for every number."""
+    if counts is None:
+        return {}
+    rows = {name: value for name, value in _plain(counts).items() if not isinstance(value, dict)}
+    rows |= {f"positives {unit}": n for unit, n in counts.positives.items()}
+    return rows | {f"class {name}": n for name, n in counts.classes.items()}
+
+
+def _print_table(expected: Counts | None, found: Counts) -> None:
+    """The counts of the whole, and beside them those of the parts if these are few; `≠` stands where they differ."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    wanted, there = _rows(expected), _rows(found)
+    parts = found.parts if len(found.parts) <= _COLUMNS else {}
+    wanted_parts = {name: _rows(expected.parts.get(name) if expected else None) for name in parts}
+    table = Table(box=box.ASCII)
+    table.add_column("count", no_wrap=True)
+    for heading in ("expected", "found", *parts):
+        table.add_column(heading, justify="right")
+    for name in dict.fromkeys([*there, *wanted]):
+        cells = [_cell(None, wanted.get(name)), _cell(wanted.get(name), there.get(name))]
+        cells += [_cell(wanted_parts[part].get(name), _rows(its).get(name)) for part, its in parts.items()]
+        table.add_row(name, *cells)
+    Console(width=120, color_system=None).print(table)
+
+
+def _cell(wanted: int | None, there: int | None) -> str:
+    shown = "–" if there is None else f"{there:,}"
+    return shown if wanted in (None, there) else f"{shown} ≠ {wanted:,}"
+
+
+def _print_lines(title: str, lines: Sequence[str]) -> None:
+    if lines:
+        print(f"{title}: {len(lines)}")
+        for line in lines[:_SHOWN]:
+            print(f"  {line}")
+        if len(lines) > _SHOWN:
+            print("  …")
+
+
+def _rehearse(name: str, out: Path, *, size: str, seed: int, media: bool) -> int:
+    if out.exists() and any(out.iterdir()):
+        raise ConfigError("The folder is not empty.", path=out, remedy="Give another folder, or empty it.")
+    module, _, fixed = CORPORA[name]
+    write = getattr(importlib.import_module(f"affectkit.synth.layouts.{module}"), f"write_{module}")
+    write(out, size=size, seed=seed, media=media, **fixed)
+    print(f"{out}: a rendered {name}, {size}, in the layout of the real one; truths in {out / MANIFEST}")
+    print(f"compare: affectkit data check {name} {out}")
+    return 0

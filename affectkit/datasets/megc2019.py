@@ -1,0 +1,132 @@
+"""The composite of MEGC 2019: SMIC-HS, CASME II and SAMM as one corpus of three classes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from affectkit.data.clip import Clip, Target
+from affectkit.data.record import ClipRecord
+from affectkit.data.samplers import Draw
+from affectkit.datasets.casme2 import CASME2
+from affectkit.datasets.corpus import Corpus, Counts, Expected
+from affectkit.datasets.samm import SAMM
+from affectkit.datasets.smic import SMIC
+
+__all__ = ["MEGC2019"]
+
+_CLASSES = ("negative", "positive", "surprise")
+
+
+def _part(subjects: int, *clips: int) -> Counts:
+    return Counts(subjects=subjects, clips=sum(clips), classes=dict(zip(_CLASSES, clips, strict=True)))
+
+
+class MEGC2019(Corpus):
+    """442 micro-expressions of 68 people from three corpora, negative, positive or surprise.
+
+    Subjects and clips carry the name of their corpus: `casme2/sub01`, `casme2/sub01/EP02_01f`. The clips are those
+    of each corpus that have one of the three classes, without the two of CASME II that the challenge leaves out.
+    Target: "expression" in `megc3`.
+
+    Args:
+        root: Folder that holds the three corpora.
+        casme2: Folder of CASME II, relative to `root`.
+        samm: Folder of SAMM.
+        smic: Folder of SMIC.
+        **options: Those of `Corpus`.
+
+    References:
+        See et al., MEGC 2019 – the Second Facial Micro-Expressions Grand Challenge, FG 2019.
+    """
+
+    name = "MEGC2019"
+    citation = (
+        "See, Yap, Li, Hong & Wang, MEGC 2019 – the Second Facial Micro-Expressions Grand Challenge, FG 2019."
+    )
+    licence = "That of each of the three corpora."
+    expected: ClassVar[Mapping[str, Expected]] = {
+        "MEGC2019": Expected(
+            subjects=68,
+            clips=442,
+            classes={"negative": 250, "positive": 109, "surprise": 83},
+            parts={
+                "smic": _part(16, 70, 51, 43),
+                "casme2": _part(24, 88, 32, 25),
+                "samm": _part(28, 92, 26, 15),
+            },
+        )
+    }
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        casme2: str = "CASME2",
+        samm: str = "SAMM",
+        smic: str = "SMIC",
+        **options: Any,
+    ) -> None:
+        self.spaces = {"expression": "megc3"}
+        self._folders = {"smic": smic, "casme2": casme2, "samm": samm}
+        super().__init__(root, **options)
+
+    def annotations(self) -> list[ClipRecord]:
+        """See `Corpus`: the clips of all three."""
+        kinds = {"smic": SMIC, "casme2": CASME2, "samm": SAMM}
+        self.members: dict[str, Corpus] = {
+            name: kind(
+                self.root / self._folders[name],
+                classes="megc3",
+                require=["expression"],
+                frames=self.frames,
+                transform=self.transform,
+                backend=self.backend,
+            )
+            for name, kind in kinds.items()
+        }
+        self.revision = "MEGC2019"
+        self._origin: dict[str, tuple[Corpus, int]] = {}
+        records = []
+        for name, member in self.members.items():
+            self.warnings += [f"{name}: {warning}" for warning in member.warnings]
+            self.conflicts += [f"{name}: {conflict}" for conflict in member.conflicts]
+            for index, record in enumerate(member.clips):
+                clip = f"{name}/{record.clip}"
+                self._origin[clip] = member, index
+                records.append(replace(record, clip=clip, subject=f"{name}/{record.subject}"))
+        return records
+
+    def labels(self, record: ClipRecord, indices: Sequence[int]) -> dict[str, Target]:
+        """See `AffectDataset`."""
+        member, index = self._origin[record.clip]
+        return {"expression": member.labels(member.clips[index], indices)["expression"]}
+
+    def parts(self) -> dict[str, list[ClipRecord]]:
+        """See `Corpus`: the three corpora."""
+        return {name: [r for r in self.everything if r.clip.startswith(f"{name}/")] for name in self.members}
+
+    def positives(self, record: ClipRecord) -> dict[str, int]:
+        """See `Corpus`: the challenge has no action units."""
+        return {}
+
+    def missing(self) -> Iterator[str]:
+        """See `Corpus`."""
+        for name, member in self.members.items():
+            yield from (f"{name}: {line}" for line in member.missing())
+
+    def _counts(self, records: Sequence[ClipRecord]) -> dict[str, Any]:
+        targets = [self.labels(record, [0])["expression"] for record in records]
+        classes = Counter(_CLASSES[int(target.value)] for target in targets)
+        return super()._counts(records) | {"classes": dict(classes.most_common())}
+
+    def _read(self, draw: Draw) -> Clip:
+        record = self.clips[draw.index]
+        member, index = self._origin[record.clip]
+        clip = member[draw._replace(index=index)]
+        meta = {**clip.meta, "dataset": self.name, "clip": record.clip, "subject": record.subject}
+        targets = {"expression": clip.targets["expression"]}
+        return replace(clip, targets=targets, subject=self._group(draw.index), meta=meta)

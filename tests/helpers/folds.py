@@ -1,0 +1,61 @@
+"""Two published corpora in small, without media: their subjects, protocols and toy pictures."""
+
+from pathlib import Path
+
+from affectkit.data import AllFrames, ClipRecord, Compose
+from affectkit.datamodules.corpora import FoldDataModule
+from affectkit.datasets.corpus import Corpus
+from affectkit.datasets.protocols import find_protocol
+from helpers.toy import ToyDataset
+
+DISFA = ("SN001", "SN002", "SN009", "SN006", "SN011", "SN012", "SN003", "SN004", "SN005")
+CASME2 = ("sub01", "sub02", "sub03", "sub04")
+
+
+class ToyCorpus(Corpus):
+    """The toy pictures under a published corpus's subjects."""
+
+    citation = "none"
+    licence = "none"
+    people: tuple[str, ...]
+    truth = ToyDataset.truth
+    labels = ToyDataset.labels
+    load = ToyDataset.load
+
+    def __init__(self, root, **options):
+        self.length = 3
+        self.spaces = {"au": "AU1,AU12,AU4", "expression": "basic7"}
+        super().__init__(root, **options)
+
+    def annotations(self):
+        self.revision = "toy"
+        return [
+            ClipRecord(clip=f"{name}_{k}", path=Path("none"), subject=name, num_frames=self.length)
+            for name in self.people
+            for k in range(4)
+        ]
+
+
+class ToyDISFA(ToyCorpus):
+    name = "DISFA"
+    people = DISFA
+
+
+class ToyCASME2(ToyCorpus):
+    name = "CASME2"
+    people = CASME2
+
+
+class ToyFolds(FoldDataModule):
+    """All frames, unchanged."""
+
+    def __init__(self, *, corpus="DISFA", **options):
+        super().__init__(".", train_frames=AllFrames(), eval_frames=AllFrames(), **options)
+        self.train_transform = self.eval_transform = Compose([])
+        self.dataset_class = {"DISFA": ToyDISFA, "CASME2": ToyCASME2}[corpus]
+
+
+def parts_of(corpus):
+    """Which part each subject of a corpus is tested in."""
+    folds = find_protocol(corpus).folds(DISFA if corpus == "DISFA" else CASME2)
+    return {subject: fold.name for fold in folds for subject in fold.test}

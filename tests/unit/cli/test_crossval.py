@@ -1,0 +1,144 @@
+"""`affectkit crossval`: what it refuses, how it starts folds, and how it joins their tables."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from affectkit.cli import crossval, folds
+from affectkit.datasets.protocols import find_protocol
+from affectkit.errors import ConfigError
+from affectkit.metrics import ExpressionMetrics, IntensityMetrics
+
+pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
+
+RECIPE = """
+trainer: {accelerator: cpu}
+model:
+  class_path: MultiTask
+  init_args:
+    backbone: {class_path: TimmBackbone, init_args: {model_name: test_convnext, size: 32}}
+    heads: {au: {class_path: AUHead, init_args: {space: casme2_8}}}
+data: {class_path: helpers.folds.ToyFolds, init_args: {corpus: CASME2}}
+"""
+
+
+def test_a_corpus_without_folds_is_wrong_usage(tmp_path):
+    with pytest.raises(ConfigError, match=r"RenderedDataModule has no protocol.*BP4DDataModule"):
+        crossval.run(["--config", "joint/demo", "--out", str(tmp_path)])
+
+
+def test_each_fold_has_a_process_of_its_own_and_the_first_that_fails_stops(tmp_path, monkeypatch, capsys):
+    commands = []
+
+    def process(command, check):
+        commands.append(command)
+        return SimpleNamespace(returncode=9 if command[-1] == "sub02" else 0)
+
+    monkeypatch.setattr(subprocess, "run", process)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE)
+    command = ["--config", str(recipe), "--out", str(tmp_path)]
+    assert crossval.run(command) == 9
+    start = [sys.executable, "-m", "affectkit", "crossval", *command, "--fold"]
+    assert commands == [[*start, "sub01"], [*start, "sub02"]]
+    assert "fold sub02 failed; the same command continues with it" in capsys.readouterr().err
+
+
+def test_settings_leave_out_where_a_recipe_runs():
+    config = {
+        "seed_everything": 1,
+        "model": {"lr": 2},
+        "data": {"root": "."},
+        "results": {"filename": "x"},
+        "trainer": {"max_epochs": 3, "devices": 4, "default_root_dir": "runs"},
+    }
+    assert crossval._settings(config) == {
+        "seed_everything": 1,
+        "model": {"lr": 2},
+        "data": {"root": "."},
+        "trainer": {"max_epochs": 3},
+    }
+
+
+def test_predictions_of_all_folds_and_processes_are_joined(tmp_path):
+    tables = {"a": ("predictions-0.csv", "1\n"), "b": ("predictions.csv", "2\n3\n")}
+    for name, (file, rows) in {**tables, "a ": ("predictions-1.csv", "4\n")}.items():
+        folder = tmp_path / name.strip()
+        folder.mkdir(exist_ok=True)
+        (folder / file).write_text("frame\n" + rows)
+    folds.merge_predictions({name: tmp_path / name for name in "ab"}, tmp_path / "all.csv")
+    assert (tmp_path / "all.csv").read_text().splitlines() == ["fold,frame", "a,1", "a,4", "b,2", "b,3"]
+
+
+def saved(metric, kind, head, fold="1"):
+    """A fold as `run_fold` saves it."""
+    labels = list(metric.labels)
+    count = {"dataset": "d", "head": head, "kind": kind, "labels": labels, "has_subjects": kind == "ordinal"}
+    return {"fold": fold, "thresholds": {}, "counts": [{**count, "state": folds._state(metric)}]}
+
+
+def test_intensities_are_reduced_both_ways():
+    rng = torch.Generator().manual_seed(0)
+    parts, whole = [], IntensityMetrics(["AU6"], 6)
+    for _ in range(3):
+        metric = IntensityMetrics(["AU6"], 2)
+        truth = torch.randint(0, 6, (40, 1), generator=rng).float()
+        said = (truth + torch.randn(40, 1, generator=rng)).clamp(0, 5)
+        group = torch.arange(40) % 2
+        metric.update(said, truth, torch.ones(40, 1, dtype=torch.bool), group)
+        whole.update(said, truth, torch.ones(40, 1, dtype=torch.bool), group)
+        parts.append(metric)
+    protocol = find_protocol("DISFA")
+    states = [saved(metric, "ordinal", "intensity") for metric in parts]
+    rows = [
+        row for row in folds.reduce_folds(states, protocol)["d/intensity"] if row.name == "intensity/icc31"
+    ]
+    mean = sum(metric.compute()["icc31"].item() for metric in parts) / 3
+    assert [row.estimate.value for row in rows] == pytest.approx([mean, whole.compute()["icc31"].item()])
+    assert ["mean of the folds" in row.protocol for row in rows] == [True, False]
+    assert rows[1].protocol.endswith("3 folds, predictions of all folds pooled")
+
+
+def test_photographs_without_subjects_are_resampled_one_by_one():
+    metric = ExpressionMetrics(["fear", "anger"], 4)
+    truth = torch.tensor([0, 1, 0, 1])
+    metric.update(torch.eye(2)[[0, 1, 1, 1]], truth, torch.ones(4, dtype=torch.bool), torch.arange(4))
+    rows = folds.reduce_folds([saved(metric, "multiclass", "expression")], find_protocol("RAFDB"))[
+        "d/expression"
+    ]
+    war = next(row for row in rows if row.name == "expression/war")
+    assert (war.estimate.value, war.resampled, war.threshold_rule) == (0.75, "clips", None)
+
+
+def test_a_composite_is_also_given_corpus_by_corpus():
+    states, wholes = [], {"": ExpressionMetrics(["a", "b"], 3), "casme2": ExpressionMetrics(["a", "b"], 2)}
+    for group, (fold, scores) in enumerate(
+        [("casme2/sub01", [0, 1]), ("casme2/sub02", [1, 1]), ("samm/006", [1, 0])]
+    ):
+        metric, truth = ExpressionMetrics(["a", "b"], 1), torch.tensor([0, 1])
+        mask = torch.ones(2, dtype=torch.bool)
+        metric.update(torch.eye(2)[scores], truth, mask, torch.zeros(2, dtype=torch.int64))
+        for name, whole in wholes.items():
+            if fold.startswith(name):
+                whole.update(torch.eye(2)[scores], truth, mask, torch.full((2,), group))
+        states.append(saved(metric, "multiclass", "expression", fold))
+    found = folds.reduce_folds(states, find_protocol("MEGC2019"))
+    assert list(found) == ["d/expression", "d/casme2/expression", "d/samm/expression"]
+    for name, whole in wholes.items():
+        rows = {row.name: row for row in found["/".join(filter(None, ("d", name, "expression")))]}
+        assert rows["expression/uf1"].estimate.value == pytest.approx(whole.compute()["uf1"].item())
+    assert "2 folds of casme2, predictions" in rows["expression/uf1"].protocol
+
+
+def test_photographs_are_counted_and_people_are_named():
+    state = {"subjects": {"train": ["a", "b"], "test": ["c"]}, "counts": [{"has_subjects": True}]}
+    assert crossval._members(state) == state["subjects"]
+    assert crossval._members({**state, "counts": [{"has_subjects": False}]}) == {"train": 2, "test": 1}
+
+
+def test_an_unfinished_fold_has_nothing_to_load(tmp_path):
+    (tmp_path / f"{folds.FINISHED}.part").write_bytes(b"half")
+    assert folds.load_fold(tmp_path) is None
