@@ -48,7 +48,7 @@ class TimmBackbone(Backbone):
         std: Channel deviations on the 0-1 scale; the architecture's own by default.
 
     Attributes:
-        num_features: Width of clip and frame vectors, `grid`² times that of tokens where a grid is used.
+        num_features: Width of clip and frame vectors, grid² times that of tokens where a grid is used.
         num_token_features: Width of tokens, which some architectures widen before pooling.
 
     Raises:
