@@ -95,15 +95,20 @@ def _guarded(command: Callable[[], int], debug: bool) -> int:
     except BrokenPipeError:  # `affectkit recipe show … | head` closes our stdout early: not a fault
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except AffectKitError as error:
-        return _report(error, str(error), 2 if isinstance(error, ConfigError) else 3, debug)
     except Exception as error:  # noqa: BLE001  the last resort of a command line
-        return _report(error, f"{type(error).__name__}: {error}", 1, debug)
+        return _report(error, debug)
 
 
-def _report(error: Exception, text: str, code: int, debug: bool) -> int:
+def _report(error: Exception, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, AffectKitError):  # the parser wraps what a class raises
+        cause = cause.__cause__ or cause.__context__
+    if cause is None:
+        text, code = f"{type(error).__name__}: {error}", 1
+    else:
+        text, code = str(cause), 2 if isinstance(cause, ConfigError) else 3
     line = " ".join(text.split())
     print(f"affectkit: error: {line}" + ("" if debug else " (--debug shows the trace)"), file=sys.stderr)
     return code

@@ -12,13 +12,13 @@ from torch import Tensor
 from affectkit.data import ClipBatch, concat
 from affectkit.losses import inverse_frequency_weights, positive_weights
 
-__all__ = ["Balance", "Normalize", "balance_weights", "batches_of", "group_by_shape", "reduce_loss"]
+__all__ = ["Averaging", "Balance", "balance_weights", "batches_of", "group_by_shape", "reduce_loss"]
 
 Balance = Literal["inverse_frequency", "positives"]
-Normalize = Literal["global", "local"]
+Averaging = Literal["global", "local"]
 
 
-def reduce_loss(total: Tensor, count: Tensor, normalize: Normalize = "global") -> Tensor:
+def reduce_loss(total: Tensor, count: Tensor, normalize: Averaging = "global") -> Tensor:
     """Mean loss over the annotated entries, unbiased when ranks hold different numbers of them.
 
     Gradients are averaged over ranks by DDP, so the sum of a rank is divided by the mean count of all ranks. With

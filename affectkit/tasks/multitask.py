@@ -16,7 +16,7 @@ from affectkit.errors import ConfigError
 from affectkit.losses import MaskedBCE, MaskedCrossEntropy, MaskedLoss, OrdinalLoss
 from affectkit.metrics import Result, ThresholdRule
 from affectkit.models import AffectModel, Backbone, Head, Temporal
-from affectkit.tasks.base import Balance, Normalize, balance_weights, batches_of, group_by_shape, reduce_loss
+from affectkit.tasks.base import Averaging, Balance, balance_weights, batches_of, group_by_shape, reduce_loss
 from affectkit.tasks.evaluation import Evaluation, align_levels
 from affectkit.tasks.optim import Schedule, build_optimizer, build_schedule
 
@@ -80,7 +80,7 @@ class MultiTask(LightningModule):
         param_groups: list[dict[str, Any]] | None = None,
         schedule: Schedule = "cosine",
         warmup: float = 0.05,
-        normalize: Normalize = "global",
+        normalize: Averaging = "global",
         threshold: ThresholdRule = "fixed",
         input_spec: dict[str, Any] | None = None,
         init_from: str | None = None,

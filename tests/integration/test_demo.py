@@ -49,6 +49,13 @@ def test_metrics_hold_what_is_promised(demo):
     assert metrics["rendered"] is True
 
 
+def test_one_seed_gives_the_same_metrics_again(demo):
+    folder, code = demo
+    assert main(["demo", "--out", str(folder / "again"), f"--data.root={folder / 'faces'}", *TINY]) == code
+    first, again = (json.loads((folder / run / "metrics.json").read_text()) for run in ("out", "again"))
+    assert {**again, "seconds": 0} == {**first, "seconds": 0}
+
+
 def test_predictions_have_a_row_for_every_frame(demo):
     with (demo[0] / "out" / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -57,3 +57,15 @@ def test_interrupt_is_130(monkeypatch, capsys):
     monkeypatch.setattr(cli, "_dispatch", interrupt)
     assert cli.main(["fit"]) == 130
     assert "kept" in capsys.readouterr().err
+
+
+def test_our_own_error_is_found_below_the_parsers(monkeypatch, capsys):
+    def fail(arguments):
+        try:
+            raise AnnotationError("Bad cell.", path="a.csv")
+        except AnnotationError:
+            raise ValueError("Does not validate against any of the subtypes")  # noqa: B904  as a parser does
+
+    monkeypatch.setattr(cli, "_dispatch", fail)
+    assert cli.main(["fit"]) == 3
+    assert capsys.readouterr().err.startswith("affectkit: error: a.csv: Bad cell.")

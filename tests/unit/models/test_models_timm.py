@@ -146,7 +146,7 @@ def test_absent_downloads_say_what_to_do(tmp_path, monkeypatch):
     [
         ("resnet19", {}, "no architecture 'resnet19'.*resnet1"),
         ("hf-hub:someone/resnet18", {}, "no architecture"),
-        ("local-dir:/tmp/x", {}, "no architecture"),
+        ("local-dir:some/folder", {}, "no architecture"),
         ("test_resnet", {"checkpoint_path": "/etc/passwd"}, "checkpoint_path"),
         ("test_resnet", {"pretrained_cfg": {"file": "x"}}, "pretrained_cfg"),
         ("test_resnet", {"num_classes": 3}, "num_classes"),
