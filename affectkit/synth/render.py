@@ -22,7 +22,7 @@ from affectkit.synth.skin import COLUMNS, ROWS, TEXEL, SkinLook, paint_skin, shr
 
 __all__ = ["RENDERER_VERSION", "Face", "FaceRenderer", "Person", "Rendered", "Scene"]
 
-RENDERER_VERSION: Final = 2
+RENDERER_VERSION: Final = 3
 """Raised whenever the same settings give other pixels; part of every corpus hash."""
 
 Floats = npt.NDArray[np.float32]
