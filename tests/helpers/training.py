@@ -31,8 +31,8 @@ def make_data(global_batch, world=1, **options):
 def make_mixture(global_batch, world=1):
     """Two sources with different units, one of them half as large."""
     sources = {
-        "first": make_data(global_batch, world),
-        "second": make_data(global_batch, world, space="AU12,AU25", clips=2),
+        "first": make_data(global_batch, world, clips=3),
+        "second": make_data(global_batch, world, space="AU12,AU25", clips=1),
     }
     return MixtureDataModule(sources)
 
@@ -48,7 +48,9 @@ def main(folder, world, mixture):
     seed_everything(0, verbose=False)
     world = int(world)
     task = make_task()
-    data = make_mixture(4, world) if mixture == "mixture" else make_data(4, world)
+    data = (
+        make_mixture(4, world) if mixture == "mixture" else make_data(4, world, clips=3)
+    )  # 9 test clips: one of two processes pads
     strategy = "ddp" if world > 1 else "auto"
     trainer = make_trainer(
         folder,

@@ -2,7 +2,7 @@ import pytest
 import torch
 from helpers.toy import ToyDataset
 
-from affectkit.data import Target
+from affectkit.data import Draw, Target, collate
 from affectkit.errors import ConfigError
 from affectkit.models import AUHead, AUIntensityHead, ExpressionHead
 from affectkit.tasks.base import balance_weights, reduce_loss
@@ -68,6 +68,18 @@ def test_levels_of_ordinal_logits_stand_behind_the_labels(levels):
     target = Target.make(torch.tensor([[1.0, 0.0]]), space="intensity:AU1,AU4")
     pooled, _ = align_levels(prediction, target, torch.tensor([[True, True, False]]), levels=levels)
     torch.testing.assert_close(pooled, prediction[:, :2].mean(1))
+
+
+def test_padding_of_the_last_batch_does_not_count():
+    data = ToyDataset(split="test")
+    head = AUHead(4, data.spaces["au"], per_frame=True)
+    once, padded = (Evaluation({"au": head}, [data], "cpu") for _ in range(2))
+    clips = [data[0], data[1]]
+    logits = {"au": torch.randn(3, 3, 3)}
+    once.update(0, {"au": logits["au"][:2]}, collate(clips))
+    padded.update(0, logits, collate([*clips, data[Draw(0, valid=False)]]))
+    for name, value in once.values().items():
+        torch.testing.assert_close(padded.values()[name], value, equal_nan=True)
 
 
 def test_corpora_of_one_name_are_an_error():
