@@ -50,15 +50,17 @@ def paint(renderer: FaceRenderer, face: Face, *, smooth_edges: bool, cull: bool)
     return image
 
 
-def milliseconds(run: Callable[[], object], frames: int) -> float:
-    """Median time of a call."""
-    run()
-    times = []
-    for _ in range(frames):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return 1e3 * float(np.median(times))
+def milliseconds(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median processor time of each call; they take turns, so that a busy machine slows all of them alike."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, run in calls.items():
+            for again in range(5):
+                start = time.process_time()
+                run()
+                if again:  # the first call of a turn fetches its data from memory
+                    times[name].append(time.process_time() - start)
+    return {name: 1e3 * float(np.median(spent)) for name, spent in times.items()}
 
 
 def main() -> None:
@@ -75,22 +77,26 @@ def main() -> None:
     renderer.set(Person(), Scene())
     renderer.render(face)
     print(f"first frame (compiling, or loading what was compiled): {time.perf_counter() - start:.1f} s")
-    few = max(frames // 5, 3)
-    reference = milliseconds(lambda: paint(renderer, face, smooth_edges=True, cull=False), few)
-    culled = milliseconds(lambda: paint(renderer, face, smooth_edges=True, cull=True), few)
-    jagged = milliseconds(lambda: paint(renderer, face, smooth_edges=False, cull=True), few)
-    print(f"painter's algorithm, {SIZE} px: {reference:.1f} ms a frame")
-    print(f"  front faces only: {culled:.1f} ms; and not anti-aliased: {jagged:.1f} ms")
-    for size in (64, 80, SIZE, 224):
+    calls: dict[str, Callable[[], object]] = {
+        "painter": lambda: paint(renderer, face, smooth_edges=True, cull=False),
+        "front": lambda: paint(renderer, face, smooth_edges=True, cull=True),
+        "jagged": lambda: paint(renderer, face, smooth_edges=False, cull=True),
+    }
+    sizes = (64, 80, SIZE, 224)
+    for size in sizes:
         own = FaceRenderer(size)
         own.set(Person(), Scene())
-        ours = milliseconds(lambda own=own: own.render(face), frames)  # type: ignore[misc]
-        print(f"affectkit, {size} px: {ours:.2f} ms a frame")
-        if size == SIZE:
-            ratios = [f"{time / ours:.1f}" for time in (reference, culled, jagged)]
-            print(
-                f"  times as fast as the painter: {ratios[0]} (front faces {ratios[1]}, jagged {ratios[2]})"
-            )
+        calls[f"{size}"] = lambda own=own: own.render(face)  # type: ignore[misc]
+    spent = milliseconds(calls, max(frames // 4, 1))
+    print(f"painter's algorithm, {SIZE} px: {spent['painter']:.1f} ms a frame")
+    print(f"  front faces only: {spent['front']:.1f} ms; and not anti-aliased: {spent['jagged']:.1f} ms")
+    for size in sizes:
+        print(f"affectkit, {size} px: {spent[str(size)]:.2f} ms a frame")
+    ratios = {name: spent[name] / spent[str(SIZE)] for name in ("painter", "front", "jagged")}
+    print(
+        f"at {SIZE} px {ratios['painter']:.1f} times as fast as the painter "
+        f"(front faces {ratios['front']:.1f}, jagged {ratios['jagged']:.1f})"
+    )
 
 
 if __name__ == "__main__":

@@ -8,14 +8,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from affectkit.errors import ConfigError
 
 if TYPE_CHECKING:
+    from affectkit.datasets.base import AffectDataset
     from affectkit.datasets.corpus import Corpus, Counts
 
-__all__ = ["CORPORA", "open_corpus", "run"]
+__all__ = ["CORPORA", "SOURCES", "open_corpus", "open_dataset", "run"]
 
 MANIFEST = "rehearsal.json"
 _SHOWN = 20  # lines of a list
@@ -38,7 +39,17 @@ CORPORA: Mapping[str, _Corpus] = {
     "rafdb": _Corpus("rafdb", "RAFDB", {"kind": "basic"}),
     "rafdb-compound": _Corpus("rafdb", "RAFDB", {"kind": "compound"}),
     "smic": _Corpus("smic", "SMIC", {}),
+    "dfew": _Corpus("dfew", "DFEW", {}),
+    "ferv39k": _Corpus("ferv39k", "FERV39k", {}),
+    "mafw": _Corpus("mafw", "MAFW", {}),
 }
+
+SOURCES: Mapping[str, _Corpus] = {
+    **CORPORA,
+    "table": _Corpus("table", "TableDataset", {}),
+    "rendered": _Corpus("rendered", "RenderedDataset", {}),
+}
+"""The published corpora, and what has no published counts."""
 
 
 def run(args: Sequence[str]) -> int:
@@ -75,10 +86,14 @@ def open_corpus(name: str, root: Path, **options: Any) -> Corpus:
         root: Its folder.
         **options: Those of the dataset.
     """
-    module, class_name, fixed = CORPORA[name]
-    dataset: Corpus = getattr(importlib.import_module(f"affectkit.datasets.{module}"), class_name)(
-        root, **fixed, **options
-    )
+    return cast("Corpus", open_dataset(name, root, **options))
+
+
+def open_dataset(name: str, root: Path, **options: Any) -> AffectDataset:
+    """The same for any key of `SOURCES`."""
+    module, class_name, fixed = SOURCES[name]
+    found = getattr(importlib.import_module(f"affectkit.datasets.{module}"), class_name)
+    dataset: AffectDataset = found(root, **{**fixed, **options})
     return dataset
 
 
@@ -108,9 +123,11 @@ def _check(name: str, root: Path, *, media: bool, file: Path | None) -> int:
         content |= {"conflicts": list(found.conflicts), "warnings": list(corpus.warnings)}
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    good = not (mismatches or found.missing or found.conflicts)
+    # Conflicts are listed, not judged: two codings of one corpus, such as BP4D's occurrence and intensity, may differ.
+    good = not (mismatches or found.missing)
     looked = "annotation and media" if media else "annotation"
-    print(f"{looked}: as expected" if good else f"{looked}: NOT as expected")
+    verdict = "as expected" if good else "NOT as expected"
+    print(f"{looked}: {verdict}" + (f"; {len(found.conflicts)} label conflicts" if found.conflicts else ""))
     return 0 if good else 1
 
 

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from affectkit.cli.lightning import AffectCLI
+from affectkit.cli.truths import add_truths
 from affectkit.datasets.protocols import Fold, Protocol
 from affectkit.errors import ConfigError
 from affectkit.metrics import AUMetrics, Result, Tally, ThresholdRule, collect_results, mean_of_folds, pooled
@@ -69,7 +70,10 @@ def run_fold(cli: AffectCLI, protocol: Protocol, fold: Fold, folder: Path, setti
     trainer.test(task, datamodule=data, ckpt_path=chosen, weights_only=True, verbose=False)
     counts = {name: _state(metric) for name, metric in task.evaluation["test"].metrics.items()}
     trainer.predict(task, datamodule=data, ckpt_path=chosen, weights_only=True, return_predictions=False)
+    trainer.strategy.barrier("predictions")  # every process has written its table
     if trainer.is_global_zero:
+        for table in folder.glob("predictions*.csv"):
+            add_truths(table, data.datasets[data.predict_split], task.heads.values())
         state = {
             "fold": fold.name,
             "epoch": int(torch.load(chosen, weights_only=True, map_location="cpu")["epoch"]),

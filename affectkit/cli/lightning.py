@@ -51,13 +51,14 @@ class AffectCLI(LightningCLI):
             )
 
 
-def launch(args: Sequence[str], *, execute: bool = True) -> AffectCLI:
+def launch(args: Sequence[str], *, execute: bool = True, kind: type[AffectCLI] = AffectCLI) -> AffectCLI:
     """Parse a recipe, build its task, data and trainer, and run the sub-command.
 
     Args:
         args: `[subcommand, "--config", recipe, …]`; recipes may be named as `affectkit recipe list` prints them.
             Without `execute`, the sub-command is left out.
         execute: False builds everything and runs nothing.
+        kind: A subclass that builds less than everything.
 
     Raises:
         ConfigError: The recipe names an option, a class or a file that does not exist.
@@ -65,7 +66,7 @@ def launch(args: Sequence[str], *, execute: bool = True) -> AffectCLI:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
-            return AffectCLI(
+            return kind(
                 LightningModule,
                 LightningDataModule,
                 subclass_mode_model=True,

@@ -34,7 +34,18 @@ COMMANDS = {
         "affectkit.cli.data",
         "check a corpus against its published counts, or rehearse on a rendered one",
     ),
+    "prepare": (
+        "affectkit.cli.prepare",
+        "aligned face crops of a corpus, made once, that train several times faster",
+    ),
     "recipe": ("affectkit.cli.recipe", "list, show or copy the recipes that come with affectkit"),
+    "describe": (
+        "affectkit.cli.describe",
+        "parameters, input, labels and outputs of a recipe or a saved model",
+    ),
+    "explain": ("affectkit.cli.explain", "what a model learned: map (between action units and expressions)"),
+    "export": ("affectkit.cli.export", "the model of a checkpoint, as a folder that loads anywhere"),
+    "convert": ("affectkit.cli.convert", "checkpoints of other programs: ssm (of its authors)"),
     "synth": ("affectkit.cli.synth", "render a corpus of synthetic faces with exact labels"),
     "demo": ("affectkit.cli.demo", "render, train, test and predict in five minutes"),
 }

@@ -44,6 +44,17 @@ def _predict_media(args: Sequence[str]) -> int:
         help="x,y,w,h in pixels of the square around the face, or `center` (default) for the centred square; "
         "faces are not detected yet",
     )
+    parser.add_argument(
+        "--classes",
+        nargs="+",
+        metavar="TEXT",
+        help="ask the expression head about these classes, without training; for models with text prototypes",
+    )
+    parser.add_argument(
+        "--prototype-only",
+        action="store_true",
+        help="let heads answer by their text prototypes alone, without their linear layers",
+    )
     parser.add_argument("--device", default="cpu", help="such as cuda:1 (default: cpu)")
     parser.add_argument("--batch-size", type=int, default=16, help="frames at once (default: 16)")
     parser.add_argument("--backend", default="auto", choices=("auto", "pyav", "decord"), help="video reader")
@@ -55,7 +66,12 @@ def _predict_media(args: Sequence[str]) -> int:
     from affectkit.inference import Crop, Predictor, write_predictions
 
     predictor = Predictor(
-        options.model, device=options.device, batch_size=options.batch_size, crop=Crop.parse(options.crop)
+        options.model,
+        device=options.device,
+        batch_size=options.batch_size,
+        crop=Crop.parse(options.crop),
+        classes=options.classes,
+        prototype_only=options.prototype_only,
     )
     with Progress(console=Console(stderr=True), disable=options.quiet, transient=True) as bar:
         task = bar.add_task(options.input.name, total=None)

@@ -27,6 +27,12 @@ def run(args: Sequence[str]) -> int:
         "--regime", choices=("macro", "micro"), default="macro", help="amplitude of expressions"
     )
     parser.add_argument("--media", choices=("video", "frames"), default="video", help="how frames are stored")
+    parser.add_argument(
+        "--association",
+        type=Path,
+        metavar="CSV",
+        help="P(unit | expression) instead of that of FACS: expression,AU1,AU2,… and a row for each expression",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="processes; the result does not depend on it")
     options = vars(parser.parse_args(args))

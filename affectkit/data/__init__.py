@@ -9,10 +9,15 @@ from affectkit.data.align import (
     reference_points,
     transform_points,
 )
+from affectkit.data.balance import draw_weights
 from affectkit.data.clip import Clip, ClipBatch, Target, collate, concat
+from affectkit.data.faces import Face, FaceDetector, face_transform
+from affectkit.data.flow import OpticalFlow
 from affectkit.data.frames import AllFrames, FrameSampler, OnsetApex, UniformSegments, Window, sliding_windows
+from affectkit.data.mixup import ClipMixup
 from affectkit.data.record import ClipRecord
 from affectkit.data.samplers import Draw, EvalSampler, ReplaySampler, derive_seed
+from affectkit.data.shards import CropShards
 from affectkit.data.splits import check_disjoint, k_fold, leave_one_subject_out, split_subjects
 from affectkit.data.transforms import (
     CenterCrop,
@@ -22,6 +27,7 @@ from affectkit.data.transforms import (
     HorizontalFlip,
     RandomCrop,
     RandomResizedCrop,
+    RandomRotation,
     Resize,
 )
 from affectkit.data.video import Backend, VideoReader, open_video
@@ -32,17 +38,23 @@ __all__ = [
     "CenterCrop",
     "Clip",
     "ClipBatch",
+    "ClipMixup",
     "ClipRecord",
     "ClipTransform",
     "ColorJitter",
     "Compose",
+    "CropShards",
     "Draw",
     "EvalSampler",
+    "Face",
+    "FaceDetector",
     "FrameSampler",
     "HorizontalFlip",
     "OnsetApex",
+    "OpticalFlow",
     "RandomCrop",
     "RandomResizedCrop",
+    "RandomRotation",
     "ReplaySampler",
     "Resize",
     "Target",
@@ -54,7 +66,9 @@ __all__ = [
     "collate",
     "concat",
     "derive_seed",
+    "draw_weights",
     "estimate_similarity",
+    "face_transform",
     "five_points",
     "k_fold",
     "leave_one_subject_out",

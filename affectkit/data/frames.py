@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -61,10 +62,10 @@ class AllFrames(FrameSampler):
 class UniformSegments(FrameSampler):
     """One frame out of each of `num_frames` equal segments: a random one in training, else the middle one.
 
-    Clips shorter than `num_frames` repeat frames.
-
     Args:
         num_frames: Frames to take.
+        short: What clips shorter than `num_frames` do: "spread" repeats each frame about equally often, "hold"
+            takes every frame once and then the last one again and again.
 
     Example:
         >>> UniformSegments(4)(16)
@@ -75,13 +76,18 @@ class UniformSegments(FrameSampler):
     """
 
     num_frames: int
+    short: Literal["spread", "hold"] = "spread"
 
     def __post_init__(self) -> None:
         _require_positive(num_frames=self.num_frames)
+        if self.short not in ("spread", "hold"):
+            raise ConfigError(f"short {self.short!r} must be 'spread' or 'hold'.")
 
     def __call__(self, length: int, *, rng: torch.Generator | None = None, **_: object) -> list[int]:
         """See `FrameSampler`."""
         n = self.num_frames
+        if self.short == "hold" and length < n:
+            return [min(position, length - 1) for position in range(n)]
         places = [0.5] * n if rng is None else torch.rand(n, generator=rng).tolist()
         return [int((segment + place) * length / n) for segment, place in enumerate(places)]
 
@@ -120,6 +126,8 @@ class OnsetApex(FrameSampler):
 
     Args:
         num_frames: Frames to take, at least 2.
+        jitter: In training, the apex lies up to so many frames earlier or later, but in the clip and behind the onset:
+            nobody annotates it to the frame.
 
     Example:
         >>> OnsetApex(3)(20, onset=4, apex=10)
@@ -127,13 +135,22 @@ class OnsetApex(FrameSampler):
     """
 
     num_frames: int = 2
+    jitter: int = 0
 
     def __post_init__(self) -> None:
         if self.num_frames < 2:
             raise ConfigError(f"num_frames {self.num_frames} must be at least 2.")
+        if self.jitter < 0:
+            raise ConfigError(f"jitter {self.jitter} must be at least 0.")
 
     def __call__(
-        self, length: int, *, onset: int | None = None, apex: int | None = None, **_: object
+        self,
+        length: int,
+        *,
+        rng: torch.Generator | None = None,
+        onset: int | None = None,
+        apex: int | None = None,
+        **_: object,
     ) -> list[int]:
         """See `FrameSampler`.
 
@@ -144,6 +161,9 @@ class OnsetApex(FrameSampler):
             raise AnnotationError(
                 "The clip has no onset or no apex.", remedy="Annotate both, or choose another frame sampler."
             )
+        if rng is not None and self.jitter:
+            shift = int(torch.randint(-self.jitter, self.jitter + 1, (), generator=rng))
+            apex = min(max(apex + shift, min(onset + 1, apex)), max(length - 1, apex))
         gaps = self.num_frames - 1
         return [onset + round(k * (apex - onset) / gaps) for k in range(self.num_frames)]
 

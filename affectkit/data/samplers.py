@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sized
 from typing import Any, NamedTuple, cast
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 from torch.utils.data import Dataset, DistributedSampler
 
 from affectkit.errors import ConfigError
@@ -55,16 +55,21 @@ class ReplaySampler(DistributedSampler[Draw]):
     next `steps_per_epoch × batch_size × W` positions of that stream: a small corpus is reshuffled on every
     pass, a large one is continued where the last epoch stopped, and no process takes another one's draws.
 
+    With weights, a pass of N clips holds clip i about N·w_i/Σw times: the whole part of it always, one more as
+    often as the fraction says (systematic sampling from a random start).
+
     Args:
         dataset: Anything with a length.
         batch_size: Clips a step on each process.
         steps_per_epoch: Steps an epoch.
         seed: Seed of the order and of every `Draw.seed`.
+        weights: How often a clip is drawn against others, non-negative; equally often by default. See
+            `affectkit.data.draw_weights`.
         num_replicas: Processes `W`; by default those of the initialised process group, else one.
         rank: This process, from 0; by default that of the process group.
 
     Raises:
-        ConfigError: The dataset is empty, or a count is not positive.
+        ConfigError: The dataset is empty, a count is not positive, or weights do not fit.
 
     Example:
         >>> sampler = ReplaySampler(range(3), batch_size=2, steps_per_epoch=3)
@@ -79,6 +84,7 @@ class ReplaySampler(DistributedSampler[Draw]):
         batch_size: int,
         steps_per_epoch: int,
         seed: int = 0,
+        weights: Tensor | None = None,
         num_replicas: int | None = None,
         rank: int | None = None,
     ) -> None:
@@ -88,9 +94,12 @@ class ReplaySampler(DistributedSampler[Draw]):
             raise ConfigError(
                 f"batch_size {batch_size} and steps_per_epoch {steps_per_epoch} must both be at least 1."
             )
+        if weights is not None and (weights.shape != (len(dataset),) or not _are_weights(weights)):
+            raise ConfigError(f"{len(dataset)} clips need as many weights, non-negative and not all 0.")
         world, rank = _place(num_replicas, rank)
         super().__init__(cast("Dataset[Any]", dataset), world, rank, shuffle=True, seed=seed)
         self.length = len(dataset)
+        self.weights = weights
         self.num_samples = steps_per_epoch * batch_size
         self.total_size = self.num_samples * world
 
@@ -102,8 +111,17 @@ class ReplaySampler(DistributedSampler[Draw]):
             passed, place = divmod(position, self.length)
             if passed != order_of:
                 rng = torch.Generator().manual_seed(derive_seed(self.seed, "pass", passed))
-                order_of, order = passed, torch.randperm(self.length, generator=rng).tolist()
+                order_of, order = passed, self._pass(rng)
             yield Draw(order[place], derive_seed(self.seed, "draw", position))
+
+    def _pass(self, rng: torch.Generator) -> list[int]:
+        """The clips of one pass, as many as the corpus has, in random order."""
+        order = torch.randperm(self.length, generator=rng)
+        if self.weights is not None:
+            ends = self.weights.double().cumsum(0) * (self.length / self.weights.double().sum())
+            ticks = torch.arange(self.length) + torch.rand((), generator=rng, dtype=torch.float64)
+            order = torch.searchsorted(ends, ticks, right=True).clamp(max=self.length - 1)[order]
+        return cast("list[int]", order.tolist())
 
 
 class EvalSampler(DistributedSampler[Draw]):
@@ -130,6 +148,10 @@ class EvalSampler(DistributedSampler[Draw]):
     def __iter__(self) -> Iterator[Draw]:
         for position in range(self.rank, self.total_size, self.num_replicas):
             yield Draw(position % self.length, None, position < self.length)
+
+
+def _are_weights(weights: Tensor) -> bool:
+    return bool(weights.isfinite().all() and (weights >= 0).all() and weights.sum() > 0)
 
 
 def _place(num_replicas: int | None, rank: int | None) -> tuple[int, int]:

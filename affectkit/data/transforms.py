@@ -31,6 +31,7 @@ __all__ = [
     "HorizontalFlip",
     "RandomCrop",
     "RandomResizedCrop",
+    "RandomRotation",
     "Resize",
 ]
 
@@ -179,6 +180,40 @@ class RandomResizedCrop(ClipTransform):
             columns = max(1, min(width, round(math.sqrt(area * aspect))))
         top, left = int(down * (height - rows + 1)), int(right * (width - columns + 1))
         return _window(clip, top, left, rows, columns, (self.size, self.size))
+
+
+@dataclass(frozen=True)
+class RandomRotation(ClipTransform):
+    """Turn a clip about its centre by one random angle; corners that were not in the picture are black.
+
+    Args:
+        degrees: Greatest angle to either side; never in evaluation.
+    """
+
+    degrees: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.degrees <= 180:
+            raise ConfigError(f"degrees {self.degrees} must lie in [0, 180].")
+
+    def __call__(self, clip: Clip, rng: torch.Generator | None = None) -> Clip:
+        """See `ClipTransform`."""
+        if rng is None:
+            return clip
+        angle = math.radians(self.degrees) * (2 * float(torch.rand((), generator=rng)) - 1)
+        cos, sin = math.cos(angle), math.sin(angle)
+        T, _, H, W = clip.frames.shape
+        # From each place in the new picture back to the old one, in units of half a side.
+        back = torch.tensor([[cos, sin * H / W, 0.0], [-sin * W / H, cos, 0.0]]).expand(T, 2, 3)
+        grid = F.affine_grid(back, list(clip.frames.shape), align_corners=False)
+        turned = F.grid_sample(clip.frames.float(), grid, align_corners=False)
+        centre = torch.tensor([W - 1, H - 1]) / 2
+        points = (clip.landmarks - centre) @ torch.tensor([[cos, sin], [-sin, cos]]) + centre
+        return replace(
+            clip,
+            frames=turned.round_().clamp_(0, 255).to(torch.uint8),
+            landmarks=torch.where(clip.landmarks_mask[..., None], points, 0.0),
+        )
 
 
 @dataclass(frozen=True)

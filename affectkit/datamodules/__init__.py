@@ -13,6 +13,7 @@ from affectkit.datamodules.corpora import (
     SAMMDataModule,
     SMICDataModule,
 )
+from affectkit.datamodules.expressions import DFEWDataModule, FERV39kDataModule, MAFWDataModule
 from affectkit.datamodules.mixture import MixtureDataModule
 from affectkit.datamodules.single import SingleDataModule
 
@@ -20,8 +21,11 @@ __all__ = [
     "BP4DDataModule",
     "CASME2DataModule",
     "CorpusDataModule",
+    "DFEWDataModule",
     "DISFADataModule",
+    "FERV39kDataModule",
     "FoldDataModule",
+    "MAFWDataModule",
     "MEGC2019DataModule",
     "MixtureDataModule",
     "RAFDBDataModule",

@@ -37,6 +37,7 @@ class CorpusDataModule(SingleDataModule):
         backend: Video reader.
         on_error: What a clip does that cannot be read: `raise`, or `skip` and count.
         cache: `memory` keeps decoded clips.
+        prepared: Folder or URI of crops that `affectkit prepare` wrote, read instead of the media.
         **options: See `SingleDataModule`.
     """
 
@@ -55,6 +56,7 @@ class CorpusDataModule(SingleDataModule):
         backend: Backend = "auto",
         on_error: Literal["raise", "skip"] = "raise",
         cache: Literal["none", "memory"] = "none",
+        prepared: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -68,6 +70,8 @@ class CorpusDataModule(SingleDataModule):
         self.backend: Backend = backend
         self.on_error: Literal["raise", "skip"] = on_error
         self.cache: Literal["none", "memory"] = cache
+        self.prepared = prepared
+        self.dataset_options: dict[str, Any] = {}
 
     def make_dataset(self, split: Split) -> AffectDataset:
         """Build the dataset of one split, with the transforms that belong to it."""
@@ -80,6 +84,8 @@ class CorpusDataModule(SingleDataModule):
             backend=self.backend,
             on_error=self.on_error,
             cache=self.cache,
+            prepared=self.prepared,
+            **self.dataset_options,
         )
 
 
@@ -95,14 +101,23 @@ class RenderedDataModule(CorpusDataModule):
     Args:
         root: Folder of the corpus.
         render: Settings of `affectkit.synth.render_corpus`; the corpus must exist already where they are absent.
+        targets: The annotations to give, as a corpus that lacks the others would; all by default.
         **options: See `CorpusDataModule` and `SingleDataModule`.
     """
 
     dataset_class = RenderedDataset
 
-    def __init__(self, root: str, *, render: dict[str, Any] | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        root: str,
+        *,
+        render: dict[str, Any] | None = None,
+        targets: list[str] | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(root, **options)
         self.render = render
+        self.dataset_options["targets"] = targets
 
     def prepare_data(self) -> None:
         """Render the corpus unless one with the same settings is there."""

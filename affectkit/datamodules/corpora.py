@@ -7,12 +7,13 @@ from typing import Any, Literal
 from affectkit.data import AllFrames, FrameSampler
 from affectkit.datamodules.catalog import CorpusDataModule
 from affectkit.datamodules.single import Split
+from affectkit.datasets.apex import ApexPolicy
 from affectkit.datasets.bp4d import BP4D
 from affectkit.datasets.casme2 import CASME2
 from affectkit.datasets.corpus import Corpus
 from affectkit.datasets.disfa import DISFA
 from affectkit.datasets.megc2019 import MEGC2019
-from affectkit.datasets.micro import ApexPolicy, ObjectiveSource
+from affectkit.datasets.micro import ObjectiveSource
 from affectkit.datasets.protocols import Fold, Protocol, find_protocol
 from affectkit.datasets.rafdb import RAFDB
 from affectkit.datasets.samm import SAMM
@@ -83,6 +84,7 @@ class FoldDataModule(CorpusDataModule):
             backend=self.backend,
             on_error=self.on_error,
             cache=self.cache,
+            prepared=self.prepared,
         )
 
     def _dataset(self, split: Literal["train", "val", "test", "all"], **options: Any) -> Corpus:
@@ -176,7 +178,34 @@ class SMICDataModule(_MicroDataModule):
         self.corpus_options["part"] = part
 
 
-class BP4DDataModule(FoldDataModule):
+class _WindowDataModule(FoldDataModule):
+    """What the datamodules of corpora with coded frames take, see `affectkit.datasets.sequences.SequenceCorpus`."""
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        space: str,
+        intensity_space: str,
+        media: str = "auto",
+        num_frames: int = 16,
+        train_frames: FrameSampler | None = None,
+        eval_frames: FrameSampler | None = None,
+        **options: Any,
+    ) -> None:
+        every = AllFrames()
+        super().__init__(
+            root, train_frames=train_frames or every, eval_frames=eval_frames or every, **options
+        )
+        self.corpus_options |= {
+            "space": space,
+            "intensity_space": intensity_space,
+            "media": media,
+            "window": num_frames,
+        }
+
+
+class BP4DDataModule(_WindowDataModule):
     """BP4D in windows of consecutive frames that never cross a gap (see `affectkit.datasets.BP4D`).
 
     Args:
@@ -199,27 +228,14 @@ class BP4DDataModule(FoldDataModule):
         *,
         space: str = "bp4d12",
         intensity_space: str = "bp4d5",
-        media: str = "auto",
         frame_offset: int | None = None,
-        num_frames: int = 16,
-        train_frames: FrameSampler | None = None,
-        eval_frames: FrameSampler | None = None,
         **options: Any,
     ) -> None:
-        every = AllFrames()
-        super().__init__(
-            root, train_frames=train_frames or every, eval_frames=eval_frames or every, **options
-        )
-        self.corpus_options |= {
-            "space": space,
-            "intensity_space": intensity_space,
-            "media": media,
-            "frame_offset": frame_offset,
-            "window": num_frames,
-        }
+        super().__init__(root, space=space, intensity_space=intensity_space, **options)
+        self.corpus_options["frame_offset"] = frame_offset
 
 
-class DISFADataModule(FoldDataModule):
+class DISFADataModule(_WindowDataModule):
     """DISFA in windows of consecutive frames that never cross a gap (see `affectkit.datasets.DISFA`).
 
     Args:
@@ -246,26 +262,11 @@ class DISFADataModule(FoldDataModule):
         intensity_space: str = "disfa12",
         threshold: int = 2,
         camera: Literal["left", "right"] = "left",
-        media: str = "auto",
         image_base: int | None = None,
-        num_frames: int = 16,
-        train_frames: FrameSampler | None = None,
-        eval_frames: FrameSampler | None = None,
         **options: Any,
     ) -> None:
-        every = AllFrames()
-        super().__init__(
-            root, train_frames=train_frames or every, eval_frames=eval_frames or every, **options
-        )
-        self.corpus_options |= {
-            "space": space,
-            "intensity_space": intensity_space,
-            "threshold": threshold,
-            "camera": camera,
-            "media": media,
-            "image_base": image_base,
-            "window": num_frames,
-        }
+        super().__init__(root, space=space, intensity_space=intensity_space, **options)
+        self.corpus_options |= {"threshold": threshold, "camera": camera, "image_base": image_base}
 
 
 class RAFDBDataModule(FoldDataModule):

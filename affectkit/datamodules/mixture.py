@@ -90,6 +90,13 @@ class MixtureDataModule(LightningDataModule):
             return None
         return _total(positives for positives, _ in counts) / _total(annotated for _, annotated in counts)
 
+    def cooccurrence(self, target: str, space: str) -> Tensor | None:
+        """P(unit j | unit i) among the training labels of all sources (see `SingleDataModule`)."""
+        counts = [found for source in self.sources.values() if (found := source.pair_counts(target, space))]
+        if not counts:
+            return None
+        return _total(both for both, _ in counts) / _total(first for _, first in counts).clamp(min=1)
+
 
 def _total(tensors: Iterable[Tensor]) -> Tensor:
     return torch.stack(list(tensors)).sum(dim=0)

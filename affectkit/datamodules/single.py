@@ -11,8 +11,8 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from affectkit.data import Draw, EvalSampler, ReplaySampler, check_disjoint, collate
-from affectkit.datamodules.statistics import count_labels
+from affectkit.data import Draw, EvalSampler, ReplaySampler, check_disjoint, collate, draw_weights
+from affectkit.datamodules.statistics import clip_positives, count_labels, count_pairs
 from affectkit.datasets import AffectDataset
 from affectkit.errors import ConfigError
 
@@ -34,6 +34,9 @@ class SingleDataModule(LightningDataModule, ABC):
         eval_batch_size: Clips a step in evaluation; `batch_size` by default.
         num_workers: Loader processes; 0 loads in the main process.
         steps_per_epoch: Training steps an epoch; by default as many as one pass over the clips holds.
+        rare_share: Draw clips with rare action units more often, so that a unit shown in fewer than 10 % of the
+            training clips has this share of the draws; see `affectkit.data.draw_weights`. By default every clip
+            is drawn equally often.
         predict_split: What `predict` runs on.
         seed: Seed of every draw; by default the run's (`seed_everything`).
     """
@@ -45,6 +48,7 @@ class SingleDataModule(LightningDataModule, ABC):
         eval_batch_size: int | None = None,
         num_workers: int = 0,
         steps_per_epoch: int | None = None,
+        rare_share: float | None = None,
         predict_split: Split = "test",
         seed: int | None = None,
     ) -> None:
@@ -53,6 +57,7 @@ class SingleDataModule(LightningDataModule, ABC):
         self.eval_batch_size = eval_batch_size or batch_size
         self.num_workers = num_workers
         self.steps_per_epoch = steps_per_epoch
+        self.rare_share = rare_share
         self.predict_split: Split = predict_split
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
         self.datasets: dict[Split, AffectDataset] = {}
@@ -95,7 +100,14 @@ class SingleDataModule(LightningDataModule, ABC):
             )
         world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
         steps = self.steps_per_epoch or max(1, len(dataset) // (self.batch_size * world))
-        sampler = ReplaySampler(dataset, steps_per_epoch=steps, batch_size=self.batch_size, seed=self.seed)
+        weights = (
+            None
+            if self.rare_share is None
+            else draw_weights(clip_positives(dataset, "au"), share=self.rare_share)
+        )
+        sampler = ReplaySampler(
+            dataset, steps_per_epoch=steps, batch_size=self.batch_size, seed=self.seed, weights=weights
+        )
         return self._loader(dataset, sampler, self.batch_size)
 
     def val_dataloader(self) -> Loader:
@@ -132,6 +144,23 @@ class SingleDataModule(LightningDataModule, ABC):
     def label_counts(self, target: str, space: str) -> tuple[Tensor, Tensor] | None:
         """Positives and annotated labels of the training split, float64 `[A]` each; None without such a target."""
         return count_labels(self.datasets["train"], target, space)
+
+    def pair_counts(self, target: str, space: str) -> tuple[Tensor, Tensor] | None:
+        """Training rows that show units i and j, and that show i where j is annotated, float64 `[A, A]` each."""
+        return count_pairs(self.datasets["train"], target, space)
+
+    def cooccurrence(self, target: str, space: str) -> Tensor | None:
+        """P(unit j | unit i) among the training labels.
+
+        Args:
+            target: Name of a target, such as `au`.
+            space: Label space in which to count.
+
+        Returns:
+            float64 `[A, A]`, rows i; 0 where i is never shown. None where the corpus has no such target.
+        """
+        counts = self.pair_counts(target, space)
+        return None if counts is None else counts[0] / counts[1].clamp(min=1)
 
     def _eval_loader(self, split: Split) -> Loader:
         dataset = self.datasets[split]

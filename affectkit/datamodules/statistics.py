@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from affectkit.datasets import AffectDataset
+from affectkit.errors import ConfigError
 from affectkit.facs import label_space
 
-__all__ = ["count_labels"]
+__all__ = ["clip_positives", "count_labels", "count_pairs"]
 
 
 def count_labels(dataset: AffectDataset, target: str, space: str) -> tuple[Tensor, Tensor] | None:
@@ -23,13 +26,66 @@ def count_labels(dataset: AffectDataset, target: str, space: str) -> tuple[Tenso
         float64 `[A]` each: the number of positives (labels of at least 0.5) and of annotated labels, over clips or,
         where labels are given by frame, over frames. None where the corpus has no such target of action units.
     """
-    if target not in dataset.spaces or label_space(space).kind == "multiclass":
+    if not _has_units(dataset, target, space):
         return None
     positives, annotated = torch.zeros(2, 1, dtype=torch.float64)
+    for shown, known in _rows(dataset, target, space):
+        positives = positives + shown.double().sum(0)
+        annotated = annotated + known.double().sum(0)
+    return positives, annotated
+
+
+def count_pairs(dataset: AffectDataset, target: str, space: str) -> tuple[Tensor, Tensor] | None:
+    """Count how often units occur together.
+
+    Args:
+        dataset: The corpus part to count.
+        target: Name of a target of action units, such as `au`.
+        space: Name of the label space in which to count.
+
+    Returns:
+        float64 `[A, A]` each, over clips or frames in which both i and j are annotated: those that show both, and
+        those that show i. None where the corpus has no such target of action units.
+    """
+    if not _has_units(dataset, target, space):
+        return None
+    both, first = torch.zeros(2, 1, 1, dtype=torch.float64)
+    for shown, known in _rows(dataset, target, space):
+        both = both + shown.double().T @ shown.double()
+        first = first + shown.double().T @ known.double()
+    return both, first
+
+
+def clip_positives(dataset: AffectDataset, target: str) -> Tensor:
+    """Whether clips show units in any of their frames.
+
+    Args:
+        dataset: The corpus part to look through.
+        target: Name of a target of action units, such as `au`.
+
+    Returns:
+        bool `[N, A]`, in the target's own label space; False where nothing is annotated.
+
+    Raises:
+        ConfigError: The corpus has no such target.
+    """
+    space = dataset.spaces.get(target)
+    if space is None or not _has_units(dataset, target, space):
+        raise ConfigError(
+            f"{dataset.name} has no action units {target!r}.",
+            remedy=f"Its targets are {', '.join(dataset.spaces)}.",
+        )
+    return torch.stack([shown.any(0) for shown, _ in _rows(dataset, target, space)])
+
+
+def _has_units(dataset: AffectDataset, target: str, space: str) -> bool:
+    return target in dataset.spaces and label_space(space).kind != "multiclass"
+
+
+def _rows(dataset: AffectDataset, target: str, space: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """Clip by clip, which units are shown and which are annotated: bool [rows, A] each."""
     for record in dataset.clips:
         stop = record.stop or record.num_frames or record.start + 1
         labels = dataset.labels(record, range(record.start, stop))[target].project(space)
-        rows = labels.value.reshape(-1, labels.value.shape[-1])
-        positives = positives + (rows >= 0.5).double().sum(0)
-        annotated = annotated + labels.mask.reshape(rows.shape).double().sum(0)
-    return positives, annotated
+        shape = (-1, labels.value.shape[-1])
+        yield (labels.value >= 0.5).reshape(shape), labels.mask.reshape(shape)

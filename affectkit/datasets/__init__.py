@@ -6,7 +6,10 @@ from affectkit.datasets.base import AffectDataset, Split
 from affectkit.datasets.bp4d import BP4D
 from affectkit.datasets.casme2 import CASME2
 from affectkit.datasets.corpus import Corpus
+from affectkit.datasets.dfew import DFEW
 from affectkit.datasets.disfa import DISFA
+from affectkit.datasets.ferv39k import FERV39k
+from affectkit.datasets.mafw import MAFW
 from affectkit.datasets.megc2019 import MEGC2019
 from affectkit.datasets.protocols import PROTOCOLS, Fold, Protocol
 from affectkit.datasets.rafdb import RAFDB
@@ -18,7 +21,9 @@ from affectkit.datasets.table import FrameTable, TableDataset, unit_labels
 __all__ = [
     "BP4D",
     "CASME2",
+    "DFEW",
     "DISFA",
+    "MAFW",
     "MEGC2019",
     "PROTOCOLS",
     "RAFDB",
@@ -26,6 +31,7 @@ __all__ = [
     "SMIC",
     "AffectDataset",
     "Corpus",
+    "FERV39k",
     "Fold",
     "FrameTable",
     "Protocol",

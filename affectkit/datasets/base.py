@@ -1,7 +1,7 @@
 """What all datasets share: from a record to a clip.
 
 A corpus says what its records are, and what is labelled in them. Everything else happens here, in one order:
-frames are chosen, read (or taken from the cache), joined with their labels, and transformed.
+frames are chosen, read (or taken from the cache, or from prepared crops), joined with their labels, and transformed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -22,7 +22,10 @@ from affectkit.data.record import ClipRecord
 from affectkit.data.samplers import Draw
 from affectkit.data.transforms import ClipTransform
 from affectkit.data.video import Backend, open_video
-from affectkit.errors import DatasetNotFoundError, VideoError
+from affectkit.errors import ConfigError, DatasetNotFoundError, VideoError
+
+if TYPE_CHECKING:
+    from affectkit.data.shards import CropShards
 
 __all__ = ["AffectDataset", "Split"]
 
@@ -46,9 +49,12 @@ class AffectDataset(Dataset[Clip], ABC):
         on_error: What happens where a video cannot be read: "raise" its `VideoError`, or "skip": a blank clip
             takes its place, masked and not valid, and `skipped_report` tells of it.
         cache: "memory" keeps every decoded clip, uint8 and before any transform, once in each process.
+        prepared: Folder or URI that `affectkit prepare` wrote: frames and landmarks are read from its crops, instead
+            of from the media. The annotation is still read from `root`.
 
     Raises:
-        DatasetNotFoundError: `root` does not exist.
+        DatasetNotFoundError: `root` does not exist, or `prepared` holds no finished crops.
+        ConfigError: The crops in `prepared` are of another corpus, or of other media of it.
 
     Attributes:
         name: Name of the corpus, as published.
@@ -57,12 +63,18 @@ class AffectDataset(Dataset[Clip], ABC):
         has_subjects: Whether it says who is seen.
         spaces: Name of the label space of each target.
         subjects: Subjects of this split, sorted; empty where unknown.
+        align_per: Whether preparing crops aligns each "frame", or the whole "clip" as its onset: in small movements
+            the alignment of each frame would move more than the face does.
+        media_options: Arguments, kept as attributes, that decide which pictures a clip has; crops that were prepared
+            with others are refused.
     """
 
     name: str
     citation: str
     licence: str
     has_subjects: bool = True
+    align_per: ClassVar[Literal["clip", "frame"]] = "frame"
+    media_options: ClassVar[tuple[str, ...]] = ()
     spaces: dict[str, str]
 
     def __init__(
@@ -75,6 +87,7 @@ class AffectDataset(Dataset[Clip], ABC):
         backend: Backend = "auto",
         on_error: Literal["raise", "skip"] = "raise",
         cache: Literal["none", "memory"] = "none",
+        prepared: str | Path | None = None,
     ) -> None:
         self.root = Path(root)
         if not self.root.exists():
@@ -87,7 +100,9 @@ class AffectDataset(Dataset[Clip], ABC):
         self.on_error = on_error
         self._cache: dict[int, Tensor] | None = {} if cache == "memory" else None
         self._lengths: dict[int, int] = {}
+        self._compared: set[str] = set()  # clips whose crops were found to be of the same media
         self.clips = self.records()
+        self._crops = None if prepared is None else self._open_prepared(prepared)
         # One flag a clip in shared memory, so that the workers of a data loader report to the main process.
         self._skipped = torch.zeros(len(self.clips), dtype=torch.bool)
         self._skipped.share_memory_()  # type: ignore[no-untyped-call]
@@ -135,6 +150,38 @@ class AffectDataset(Dataset[Clip], ABC):
         with open_video(record.path, self.backend) as reader:
             return reader.read(indices)
 
+    def crop_key(self, record: ClipRecord) -> str:
+        """What the frames of a record are filed under in prepared crops; records of one recording share it."""
+        return str(record.extra.get("sequence", record.clip))
+
+    def media_name(self, record: ClipRecord) -> str:
+        """The media of a record, relative to `root` where it lies in there."""
+        folder = self.root.parent if self.root.is_file() else self.root
+        inside = record.path.is_relative_to(folder)
+        return (record.path.relative_to(folder) if inside else record.path).as_posix()
+
+    def length(self, index: int) -> int:
+        """How many frames a record covers, asking its media, or its prepared crops, once.
+
+        Args:
+            index: Its place in `clips`.
+
+        Raises:
+            VideoError: The media cannot be read, or end before the record starts.
+        """
+        if index not in self._lengths:
+            record = self.clips[index]
+            stop = record.num_frames if record.stop is None else record.stop
+            if stop is None and self._crops is not None:
+                stop = self._crops.stop(self.crop_key(record))
+            elif stop is None:
+                with open_video(record.path, self.backend) as reader:
+                    stop = reader.num_frames
+            if stop <= record.start:
+                raise VideoError(f"The media has only {stop} frames.", path=record.path, frame=record.start)
+            self._lengths[index] = stop - record.start
+        return self._lengths[index]
+
     def __len__(self) -> int:
         return len(self.clips)
 
@@ -173,11 +220,9 @@ class AffectDataset(Dataset[Clip], ABC):
         record = self.clips[draw.index]
         rng = None if draw.seed is None else torch.Generator().manual_seed(draw.seed)
         keys = [None if key is None else key - record.start for key in record.key_frames]
-        positions = self.frames(
-            self._length(draw.index), rng=rng, onset=keys[0], apex=keys[1], offset=keys[2]
-        )
+        positions = self.frames(self.length(draw.index), rng=rng, onset=keys[0], apex=keys[1], offset=keys[2])
         indices = [record.start + position for position in positions]
-        points = self.landmarks(record, indices)
+        points = self._points(record, indices)
         clip = Clip.make(
             self._frames(draw.index, positions),
             self.labels(record, indices),
@@ -190,27 +235,48 @@ class AffectDataset(Dataset[Clip], ABC):
         )
         return clip if self.transform is None else self.transform(clip, rng)
 
-    def _length(self, index: int) -> int:
-        """How many frames a record covers, asking its media once."""
-        if index not in self._lengths:
-            record = self.clips[index]
-            stop = record.num_frames if record.stop is None else record.stop
-            if stop is None:
-                with open_video(record.path, self.backend) as reader:
-                    stop = reader.num_frames
-            if stop <= record.start:
-                raise VideoError(f"The media has only {stop} frames.", path=record.path, frame=record.start)
-            self._lengths[index] = stop - record.start
-        return self._lengths[index]
-
     def _frames(self, index: int, positions: Sequence[int]) -> Tensor:
         record = self.clips[index]
         if self._cache is None:
-            return self.load(record, [record.start + position for position in positions])
+            return self._pictures(record, [record.start + position for position in positions])
         if index not in self._cache:
-            stop = record.start + self._length(index)
-            self._cache[index] = self.load(record, range(record.start, stop))
+            stop = record.start + self.length(index)
+            self._cache[index] = self._pictures(record, range(record.start, stop))
         return self._cache[index][list(positions)]
+
+    def _pictures(self, record: ClipRecord, indices: Sequence[int]) -> Tensor:
+        if self._crops is None:
+            return self.load(record, indices)
+        return self._crops.read(self.crop_key(record), indices)
+
+    def _points(self, record: ClipRecord, indices: Sequence[int]) -> tuple[Tensor, Tensor] | None:
+        if self._crops is None:
+            return self.landmarks(record, indices)
+        key = self.crop_key(record)
+        if key not in self._compared:
+            source, here = self._crops.media(key), self.media_name(record)
+            # The root may have been the folder above or below then.
+            same = f"/{source}".endswith(f"/{here}") or f"/{here}".endswith(f"/{source}")
+            if not same and record.path.exists():
+                remedy = "Prepare it again into another folder, or choose these media."
+                raise ConfigError(f"Its crops were prepared from {source}.", path=record.path, remedy=remedy)
+            self._compared.add(key)
+        return self._crops.landmarks(key, indices)
+
+    def _open_prepared(self, location: str | Path) -> CropShards:
+        from affectkit.data.shards import CropShards
+
+        crops = CropShards(location)
+        settings = {"corpus": self.name, **{name: getattr(self, name) for name in self.media_options}}
+        there = {"corpus": crops.manifest.corpus, **crops.manifest.settings.get("options", {})}
+        for name, value in settings.items():
+            if there.get(name) != value:
+                raise ConfigError(
+                    f"These crops were prepared with {name} {there.get(name)!r}, not {value!r}.",
+                    path=str(location),
+                    remedy="Correct `prepared`, or prepare the corpus into another folder.",
+                )
+        return crops
 
     def _blank(self, draw: Draw) -> Clip:
         """A clip that counts for nothing, shaped as the next one that can be read."""

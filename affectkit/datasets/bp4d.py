@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,11 +13,23 @@ from typing import Any, ClassVar
 import numpy as np
 
 from affectkit.data.video import IMAGE_SUFFIXES
-from affectkit.datasets.codes import CodeTable, frame_ranges, read_codes
+from affectkit.datasets.bp4d_checks import (
+    CODED,
+    ROWS,
+    TASKS,
+    find_conflicts,
+    find_gaps,
+    find_oddities,
+    find_uneven,
+)
+from affectkit.datasets.codes import CodeTable, read_codes
 from affectkit.datasets.corpus import Counts, Expected
 from affectkit.datasets.image_folders import walk
-from affectkit.datasets.sequences import UNKNOWN, CodedCorpus, Recording, SequenceCorpus
+from affectkit.datasets.landmarks import FitFiles
+from affectkit.datasets.recordings import UNKNOWN, CodedCorpus, Recording
+from affectkit.datasets.sequences import SequenceCorpus
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
+from affectkit.facs.regions import POINTS_49
 from affectkit.facs.sets import AUSet
 
 __all__ = ["BP4D"]
@@ -25,30 +37,16 @@ __all__ = ["BP4D"]
 _OCCURRENCE = re.compile(r"([FM]\d{3})_(T\d{1,2})\.csv", re.ASCII | re.IGNORECASE)
 _INTENSITY = re.compile(r"([FM]\d{3})_(T\d{1,2})_AU(\d{1,2})\.csv", re.ASCII | re.IGNORECASE)
 _PREVIEW = re.compile(r"([FM]\d{3})_(T\d{1,2})\.(avi|mp4|mov|mkv)", re.ASCII | re.IGNORECASE)
+_FEATURES = re.compile(r"([FM]\d{3})_(T\d{1,2})\.mat", re.ASCII | re.IGNORECASE)
+_PICTURE = (1040, 1392)
 _SUBJECT = re.compile(r"[FM]\d{3}", re.ASCII | re.IGNORECASE)
 _TASK = re.compile(r"T\d{1,2}", re.ASCII | re.IGNORECASE)
 _LEGACY = re.compile(r"2([FM])(\d\d)_(\d\d)", re.ASCII | re.IGNORECASE)
 _LEGACY_TASKS = {"01": 1, "03": 2, "07": 3, "08": 4, "09": 5, "10": 6, "11": 7, "13": 8}
-_CLOSED = re.compile(
-    f"{_TASK.pattern}|{_LEGACY.pattern}|3DFeatures|2DFeatures|Physiology|Thermal|IRFeatures", re.I
-)
+_CLOSED = re.compile(f"{_TASK.pattern}|{_LEGACY.pattern}|3DFeatures|Physiology|Thermal|IRFeatures", re.I)
 _UNIT_FOLDER = re.compile(r"AU(\d{1,2})", re.ASCII | re.IGNORECASE)
-_NOT_CODED = 9
-_CODED = frozenset(unit.id for unit in AUSet.parse("bp4d34"))
+_NOTCODED = 9
 
-# Rows of the occurrence files, all sequences of a subject and all of a task together.
-_SUBJECT_ROWS = {
-    "F": (3934, 3937, 3700, 3737, 3915, 3576, 3573, 3695, 3297, 3266, 3732, 3543, 3434, 3490, 3451, 3510, 3823,
-          3525, 3489, 3646, 3447, 3593, 3726),
-    "M": (4153, 3833, 3379, 3521, 3271, 3572, 3684, 3291, 3290, 3298, 3469, 3609, 3613, 3483, 3664, 3648, 3542,
-          3488),
-}  # fmt: skip
-_ROWS = {
-    f"{sex}{number:03d}": rows
-    for sex, counts in _SUBJECT_ROWS.items()
-    for number, rows in enumerate(counts, start=1)
-}
-_TASKS = tuple(f"T{number}" for number in range(1, 9))
 _POSITIVES = {
     1: 31042, 2: 25110, 4: 29755, 5: 5693, 6: 67676, 7: 80616, 9: 8512, 10: 87270, 11: 7184, 12: 82530, 13: 138,
     14: 68375, 15: 24869, 16: 6593, 17: 50406, 18: 568, 19: 1197, 20: 3644, 22: 606, 23: 24288, 24: 22229, 27: 1271,
@@ -77,9 +75,8 @@ class BP4D(SequenceCorpus):
         intensity_space: Units of "intensity".
         media: "auto" takes images where there are some, else the preview videos; "preview" takes the videos; else
             the folder, relative to `root`, that holds the subjects' images.
-        frame_offset: Number of an image less its label frame. By default -1 in the official tree (`Sequences…`, or
-            wherever an image has the number 0), else 0. Preview videos need none.
-        **options: See `SequenceCorpus` (`window`) and `Corpus`.
+        **options: See `SequenceCorpus` (`window`, `frame_offset`) and `Corpus`. `frame_offset` is -1 by default in
+            the official tree (`Sequences…`) too. Preview videos need none.
 
     Raises:
         DatasetNotFoundError: There are no annotation files.
@@ -98,6 +95,7 @@ class BP4D(SequenceCorpus):
     )
     licence = "On a signed agreement with Binghamton University, for research; not redistributable."
     frames_per_second = 25.0
+    media_options = ("frame_offset",)
     expected: ClassVar[Mapping[str, Expected]] = {
         "BP4D": Expected(
             subjects=41,
@@ -125,13 +123,11 @@ class BP4D(SequenceCorpus):
         space: str = "bp4d12",
         intensity_space: str = "bp4d5",
         media: str = "auto",
-        frame_offset: int | None = None,
         **options: Any,
     ) -> None:
         self.space = AUSet.parse(space).as_occurrence()
         self.intensity_space = AUSet.parse(intensity_space).as_intensity()
         self.media = media
-        self.frame_offset = frame_offset
         super().__init__(root, **options)
 
     @functools.cached_property
@@ -167,14 +163,14 @@ class BP4D(SequenceCorpus):
             elif unit:
                 intensity[name][unit] = _read_intensity(path, unit)
             else:
-                occurrence[name] = read_codes(path, header=True, allowed=(0, 1, _NOT_CODED))
+                occurrence[name] = read_codes(path, header=True, allowed=(0, 1, _NOTCODED))
         known = {name: _known_units(table) for name, table in occurrence.items()}
         columns = {"au": tuple(sorted(set().union(*known.values())))} if occurrence else {}
         if intensity:
             columns["intensity"] = tuple(sorted({unit for tables in intensity.values() for unit in tables}))
         names = sorted({**occurrence, **intensity})
         plain = not occurrence or any(table.columns == tuple(range(1, 100)) for table in occurrence.values())
-        if not plain or any(name[:4] not in _ROWS or name[5:] not in _TASKS for name in names):
+        if not plain or any(name[:4] not in ROWS or name[5:] not in TASKS for name in names):
             revision = "BP4D+"
         else:
             revision = "BP4D" if occurrence else "BP4D, intensities only"
@@ -183,11 +179,11 @@ class BP4D(SequenceCorpus):
         for name in names:
             recording = _join(name, columns, occurrence.get(name), intensity.get(name, {}))
             recordings.append(recording)
-            warnings += _gaps(recording)
-            conflicts += _conflicts(recording, columns)
-        warnings += _oddities(occurrence, intensity, known, columns)
+            warnings += find_gaps(recording)
+            conflicts += find_conflicts(recording, columns)
+        warnings += find_oddities(occurrence, intensity, known, columns)
         if revision == "BP4D":
-            warnings += _uneven(recordings)
+            warnings += find_uneven(recordings)
         return CodedCorpus(revision, columns, recordings, warnings, conflicts)
 
     def find_media(self, names: Iterable[str]) -> dict[str, Path]:
@@ -221,15 +217,21 @@ class BP4D(SequenceCorpus):
             self.warnings.append(f"{with_images[0]}: its images are taken; there are others in {others}")
         return trees[with_images[0]] if with_images else previews
 
-    def find_offset(self, images: Mapping[Path, Mapping[int, str]]) -> int:
+    def count_from_zero(self, images: Mapping[Path, Mapping[int, str]]) -> bool:
         """See `SequenceCorpus`."""
-        if self.frame_offset is not None:
-            return self.frame_offset
-        official = any(
-            _official(folder.parent.parent) or _LEGACY.fullmatch(folder.name) or 0 in numbers
-            for folder, numbers in images.items()
-        )
-        return -1 if official else 0
+        trees = ((folder.parent.parent, folder.name) for folder in images)
+        official = any(_official(tree) or _LEGACY.fullmatch(name) for tree, name in trees)
+        return official or super().count_from_zero(images)
+
+    def find_landmarks(self) -> FitFiles | None:
+        """See `SequenceCorpus`: `2DFeatures/F001_T1.mat`, whose first entry belongs to the first image."""
+        files = {
+            f"{match[1]}_{match[2]}".upper(): folder / name
+            for folder, names, _ in self._tree
+            for name in names
+            if (match := _FEATURES.fullmatch(name))
+        }
+        return FitFiles(files, POINTS_49, _PICTURE) if files else None
 
     def expected_path(self, recording: Recording) -> Path:
         """See `SequenceCorpus`."""
@@ -248,7 +250,7 @@ def _official(tree: Path) -> bool:
 def _hold_images(folders: Iterable[Path]) -> bool:
     """Whether one of the first few folders holds an image; all of a tree hold the same kind of files."""
     return any(
-        any(file.suffix.lower() in IMAGE_SUFFIXES for file in folder.iterdir())
+        any(file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != "." for file in folder.iterdir())
         for folder in islice(folders, 3)
     )
 
@@ -268,7 +270,7 @@ def _read_intensity(path: Path, unit: int) -> CodeTable:
         raise AnnotationError(
             f"This file lies among those of AU{int(folder[1])}.", path=path, line=1, remedy=remedy
         )
-    return read_codes(path, header=False, allowed=(0, 1, 2, 3, 4, 5, _NOT_CODED))
+    return read_codes(path, header=False, allowed=(0, 1, 2, 3, 4, 5, _NOTCODED))
 
 
 def _known_units(table: CodeTable) -> set[int]:
@@ -277,10 +279,10 @@ def _known_units(table: CodeTable) -> set[int]:
     Raises:
         AnnotationError: Codes seem to stand in a wrong column.
     """
-    known = (table.codes != _NOT_CODED).any(axis=0)
+    known = (table.codes != _NOTCODED).any(axis=0)
     units = {unit for unit, is_known in zip(table.columns, known, strict=True) if is_known}
-    strange = sorted(units - _CODED)
-    silent = sorted((_CODED & set(table.columns)) - units)
+    strange = sorted(units - CODED)
+    silent = sorted((CODED & set(table.columns)) - units)
     if strange and silent:
         raise table.error(
             f"AU{strange[0]} is coded, which BP4D does not do, and AU{silent[0]} is not.",
@@ -309,88 +311,8 @@ def _join(
         kept = [column for column, unit in enumerate(units) if unit in columns[target]]
         values = table.codes[:, kept].astype(np.int8)
         places = [columns[target].index(units[column]) for column in kept]
-        codes[target][rows[:, None], places] = np.where(values == _NOT_CODED, UNKNOWN, values)
+        codes[target][rows[:, None], places] = np.where(values == _NOTCODED, UNKNOWN, values)
     coded = np.full(len(frames), "au" not in columns)
     if occurrence is not None:
         coded[np.searchsorted(frames, occurrence.frames)] = True
     return Recording(name, name.split("_")[0], frames, codes, coded)
-
-
-def _gaps(recording: Recording) -> Iterator[str]:
-    frames = recording.frames[recording.coded]
-    if len(frames) == 0:
-        return
-    absent = np.setdiff1d(
-        np.arange(frames[0], min(frames[-1], frames[0] + 100_000)), frames, assume_unique=True
-    )
-    if len(absent):
-        yield f"{recording.name}: frames {frame_ranges(absent.tolist())} are not coded; no clip crosses them"
-
-
-def _conflicts(recording: Recording, columns: Mapping[str, tuple[int, ...]]) -> Iterator[str]:
-    """Frames whose occurrence and intensity contradict each other."""
-    for unit in sorted(set(columns.get("au", ())) & set(columns.get("intensity", ()))):
-        present = recording.codes["au"][:, columns["au"].index(unit)]
-        level = recording.codes["intensity"][:, columns["intensity"].index(unit)]
-        weak, ghost = int(((present == 1) & (level == 0)).sum()), int(((present == 0) & (level > 0)).sum())
-        if weak or ghost:
-            yield (
-                f"{recording.name} AU{unit}: {weak} frames with the unit and no intensity, {ghost} with an intensity "
-                "and no unit"
-            )
-
-
-def _oddities(
-    occurrence: Mapping[str, CodeTable],
-    intensity: Mapping[str, Mapping[int, CodeTable]],
-    known: Mapping[str, set[int]],
-    columns: Mapping[str, tuple[int, ...]],
-) -> Iterator[str]:
-    """What is there in some recordings and not in others."""
-    for unit in sorted(set(columns.get("au", ())) - _CODED):
-        names = [name for name, units in known.items() if unit in units]
-        yield f"AU{unit} is coded in {_some(names)}, though BP4D leaves it out"
-    for unit in columns.get("au", ()):
-        names = [name for name, units in known.items() if unit in _CODED and unit not in units]
-        if names:
-            yield f"AU{unit} is unknown throughout {_some(names)}; it is masked there"
-    silent = sorted(_CODED - set(columns.get("au", _CODED)))
-    if silent:
-        yield f"No occurrence file codes {_some([f'AU{unit}' for unit in silent])}; it is masked"
-    if occurrence:
-        names = sorted(set(intensity) - set(occurrence))
-        if names:
-            yield f"There is no occurrence file of {_some(names)}; it is masked there"
-    for unit in columns.get("intensity", ()):
-        names = sorted(name for name in {**occurrence, **intensity} if unit not in intensity.get(name, {}))
-        if names:
-            yield f"There is no intensity file of AU{unit} of {_some(names)}; it is masked there"
-        names = sorted(
-            name
-            for name, tables in intensity.items()
-            if unit in tables and not _same_frames(tables[unit], occurrence.get(name))
-        )
-        if names:
-            yield f"The intensity of AU{unit} has other frames than the occurrence, or gaps, in {_some(names)}"
-
-
-def _same_frames(level: CodeTable, occurrence: CodeTable | None) -> bool:
-    frames = level.frames if occurrence is None else occurrence.frames
-    return np.array_equal(level.frames, frames) and bool((np.diff(frames) == 1).all())
-
-
-def _uneven(recordings: Sequence[Recording]) -> Iterator[str]:
-    """Subjects whose coded frames are not as many as published, and single recordings that are absent."""
-    there = {recording.name: int(recording.coded.sum()) for recording in recordings}
-    absent = sorted({f"{subject}_{task}" for subject in _ROWS for task in _TASKS} - there.keys())
-    if 0 < len(absent) < len(there):
-        yield f"There are no files of {_some(absent)}"
-    for subject, published in _ROWS.items():
-        rows = [there.get(f"{subject}_{task}") for task in _TASKS]
-        found = sum(n for n in rows if n is not None)
-        if None not in rows and found != published:
-            yield f"{subject}: {found} coded frames, {published} are published"
-
-
-def _some(names: Sequence[str], limit: int = 5) -> str:
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

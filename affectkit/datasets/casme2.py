@@ -94,6 +94,7 @@ class CASME2(MicroCorpus):
             "20140508": Expected(
                 subjects=26,
                 clips=255,
+                all_units=True,
                 positives=unit_counts(
                     "1:26 2:21 4:129 5:2 6:13 7:38 9:13 10:17 12:34 14:27 15:16 16:1 17:25 18:1 20:1 24:2 25:2 "
                     "26:1 38:2"
@@ -104,6 +105,7 @@ class CASME2(MicroCorpus):
             "20190701": Expected(
                 subjects=26,
                 clips=255,
+                all_units=True,
                 positives=unit_counts(
                     "1:28 2:25 4:125 5:5 6:10 7:38 9:9 10:18 12:39 14:22 15:17 16:5 17:26 18:1 20:2 24:6 25:2 "
                     "26:1 38:2"
@@ -114,6 +116,7 @@ class CASME2(MicroCorpus):
             "MEB": Expected(
                 subjects=26,
                 clips=256,
+                all_units=True,
                 positives=unit_counts(
                     "1:26 2:22 4:130 5:2 6:13 7:39 9:13 10:16 12:34 14:27 15:16 16:1 17:25 18:1 20:1 24:2 25:2 "
                     "26:1 38:2"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -17,8 +17,11 @@ from affectkit.data.video import IMAGE_SUFFIXES
 from affectkit.datasets.codes import CodeTable, frame_ranges, read_codes
 from affectkit.datasets.corpus import Counts, Expected
 from affectkit.datasets.image_folders import walk
-from affectkit.datasets.sequences import UNKNOWN, CodedCorpus, Recording, SequenceCorpus
+from affectkit.datasets.landmarks import PointFiles
+from affectkit.datasets.recordings import UNKNOWN, CodedCorpus, Recording
+from affectkit.datasets.sequences import SequenceCorpus
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
+from affectkit.facs.regions import POINTS_66
 from affectkit.facs.sets import AUSet
 
 __all__ = ["DISFA"]
@@ -28,7 +31,9 @@ Camera = Literal["left", "right"]
 _LABELS = re.compile(r"(SN\d{3})_au(\d{1,2})\.txt", re.ASCII | re.IGNORECASE)
 _VIDEO = re.compile(r"(left|right)_?video_?(SN\d{3})(?:_comp)?\.(avi|mp4|mov|mkv)", re.ASCII | re.IGNORECASE)
 _IMAGES = re.compile(r"(?:(left|right)_?video_?)?(SN\d{3})(?:_comp)?", re.ASCII | re.IGNORECASE)
-_CLOSED = re.compile(r"tmp_frame_lm|Landmark_?Points", re.IGNORECASE)
+_POINTS = re.compile(r".*_lm\.mat", re.IGNORECASE)
+_CLOSED = re.compile(r"tmp_frame_lm", re.IGNORECASE)
+_PICTURE = (1024, 768)
 _SUBJECTS = tuple(f"SN{number:03d}" for number in (*range(1, 14), 16, 17, 18, 21, *range(23, 33)))
 _UNITS = AUSet.parse("disfa12")
 _LENGTHS = {"SN010": 4844}
@@ -47,6 +52,24 @@ _POSITIVES: Mapping[int, Mapping[int, int]] = {
     4: {1: 1948, 2: 1205, 4: 5711, 5: 138, 12: 2749, 25: 6619, 26: 531},
     5: {1: 555, 2: 369, 4: 1383, 5: 34, 12: 172, 25: 1039, 26: 217},
 }
+
+# Label frames in which the shipped landmarks are off the face: the 4,670 frames that benchmarks leave out.
+_LOST: Mapping[str, Sequence[tuple[int, int]]] = {
+    "SN001": ((398, 420), (3190, 3243)),
+    "SN002": ((800, 826),),
+    "SN004": ((4541, 4555),),
+    "SN006": ((1349, 1405),),
+    "SN009": ((1736, 1808), (1851, 1885)),
+    "SN011": ((4529, 4533), (4830, 4845)),
+    "SN021": ((574, 616), (985, 1164), (1190, 1205), (1305, 1338), (1665, 1710), (1862, 2477), (2554, 4657),
+              (4710, 4722)),
+    "SN023": ((1021, 1049), (3378, 3557), (3584, 3668), (4547, 4621), (4741, 4772), (4825, 4845)),
+    "SN025": ((4596, 4662), (4816, 4835)),
+    "SN027": ((3461, 3494), (4738, 4785)),
+    "SN028": ((1875, 1885), (4571, 4690)),
+    "SN029": ((4090, 4543),),
+    "SN030": ((939, 962), (1406, 1422), (2100, 2132), (2893, 2955)),
+}  # fmt: skip
 
 
 def _revision(threshold: int) -> str:
@@ -111,6 +134,7 @@ class DISFA(SequenceCorpus):
     )
     licence = "On a signed agreement with the University of Denver, for research; not redistributable."
     frames_per_second = 20.0
+    media_options = ("camera", "image_base")
     expected: ClassVar[Mapping[str, Expected]] = {_revision(n): _expected(n) for n in range(1, 6)}
 
     def __init__(
@@ -136,7 +160,7 @@ class DISFA(SequenceCorpus):
         self.camera = camera
         self.media = media
         self.image_base = image_base
-        super().__init__(root, **options)
+        super().__init__(root, frame_offset=None if image_base is None else image_base - 1, **options)
 
     @functools.cached_property
     def _tree(self) -> list[tuple[Path, list[str], list[str]]]:
@@ -229,12 +253,24 @@ class DISFA(SequenceCorpus):
             self.warnings.append(f"{first}: its images are taken; there are others in {more}")
         return trees[first]
 
-    def find_offset(self, images: Mapping[Path, Mapping[int, str]]) -> int:
+    def find_landmarks(self) -> PointFiles | None:
+        """See `SequenceCorpus`: `Landmark_Points/SN001/tmp_frame_lm`, made from the left camera's videos."""
+        folders: dict[str, Path] = {}
+        for folder, files, below in self._tree:
+            subject = folder.name.upper()
+            if subject in self.recordings:
+                inner = [folder / name for name in below if _CLOSED.fullmatch(name)]
+                direct = [folder for name in files[:1] if _POINTS.fullmatch(name)]
+                for place in (*inner, *direct):
+                    folders.setdefault(subject, place)
+        if self.camera != "left" or not folders:
+            return None
+        lengths = {name: int(recording.frames[-1]) for name, recording in self.recordings.items()}
+        return PointFiles(folders, lengths, POINTS_66, _PICTURE)
+
+    def bad_landmarks(self, recording: str) -> Collection[int]:
         """See `SequenceCorpus`."""
-        base = self.image_base
-        if base is None:
-            base = 0 if any(0 in numbers for numbers in images.values()) else 1
-        return base - 1
+        return {frame - 1 for first, last in _LOST.get(recording, ()) for frame in range(first, last + 1)}
 
     def expected_path(self, recording: Recording) -> Path:
         """See `SequenceCorpus`."""

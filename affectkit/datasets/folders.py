@@ -117,8 +117,8 @@ def _people(folder: Path, subject: re.Pattern[str]) -> tuple[dict[int, Path], li
 
 
 def subfolders(folder: Path) -> Iterator[Path]:
-    """The folders in a folder, sorted; hidden ones are left out."""
+    """The folders in a folder, sorted; hidden ones and `__MACOSX`, which archives bring along, are left out."""
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
-            if entry.is_dir() and not entry.name.startswith("."):
+            if entry.is_dir() and not entry.name.startswith(".") and entry.name != "__MACOSX":
                 yield Path(entry.path)

@@ -37,6 +37,7 @@ class MEGC2019(Corpus):
         casme2: Folder of CASME II, relative to `root`.
         samm: Folder of SAMM.
         smic: Folder of SMIC.
+        prepared: Folder or URI that holds the prepared crops of each corpus, in `smic`, `casme2` and `samm`.
         **options: Those of `Corpus`.
 
     References:
@@ -48,6 +49,7 @@ class MEGC2019(Corpus):
         "See, Yap, Li, Hong & Wang, MEGC 2019 – the Second Facial Micro-Expressions Grand Challenge, FG 2019."
     )
     licence = "That of each of the three corpora."
+    align_per = "clip"
     expected: ClassVar[Mapping[str, Expected]] = {
         "MEGC2019": Expected(
             subjects=68,
@@ -68,9 +70,11 @@ class MEGC2019(Corpus):
         casme2: str = "CASME2",
         samm: str = "SAMM",
         smic: str = "SMIC",
+        prepared: str | Path | None = None,
         **options: Any,
     ) -> None:
         self.spaces = {"expression": "megc3"}
+        self._prepared = prepared
         self._folders = {"smic": smic, "casme2": casme2, "samm": samm}
         super().__init__(root, **options)
 
@@ -85,6 +89,7 @@ class MEGC2019(Corpus):
                 frames=self.frames,
                 transform=self.transform,
                 backend=self.backend,
+                prepared=None if self._prepared is None else f"{self._prepared}/{name}",
             )
             for name, kind in kinds.items()
         }

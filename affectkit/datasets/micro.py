@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
@@ -17,14 +16,13 @@ import torch
 from torch import Tensor
 
 from affectkit.data.clip import Target
-from affectkit.data.frames import FrameSampler
 from affectkit.data.record import ClipRecord
 from affectkit.data.video import open_video
-from affectkit.datasets.codes import frame_ranges
+from affectkit.datasets.apex import ApexPolicy, Midpoint
 from affectkit.datasets.corpus import Corpus, Found, compare_counts
-from affectkit.datasets.folders import ClipTree, find_trees, list_frames
-from affectkit.datasets.image_folders import image_fault
+from affectkit.datasets.folders import ClipTree, find_trees
 from affectkit.datasets.movements import MOVEMENT_COLUMNS, Movement
+from affectkit.datasets.placement import media_faults, place_movement
 from affectkit.datasets.sheets import Sheet, find_sheets, read_sheet
 from affectkit.errors import ConfigError, DatasetNotFoundError, VideoError
 from affectkit.facs.coding import AlternativePolicy
@@ -32,9 +30,8 @@ from affectkit.facs.expressions import ExpressionSet, canonical_expression, cros
 from affectkit.facs.rules import objective_class
 from affectkit.facs.sets import AUSet
 
-__all__ = ["OBJECTIVE", "ApexPolicy", "MicroCorpus", "ObjectiveSource", "unit_counts"]
+__all__ = ["OBJECTIVE", "MicroCorpus", "ObjectiveSource", "unit_counts"]
 
-ApexPolicy = Literal["midpoint", "none", "drop"]
 ObjectiveSource = Literal["auto", "file", "column", "rules"]
 
 _SEVEN = tuple(f"class {numeral}" for numeral in ("i", "ii", "iii", "iv", "v", "vi", "vii"))
@@ -88,6 +85,7 @@ class MicroCorpus(Corpus):
     """
 
     fps = 200.0
+    align_per = "clip"
     native: ClassVar[str]
     default_units: ClassVar[str | None] = None
     default_classes: ClassVar[str]
@@ -138,7 +136,7 @@ class MicroCorpus(Corpus):
         self._class_of = None if classes in OBJECTIVE else self._route()
         super().__init__(root, **options)
         if apex == "midpoint":
-            self.frames = _Midpoint(self.frames)
+            self.frames = Midpoint(self.frames)
 
     @abstractmethod
     def movements(self) -> list[Movement]:
@@ -199,7 +197,9 @@ class MicroCorpus(Corpus):
             yield f"{self.root}: there is no folder with the frames of {self.name}"
             return
         for record in self.everything:
-            for fault in self._faults(record):
+            onset, offset = record.extra["onset_frame"], record.extra["offset_frame"]
+            read = self._files.get(record.clip, [])[record.start : record.stop]
+            for fault in media_faults(record, onset, offset, read, self.backend):
                 yield f"{record.clip} ({record.path}): {fault}"
 
     def labels(self, record: ClipRecord, indices: Sequence[int]) -> dict[str, Target]:
@@ -334,81 +334,13 @@ class MicroCorpus(Corpus):
 
     def _locate(self, movement: Movement, tree: ClipTree) -> ClipRecord:
         """The record of a movement among the files that are there."""
-        path = tree.path(movement.person, movement.clip)
-        if not path.exists():
-            record = self._record(movement, path=path)
-            self._warn(record, "its frames are not there")
-            return record
-        if path.is_file():
-            return self._in_video(movement, path)
-        files = list_frames(path)
-        numbers = list(files)
-        first = numbers[0] if movement.onset is None and numbers else movement.onset or 0
-        last = numbers[-1] if movement.offset is None and numbers else movement.offset or 0
-        start, stop = bisect_left(numbers, first), bisect_right(numbers, last)
-        if start == stop:
-            record = self._record(movement, path=path)
-            self._files[record.clip] = []
-            if movement.onset is not None:
-                self._warn(record, "none of its frames is there")
-            return record
-        lost = movement.apex is not None and movement.apex not in files
-        record = self._record(
-            movement,
-            path=path,
-            num_frames=len(files),
-            start=start,
-            stop=stop,
-            onset=start,
-            apex=None if lost or movement.apex is None else numbers.index(movement.apex),
-            offset=stop - 1,
-            no_apex=f"frame {movement.apex} is not among the files" if lost else None,
-        )
-        self._files[record.clip] = list(files.values())
-        absent = self._absent(record, numbers)
-        if absent:
-            self._warn(record, f"frames {frame_ranges(absent)} are not there; the others are read")
+        place = place_movement(movement, tree.path(movement.person, movement.clip))
+        record = self._record(movement, no_apex=place.no_apex, **place.fields)
+        if place.files is not None:
+            self._files[record.clip] = place.files
+        for note in place.notes:
+            self._warn(record, note)
         return record
-
-    def _in_video(self, movement: Movement, path: Path) -> ClipRecord:
-        """A video begins with frame 1."""
-        onset, apex, offset = (
-            None if number is None else number - 1
-            for number in (movement.onset, movement.apex, movement.offset)
-        )
-        stop = None if offset is None else offset + 1
-        return self._record(
-            movement, path=path, start=onset or 0, stop=stop, onset=onset, apex=apex, offset=offset
-        )
-
-    def _absent(self, record: ClipRecord, numbers: Sequence[int]) -> list[int]:
-        """Numbers from onset to offset that no file has."""
-        onset, offset = record.extra["onset_frame"], record.extra["offset_frame"]
-        return [] if onset is None else sorted(set(range(onset, offset + 1)) - set(numbers))
-
-    def _faults(self, record: ClipRecord) -> Iterator[str]:
-        if not record.path.exists():
-            yield "there is no such folder or file"
-        elif record.path.is_file():
-            try:
-                with open_video(record.path, self.backend) as reader:
-                    there = reader.num_frames
-            except VideoError as fault:
-                yield fault.fault
-                return
-            if record.stop is not None and there < record.stop:
-                yield f"it has {there} frames, and frame {record.stop} is annotated"
-        else:
-            files = list_frames(record.path)
-            absent = self._absent(record, list(files))
-            if absent:
-                yield f"frames {frame_ranges(absent)} are missing"
-            elif not files:
-                yield "there is no frame"
-            for file in self._files[record.clip][record.start : record.stop]:
-                broken = image_fault(file)
-                if broken is not None:
-                    yield f"{file.name} {broken}"
 
     def _warn(self, record: ClipRecord, text: str) -> None:
         line = "" if record.extra["line"] is None else f", line {record.extra['line']}"
@@ -435,26 +367,6 @@ class MicroCorpus(Corpus):
         return all(annotated[name] for name in self.require) and not (
             self.apex == "drop" and record.extra["no_apex"] is not None
         )
-
-
-class _Midpoint(FrameSampler):
-    """Another sampler, given the middle of the movement where its apex is not known."""
-
-    def __init__(self, sampler: FrameSampler) -> None:
-        self.sampler = sampler
-
-    def __call__(
-        self,
-        length: int,
-        *,
-        rng: torch.Generator | None = None,
-        onset: int | None = None,
-        apex: int | None = None,
-        offset: int | None = None,
-    ) -> list[int]:
-        if apex is None and onset is not None and offset is not None:
-            apex = (onset + offset) // 2
-        return self.sampler(length, rng=rng, onset=onset, apex=apex, offset=offset)
 
 
 def _by_subject(records: Sequence[ClipRecord]) -> dict[str, list[ClipRecord]]:

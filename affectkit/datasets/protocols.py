@@ -178,6 +178,26 @@ def _official(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return {"official": tuple(name for name in names if name.startswith("test_"))}
 
 
+def _listed(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The clips of each fold whose names say where they are tested, `set_1/00151`."""
+    tested = {name: name.partition("/")[0].split("+") for name in names}
+    folds = sorted({fold for own in tested.values() for fold in own if fold})
+    return {fold: tuple(name for name in names if fold in tested[name]) for fold in folds}
+
+
+def _five_fold(corpus: str) -> Protocol:
+    return Protocol(
+        name="5fold",
+        corpus=corpus,
+        reduction="mean_of_folds",
+        threshold_rule="val",
+        description=f"{corpus}, the 5 folds of its lists; epoch chosen on a tenth of each training list",
+        divide=_listed,
+        val_fraction=0.1,
+        aliases={str(fold): f"set_{fold}" for fold in range(1, 6)},
+    )
+
+
 def _three_fold(corpus: str, size: str) -> Protocol:
     parts = ("part1", "part2", "part3")
     return Protocol(
@@ -231,6 +251,17 @@ _ALL = (
         divide=_official,
         val_fraction=0.1,
     ),
+    _five_fold("DFEW"),
+    Protocol(
+        name="official",
+        corpus="FERV39k",
+        reduction="mean_of_folds",
+        threshold_rule="val",
+        description="FERV39k, the split of its lists; epoch chosen on a tenth of the training list",
+        divide=_listed,
+        val_fraction=0.1,
+    ),
+    _five_fold("MAFW"),
 )
 
 PROTOCOLS: Mapping[tuple[str, str], Protocol] = MappingProxyType({(p.corpus, p.name): p for p in _ALL})

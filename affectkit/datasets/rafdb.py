@@ -81,6 +81,7 @@ class RAFDB(Corpus):
     )
     licence = "On request for non-commercial research; not redistributable."
     has_subjects = False
+    media_options = ("kind", "images")
     expected: ClassVar[Mapping[str, Expected]] = {
         f"RAF-DB {kind}{way}": _expected(kind) for kind in _SPACES for way in ("", ", class folders")
     }

@@ -65,6 +65,7 @@ class SAMM(MicroCorpus):
             "v2": Expected(
                 subjects=29,
                 clips=159,
+                all_units=True,
                 positives=unit_counts(
                     "1:6 2:18 4:23 5:10 6:5 7:46 8:1 9:5 10:6 12:28 13:3 14:11 15:4 17:6 18:4 20:7 21:1 23:1 24:9 "
                     "25:7 26:6 31:2 38:2 39:5 43:8 56:1 61:1"

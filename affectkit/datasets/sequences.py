@@ -6,12 +6,12 @@ video, or a folder of images whose names hold numbers that lie a fixed distance 
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import json
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,51 +27,13 @@ from affectkit.datasets.codes import frame_ranges
 from affectkit.datasets.corpus import Corpus
 from affectkit.datasets.image_folders import image_fault, number_images
 from affectkit.datasets.index_cache import fingerprint, load_arrays, save_arrays
+from affectkit.datasets.landmarks import LandmarkFiles, picture_size
 from affectkit.datasets.protocols import find_protocol
-from affectkit.errors import ConfigError, VideoError
+from affectkit.datasets.recordings import UNKNOWN, CodedCorpus, Recording, pack, unpack
+from affectkit.errors import AnnotationError, ConfigError, VideoError
 from affectkit.facs.sets import AUSet
 
-__all__ = ["UNKNOWN", "CodedCorpus", "Recording", "SequenceCorpus"]
-
-UNKNOWN = -1
-
-
-@dataclass(frozen=True, eq=False)
-class Recording:
-    """The coded frames of one recording.
-
-    Args:
-        name: Name, unique in the corpus.
-        subject: Who is seen.
-        frames: int64 [N], label frames, ascending.
-        codes: int8 [N, C] by target, in the columns of `CodedCorpus.columns`; `UNKNOWN` where not coded.
-        coded: bool [N], which frames are coded by the corpus's own count; a clip holds only these, or none of them.
-    """
-
-    name: str
-    subject: str
-    frames: NDArray[np.int64]
-    codes: Mapping[str, NDArray[np.int8]]
-    coded: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, eq=False)
-class CodedCorpus:
-    """The parsed annotation of a corpus.
-
-    Args:
-        revision: Which annotation it is.
-        columns: Numbers of the action units by target.
-        recordings: All recordings.
-        warnings: What was odd but could be read, a line each.
-        conflicts: Labels that contradict each other, a line each.
-    """
-
-    revision: str
-    columns: Mapping[str, tuple[int, ...]]
-    recordings: Sequence[Recording]
-    warnings: Sequence[str] = field(default_factory=tuple)
-    conflicts: Sequence[str] = field(default_factory=tuple)
+__all__ = ["SequenceCorpus"]
 
 
 class SequenceCorpus(Corpus):
@@ -80,9 +42,14 @@ class SequenceCorpus(Corpus):
     A gap is a frame without labels, or, once there are images, without an image. The windows of a recording hold
     each of its frames once; the last one before a gap is shorter.
 
+    Landmarks that the corpus ships are read with the frames that they belong to; what lacks them is masked, and so
+    is everything where the pictures have been cut (see `affectkit.datasets.landmarks`).
+
     Args:
         root: See `Corpus`.
         window: Frames a clip; 1 gives stills, None the longest clips without a gap.
+        frame_offset: Number of an image less the label frame that it shows; by default -1 where images are counted
+            from 0, else 0.
         **options: See `Corpus`.
 
     Raises:
@@ -92,10 +59,13 @@ class SequenceCorpus(Corpus):
     frames_per_second: float
     parser_version: int = 1
 
-    def __init__(self, root: str | Path, *, window: int | None = 16, **options: Any) -> None:
+    def __init__(
+        self, root: str | Path, *, window: int | None = 16, frame_offset: int | None = None, **options: Any
+    ) -> None:
         if window is not None and window < 1:
             raise ConfigError(f"A window of {window} frames is empty.", remedy="Take 1 frame or more.")
         self.window = window
+        self.frame_offset = frame_offset
         self.image_offset = 0
         super().__init__(root, **options)
 
@@ -115,9 +85,17 @@ class SequenceCorpus(Corpus):
     def find_media(self, names: Iterable[str]) -> Mapping[str, Path]:
         """The video or folder of images of each recording that has one."""
 
+    def count_from_zero(self, images: Mapping[Path, Mapping[int, str]]) -> bool:
+        """Whether the first image of a recording has the number 0, out of the images by folder and number."""
+        return any(0 in numbers for numbers in images.values())
+
     @abstractmethod
-    def find_offset(self, images: Mapping[Path, Mapping[int, str]]) -> int:
-        """Number of an image less the label frame that it shows, out of the images by folder and number."""
+    def find_landmarks(self) -> LandmarkFiles | None:
+        """The landmarks of the pictures that are read, counted from 0; None where there are none."""
+
+    def bad_landmarks(self, recording: str) -> Collection[int]:
+        """Frames, counted from 0, whose landmarks are known to be wrong."""
+        return ()
 
     @abstractmethod
     def expected_path(self, recording: Recording) -> Path:
@@ -146,7 +124,8 @@ class SequenceCorpus(Corpus):
         self.spaces = self.unit_spaces(coded.columns)
         media = self.find_media(self.recordings)
         self._files = number_images({path for path in media.values() if path.is_dir()})
-        self.image_offset = self.find_offset(self._files)
+        self._from_zero = self.count_from_zero(self._files)
+        self.image_offset = -int(self._from_zero) if self.frame_offset is None else self.frame_offset
         return [
             ClipRecord(
                 clip=recording.name,
@@ -182,6 +161,20 @@ class SequenceCorpus(Corpus):
             values = self._values(recording.name, target)[places]
             targets[target] = Target.make(torch.where(coded, values, torch.nan), space=space)
         return targets
+
+    def landmarks(self, record: ClipRecord, indices: Sequence[int]) -> tuple[Tensor, Tensor] | None:
+        """See `AffectDataset`; None where the corpus is there without them.
+
+        Raises:
+            AnnotationError: A file of landmarks is damaged.
+            VideoError: The picture's size cannot be read.
+        """
+        files = self._landmark_files
+        if files is None:
+            return None
+        name = record.extra["sequence"]
+        frames = self._frames_shown(record, indices)
+        return files.points(name, frames, self._picture_size(record), self.bad_landmarks(name))
 
     def load(self, record: ClipRecord, indices: Sequence[int]) -> Tensor:
         """See `AffectDataset`."""
@@ -223,11 +216,16 @@ class SequenceCorpus(Corpus):
         return {part: [r for r in self.everything if r.subject in people] for part, people in tested.items()}
 
     def missing(self) -> Iterator[str]:
-        """See `Corpus`: every coded image is decoded at low resolution, videos are opened."""
+        """See `Corpus`: every coded image is decoded at low resolution, videos are opened, landmarks are read.
+
+        Frames without landmarks are only warned of, since the original corpora have some.
+        """
         with ThreadPoolExecutor() as pool:
             for record in self.everything:
                 place = f"{record.clip} ({record.path})"
                 yield from (f"{place}: {fault}" for fault in self._media_faults(record, pool))
+                if self._landmark_files is not None:
+                    yield from self._landmark_faults(record, self._landmark_files)
 
     def _media_faults(self, record: ClipRecord, pool: ThreadPoolExecutor) -> Iterator[str]:
         frames = self.recordings[record.clip].frames
@@ -250,6 +248,23 @@ class SequenceCorpus(Corpus):
             if fault is not None:
                 yield f"{name} {fault}"
 
+    def _landmark_faults(self, record: ClipRecord, files: LandmarkFiles) -> Iterator[str]:
+        """The first file of a recording's landmarks that cannot be read; warns of what is absent or of no use."""
+        frames = self._frames_shown(record, (self.recordings[record.clip].frames - 1).tolist())
+        try:
+            files.read(record.clip, frames)
+            absent = files.absent(record.clip, frames)
+        except AnnotationError as error:
+            yield str(error)
+            return
+        notes = [f"{record.clip}: there are no landmarks of frames {frame_ranges(absent)}"] if absent else []
+        with contextlib.suppress(VideoError):  # which is reported as such
+            size = self._picture_size(record)
+            if not files.fits(size):
+                shape = "{} x {} pixels are not {} x {} scaled".format(*size, *files.size)
+                notes.append(f"{record.path.parent}: {shape}, so landmarks are masked")
+        self.warnings += [note for note in notes if note not in self.warnings]
+
     def runs(self, record: ClipRecord) -> list[tuple[int, int]]:
         """The stretches of frames that have labels and, once there are images, an image: first position and end."""
         recording = self.recordings[record.clip]
@@ -264,6 +279,26 @@ class SequenceCorpus(Corpus):
             positions, coded = positions[there], coded[there]
         ends = np.flatnonzero((np.diff(positions) != 1) | (coded[1:] != coded[:-1])) + 1
         return [(int(run[0]), int(run[-1]) + 1) for run in np.split(positions, ends) if len(run)]
+
+    @functools.cached_property
+    def _landmark_files(self) -> LandmarkFiles | None:
+        return self.find_landmarks()
+
+    def _frames_shown(self, record: ClipRecord, indices: Sequence[int]) -> list[int]:
+        """Which frames of the recording, from 0, are read at positions: others if images are counted otherwise."""
+        shift = self.image_offset + 1 if self._from_zero and record.path in self._files else 0
+        return [index + shift for index in indices]
+
+    def _picture_size(self, record: ClipRecord) -> tuple[int, int]:
+        """Width and height of a recording's pictures, of which the first one is looked at, once."""
+        if record.path not in self._sizes:
+            first = next(iter(self._files.get(record.path, {}).values()), None)
+            self._sizes[record.path] = picture_size(record.path if first is None else record.path / first)
+        return self._sizes[record.path]
+
+    @functools.cached_property
+    def _sizes(self) -> dict[Path, tuple[int, int]]:
+        return {}
 
     def _values(self, name: str, target: str) -> Tensor:
         """Label values of all rows of a recording in the target's space, float32 [N, A], NaN where unknown."""
@@ -291,41 +326,6 @@ class SequenceCorpus(Corpus):
         arrays = load_arrays(key)
         if arrays is None:
             coded = self.parse(files)
-            save_arrays(key, _pack(coded))
+            save_arrays(key, pack(coded))
             return coded
-        return _unpack(arrays)
-
-
-def _pack(coded: CodedCorpus) -> dict[str, NDArray[Any]]:
-    """A parsed annotation as arrays."""
-    words = {
-        "revision": coded.revision,
-        "columns": {target: list(columns) for target, columns in coded.columns.items()},
-        "recordings": [(r.name, r.subject, len(r.frames)) for r in coded.recordings],
-        "warnings": list(coded.warnings),
-        "conflicts": list(coded.conflicts),
-    }
-    return {
-        "words": np.array(json.dumps(words)),
-        "frames": np.concatenate([recording.frames for recording in coded.recordings]),
-        "coded": np.concatenate([recording.coded for recording in coded.recordings]),
-        **{f"codes {t}": np.concatenate([r.codes[t] for r in coded.recordings]) for t in coded.columns},
-    }
-
-
-def _unpack(arrays: Mapping[str, NDArray[Any]]) -> CodedCorpus:
-    """The inverse of `_pack`."""
-    words = json.loads(str(arrays["words"]))
-    columns = {target: tuple(units) for target, units in words["columns"].items()}
-    ends = np.cumsum([length for _, _, length in words["recordings"]])
-    recordings = [
-        Recording(
-            name,
-            subject,
-            arrays["frames"][end - length : end],
-            {target: arrays[f"codes {target}"][end - length : end] for target in columns},
-            arrays["coded"][end - length : end],
-        )
-        for (name, subject, length), end in zip(words["recordings"], ends, strict=True)
-    ]
-    return CodedCorpus(words["revision"], columns, recordings, words["warnings"], words["conflicts"])
+        return unpack(arrays)

@@ -10,7 +10,17 @@ from affectkit.facs.expressions import (
     canonical_expression,
     crosswalk,
 )
-from affectkit.facs.prompts import au_name, au_prompt, au_prompt_pair, expression_prompt
+from affectkit.facs.priors import PRIORS, association, typical_units
+from affectkit.facs.prompts import (
+    PROMPT_STYLES,
+    au_name,
+    au_prompt,
+    au_prompt_pair,
+    expression_prompt,
+    prompt_text,
+    prompt_texts,
+    unit_texts,
+)
 from affectkit.facs.regions import (
     AU_RCNN_GROUPS,
     FLIP_68,
@@ -50,6 +60,8 @@ __all__ = [
     "NEGATIVE_PAIRS",
     "OBJECTIVE_CLASSES",
     "POSITIVE_PAIRS",
+    "PRIORS",
+    "PROMPT_STYLES",
     "REGIONS",
     "ZHANG_JI_2005",
     "AUSet",
@@ -70,6 +82,7 @@ __all__ = [
     "RegionTable",
     "Side",
     "UnitFacts",
+    "association",
     "au_name",
     "au_prompt",
     "au_prompt_pair",
@@ -81,6 +94,10 @@ __all__ = [
     "parse_coding",
     "prior",
     "project",
+    "prompt_text",
+    "prompt_texts",
     "pspi",
     "region_centres",
+    "typical_units",
+    "unit_texts",
 ]

@@ -2,13 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
+from affectkit.errors import ConfigError, LabelSpaceError
+from affectkit.facs.expressions import ExpressionSet
+from affectkit.facs.priors import typical_units
+from affectkit.facs.sets import AUSet
 from affectkit.facs.units import ActionUnit
 
-__all__ = ["au_name", "au_prompt", "au_prompt_pair", "expression_prompt"]
+__all__ = [
+    "PROMPT_STYLES",
+    "au_name",
+    "au_prompt",
+    "au_prompt_pair",
+    "expression_prompt",
+    "prompt_text",
+    "prompt_texts",
+    "unit_texts",
+]
 
 _SIDES = {"L": "left ", "R": "right ", None: ""}
+
+
+def _style(text: str) -> Mapping[str, str]:
+    """Read lines of `class: rest`, in whose rest numbers stand for the names of units."""
+    style = {}
+    for line in text.strip().splitlines():
+        name, _, rest = line.strip().partition(": ")
+        words = [ActionUnit(int(word)).name if word.isdigit() else word for word in rest.split(", ")]
+        style[name] = ", ".join([name, *words])
+    return MappingProxyType(style)
+
+
+# The texts of SSM (arXiv 2604.10541), one style for each pair of corpora it was published on. A learned
+# context in front of a text was learned for these very characters.
+PROMPT_STYLES: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "ssm_bp4d": _style("""
+            happiness: 6, 12
+            sadness: 1, 4, 15
+            neutral: no active AUs
+            anger: 4, 7, 23
+            surprise: 1, 2
+            disgust: 10
+            fear: 1, 2, 4
+        """),
+        "ssm_disfa": _style("""
+            happiness: 6, 12
+            sadness: 1, 4
+            neutral: relaxed facial muscles, straight mouth, smooth forehead, unremarkable eyebrows
+            anger: 4
+            surprise: 1, 2, 26
+            disgust: 9
+            fear: 1, 2, 4, 26
+        """),
+        "ssm_mafw": _style("""
+            happiness: 6, 12
+            sadness: 1, 4, 15
+            neutral: relaxed facial muscles, no significant action units
+            anger: 4, 5, 23, 25
+            surprise: 1, 2, 5, 26
+            disgust: 9, 10, 15
+            fear: 1, 2, 4, 5, 26, 20
+            contempt: unilateral lip corner tightener
+            anxiety: 1, 4, 20, 25
+            helplessness: 1, 4, 15, 26
+            disappointment: 1, 4, slight lip corner depressor, 25
+        """),
+    }
+)
+_SSM_NAMES = {24: "lip presser"}  # as SSM spells it; FACS says "lip pressor"
 
 
 def au_name(unit: ActionUnit) -> str:
@@ -68,3 +132,82 @@ def expression_prompt(expression: str, units: Iterable[ActionUnit] = ()) -> str:
     """
     names = [au_name(unit) for unit in units]
     return ", ".join([expression, *names]) if names else f"an expression of {expression}"
+
+
+def prompt_text(expression: str, units: AUSet | None = None, style: str = "facs") -> str:
+    """What a prompt says about one expression class.
+
+    Args:
+        expression: The class name.
+        units: The action units to speak of, for the style "facs"; all where it is None.
+        style: "facs": the class and the names of the `typical_units` among `units`, for any class; or the name
+            of published texts (`PROMPT_STYLES`).
+
+    Raises:
+        LabelSpaceError: The published texts lack the class.
+        ConfigError: There is no such style.
+
+    Example:
+        >>> prompt_text("disgust", AUSet.of(1, 10, 17)), prompt_text("other")
+        ('disgust, upper lip raiser, chin raiser', 'other')
+        >>> prompt_text("disgust", style="ssm_bp4d")
+        'disgust, upper lip raiser'
+    """
+    if _published(style):
+        if expression not in PROMPT_STYLES[style]:
+            raise LabelSpaceError(
+                f"The prompts {style!r} have no text for {expression!r}.",
+                remedy=f"They are for {', '.join(PROMPT_STYLES[style])}; 'facs' is for every class.",
+            )
+        return PROMPT_STYLES[style][expression]
+    if expression == "neutral":
+        return "neutral, relaxed face, no active units"
+    coded = None if units is None else {unit.id for unit in units}
+    typical = [number for number in typical_units(expression) if coded is None or number in coded]
+    return ", ".join([expression, *(ActionUnit(number).name for number in typical)])
+
+
+def prompt_texts(expressions: ExpressionSet, units: AUSet | None = None, style: str = "facs") -> list[str]:
+    """What prompts say about the classes of a set, see `prompt_text`.
+
+    Args:
+        expressions: The classes.
+        units: The action units to speak of, for the style "facs"; all where it is None.
+        style: "facs" or the name of published texts.
+
+    Raises:
+        LabelSpaceError: The published texts lack a class.
+        ConfigError: There is no such style.
+
+    Example:
+        >>> prompt_texts(ExpressionSet.parse("happiness,surprise"), AUSet.of(1, 2, 12))
+        ['happiness, lip corner puller', 'surprise, inner brow raiser, outer brow raiser']
+    """
+    return [prompt_text(name, units, style) for name in expressions.classes]
+
+
+def unit_texts(units: AUSet, style: str = "facs") -> list[str]:
+    """What prompts say about action units: their FACS names.
+
+    Args:
+        units: The units.
+        style: As for `prompt_texts`; the published texts spell unit 24 "lip presser".
+
+    Raises:
+        ConfigError: There is no such style.
+
+    Example:
+        >>> unit_texts(AUSet.of(1, 24)), unit_texts(AUSet.of(24), "ssm_bp4d")
+        (['inner brow raiser', 'lip pressor'], ['lip presser'])
+    """
+    names = _SSM_NAMES if _published(style) else {}
+    return [f"{_SIDES[unit.side]}{names.get(unit.id, unit.name)}" for unit in units]
+
+
+def _published(style: str) -> bool:
+    """Whether a style is a published one, or else "facs"."""
+    if style != "facs" and style not in PROMPT_STYLES:
+        raise ConfigError(
+            f"There is no prompt style {style!r}.", remedy=f"Known: facs, {', '.join(PROMPT_STYLES)}."
+        )
+    return style != "facs"

@@ -14,7 +14,17 @@ from types import MappingProxyType
 from affectkit.errors import AnnotationError, LabelSpaceError
 from affectkit.facs.units import ActionUnit
 
-__all__ = ["AU_RCNN_GROUPS", "FLIP_68", "REGIONS", "Centre", "Point", "RegionTable", "region_centres"]
+__all__ = [
+    "AU_RCNN_GROUPS",
+    "FLIP_68",
+    "POINTS_49",
+    "POINTS_66",
+    "REGIONS",
+    "Centre",
+    "Point",
+    "RegionTable",
+    "region_centres",
+]
 
 Point = tuple[float, float]
 
@@ -165,6 +175,11 @@ FLIP_68: tuple[int, ...] = _mirror(
     [36, 37, 38, 39, 42, 43, 44, 45], [40, 41, 46, 47],
     range(48, 55), range(55, 60), range(60, 65), range(65, 68),
 )  # fmt: skip
+
+# The places among the 68 of shorter mark-ups, in their own order. The 49 of IntraFace (which BP4D ships) lack the
+# jaw and the inner corners of the mouth; the 66 of DISFA's active appearance models lack those corners only.
+POINTS_49: tuple[int, ...] = (*range(17, 60), 61, 62, 63, 65, 66, 67)
+POINTS_66: tuple[int, ...] = (*range(60), 61, 62, 63, 65, 66, 67)
 
 
 def region_centres(unit: ActionUnit, points: Sequence[Point], table: str = "affectkit") -> tuple[Point, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
 from math import isfinite, nan
@@ -17,7 +18,7 @@ import affectkit
 from affectkit.data.video import Backend, VideoReader, open_video
 from affectkit.errors import ConfigError, VideoError
 from affectkit.inference.crop import Crop
-from affectkit.models import AffectModel, hub
+from affectkit.models import AffectModel, Head, PrototypeHead, hub
 
 __all__ = ["NO_FACE_DETECTION", "RENDERED_WARNING", "Predictor", "Row"]
 
@@ -75,6 +76,9 @@ class Predictor:
         device: Where to run, for example "cpu" or "cuda:1".
         batch_size: Frames that go through the model at once.
         crop: The part of the frame that shows the face; see `Crop`.
+        classes: Ask the expression head about these classes instead of its own, without training: names, or free
+            texts. It then answers by prototypes alone; see `AffectModel.use_classes`.
+        prototype_only: Let every head that has prototypes answer by them alone; see `AffectModel.prototype_only`.
 
     Attributes:
         columns: Names of the values: `AU01` … (probabilities), then `AU01_i` … (intensities 0–5), then the
@@ -84,7 +88,8 @@ class Predictor:
 
     Raises:
         WeightsError: The folder is not a model that can be loaded.
-        ConfigError: `batch_size` below 1, or a device that is not there.
+        ConfigError: `batch_size` below 1, a device that is not there, or no prototypes to answer by.
+        LabelSpaceError: `classes` name fewer than two classes, or one twice.
 
     Example:
         >>> from PIL import Image
@@ -105,11 +110,16 @@ class Predictor:
         device: str | torch.device = "cpu",
         batch_size: int = 16,
         crop: Crop | None = None,
+        classes: Sequence[str] | None = None,
+        prototype_only: bool = False,
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, not {batch_size}.")
         self.source = None if isinstance(model, AffectModel) else str(model)
         model = model if isinstance(model, AffectModel) else AffectModel.from_pretrained(model)
+        self.classes = None if classes is None else tuple(classes)
+        if classes is not None or prototype_only:
+            model = _by_prototypes(model, classes, everywhere=prototype_only)
         try:
             self.device = torch.device(device)
             self.model = model.to(self.device).eval()
@@ -182,6 +192,7 @@ class Predictor:
             heads[name] = {
                 "columns": columns,
                 "values": "intensity 0-5" if head.kind == "ordinal" else "probability",
+                "answers_by": _answers_by(head),
                 "thresholds": dict(zip(columns, head.thresholds, strict=False)),
             }
         digest = None if self.source is None else _sha256(hub.locate(self.source) / "model.safetensors")
@@ -196,6 +207,7 @@ class Predictor:
             "input": self.model.input_spec.to_dict(),
             "crop": str(self.crop),
             "face_detection": NO_FACE_DETECTION,
+            "zero_shot_classes": None if self.classes is None else list(self.classes),
             "heads": heads,
         }
 
@@ -261,6 +273,36 @@ def _fill(near: Mapping[int, _Frame], numbers: Sequence[int]) -> list[Tensor]:
         picture = near[number].picture if number in near else None
         pictures.append(pictures[-1] if picture is None else picture)
     return pictures
+
+
+def _by_prototypes(model: AffectModel, classes: Sequence[str] | None, *, everywhere: bool) -> AffectModel:
+    """A copy of a model whose heads answer by prototypes alone: that of expressions, or every one that has any."""
+    model = deepcopy(model).eval()
+    heads = {name: model.head(name) for name in model.heads}
+    having = [
+        name for name, head in heads.items() if isinstance(head, PrototypeHead) and head.uses_prototypes
+    ]
+    if not having:
+        raise ConfigError(
+            "No head of this model has prototypes.",
+            remedy="Take a model with a semantic bridge, such as one of the recipes joint/ssm_*.",
+        )
+    expressions = [name for name in having if heads[name].kind == "multiclass"]
+    if classes is not None and not expressions:
+        raise ConfigError("This model has no expression head with prototypes, so it cannot take new classes.")
+    if everywhere:
+        for name in having:
+            model.prototype_only(name)
+    if classes is not None:
+        model.use_classes(expressions[0], classes)
+    return model
+
+
+def _answers_by(head: Head) -> str:
+    """What a head's answers rest on."""
+    if not isinstance(head, PrototypeHead) or not head.uses_prototypes:
+        return "linear layer"
+    return "linear layer and prototypes" if head.linear else "prototypes"
 
 
 def _sha256(path: Path) -> str:

@@ -5,24 +5,64 @@ Importing this package loads neither Lightning nor timm.
 
 from __future__ import annotations
 
-from affectkit.models.backbones import Backbone, TimmBackbone
+from affectkit.models.backbones import (
+    Backbone,
+    ClipBackbone,
+    LEDBackbone,
+    OffApexNet,
+    STSTNet,
+    TimmBackbone,
+)
+from affectkit.models.bridges import AssociationMap, Bridge, SemanticBridge
 from affectkit.models.features import Features, InputSpec, Normalize, masked_mean
-from affectkit.models.heads import AUHead, AUIntensityHead, ExpressionHead, Head
+from affectkit.models.heads import (
+    AUHead,
+    AUIntensityHead,
+    ExpressionHead,
+    Head,
+    MicroAUHead,
+    PrototypeAUHead,
+    PrototypeExpressionHead,
+    PrototypeHead,
+)
 from affectkit.models.model import AffectModel
 from affectkit.models.registry import build, list_models, register
-from affectkit.models.temporal import MeanPool, Temporal, TemporalTransformer
+from affectkit.models.temporal import (
+    ClipTokenTransformer,
+    FramewiseTransformer,
+    LocalTemporalAttention,
+    MeanPool,
+    MotionPool,
+    Temporal,
+    TemporalTransformer,
+)
 
 __all__ = [
     "AUHead",
     "AUIntensityHead",
     "AffectModel",
+    "AssociationMap",
     "Backbone",
+    "Bridge",
+    "ClipBackbone",
+    "ClipTokenTransformer",
     "ExpressionHead",
     "Features",
+    "FramewiseTransformer",
     "Head",
     "InputSpec",
+    "LEDBackbone",
+    "LocalTemporalAttention",
     "MeanPool",
+    "MicroAUHead",
+    "MotionPool",
     "Normalize",
+    "OffApexNet",
+    "PrototypeAUHead",
+    "PrototypeExpressionHead",
+    "PrototypeHead",
+    "STSTNet",
+    "SemanticBridge",
     "Temporal",
     "TemporalTransformer",
     "TimmBackbone",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from affectkit.errors import ConfigError
 __all__ = ["Features", "InputSpec", "Normalize", "masked_mean"]
 
 Normalization = Literal["mean_std", "per_image"]
+Alignment = Literal["five_points", "eyes_mouth"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,11 @@ class InputSpec:
         std: Standard deviation of each RGB channel on the 0-1 scale.
         normalize: "mean_std" subtracts and divides by the two above; "per_image" standardises each picture by
             its own mean and deviation, which removes exposure and contrast.
-        crop_margin: What was kept around the face box, as a fraction of its side; None where faces came
-            cropped.
+        crop_margin: What was kept around the face box at each side, as a fraction of its side; None where faces
+            came cropped.
+        alignment: What the face box is. "five_points" is the tight picture of `affectkit.data.reference_points`,
+            as `affectkit prepare` makes; "eyes_mouth" the square midway between eyes and mouth whose side is 5/3
+            times their distance, as in rendered faces.
 
     Raises:
         ConfigError: A value is out of range.
@@ -46,6 +50,7 @@ class InputSpec:
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     normalize: Normalization = "mean_std"
     crop_margin: float | None = None
+    alignment: Alignment = "five_points"
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.frames < 1:
@@ -58,6 +63,15 @@ class InputSpec:
         if self.normalize not in ("mean_std", "per_image"):
             raise ConfigError(
                 f"There is no normalisation {self.normalize!r}.", remedy="Known: mean_std, per_image."
+            )
+        if self.alignment not in get_args(Alignment):
+            raise ConfigError(
+                f"There is no alignment {self.alignment!r}.",
+                remedy=f"Known: {', '.join(get_args(Alignment))}.",
+            )
+        if self.crop_margin is not None and not -0.5 < self.crop_margin < 10:
+            raise ConfigError(
+                f"The crop margin {self.crop_margin} leaves no picture.", remedy="Give a share of the side."
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -163,12 +177,18 @@ class Features:
         frames: [B, T, D], one vector a frame. Those of padding frames are finite but mean nothing.
         tokens: [B, T, N, D'], one vector a place in the picture, row by row.
         frame_mask: bool [B, T], True where a frame is real; None where all are.
+        landmarks: float [B, T, 68, 2], in pixels of the pictures; None where there are none.
+        landmarks_mask: bool [B, T, 68], True where a landmark is known; None where all are.
+        picture: Side of the pictures in pixels; None where no model said so.
     """
 
     pooled: Tensor
     frames: Tensor | None = None
     tokens: Tensor | None = None
     frame_mask: Tensor | None = None
+    landmarks: Tensor | None = None
+    landmarks_mask: Tensor | None = None
+    picture: int | None = None
 
     @classmethod
     def of_frames(cls, frames: Tensor, frame_mask: Tensor | None, tokens: Tensor | None = None) -> Features:

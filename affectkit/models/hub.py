@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +31,11 @@ __all__ = [
     "check_head_name",
     "load_strictly",
     "locate",
+    "no_weights",
     "read_config",
     "read_tensors",
     "upload",
+    "weights_wanted",
     "write_config",
     "write_tensors",
 ]
@@ -42,6 +46,30 @@ _PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _HEAD_NAME = re.compile(r"[a-z0-9_]+")
 _MODEL_FILES = ["config.json", "model.safetensors", "heads/*.safetensors"]
+_weights_wanted: ContextVar[bool] = ContextVar("weights_wanted", default=True)
+
+
+@contextmanager
+def no_weights() -> Iterator[None]:
+    """Build models without their initial weights: nothing is read or downloaded, and values are random.
+
+    For whoever wants a model's shape only. Backbones and text towers ignore `pretrained` and `weights` inside.
+
+    Example:
+        >>> with no_weights():
+        ...     weights_wanted()
+        False
+    """
+    token = _weights_wanted.set(False)
+    try:
+        yield
+    finally:
+        _weights_wanted.reset(token)
+
+
+def weights_wanted() -> bool:
+    """Whether initial weights are to be loaded, which `no_weights` turns off."""
+    return _weights_wanted.get()
 
 
 def check_head_name(name: str) -> str:
@@ -136,7 +164,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             path=path,
             remedy="Upgrade affectkit.",
         )
-    for key in ("backbone", "temporal", "input", "metadata"):
+    for key in ("backbone", "temporal", "bridge", "input", "metadata"):
         if not isinstance(config.get(key) or {}, dict):
             raise WeightsError(f"The entry {key!r} must be a dict.", path=path)
     heads = config.get("heads")

@@ -1,4 +1,4 @@
-"""The model: one backbone, an optional temporal module, and any number of heads."""
+"""The model: one backbone, an optional temporal module, any number of heads, and a bridge between them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from affectkit.errors import ConfigError, WeightsError
 from affectkit.models import hub
 from affectkit.models.backbones import Backbone
+from affectkit.models.bridged import BridgedHeads
+from affectkit.models.bridges import Bridge
 from affectkit.models.features import Features, InputSpec
 from affectkit.models.heads import Head
 from affectkit.models.registry import build
@@ -23,10 +25,16 @@ from affectkit.registry import plain
 
 __all__ = ["AffectModel"]
 
-_CLIP_FIELDS = ("frames", "fps", "crop_margin")  # of InputSpec: what training decides, not the backbone
+_CLIP_FIELDS = (
+    "frames",
+    "fps",
+    "crop_margin",
+    "alignment",
+)  # of InputSpec: what training decides, not the backbone
+_PARTS = ("temporal", "bridge")  # that `init_from` can leave out, beside heads
 
 
-class AffectModel(nn.Module):
+class AffectModel(BridgedHeads):
     """A shared video backbone with named heads, and nothing of training in it.
 
     Args:
@@ -34,11 +42,15 @@ class AffectModel(nn.Module):
         heads: By name, a `Head` or its configuration, without a width: `{"type": "au", "space": "bp4d12"}`.
         temporal: A `Temporal` or its configuration: `{"type": "transformer"}`; the mean over frames by
             default.
-        input_spec: What training decides about the input: `frames`, `fps`, `crop_margin`.
+        bridge: A `Bridge` or its configuration, without label spaces: `{"type": "semantic", "text": {...}}`. It gives
+            the heads that use prototypes (`PrototypeHead`) theirs: at every step while training, and otherwise
+            from a copy that each head keeps and that is renewed whenever training stops.
+        input_spec: What training decides about the input: `frames`, `fps`, `crop_margin`, `alignment`.
 
     Attributes:
         backbone: The frame encoder.
         temporal: The temporal module or None.
+        bridge: The bridge or None.
         heads: The heads by name, an `nn.ModuleDict`.
         input_spec: The pictures the model was made for.
         metadata: What is known about a saved model: training data, licence, results. Plain values.
@@ -63,6 +75,7 @@ class AffectModel(nn.Module):
         backbone: Backbone | Mapping[str, Any],
         heads: Mapping[str, Head | Mapping[str, Any]],
         temporal: Temporal | Mapping[str, Any] | None = None,
+        bridge: Bridge | Mapping[str, Any] | None = None,
         *,
         input_spec: Mapping[str, Any] | None = None,
     ) -> None:
@@ -80,9 +93,7 @@ class AffectModel(nn.Module):
             )
         self.input_spec: InputSpec = with_values(self.backbone.input_spec, **(input_spec or {}))
         self.metadata: dict[str, Any] = {}
-        self.heads = nn.ModuleDict()
-        for name, head in heads.items():
-            self.replace_head(name, head)
+        self._hold(heads, bridge)
 
     @property
     def num_features(self) -> int:
@@ -96,62 +107,25 @@ class AffectModel(nn.Module):
             "backbone": self.backbone.config,
             "heads": {name: self.head(name).config for name in self.heads},
             "temporal": None if self.temporal is None else self.temporal.config,
+            "bridge": None if self.bridge is None else self.bridge.config,
             "input_spec": {key: getattr(self.input_spec, key) for key in _CLIP_FIELDS},
         }
 
-    @property
-    def thresholds(self) -> dict[str, Tensor]:
-        """Decision thresholds [A] of each multilabel head, float32 on the CPU; see `Head.calibrate`."""
-        heads = {name: self.head(name) for name in self.heads}
-        return {name: torch.tensor(head.thresholds) for name, head in heads.items() if head.thresholds}
-
-    def head(self, name: str) -> Head:
-        """The head of this name.
-
-        Raises:
-            ConfigError: There is none.
-        """
-        if name not in self.heads:
-            raise ConfigError(
-                f"There is no head {name!r}.", remedy=f"Heads: {', '.join(self.heads) or 'none'}."
-            )
-        head: Head = self.heads[name]  # type: ignore[assignment]  # a ModuleDict does not say what it holds
-        return head
-
-    def labels(self, name: str) -> tuple[str, ...]:
-        """Label names of a head, in the order of its outputs.
-
-        Raises:
-            ConfigError: There is no such head.
-        """
-        return self.head(name).labels
-
-    def replace_head(self, name: str, head: Head | Mapping[str, Any]) -> None:
-        """Add a head with fresh weights, or put one in another's place.
-
-        Args:
-            name: Lower-case letters, digits and underscores.
-            head: A head or its configuration.
-
-        Raises:
-            ConfigError: The name is not allowed, or the head's width is not the model's.
-        """
-        built: Head = (
-            build("head", head, in_features=self.num_features) if isinstance(head, Mapping) else head
-        )
-        if built.in_features != self.num_features:
-            raise ConfigError(
-                f"The head {name!r} reads {built.in_features} features; the model gives {self.num_features}.",
-                remedy="Build the head with the model's width.",
-            )
-        self.heads[hub.check_head_name(name)] = built
-
-    def features(self, frames: Tensor, frame_mask: Tensor | None = None) -> Features:
+    def features(
+        self,
+        frames: Tensor,
+        frame_mask: Tensor | None = None,
+        landmarks: Tensor | None = None,
+        landmarks_mask: Tensor | None = None,
+    ) -> Features:
         """What the heads read.
 
         Args:
             frames: [B, T, 3, H, W] RGB, uint8 in 0-255 or floating point in 0-1; a still is T = 1.
             frame_mask: bool [B, T], True where a frame is real; None where all are.
+            landmarks: float [B, T, 68, 2] in pixels of the frames, for heads that look at places of the face; None
+                where there are none.
+            landmarks_mask: bool [B, T, 68], True where a landmark is known; None where all are.
 
         Raises:
             ValueError: `frames` has another number of axes.
@@ -159,28 +133,54 @@ class AffectModel(nn.Module):
         if frames.ndim != 5:
             raise ValueError(f"Frames must be [B, T, 3, H, W], not {list(frames.shape)}.")
         features: Features = self.backbone(frames, frame_mask)
-        return features if self.temporal is None else self.temporal(features)
+        if self.temporal is not None:
+            features = self.temporal(features)
+        return with_values(
+            features, landmarks=landmarks, landmarks_mask=landmarks_mask, picture=frames.shape[-1]
+        )
 
-    def forward(self, frames: Tensor, frame_mask: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(
+        self,
+        frames: Tensor,
+        frame_mask: Tensor | None = None,
+        landmarks: Tensor | None = None,
+        landmarks_mask: Tensor | None = None,
+    ) -> dict[str, Tensor]:
         """Logits of every head.
 
         Args:
             frames: [B, T, 3, H, W] RGB, uint8 in 0-255 or floating point in 0-1; a still is T = 1.
             frame_mask: bool [B, T], True where a frame is real; None where all are.
+            landmarks: float [B, T, 68, 2] in pixels of the frames, for heads that look at places of the face; None
+                where there are none.
+            landmarks_mask: bool [B, T, 68], True where a landmark is known; None where all are.
 
         Returns:
             By head name, [B, ...] or, where the head works on frames, [B, T, ...].
         """
-        features = self.features(frames, frame_mask)
-        return {name: head(features) for name, head in self.heads.items()}
+        features = self.features(frames, frame_mask, landmarks, landmarks_mask)
+        given = self.prototypes() if self.training else {}
+        return {
+            name: head(features, given[name]) if name in given else head(features)
+            for name, head in self.heads.items()
+        }
 
     @torch.inference_mode()
-    def predict(self, frames: Tensor, frame_mask: Tensor | None = None) -> dict[str, Tensor]:
+    def predict(
+        self,
+        frames: Tensor,
+        frame_mask: Tensor | None = None,
+        landmarks: Tensor | None = None,
+        landmarks_mask: Tensor | None = None,
+    ) -> dict[str, Tensor]:
         """What each head says, in evaluation mode and without gradients.
 
         Args:
             frames: [B, T, 3, H, W] RGB, uint8 in 0-255 or floating point in 0-1; a still is T = 1.
             frame_mask: bool [B, T], True where a frame is real; None where all are.
+            landmarks: float [B, T, 68, 2] in pixels of the frames, for heads that look at places of the face; None
+                where there are none.
+            landmarks_mask: bool [B, T, 68], True where a landmark is known; None where all are.
 
         Returns:
             By head name, float32 [B, labels] or [B, T, labels] in the order of `labels(name)`: probabilities,
@@ -189,9 +189,8 @@ class AffectModel(nn.Module):
         training = self.training
         self.eval()
         try:
-            return {
-                name: self.head(name).predict(logits) for name, logits in self(frames, frame_mask).items()
-            }
+            answers = self(frames, frame_mask, landmarks, landmarks_mask)
+            return {name: self.head(name).predict(logits) for name, logits in answers.items()}
         finally:
             self.train(training)
 
@@ -217,7 +216,10 @@ class AffectModel(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """Switch to training or back; frozen parts keep their batch statistics and use no dropout."""
+        """Switch to training or back; frozen parts keep their batch statistics and use no dropout.
+
+        Going back, heads get new copies of prototypes that training has changed.
+        """
         super().train(mode)
         if mode:
             for module in self.modules():
@@ -246,6 +248,7 @@ class AffectModel(nn.Module):
         entries = {
             "backbone": self.backbone.config,
             "temporal": self.config["temporal"],
+            "bridge": self.config["bridge"],
             "heads": {name: self.head(name).description() for name in self.heads},
             "input": self.input_spec.to_dict(),
             "metadata": self.metadata,
@@ -275,12 +278,14 @@ class AffectModel(nn.Module):
             )
         source = path / "config.json"
         model = cls(
-            {key: value for key, value in backbone.items() if key not in ("pretrained", "weights")},
+            _without_sources(backbone),
             {name: Head.from_description(entry, source) for name, entry in config["heads"].items()},
             config.get("temporal"),
+            _without_sources(config.get("bridge")),
             input_spec={key: given.get(key) for key in _CLIP_FIELDS if key in given},
         )
         tensors = path / "model.safetensors"
+        model._stale = False  # the copies of prototypes come with the tensors
         hub.load_strictly(model, hub.read_tensors(tensors), tensors)
         model.metadata = config.get("metadata") or {}
         return model.eval()
@@ -292,8 +297,8 @@ class AffectModel(nn.Module):
 
         Args:
             folder: Local folder, or "owner/name" on the Hub.
-            replace: Heads, or "temporal", to leave as they are here; all else must fit by name, shape and
-                labels.
+            replace: Heads, "temporal" or "bridge", to leave as they are here; with a head, those parts of the bridge
+                that hang on its labels. All else must fit by name, shape and labels.
             revision: Branch, tag or commit on the Hub.
 
         Raises:
@@ -302,7 +307,7 @@ class AffectModel(nn.Module):
         """
         path = hub.locate(folder, revision)
         config = hub.read_config(path)
-        known = {*self.heads, *config["heads"], "temporal"}
+        known = {*self.heads, *config["heads"], *_PARTS}
         if unknown := sorted(set(replace) - known):
             raise ConfigError(
                 f"There is no {', '.join(unknown)} to replace.", remedy=f"Known: {', '.join(sorted(known))}."
@@ -323,9 +328,13 @@ class AffectModel(nn.Module):
                     path=path,
                     remedy="Give the backbone the same normalisation.",
                 )
-        skip = [f"{part}." if part == "temporal" else f"heads.{part}." for part in replace]
+        skip = [f"{part}." if part in _PARTS else f"heads.{part}." for part in replace]
+        if self.bridge is not None:
+            skip += [f"bridge.{prefix}" for part in replace for prefix in self.bridge.parts_of(part)]
         tensors = path / "model.safetensors"
+        self._stale = False
         hub.load_strictly(self, hub.read_tensors(tensors), tensors, skip=skip)
+        self._stale = self.bridge is not None  # parts of it may be new here
 
     def push_to_hub(
         self, repo: str, *, private: bool = False, metadata: Mapping[str, Any] | None = None
@@ -343,3 +352,10 @@ class AffectModel(nn.Module):
         with TemporaryDirectory() as folder:
             self.save_pretrained(folder, metadata=metadata)
             return hub.upload(Path(folder), repo, private=private)
+
+
+def _without_sources(config: Any) -> Any:
+    """A configuration that says nothing of where weights come from: a saved model brings its own."""
+    if not isinstance(config, Mapping):
+        return config
+    return {k: _without_sources(v) for k, v in config.items() if k not in ("pretrained", "weights")}

@@ -14,7 +14,9 @@ __all__ = ["build", "find", "list_models", "name_of", "register"]
 
 M = TypeVar("M", bound=nn.Module)
 
-_REGISTRIES: dict[str, Registry[Any]] = {kind: Registry(kind) for kind in ("backbone", "temporal", "head")}
+_REGISTRIES: dict[str, Registry[Any]] = {
+    kind: Registry(kind) for kind in ("backbone", "temporal", "head", "bridge")
+}
 
 
 def _registry(kind: str) -> Registry[Any]:
@@ -29,7 +31,7 @@ def register(kind: str, name: str) -> Callable[[type[M]], type[M]]:
     """Class decorator that makes a part available to configurations and saved models under `name`.
 
     Args:
-        kind: "backbone", "temporal" or "head".
+        kind: "backbone", "temporal", "head" or "bridge".
         name: What configurations call it.
 
     Raises:
@@ -42,9 +44,9 @@ def build(kind: str, config: Mapping[str, Any], **injected: Any) -> Any:
     """Build one part from `{"type": name, argument: value, ...}`.
 
     Args:
-        kind: "backbone", "temporal" or "head".
+        kind: "backbone", "temporal", "head" or "bridge".
         config: The part's name and arguments; plain values only.
-        injected: Arguments the caller decides (`in_features`), which `config` may not set.
+        injected: Arguments the caller decides (`in_features`, `spaces`), which `config` may not set.
 
     Raises:
         ConfigError: The kind, type or an argument is unknown, or a required argument is missing.

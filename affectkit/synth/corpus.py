@@ -25,8 +25,8 @@ import numpy.typing as npt
 
 from affectkit.errors import ConfigError
 from affectkit.facs.expressions import EXPRESSION_SETS
-from affectkit.facs.rules import prior
 from affectkit.facs.sets import AU_SETS
+from affectkit.synth.association import Association, association_table
 from affectkit.synth.render import RENDERER_VERSION, Face, FaceRenderer, load_kernels
 from affectkit.synth.sampling import Regime, draw_units, sample_clip, sample_person, sample_scene
 from affectkit.synth.writers import write_frames, write_video
@@ -58,6 +58,8 @@ class CorpusSettings:
         test: fraction of the people held out for testing.
         independent: P(unit | expression) of units outside the expression's table, at most 0.05.
         media: "video" (H.264) or "frames" (a folder of PNG files a clip).
+        association: P(unit | expression) where it is not to be that of FACS, see
+            `affectkit.synth.association_table`.
     """
 
     identities: int
@@ -71,6 +73,7 @@ class CorpusSettings:
     test: float = 0.2
     independent: float = 0.05
     media: Literal["video", "frames"] = "video"
+    association: Association | None = None
 
     def __post_init__(self) -> None:
         if self.identities < 3 or self.clips < 1 or self.frames_per_clip < 4:
@@ -95,8 +98,10 @@ class CorpusSettings:
     def content_hash(self) -> str:
         """Hash the settings, the renderer's version, the mesh and the table of probabilities."""
         mesh = (resources.files("affectkit.synth") / "assets" / "facs_head.npz").read_bytes()
+        settings = asdict(self)
+        del settings["association"]  # the table says it
         parts = {
-            "settings": asdict(self),
+            "settings": settings,
             "renderer": RENDERER_VERSION,
             "mesh": hashlib.sha256(mesh).hexdigest(),
             "units": _UNITS.name,
@@ -106,7 +111,7 @@ class CorpusSettings:
 
     def table(self) -> npt.NDArray[np.float64]:
         """P(unit | expression) that clips are drawn from: [7, U]."""
-        return np.array(prior(_EXPRESSIONS, _UNITS, absent=self.independent, neutral=self.independent))
+        return association_table(self.association, _EXPRESSIONS, _UNITS, absent=self.independent)
 
 
 def render_corpus(
@@ -124,6 +129,7 @@ def render_corpus(
     test: float = 0.2,
     independent: float = 0.05,
     media: Literal["video", "frames"] = "video",
+    association: Association | None = None,
     progress: bool = True,
 ) -> Path:
     """Render a corpus, or return at once when it is there already.
@@ -143,6 +149,7 @@ def render_corpus(
         test: Fraction of people for testing.
         independent: P(unit | expression) outside the table.
         media: "video" or "frames".
+        association: P(unit | expression) where it is not to be that of FACS.
         progress: Show a progress bar.
 
     Returns:
@@ -153,7 +160,18 @@ def render_corpus(
         MissingDependencyError: numba is not installed.
     """
     settings = CorpusSettings(
-        identities, clips, frames_per_clip, size, seed, regime, fps, val, test, independent, media
+        identities,
+        clips,
+        frames_per_clip,
+        size,
+        seed,
+        regime,
+        fps,
+        val,
+        test,
+        independent,
+        media,
+        association,
     )
     root = Path(root)
     digest = settings.content_hash()
@@ -338,7 +356,8 @@ def _write_tables(settings: CorpusSettings, digest: str, folder: Path, parts: li
         "content_hash": digest,
         "renderer_version": RENDERER_VERSION,
         "seed": settings.seed,
-        "settings": asdict(settings),
+        "settings": {name: value for name, value in asdict(settings).items() if name != "association"},
+        "association": _named(settings.table()),
         "au_space": _UNITS.name,
         "expression_space": _EXPRESSIONS.name,
         "occurrence_at": level,
@@ -358,6 +377,11 @@ def _write_tables(settings: CorpusSettings, digest: str, folder: Path, parts: li
         ),
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def _named(table: npt.NDArray[np.float64]) -> dict[str, dict[str, float]]:
+    rows = zip(_EXPRESSIONS.labels, table.tolist(), strict=True)
+    return {name: dict(zip(_UNITS.labels, row, strict=True)) for name, row in rows}
 
 
 def expression_ceiling(

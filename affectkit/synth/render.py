@@ -182,7 +182,13 @@ class FaceRenderer:
         self._vertices = np.empty((v, 3), np.float32)
         self._space = np.empty((v, 3), np.float32)
         self._screen = np.empty((v, 2), np.float32)
-        self._normals = np.empty((v, 3), np.float32)
+        self._faces = self.rig.faces.astype(
+            np.uint32
+        )  # compiled code checks the sign of what may be negative
+        self._kinds = self.rig.material[self.rig.faces[:, 0]].astype(np.uint8)
+        # of every vertex: normal in the frame, texture coordinates, occlusion
+        self._surface = np.zeros((v, 6), np.float32)
+        self._surface[:, 3:5], self._surface[:, 5] = self.rig.uv, self.rig.occlusion
         self._depth = np.empty((n, n), np.float32)
         self._owner = np.empty((n, n), np.int32)
         self._bary = np.empty((n, n, 2), np.float32)
@@ -240,18 +246,18 @@ class FaceRenderer:
         k.project(
             self._vertices, rotation, _PIVOT, scale, np.float32(_DISTANCE), centre, self._space, self._screen
         )
-        k.vertex_normals(self._space, rig.faces, self._normals)
-        k.rasterise(self._screen, self._space, rig.faces, self._depth, self._owner, self._bary)
+        k.vertex_normals(self._space, self._faces, self._surface[:, :3])
+        k.rasterise(self._screen, self._space, self._faces, self._depth, self._owner, self._bary)
         strength = np.array([_side(face.units.get(u, 0.0), s) for u, s in self._wrinkles.keys], np.float32)
         k.mix_wrinkles(
             self._wrinkles.boxes, self._wrinkles.starts, self._wrinkles.texels,
             strength * np.float32(person.wrinkle), self._texture[..., 3:],
         )  # fmt: skip
         k.shade(
-            self._owner, self._bary, self._depth, rig.faces, rig.material, self._space, self._normals, rig.uv,
-            rig.occlusion, rotation, self._texture, np.float32(TEXEL * 2**self._level),
-            self._lights, self._ambient, self._eye_table(face, rotation), self._colours,
-            np.float32(scene.shine), self._background, self._image,
+            self._owner, self._bary, self._depth, self._faces, self._kinds, self._space, self._surface,
+            rotation, self._texture, np.float32(TEXEL * 2**self._level), self._lights, self._ambient,
+            self._eye_table(face, rotation), self._colours, np.float32(scene.shine), self._background,
+            self._image,
         )  # fmt: skip
         image = np.empty((self.size, self.size, 3), np.uint8)
         step = np.array([self._frames * 37, self._frames * 53], np.int64)
@@ -263,15 +269,15 @@ class FaceRenderer:
     def _paint(self) -> None:
         self._head = self.rig.person(self._person.shape)
         self._texture[..., :3] = shrink(paint_skin(self._person.skin), self._level)
+        points = self._head[self.rig.landmarks]
+        eyes, mouth = points[36:48].mean(axis=0), points[48:60].mean(axis=0)
+        self._span = math.sqrt(float(((eyes - mouth) ** 2).sum()))
+        self._middle = (eyes + mouth) / 2 - _PIVOT
 
     def _frame(self, rotation: Floats) -> tuple[np.float32, Floats]:
         """Scale (samples a metre) and centre that put the neutral face's eyes and mouth in their places."""
-        points = self._head[self.rig.landmarks]
-        eyes, mouth = points[36:48].mean(axis=0), points[48:60].mean(axis=0)
-        scene = self._scene
-        span = math.sqrt(float(((eyes - mouth) ** 2).sum()))
-        scale = scene.zoom * 2 * self.size / span
-        middle = (eyes + mouth) / 2 - _PIVOT
+        scene, middle = self._scene, self._middle
+        scale = scene.zoom * 2 * self.size / self._span
         x, y, z = _product(rotation, np.array([[middle[0]], [middle[2]], [-middle[1]]], np.float32))[:, 0]
         f = scale * _DISTANCE / (_DISTANCE - z)
         corrected = scale * scale / f  # the same size at any depth of the face

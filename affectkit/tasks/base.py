@@ -1,21 +1,140 @@
-"""What every task shares: the reduction of masked losses, and which data a loader holds."""
+"""What every task shares: evaluation and prediction by head, draws that a resumed run repeats, masked losses."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
+from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from affectkit.data import ClipBatch, concat
+from affectkit.data import ClipBatch, concat, derive_seed
 from affectkit.losses import inverse_frequency_weights, positive_weights
+from affectkit.metrics import Result, ThresholdRule
+from affectkit.models import AffectModel, Head
+from affectkit.tasks.evaluation import Evaluation
 
-__all__ = ["Averaging", "Balance", "balance_weights", "batches_of", "group_by_shape", "reduce_loss"]
+__all__ = [
+    "AffectTask",
+    "Averaging",
+    "Balance",
+    "balance_weights",
+    "batches_of",
+    "group_by_shape",
+    "reduce_loss",
+    "seen",
+]
 
 Balance = Literal["inverse_frequency", "positives"]
 Averaging = Literal["global", "local"]
+
+
+class AffectTask(LightningModule):
+    """A model with heads, evaluated corpus by corpus; a subclass says how it is trained.
+
+    Validation and test count what every head predicts on every corpus that annotates its target, log
+    `stage/dataset/head/metric`, choose thresholds on the validation subjects and keep the test results. A subclass
+    has the hyperparameter `threshold`, see `affectkit.metrics.ThresholdRule`.
+
+    Args:
+        model: What is trained.
+
+    Attributes:
+        model: Likewise.
+        heads: Its heads by name.
+        thresholds: By head, the thresholds of action units that were chosen on validation data.
+        results: By `dataset/head`, the results of the last test.
+        evaluation: The metrics of the last validation and test.
+    """
+
+    def __init__(self, model: AffectModel) -> None:
+        super().__init__()
+        self.model = model
+        self.heads: dict[str, Head] = {name: model.head(name) for name in model.heads}
+        self.thresholds: dict[str, dict[str, float]] = {}
+        self.results: dict[str, list[Result]] = {}
+        self.evaluation: dict[Literal["val", "test"], Evaluation] = {}
+
+    def forward(
+        self,
+        frames: Tensor,
+        frame_mask: Tensor | None = None,
+        landmarks: Tensor | None = None,
+        landmarks_mask: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Logits by head; shapes as `affectkit.models.AffectModel.forward` gives them."""
+        logits: dict[str, Tensor] = self.model(frames, frame_mask, landmarks, landmarks_mask)
+        return logits
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Reseed what is drawn inside the model, so that a resumed run draws what it would have drawn."""
+        torch.manual_seed(self.step_seed("step", batch_idx))
+
+    def step_seed(self, purpose: str, batch_idx: int) -> int:
+        """A seed that depends on the run's seed, the purpose, the epoch, the step and the process."""
+        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
+        return derive_seed(seed, purpose, self.current_epoch, batch_idx, self.global_rank)
+
+    def on_validation_start(self) -> None:
+        """Make the metrics of the validation corpora."""
+        self.evaluation["val"] = self._new_evaluation(self.trainer.val_dataloaders)
+
+    def on_test_start(self) -> None:
+        """Make the metrics of the test corpora."""
+        self.evaluation["test"] = self._new_evaluation(self.trainer.test_dataloaders)
+
+    def _new_evaluation(self, loaders: Any) -> Evaluation:
+        loaders = loaders if isinstance(loaders, list) else [loaders]
+        return Evaluation(self.heads, [loader.dataset for loader in loaders], self.device)
+
+    def validation_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Count a batch of a validation corpus."""
+        self.evaluation["val"].update(dataloader_idx, self(*seen(batch)), batch)
+
+    def test_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Count a batch of a test corpus."""
+        self.evaluation["test"].update(dataloader_idx, self(*seen(batch)), batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation metrics and choose the thresholds that a checkpoint of this epoch will hold."""
+        self._log_evaluation("val")
+        for name, head in self.heads.items():
+            if head.space.kind == "multilabel" and (found := self.evaluation["val"].best_thresholds(name)):
+                self.thresholds[name] = found
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test metrics and keep the results, with intervals and baselines, in `results`."""
+        self._log_evaluation("test")
+        rule: ThresholdRule = self.hparams["threshold"]
+        self.results = self.evaluation["test"].results(
+            rule=rule, thresholds=self.thresholds, protocol=self._protocol()
+        )
+
+    def _log_evaluation(self, stage: Literal["val", "test"]) -> None:
+        values = {f"{stage}/{name}": value for name, value in self.evaluation[stage].values().items()}
+        self.log_dict(values, sync_dist=True, batch_size=1, add_dataloader_idx=False)
+
+    def _protocol(self) -> str:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        return str(getattr(data, "protocol", "test split"))
+
+    def predict_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
+        """Probabilities (intensities for ordinal heads) by head, with where the clips are from."""
+        logits = self(*seen(batch))
+        outputs = {name: head.predict(logits[name].float()) for name, head in self.heads.items()}
+        return {"outputs": outputs, "meta": batch.meta, "frame_mask": batch.frame_mask, "valid": batch.valid}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the chosen thresholds and the model's configuration, both as plain values."""
+        checkpoint["thresholds"] = self.thresholds
+        checkpoint["model_config"] = self.model.config
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the thresholds that were chosen on validation data."""
+        self.thresholds = checkpoint.get("thresholds", {})
 
 
 def reduce_loss(total: Tensor, count: Tensor, normalize: Averaging = "global") -> Tensor:
@@ -42,6 +161,11 @@ def reduce_loss(total: Tensor, count: Tensor, normalize: Averaging = "global") -
         dist.all_reduce(count)
         count = count / dist.get_world_size()
     return total / torch.where(count > 0, count, torch.ones_like(count))
+
+
+def seen(batch: ClipBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What a model sees of a batch: frames and landmarks, with their masks."""
+    return batch.frames, batch.frame_mask, batch.landmarks, batch.landmarks_mask
 
 
 def batches_of(batch: ClipBatch | Mapping[str, ClipBatch]) -> list[ClipBatch]:

@@ -1,4 +1,4 @@
-"""Callbacks that write what a run found: test results and predictions, beside the logs."""
+"""Callbacks: what a run found is written beside the logs, and weights are averaged."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from affectkit.data import ClipBatch
 from affectkit.metrics import Result, as_text
 
-__all__ = ["PredictionsWriter", "ResultsWriter", "run_folder"]
+__all__ = ["EMA", "PredictionsWriter", "ResultsWriter", "run_folder"]
 
 
 def run_folder(trainer: Trainer) -> Path:
@@ -95,3 +97,18 @@ class PredictionsWriter(Callback):
         """Close the file and say where it is."""
         self._file.close()
         print(f"predictions: {self._file.name}")
+
+
+class EMA(WeightAveraging):
+    r"""Exponential moving average of the parameters, :math:`\bar w \leftarrow d \bar w + (1-d) w`, at every step.
+
+    Validation, test and checkpoints use the average. Buffers are copied and never averaged: many are not numbers of
+    which a mean makes sense, such as the places where texts end. What does not train stays exactly as it is.
+
+    Args:
+        decay: d, in [0, 1].
+    """
+
+    def __init__(self, decay: float = 0.99) -> None:
+        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        super().__init__(use_buffers=False, multi_avg_fn=average)

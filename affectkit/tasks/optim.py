@@ -18,18 +18,23 @@ Schedule = Literal["constant", "cosine"]
 
 
 def parameter_groups(
-    module: nn.Module, groups: Sequence[Mapping[str, Any]], *, weight_decay: float
+    module: nn.Module,
+    groups: Sequence[Mapping[str, Any]],
+    *,
+    weight_decay: float,
+    decay_vectors: bool = False,
 ) -> list[dict[str, Any]]:
     """Sort the trainable parameters of `module` into optimiser groups.
 
     A group is `{"pattern": "backbone.*", "lr": 1e-5, ...}`: every parameter whose dotted name matches the shell
     pattern takes its settings from there. The first match wins and the rest forms a last group. Within each group,
-    vectors (biases, norms, scalars) get no weight decay.
+    vectors (biases, norms, scalars) get no weight decay, unless `decay_vectors` asks for it.
 
     Args:
         module: The module to train; parameters with `requires_grad=False` are left out.
         groups: Settings by name pattern, any AdamW option allowed beside `pattern`.
         weight_decay: Decay of matrices whose group does not set its own.
+        decay_vectors: Whether vectors decay like matrices.
 
     Returns:
         AdamW parameter groups, none of them empty.
@@ -60,14 +65,19 @@ def parameter_groups(
         decay = options.pop("weight_decay", weight_decay)
         matrices = [p for p in found if p.ndim > 1]
         vectors = [p for p in found if p.ndim <= 1]
-        for parameters, its_decay in ((matrices, decay), (vectors, 0.0)):
+        for parameters, its_decay in ((matrices, decay), (vectors, decay if decay_vectors else 0.0)):
             if parameters:
                 result.append({"params": parameters, "weight_decay": its_decay, **options})
     return result
 
 
 def build_optimizer(
-    module: nn.Module, *, lr: float, weight_decay: float, groups: Sequence[Mapping[str, Any]] = ()
+    module: nn.Module,
+    *,
+    lr: float,
+    weight_decay: float,
+    groups: Sequence[Mapping[str, Any]] = (),
+    decay_vectors: bool = False,
 ) -> torch.optim.AdamW:
     """AdamW over `parameter_groups` (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019).
 
@@ -76,8 +86,10 @@ def build_optimizer(
         lr: Learning rate of every group that does not set its own.
         weight_decay: Decay of every matrix whose group does not set its own.
         groups: See `parameter_groups`.
+        decay_vectors: Likewise.
     """
-    return torch.optim.AdamW(parameter_groups(module, groups, weight_decay=weight_decay), lr=lr)
+    sorted_groups = parameter_groups(module, groups, weight_decay=weight_decay, decay_vectors=decay_vectors)
+    return torch.optim.AdamW(sorted_groups, lr=lr)
 
 
 def build_schedule(

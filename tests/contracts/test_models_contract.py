@@ -9,19 +9,40 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from affectkit.facs import label_space
 from affectkit.models import Features, build, list_models
 
 BACKBONES = {
     "timm": {"model_name": "test_resnet", "size": 32},
     "timm/vit": {"model_name": "test_vit", "size": 32, "normalize": "per_image", "tokens": True},
+    "clip": {"model_name": "affectkit-tiny", "size": 32, "moe": {"last": 2, "hidden": 32}},
+    "clip/tokens": {"model_name": "affectkit-tiny", "size": 32, "tokens": True},
 }
-TEMPORALS = {"mean": {}, "transformer": {"depth": 2, "heads": 2, "max_frames": 8}}
+RESIDUAL = {"depth": 2, "heads": 2, "head_width": 3, "max_frames": 8}
+TEMPORALS = {
+    "mean": {},
+    "transformer": {"depth": 2, "heads": 2, "max_frames": 8},
+    "clip_token": RESIDUAL,
+    "framewise": RESIDUAL,
+    "local_attention": {"heads": 2, "max_frames": 8},
+    "motion": {},
+}
 HEADS = {
     "au": {"space": "AU1,AU12"},
     "intensity": {"space": "intensity:AU1,AU12"},
     "expression": {"space": "basic7"},
+    "prototype_au": {"space": "AU1,AU12", "per_frame": False, "temporal": {"type": "framewise", **RESIDUAL}},
+    "prototype_au/plain": {"space": "AU1,AU12", "per_frame": False, "prototypes": False},
+    "prototype_expression": {"space": "basic7", "temporal": {"type": "clip_token", **RESIDUAL}},
+}
+BRIDGES = {
+    "semantic": {"text": {"model_name": "affectkit-tiny"}},
+    "semantic/one_way": {"text": {"model_name": "affectkit-tiny"}, "directions": "au_to_expression"},
 }
 WIDTH = 8
+# Parts that take pictures of one size only, or patches: tested in tests/unit/models/test_small_motion_nets.py and
+# test_micro_au_head.py.
+ELSEWHERE = {"backbone": {"led", "ststnet", "offapexnet"}, "head": {"micro_au"}}
 
 
 def configs(kind: str, table: dict) -> list:
@@ -34,10 +55,12 @@ PARTS = [*configs("backbone", BACKBONES), *configs("temporal", TEMPORALS), *conf
 
 
 @pytest.mark.parametrize(
-    ("kind", "table"), [("backbone", BACKBONES), ("temporal", TEMPORALS), ("head", HEADS)]
+    ("kind", "table"),
+    [("backbone", BACKBONES), ("temporal", TEMPORALS), ("head", HEADS), ("bridge", BRIDGES)],
 )
 def test_every_registered_part_is_tested_here(kind, table):
-    assert {key.partition("/")[0] for key in table} == set(list_models(kind))
+    tested = {key.partition("/")[0] for key in table} | ELSEWHERE.get(kind, set())
+    assert tested == set(list_models(kind))
 
 
 def make(kind: str, config: dict) -> nn.Module:
@@ -125,3 +148,45 @@ class TestPart:
         given[-1].fill_(False) if kind == "backbone" else given[0].frame_mask.fill_(False)
         output = make(kind, config).eval()(*given)
         assert all(value.isfinite().all() for value in tensors(output))
+
+
+SPACES = {"au": label_space("AU6,AU12,AU15"), "expression": label_space("happiness,neutral,sadness")}
+
+
+@pytest.mark.parametrize("config", [p.values[1] for p in configs("bridge", BRIDGES)], ids=[*BRIDGES])
+class TestBridge:
+    def make(self, config: dict) -> nn.Module:
+        torch.manual_seed(0)
+        return build("bridge", config, spaces=SPACES)
+
+    def test_prototypes_are_unit_vectors_one_a_label(self, config):
+        bridge = self.make(config)
+        given = bridge()
+        assert {name: len(vectors) for name, vectors in given.items()} == {"au": 3, "expression": 3}
+        for vectors in given.values():
+            assert vectors.shape[1] == bridge.num_features
+            assert torch.allclose(vectors.norm(dim=1), torch.ones(3), atol=1e-5)
+
+    def test_gradients_reach_every_trained_parameter(self, config):
+        bridge = self.make(config).train()
+        weights = torch.randn(bridge.num_features)
+        sum((vectors @ weights).square().sum() for vectors in bridge().values()).backward()
+        trained = [p for p in bridge.parameters() if p.requires_grad]
+        assert trained
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in trained)
+
+    def test_its_config_is_json_and_builds_an_equal_bridge(self, config):
+        bridge = self.make(config)
+        twin = build("bridge", json.loads(json.dumps(bridge.config)), spaces=SPACES)
+        assert twin.config == bridge.config
+        twin.load_state_dict(bridge.state_dict(), strict=True)
+        assert all(torch.equal(twin()[name], vectors) for name, vectors in bridge().items())
+
+    def test_bfloat16(self, config):
+        bridge = copy.deepcopy(self.make(config)).to(torch.bfloat16)
+        assert all(v.dtype == torch.bfloat16 and v.isfinite().all() for v in bridge().values())
+
+    def test_new_classes_get_unit_vectors(self, config):
+        given = self.make(config).encode_classes("expression", ["happiness", "fear"])
+        assert list(given) == ["happiness", "fear"]
+        assert torch.allclose(torch.stack([*given.values()]).norm(dim=1), torch.ones(2), atol=1e-5)

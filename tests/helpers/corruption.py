@@ -105,3 +105,48 @@ def corrupt(random_: random.Random, rows: list[list], header: int) -> tuple[str,
     elif random_.random() < 0.1 and kind != "delimiter":
         return kind, as_workbook(rows), ".xlsx"
     return kind, content, ".csv"
+
+
+def corrupt_list(random_: random.Random, rows: list[list[str]], delimiter: str, header: bool) -> bytes:
+    """One kind of damage to a text list of a few cells a line."""
+    rows = [list(row) for row in rows]
+    place, other = (random_.randrange(header, len(rows)) for _ in range(2))
+    kind = random_.randrange(14)
+    if kind == 0:
+        del rows[place]
+    elif kind == 1:
+        rows.insert(other, list(rows[place]))
+    elif kind == 2:
+        rows[place], rows[other] = rows[other], rows[place]
+    elif kind == 3:
+        rows[place][-1], rows[other][-1] = rows[other][-1], rows[place][-1]
+    elif kind == 4:
+        rows = [row[:-1] for row in rows]
+    elif kind == 5:
+        rows = [row[::-1] for row in rows]
+    elif kind == 6:
+        rows = [[*row, row[0]] for row in rows]
+    elif kind == 7:
+        delimiter = random_.choice([";", "\t", "|", "", ":", ","])
+    elif kind == 8:
+        cell = random_.randrange(len(rows[place]))
+        rows[place][cell] = random_.choice(
+            ["x", "-1", "2.5", "0", "77", "999999", "", "nan", "é", "1e3", "٣"]
+        )
+    elif kind == 9:
+        rows[place] = rows[place][:1]
+    elif kind == 10:
+        rows = [random_.choice([[], [""], ["\0"]])]
+    elif kind == 11:
+        rows = rows[header:]
+        random_.shuffle(rows)
+    content = "\n".join(delimiter.join(row) for row in rows).encode()
+    if kind == 12:
+        return content[: random_.randrange(len(content))]
+    if kind == 13:
+        start = random_.randrange(len(content))
+        broken = content[:start] + random_.choice([b"\xff", b"\0", b"\x80\x80"]) + content[start:]
+        return random_.choice(
+            [broken, content.decode().encode("utf-16"), content.decode().encode("utf-8-sig")]
+        )
+    return content + b"\n" * random_.randrange(2)

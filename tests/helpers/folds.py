@@ -23,14 +23,14 @@ class ToyCorpus(Corpus):
     load = ToyDataset.load
 
     def __init__(self, root, **options):
-        self.length = 3
+        self.frames_each = 3
         self.spaces = {"au": "AU1,AU12,AU4", "expression": "basic7"}
         super().__init__(root, **options)
 
     def annotations(self):
         self.revision = "toy"
         return [
-            ClipRecord(clip=f"{name}_{k}", path=Path("none"), subject=name, num_frames=self.length)
+            ClipRecord(clip=f"{name}_{k}", path=Path("none"), subject=name, num_frames=self.frames_each)
             for name in self.people
             for k in range(4)
         ]

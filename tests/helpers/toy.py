@@ -23,14 +23,16 @@ class ToyDataset(AffectDataset):
     def __init__(
         self, root=Path(), *, split="all", clips=4, frames_per_clip=3, space="AU1,AU12,AU4", **options
     ):
-        self.clips_each, self.length = clips, frames_per_clip
+        self.clips_each, self.frames_each = clips, frames_per_clip
         self.spaces = {"au": space, "intensity": f"intensity:{space}", "expression": "basic7"}
         super().__init__(root, split=split, **options)
 
     def records(self):
         people = SPLITS.get(self.split, range(11))
         return [
-            ClipRecord(clip=f"s{p:02d}_{k}", path=Path("none"), subject=f"s{p:02d}", num_frames=self.length)
+            ClipRecord(
+                clip=f"s{p:02d}_{k}", path=Path("none"), subject=f"s{p:02d}", num_frames=self.frames_each
+            )
             for p in people
             for k in range(self.clips_each)
         ]
@@ -38,8 +40,8 @@ class ToyDataset(AffectDataset):
     def truth(self, record):
         rng = torch.Generator().manual_seed(derive_seed(7, record.clip))
         units = label_space(self.spaces["au"])
-        active = torch.rand(self.length, len(units), generator=rng) < 0.4
-        known = torch.rand(self.length, len(units), generator=rng) < 0.9
+        active = torch.rand(self.frames_each, len(units), generator=rng) < 0.4
+        known = torch.rand(self.frames_each, len(units), generator=rng) < 0.9
         return active, known
 
     def labels(self, record, indices):
@@ -55,7 +57,7 @@ class ToyDataset(AffectDataset):
     def load(self, record, indices):
         active, _ = self.truth(record)
         rng = torch.Generator().manual_seed(derive_seed(8, record.clip))
-        frames = torch.randint(0, 60, (self.length, 3, SIZE, SIZE), generator=rng, dtype=torch.uint8)
+        frames = torch.randint(0, 60, (self.frames_each, 3, SIZE, SIZE), generator=rng, dtype=torch.uint8)
         for k in range(active.shape[1]):
             frames[:, :, 4 * k : 4 * k + 4, :8] += (active[:, k].to(torch.uint8) * 150)[:, None, None, None]
         return frames[list(indices)]

@@ -163,6 +163,17 @@ def test_every_clip_is_predicted_in_the_fold_that_tests_its_subject(three_fold):
         assert sum(map(len, parts)) == len(set.union(*parts)) == 9
 
 
+def test_true_labels_stand_beside_predictions(three_fold):
+    """Each where it is annotated, and nothing where it is not."""
+    known, found = truths("DISFA"), {}
+    for line in predictions(three_fold):
+        for unit in ("AU01", "AU12"):
+            if line[f"{unit}_true"]:
+                found[line["clip"], int(line["frame"]), unit] = float(line[f"{unit}_true"])
+    assert found == {key: value for key, value in known.items() if key[2] != "AU04"}
+    assert set(found.values()) == {0, 1}
+
+
 def test_the_epoch_is_the_best_on_validation(three_fold):
     for fold in ("part1", "part2", "part3"):
         folder = three_fold / "folds" / fold

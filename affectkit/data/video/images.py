@@ -34,8 +34,8 @@ class ImageReader(VideoReader):
     def __init__(self, path: Path) -> None:
         self.path = path
         if path.is_dir():
-            images = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
-            self.files = sorted(images, key=_numeric)
+            images = (file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+            self.files = sorted((file for file in images if file.name[0] != "."), key=_numeric)
         else:
             self.files = [path] if path.is_file() else []
         if not self.files:

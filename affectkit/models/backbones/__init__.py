@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from affectkit.models.backbones.base import Backbone
+from affectkit.models.backbones.clip import ClipBackbone
+from affectkit.models.backbones.flow import OffApexNet, STSTNet
+from affectkit.models.backbones.led import LEDBackbone
 from affectkit.models.backbones.timm import TimmBackbone
 
-__all__ = ["Backbone", "TimmBackbone"]
+__all__ = ["Backbone", "ClipBackbone", "LEDBackbone", "OffApexNet", "STSTNet", "TimmBackbone"]

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from affectkit.errors import ConfigError, WeightsError
 from affectkit.models.backbones.base import Backbone
 from affectkit.models.features import Features, InputSpec, Normalization, Normalize
+from affectkit.models.hub import weights_wanted
 from affectkit.models.registry import register
 from affectkit.registry import plain
 
@@ -153,6 +154,8 @@ def _create(
     """The timm network without its classifier, and its declared defaults (input size, mean, std)."""
     import timm  # 0.8 s, and only needed here
 
+    if not weights_wanted():
+        pretrained, weights = False, None
     # timm would also take "hf-hub:" and "local-dir:" names, and arguments that name files: neither may come
     # from a configuration file.
     architecture = model_name.partition(".")[0]

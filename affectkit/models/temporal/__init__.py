@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from affectkit.models.temporal.base import Temporal
+from affectkit.models.temporal.local import LocalTemporalAttention
+from affectkit.models.temporal.motion import MotionPool
 from affectkit.models.temporal.pooling import MeanPool
+from affectkit.models.temporal.residual import ClipTokenTransformer, FramewiseTransformer
 from affectkit.models.temporal.transformer import TemporalTransformer
 
-__all__ = ["MeanPool", "Temporal", "TemporalTransformer"]
+__all__ = [
+    "ClipTokenTransformer",
+    "FramewiseTransformer",
+    "LocalTemporalAttention",
+    "MeanPool",
+    "MotionPool",
+    "Temporal",
+    "TemporalTransformer",
+]

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from affectkit.facs.sets import AU_SETS
+from affectkit.synth.layouts.landmarks import LandmarkDefect, in_picture, write_points
 from affectkit.synth.layouts.macro import (
     Size,
     Studio,
@@ -64,6 +65,7 @@ def write_disfa(
     gap: bool = False,
     absent_unit: bool = False,
     short_video: bool = False,
+    landmark_defect: LandmarkDefect = "none",
 ) -> dict[str, Any]:
     """Write rendered faces and their intensities as DISFA is distributed.
 
@@ -78,13 +80,16 @@ def write_disfa(
         images: Instead of videos: images numbered from 0 (`SN001/0.png`) or from 1 (`LeftVideoSN001/frame_1.jpg`).
         cameras: Which cameras filmed; the right one sees the face turned.
         pixels: Width of the images, a multiple of 8.
-        quirks: Windows line ends, byte-order marks and differing spellings here and there.
+        quirks: Windows line ends, byte-order marks, differing spellings, and landmarks of a frame too many here and
+            there.
         gap: Leave frames 11 to 13 out of all files of the first subject.
         absent_unit: Leave out the file of AU4 of the second subject.
         short_video: End the first subject's videos two frames early.
+        landmark_defect: What is wrong with the landmarks of the first subject, see `write_points`.
 
     Returns:
-        The manifest, which is written as `rehearsal.json` too: counts, parts, and unless in size "full" every level.
+        The manifest, which is written as `rehearsal.json` too: counts, parts, and unless in size "full" every level
+        and landmark.
     """
     root = Path(out)
     rng = np.random.default_rng([seed, 43])
@@ -116,7 +121,18 @@ def write_disfa(
             }
         if media:
             shown = levels[start : stop - 2 * short_video * (number == 0)]
-            _write_media(root, subject, number, shown, images, cameras, pixels, seed, quirks)
+            seen = _write_media(root, subject, number, shown, images, cameras, pixels, seed, quirks)
+        if media and seen:
+            points = write_points(
+                root / "Landmark_Points" / subject / "tmp_frame_lm",
+                subject,
+                seen,
+                (pixels, pixels * 768 // 1024),
+                other_names=quirks and number == 2,
+                surplus=quirks and number == 1,
+                defect=landmark_defect if number == 0 else "none",
+            )
+            recordings[subject] |= {} if size == "full" else {"landmarks": points}
     parts = {
         part: _count([subject in people for subject in subjects], recordings, positive)
         for part, people in _PARTS.items()
@@ -182,13 +198,15 @@ def _write_media(
     pixels: int,
     seed: int,
     quirks: bool,
-) -> None:
+) -> dict[int, npt.NDArray[np.float64]]:
+    """Render a subject; where the landmarks lie for the left camera, by frame from 0."""
     studio = Studio(pixels, seed)
+    height = pixels * 768 // 1024
+    seen: dict[str, dict[int, npt.NDArray[np.float64]]] = {"left": {}, "right": {}}
     for camera in cameras:
         studio.enter(int(subject[2:]))
-        frames = _film(studio, levels, 25.0 if camera == "right" else 0.0)
+        frames = _film(studio, levels, 25.0 if camera == "right" else 0.0, height, seen[camera])
         side = camera.capitalize()
-        height = pixels * 768 // 1024
         if images == "none":
             spelling = (
                 f"{camera}Video{subject}_Comp.avi"
@@ -204,11 +222,22 @@ def _write_media(
                 else f"{side}Video{subject}/frame_{index + 1}.jpg"
             )
             write_image(root / f"images_{camera}" / name, image, height=height)
+    return seen["left"]
 
 
-def _film(studio: Studio, levels: npt.NDArray[np.uint8], yaw: float) -> Iterator[npt.NDArray[np.uint8]]:
-    for row in levels:
-        yield studio.shoot({unit: int(level) / 5 for unit, level in zip(_UNITS, row, strict=True)}, yaw).image
+def _film(
+    studio: Studio,
+    levels: npt.NDArray[np.uint8],
+    yaw: float,
+    height: int,
+    seen: dict[int, npt.NDArray[np.float64]],
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Render a frame a row, and note in `seen` where its landmarks lie."""
+    for frame, row in enumerate(levels):
+        units = {unit: int(level) / 5 for unit, level in zip(_UNITS, row, strict=True)}
+        face = studio.shoot(units, yaw)
+        seen[frame] = in_picture(face.landmarks, len(face.image), height)
+        yield face.image
 
 
 def _count(chosen: list[bool], recordings: dict[str, Any], positive: npt.NDArray[np.int64]) -> dict[str, Any]:

@@ -42,6 +42,23 @@ def test_uniform_segments_without_jitter_take_the_middle():
     assert UniformSegments(1)(9) == [4]
 
 
+@given(length=lengths, count=counts, seed=seeds)
+def test_short_clips_may_hold_their_last_frame(length, count, seed):
+    positions = UniformSegments(count, short="hold")(length, rng=generator(seed))
+    if length < count:
+        assert positions == [*range(length), *[length - 1] * (count - length)]
+    else:
+        assert positions == UniformSegments(count)(length, rng=generator(seed))
+
+
+def test_short_clips_do_one_of_two_things():
+    assert UniformSegments(5, "hold")(3) == [0, 1, 2, 2, 2]
+    assert UniformSegments(5, "spread")(3) == [0, 0, 1, 2, 2]
+    assert UniformSegments(5, "hold")(5) == [0, 1, 2, 3, 4]
+    with pytest.raises(ConfigError, match="short 'loop'"):
+        UniformSegments(5, "loop")
+
+
 def test_uniform_jitter_reaches_every_frame_of_its_segment():
     rng = generator(0)
     seen = Counter(position for _ in range(300) for position in UniformSegments(3)(12, rng=rng))
@@ -74,6 +91,18 @@ def test_onset_to_apex():
             OnsetApex()(20, **known)
 
 
+def test_the_apex_is_jittered_in_training_only():
+    sampler = OnsetApex(jitter=2)
+    assert sampler(20, onset=4, apex=10) == [4, 10]
+    found = {tuple(sampler(20, rng=generator(seed), onset=4, apex=10)) for seed in range(60)}
+    assert found == {(4, apex) for apex in range(8, 13)}
+    # Never before the frame behind the onset, never behind the clip, and not moved off an onset that is the apex.
+    assert {sampler(20, rng=generator(seed), onset=4, apex=5)[1] for seed in range(60)} == {5, 6, 7}
+    assert {sampler(11, rng=generator(seed), onset=4, apex=10)[1] for seed in range(60)} == {8, 9, 10}
+    assert sampler(5, rng=generator(1), onset=4, apex=4) == [4, 4]
+    assert OnsetApex(3, jitter=1)(20, rng=generator(1), onset=0, apex=4)[0] == 0
+
+
 @given(length=lengths, count=counts, stride=st.integers(1, 40))
 def test_sliding_windows_cover_the_clip(length, count, stride):
     windows = sliding_windows(length, count, stride)
@@ -94,6 +123,7 @@ def test_sliding_windows_cover_the_clip(length, count, stride):
         lambda: Window(0),
         lambda: Window(2, 0),
         lambda: OnsetApex(1),
+        lambda: OnsetApex(jitter=-1),
         lambda: sliding_windows(0, 1, 1),
         lambda: sliding_windows(3, 1, 0),
     ],

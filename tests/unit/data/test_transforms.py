@@ -17,6 +17,7 @@ from affectkit.data import (
     HorizontalFlip,
     RandomCrop,
     RandomResizedCrop,
+    RandomRotation,
     Resize,
     Target,
 )
@@ -28,6 +29,7 @@ ALL = [
     CenterCrop(10),
     RandomCrop(10),
     RandomResizedCrop(9, scale=(0.3, 1), ratio=(0.5, 2)),
+    RandomRotation(30),
     HorizontalFlip(1.0),
     HorizontalFlip(0.5),
     ColorJitter(0.5, 0.5, 0.5),
@@ -250,3 +252,29 @@ def test_fast_enough_for_the_hot_path():
         transform(clip, rng)
         times.append(time.perf_counter() - start)
     assert min(times) < 2e-3
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_rotation_moves_pixels_and_landmarks_alike(seed):
+    clip = spot_clip(44, 12)
+    turned = RandomRotation(40)(clip, generator(seed))
+    assert turned.frames.shape == clip.frames.shape
+    torch.testing.assert_close(spot(turned.frames), turned.landmarks[:, 0], atol=0.2, rtol=0)
+    centre = torch.tensor([59, 39]) / 2
+    before, after = clip.landmarks[0, 0] - centre, turned.landmarks[0, 0] - centre
+    assert after.norm().item() == pytest.approx(before.norm().item(), abs=1e-3)
+    angle = 40 * (2 * float(torch.rand((), generator=generator(seed))) - 1)
+    cosine = torch.dot(before, after) / before.norm() ** 2
+    assert torch.rad2deg(cosine.arccos()).item() == pytest.approx(abs(angle), abs=0.05)
+    assert RandomRotation(40)(clip) is clip
+
+
+def test_rotation_blackens_corners_and_keeps_the_rest():
+    white = Clip.make(torch.full((2, 3, 20, 30), 200, dtype=torch.uint8))
+    turned = RandomRotation(45)(white, generator(3)).frames
+    assert turned[:, :, 0, 0].max() < 100
+    assert (turned[:, :, 6:14, 10:20] == 200).all()
+    assert torch.equal(RandomRotation(0)(white, generator(3)).frames, white.frames)
+    for degrees in (-1, 181):
+        with pytest.raises(ConfigError, match="degrees"):
+            RandomRotation(degrees)

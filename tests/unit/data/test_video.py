@@ -431,6 +431,7 @@ class TestImages:
         for index in (1, 10, 2, 100):
             Image.new("RGB", (8, 6), (index, 0, 0)).save(tmp_path / f"reg_img{index}.png")
         (tmp_path / "Thumbs.db").write_bytes(b"x")
+        (tmp_path / "._reg_img1.png").write_bytes(b"\0\5\x16\7")  # as macOS packs into archives
         with open_video(tmp_path) as reader:
             assert (reader.num_frames, math.isnan(reader.fps)) == (4, True)
             assert np.isnan(reader.timestamps).all()

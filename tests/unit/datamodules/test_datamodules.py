@@ -2,10 +2,12 @@ import pytest
 import torch
 from helpers.toy import ToyDataModule, ToyDataset
 
-from affectkit.datamodules import MixtureDataModule
-from affectkit.datamodules.statistics import count_labels
-from affectkit.errors import ConfigError, SubjectLeakError, VideoError
+from affectkit.datamodules import BP4DDataModule, DISFADataModule, MixtureDataModule
+from affectkit.datamodules.statistics import clip_positives, count_labels
+from affectkit.errors import ConfigError, DatasetNotFoundError, SubjectLeakError, VideoError
 from affectkit.facs import label_space
+from affectkit.synth.layouts.bp4d import write_bp4d
+from affectkit.synth.layouts.disfa import write_disfa
 
 
 def test_counts_are_those_of_the_annotated_labels():
@@ -34,6 +36,41 @@ def test_rates_of_a_mixture_pool_the_counts():
     torch.testing.assert_close(mixture.label_rates("au", space), expected, equal_nan=True)
     assert mixture.label_rates("gaze", "AU61") is None
     assert first.label_rates("gaze", "AU61") is None
+
+
+def test_cooccurrence_is_the_conditional_share_of_rows_that_know_both():
+    data = ToyDataModule()
+    data.setup("fit")
+    toy = data.datasets["train"]
+    active, known = (torch.cat(parts) for parts in zip(*map(toy.truth, toy.clips), strict=True))
+    found = data.cooccurrence("au", "AU1,AU12,AU4")
+    for i in range(3):
+        for j in range(3):
+            rows = [r for r in range(len(active)) if known[r, i] and active[r, i] and known[r, j]]
+            assert found[i, j] == pytest.approx(sum(bool(active[r, j]) for r in rows) / len(rows))
+    assert data.cooccurrence("gaze", "AU61") is None
+    mixture = MixtureDataModule({"a": data, "b": ToyDataModule(clips=2)})
+    mixture.setup("fit")
+    pairs = [source.pair_counts("au", "AU1,AU4") for source in mixture.sources.values()]
+    expected = sum(both for both, _ in pairs) / sum(first for _, first in pairs)
+    torch.testing.assert_close(mixture.cooccurrence("au", "AU1,AU4"), expected)
+    assert mixture.cooccurrence("gaze", "AU61") is None
+
+
+def test_rare_units_are_drawn_more_often():
+    plain, balanced = ToyDataModule(batch_size=4), ToyDataModule(batch_size=4, rare_share=0.25)
+    for data in (plain, balanced):
+        data.setup("fit")
+    positive = clip_positives(plain.datasets["train"], "au")
+    active, known = (
+        torch.stack(parts)
+        for parts in zip(*map(plain.datasets["train"].truth, plain.datasets["train"].clips), strict=True)
+    )
+    assert positive.tolist() == (active & known).any(1).tolist()
+    assert plain.train_dataloader().sampler.weights is None
+    assert balanced.train_dataloader().sampler.weights.tolist() == [1.0] * len(positive)
+    with pytest.raises(ConfigError, match="no action units 'gaze'"):
+        clip_positives(plain.datasets["train"], "gaze")
 
 
 def test_sources_of_a_mixture_have_one_length_and_their_names():
@@ -101,3 +138,23 @@ def test_skipped_clips_are_reported_at_the_end(capsys):
 def test_toy_labels_fit_their_space():
     data = ToyDataset()
     assert len(label_space(data.spaces["au"])) == data[0].targets["au"].value.shape[-1]
+
+
+def test_arguments_of_the_frame_coded_corpora_reach_their_datasets(tmp_path):
+    write_bp4d(tmp_path / "bp4d", media=False)
+    write_disfa(tmp_path / "disfa", media=False)
+    options = {"fold": "part1", "space": "AU12,AU4", "num_frames": 5, "batch_size": 2}
+    bp4d = BP4DDataModule(str(tmp_path / "bp4d"), frame_offset=-1, **options).make_dataset("test")
+    assert (bp4d.frame_offset, bp4d.window, bp4d.spaces["au"], len(bp4d.frames(5))) == (-1, 5, "AU12,AU4", 5)
+    disfa = DISFADataModule(str(tmp_path / "disfa"), camera="right", threshold=3, **options).make_dataset(
+        "val"
+    )
+    assert (disfa.camera, disfa.threshold, disfa.image_base, disfa.window) == ("right", 3, None, 5)
+    assert disfa.clips[0].stop - disfa.clips[0].start == 5
+
+
+def test_prepared_crops_reach_the_corpora(tmp_path):
+    write_bp4d(tmp_path, media=False)
+    data = BP4DDataModule(str(tmp_path), fold="part1", prepared=str(tmp_path / "crops"))
+    with pytest.raises(DatasetNotFoundError, match="crops"):
+        data.make_dataset("test")

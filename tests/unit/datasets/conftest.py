@@ -8,6 +8,15 @@ import pytest
 from PIL import Image
 
 
+@pytest.fixture(autouse=True, scope="module")
+def cache(tmp_path_factory):
+    """Indices are kept in a folder of this file's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("AFFECTKIT_CACHE", str(folder))
+        yield folder
+
+
 @pytest.fixture
 def make_clip(tmp_path):
     """Writes a folder of images under the root; frame k is filled with k + `base`."""

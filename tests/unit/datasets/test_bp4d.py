@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.corruption import attempt
 
 from affectkit.data import open_video
 from affectkit.datasets.bp4d import BP4D
@@ -27,13 +28,6 @@ WEIGHTS = {
     ("part2", "part3"): "1.132895 1.519623 1.308560 .552098 .507140 .443118 .474432 .535111 1.496040 .749851 "
     "1.582501 1.698632",
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AFFECTKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +210,21 @@ def test_benchmark_trees_name_images_by_label_frame(tmp_path):
     # An image with the number 0 can only be counted from 0.
     shutil.move(tmp_path / "BP4D_crop/F001/T1/2440.jpg", tmp_path / "BP4D_crop/F001/T1/0000.jpg")
     assert BP4D(tmp_path).image_offset == -1
+
+
+def test_what_macos_leaves_in_archives_is_not_read(tiny, tmp_path):
+    root, manifest = tiny
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "__MACOSX").mkdir()
+    shutil.copytree(root / "Sequences(2D+3D)", tmp_path / "__MACOSX/Sequences(2D+3D)")
+    for path in [*tmp_path.rglob("*.jpg"), *tmp_path.rglob("*.csv"), *tmp_path.rglob("*.mat")]:
+        (path.parent / f"._{path.name}").write_bytes(b"\0\5\x16\7")
+    (tmp_path / "empty/F001/T1").mkdir(parents=True)
+    (tmp_path / "empty/F001/T1/._0001.jpg").touch()
+    dataset = BP4D(tmp_path)
+    assert dataset.count().missing == ()
+    assert dataset.count().positives == {unit: n for unit, n in manifest["positives"].items() if n >= 0}
+    assert dataset.warnings == BP4D(root).warnings
 
 
 def test_a_second_tree_is_named_and_the_official_one_comes_first(tiny, tmp_path):
@@ -408,14 +417,6 @@ def test_the_files_of_bp4d_plus_are_read_by_their_header(tmp_path):
     (folder / "F081_T6.csv").write_text("0,1,2\n1,0,1\n")
     silent = "No occurrence file codes AU4, AU5, AU6, AU7, AU9 and 27 more; it is masked"
     assert silent in BP4D(tmp_path).warnings
-
-
-def attempt(build):
-    """The dataset, or the error that its annotation gave."""
-    try:
-        return build(), None
-    except AnnotationError as error:
-        return None, error
 
 
 def corrupted(rng, content):

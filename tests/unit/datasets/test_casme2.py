@@ -233,6 +233,16 @@ def test_edited_copies_are_noticed(tables, tmp_path):
     assert any(line.startswith("No known revision; 20140508 is the closest") for line in data.warnings)
 
 
+def test_units_that_no_revision_holds_are_mismatches(tables, tmp_path):
+    rows = read_rows(tables["20140508"][0] / TABLES["20140508"])
+    rows[5][7] = f"{rows[5][7]}+43"
+    (tmp_path / TABLES["20140508"]).write_bytes(as_workbook(rows))
+    data = CASME2(tmp_path)
+    mismatches = compare_counts(CASME2.expected[data.revision], data.count(media=False))
+    assert mismatches == ["positives AU43: 0 expected, 1 found"]
+    assert all(expected.all_units for expected in CASME2.expected.values())
+
+
 def test_subjects_may_be_written_in_several_ways(tables, tmp_path):
     rows = read_rows(tables["20140508"][0] / TABLES["20140508"])
     for place, row in enumerate(rows[1:]):
@@ -480,6 +490,18 @@ def test_variants_are_chosen(tmp_path):
     table = tmp_path / "Cropped" / "CASME2-coding.xlsx"
     shutil.copy(tmp_path / TABLES["20140508"], table)
     assert CASME2(tmp_path / "Cropped").variant(CASME2(tmp_path / "Cropped").tree) == "cropped"
+
+
+def test_what_macos_leaves_in_archives_is_not_read(tiny, tmp_path):
+    shutil.copytree(tiny[0], tmp_path, dirs_exist_ok=True)
+    for path in [*tmp_path.rglob("*.jpg"), *tmp_path.glob("*.xlsx")]:
+        for other in (path.parent, tmp_path / "__MACOSX" / path.parent.relative_to(tmp_path)):
+            other.mkdir(parents=True, exist_ok=True)
+            (other / f"._{path.name}").write_bytes(b"\0\5\x16\7")
+    data = CASME2(tmp_path)
+    assert data.tree.root == tmp_path / "Cropped"
+    assert data.count().missing == ()
+    assert data.warnings == CASME2(tiny[0]).warnings
 
 
 def test_without_media(tables):

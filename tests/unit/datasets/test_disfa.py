@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 import torch
+from helpers.corruption import attempt
 
 from affectkit.data import open_video
 from affectkit.datasets.disfa import DISFA
@@ -22,13 +23,6 @@ WEIGHTS = {
     ("part1", "part3"): "1.390215 1.469573 .527298 1.034498 1.672842 .656650 .303915 .945009",
     ("part2", "part3"): "1.510590 1.560063 .475896 .884891 1.656857 .570937 .277589 1.063177",
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AFFECTKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -230,14 +224,6 @@ def test_arguments_are_checked(tiny, tmp_path):
             DISFA(tiny[0], **options)
     with pytest.raises(DatasetNotFoundError, match="no labels of DISFA"):
         DISFA(tmp_path)
-
-
-def attempt(build):
-    """The dataset, or the error that its annotation gave."""
-    try:
-        return build(), None
-    except AnnotationError as error:
-        return None, error
 
 
 def corrupted(rng, content):

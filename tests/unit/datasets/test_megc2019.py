@@ -4,10 +4,12 @@ import importlib
 from collections import Counter
 
 import pytest
+import torch
 
 from affectkit.data import Draw, OnsetApex
 from affectkit.datasets.corpus import compare_counts
 from affectkit.datasets.megc2019 import MEGC2019
+from affectkit.datasets.prepare import prepare
 
 
 def write(root, size, media):
@@ -62,3 +64,20 @@ def test_what_the_members_lack_is_missing(tiny, tmp_path):
     assert MEGC2019(tiny).count().missing == ()
     lacking = MEGC2019(write(tmp_path, "tiny", False)).count().missing
     assert {line.partition(":")[0] for line in lacking} == {"smic", "casme2", "samm"}
+
+
+def test_crops_are_those_of_the_members(tiny, tmp_path):
+    plain = MEGC2019(tiny)
+    for name, member in plain.members.items():
+        whole = type(member)(member.root)
+        whole.clips = [record for record in whole.clips if record.clip == member.clips[0].clip]
+        prepare(whole, tmp_path / name, size=32, crop="none", codec="png")
+    corpus = MEGC2019(tiny, prepared=tmp_path)
+    for name, member in plain.members.items():
+        index = [record.clip for record in plain.clips].index(f"{name}/{member.clips[0].clip}")
+        small, large = corpus[index], plain[index]
+        assert small.meta == large.meta
+        assert min(small.frames.shape[2:]) == 32
+        size = tuple(small.frames.shape[2:])
+        like = torch.nn.functional.interpolate(large.frames, size, mode="bilinear", antialias=True)
+        assert torch.equal(small.frames, like)

@@ -6,19 +6,13 @@ import random
 import shutil
 
 import pytest
+from helpers.corruption import attempt
 
 from affectkit.data import open_video
 from affectkit.datasets.corpus import compare_counts
 from affectkit.datasets.rafdb import RAFDB
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError, VideoError
 from affectkit.synth.layouts.rafdb import write_rafdb
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AFFECTKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module", params=["basic", "compound"])
@@ -233,14 +227,6 @@ def test_arguments_are_checked(tmp_path):
             RAFDB(tmp_path, **options)
     with pytest.raises(DatasetNotFoundError, match="no basic labels"):
         RAFDB(tmp_path)
-
-
-def attempt(build):
-    """The dataset, or the error that its annotation gave."""
-    try:
-        return build(), None
-    except AnnotationError as error:
-        return None, error
 
 
 def corrupted(rng, content):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from affectkit.datasets import RenderedDataset
-from affectkit.errors import AnnotationError, DatasetNotFoundError
+from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
 from affectkit.facs import AU_SETS
 from affectkit.synth import render_corpus
 
@@ -113,3 +113,19 @@ def test_clip_without_rows_is_named(copy):
     pq.write_table(table.slice(6), copy / "frames.parquet")
     with pytest.raises(AnnotationError, match="no frames in the table"):
         RenderedDataset(copy)[0]
+
+
+@pytest.mark.parametrize("chosen", [["au"], ["expression"], ["expression", "intensity"]])
+def test_a_corpus_can_hide_its_other_annotations(root, chosen):
+    dataset, whole = RenderedDataset(root, targets=chosen), RenderedDataset(root)
+    assert dataset.spaces == {name: whole.spaces[name] for name in whole.spaces if name in chosen}
+    found, all_of_them = dataset[4].targets, whole[4].targets
+    assert set(found) == set(chosen)
+    for name in chosen:
+        assert torch.equal(found[name].value, all_of_them[name].value)
+
+
+@pytest.mark.parametrize("chosen", [[], ["age"]])
+def test_annotations_that_do_not_exist_cannot_be_chosen(root, chosen):
+    with pytest.raises(ConfigError, match="au, intensity, expression"):
+        RenderedDataset(root, targets=chosen)

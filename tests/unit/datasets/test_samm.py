@@ -43,6 +43,8 @@ def test_published_counts_come_out(full):
     assert compare_counts(SAMM.expected["v2"], found) == []
     assert (found.clips, found.subjects, found.frames) == (159, 29, manifest["counts"]["frames"])
     assert sum(found.positives.values()) == 226
+    assert SAMM.expected["v2"].all_units
+    assert SAMM.align_per == "clip"
 
 
 def test_every_row_is_what_was_written(full):

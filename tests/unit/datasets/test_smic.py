@@ -10,6 +10,7 @@ import pytest
 from helpers.corruption import attempt
 
 from affectkit.data.frames import OnsetApex
+from affectkit.datasets import BP4D, CASME2, MEGC2019
 from affectkit.datasets.corpus import compare_counts
 from affectkit.datasets.smic import SMIC
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
@@ -149,3 +150,9 @@ def test_corrupted_trees_give_an_error_or_the_truth(tmp_path):
             assert error.path is not None
     assert outcomes["error"] > 50
     assert outcomes["read"] > 50
+
+
+def test_clips_are_aligned_as_a_whole():
+    """What moves within a micro-expression is smaller than what aligning each frame would move."""
+    assert SMIC.align_per == CASME2.align_per == MEGC2019.align_per == "clip"
+    assert BP4D.align_per == "frame"

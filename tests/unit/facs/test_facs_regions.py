@@ -20,6 +20,7 @@ from affectkit.facs import (
     expression_prompt,
     region_centres,
 )
+from affectkit.facs.regions import POINTS_49, POINTS_66
 
 # Three faces, each given by the landmarks that the hand computations below use.
 FRONTAL = {  # inner eye corners (90, 100) and (120, 100): length 30
@@ -198,3 +199,15 @@ def test_prompts():
 
 def test_prompts_are_unique():
     assert len({au_prompt(ActionUnit(number)) for number in ACTION_UNITS}) == len(ACTION_UNITS)
+
+
+def test_shorter_mark_ups_stand_in_the_68():
+    """IntraFace's 49 points lack the jaw and the inner mouth corners, DISFA's 66 those corners only."""
+    assert [point for point in range(68) if point not in POINTS_66] == [60, 64]
+    assert [point for point in range(68) if point not in POINTS_49] == [*range(17), 60, 64]
+    assert list(POINTS_49) == sorted(POINTS_49)
+    assert list(POINTS_66) == sorted(POINTS_66)
+    assert (len(POINTS_49), len(POINTS_66)) == (49, 66)
+    # The corners of the first eye and of the mouth, counted within each mark-up.
+    assert (POINTS_49[19], POINTS_49[22], POINTS_49[31], POINTS_49[37]) == (36, 39, 48, 54)
+    assert (POINTS_66[36], POINTS_66[39], POINTS_66[48], POINTS_66[54]) == (36, 39, 48, 54)

@@ -297,3 +297,10 @@ def test_label_space_raises_only_its_own_error(text):
     except LabelSpaceError:
         return
     assert label_space(space.name) == space
+
+
+def test_clips_of_films_carry_over_to_the_basic_classes():
+    basic = EXPRESSION_SETS["basic7"]
+    assert crosswalk(EXPRESSION_SETS["dfew7"], basic) == (1, 2, 0, 3, 4, 5, 6)
+    assert crosswalk(EXPRESSION_SETS["mafw11"], basic) == (1, 2, 0, 3, 4, 5, 6, None, None, None, None)
+    assert crosswalk(basic, EXPRESSION_SETS["mafw11"]) == (2, 0, 1, 3, 4, 5, 6)

@@ -66,7 +66,9 @@ def test_registry_keeps_names_unique_and_known(shapes):
 
 
 def test_kinds_of_parts():
-    assert list_models("temporal") == ("mean", "transformer")
+    names = list_models("temporal")
+    assert list(names) == sorted(names)
+    assert {"framewise", "mean", "transformer"} <= set(names)
     assert name_of("temporal", build("temporal", {"type": "mean"}, in_features=3)) == "mean"
     for use in (lambda: list_models("tower"), lambda: register("tower", "x"), lambda: build("tower", {})):
         with pytest.raises(ConfigError, match="tower"):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from affectkit.synth import Face, FaceRenderer, Person, Scene
+from affectkit.synth import Face, FaceRenderer, Person, Scene, shading
 from affectkit.synth import kernels as compiled
 from affectkit.synth.render import load_kernels
 
@@ -14,7 +14,7 @@ class Uncompiled:
     """The Python functions under numba's dispatchers."""
 
     def __getattr__(self, name):
-        return getattr(compiled, name).py_func
+        return getattr(compiled if hasattr(compiled, name) else shading, name).py_func
 
 
 @pytest.fixture(params=["compiled", "uncompiled"])
@@ -104,42 +104,77 @@ def test_raster_agrees_with_numpy(k):
     np.testing.assert_allclose(x, np.nonzero(there)[1] + 0.5, atol=1e-2)
 
 
-def test_bilinear_reproduces_a_plane(k):
+@pytest.fixture(params=["compiled", "uncompiled"])
+def lamp(request):
+    return shading if request.param == "compiled" else Uncompiled()
+
+
+def plane(points, first, planes=1):
+    """The numbers of a quantity: [planes, points]."""
+    return points[first : first + planes * shading.BATCH].reshape(planes, -1)
+
+
+def test_bilinear_reproduces_a_plane(lamp):
     from affectkit.synth.skin import LEFT, TEXEL, TOP, shrink
 
     rows, columns = np.mgrid[:264, :200].astype(f32)
     texture = np.stack([LEFT + TEXEL * columns, TOP - TEXEL * rows, np.ones_like(rows)], -1)
     texture = np.concatenate([texture, -texture], -1)
-    out = np.empty(6, f32)
     for level in (0, 1, 2):
-        coarse = shrink(texture, level)
-        k._bilinear(coarse, f32(TEXEL * 2**level), f32(12.3), f32(-101.7), out)
-        np.testing.assert_allclose(out, [12.3, -101.7, 1.0, -12.3, 101.7, -1.0], atol=2e-3)
-    k._bilinear(texture, f32(TEXEL), f32(-999), f32(999), out)
-    np.testing.assert_allclose(out[:3], [LEFT, TOP, 1.0], atol=0.1)
+        points, corner = np.zeros(17 * shading.BATCH, f32), np.empty(shading.BATCH, np.int32)
+        plane(points, shading._S)[0, :3] = 12.3, -999, 12.3
+        plane(points, shading._T)[0, :3] = -101.7, 999, -101.7
+        plane(points, shading._GLOSS)[0, :3] = -1, -1, 0.5
+        lamp._sample_skin(points, corner, 3, shrink(texture, level), f32(TEXEL * 2**level))
+        out = plane(points, shading._TINT, 6)
+        np.testing.assert_allclose(out[:, 0], [12.3, -101.7, 1.0, -12.3, 101.7, -1.0], atol=2e-3)
+        np.testing.assert_allclose(out[:3, 1], [LEFT, TOP, 1.0], atol=1.3, err_msg="stays on the texture")
+        np.testing.assert_array_equal(out[:, 2], 0.0, err_msg="only skin has a texture")
 
 
-def test_light_is_brightest_facing_the_lamp(k):
-    lights = np.array([[0, 0, 1, 1, 1, 1]], f32)
-    ambient = np.zeros((2, 3), f32)
+def lit(
+    lamp,
+    normal,
+    gloss=0.0,
+    shine=0.0,
+    slopes=(0.0, 0.0),
+    dark=0.0,
+    lights=((0, 0, 1, 1, 1, 1),),
+    ambient=None,
+):
+    """The colour of a white point."""
+    points = np.zeros(17 * shading.BATCH, f32)
+    plane(points, shading._NORMAL, 3)[:, 0] = normal
+    plane(points, shading._TINT, 3)[:, 0] = 1.0
+    plane(points, shading._SLOPE, 2)[:, 0] = slopes
+    for first, value in ((shading._LIGHT, 1.0), (shading._GLOSS, gloss), (shading._DARK, dark)):
+        plane(points, first)[0, 0] = value
+    lights = np.array(lights, f32).reshape(-1, 6)
+    ambient = np.zeros((2, 3), f32) if ambient is None else np.array(ambient, f32)
+    lamp._light(points, 1, np.eye(3, dtype=f32), lights, ambient, f32(shine))
+    return plane(points, shading._TINT, 3)[:, 0]
 
-    def brightness(normal, gloss=0.0):
-        out = np.zeros(3, f32)
-        k._light(np.array(normal, f32), np.ones(3, f32), f32(1), f32(gloss), lights, ambient, out)
-        return out[0]
+
+def test_light_is_brightest_facing_the_lamp(lamp):
+    def brightness(normal, **options):
+        return lit(lamp, normal, **options)[0]
 
     assert brightness([0, 0, 1]) == pytest.approx(1.0)
     assert brightness([0, 0, 3]) == pytest.approx(1.0), "the normal need not be of length one"
     assert brightness([0, 0, 1]) > brightness([1, 0, 1]) > brightness([1, 0, 0]) > brightness([1, 0, -1])
     assert brightness([0, 0, -1]) == 0.0
     assert brightness([0, 0, 1], gloss=0.5) == pytest.approx(1.5)
+    assert brightness([0, 0, 1], gloss=-1.0, shine=0.1) == pytest.approx(1.1), "the skin's own"
+    assert brightness([0, 0, 1], slopes=(1.0, 0.0)) == pytest.approx(brightness([-1, 0, 1]))
+    assert brightness([0, 0, 1], slopes=(0.0, 2.0)) == pytest.approx(brightness([0, -2, 1]))
+    assert brightness([0, 0, 1], dark=0.3) == pytest.approx(0.7)
+    assert brightness([0, 0, 1], dark=0.9) == pytest.approx(0.25), "creases are never black"
 
 
-def test_ambient_light_comes_from_above_and_below(k):
-    out = np.zeros(3, f32)
-    ambient = np.array([[1, 0, 0], [0, 1, 0]], f32)
-    k._light(np.array([0, 1, 0], f32), np.ones(3, f32), f32(1), f32(0), np.zeros((0, 6), f32), ambient, out)
-    np.testing.assert_allclose(out, [1, 0, 0], atol=1e-6)
+def test_ambient_light_comes_from_above_and_below(lamp):
+    ambient = [[1, 0, 0], [0, 1, 0]]
+    np.testing.assert_allclose(lit(lamp, [0, 1, 0], lights=(), ambient=ambient), [1, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(lit(lamp, [0, -1, 0], lights=(), ambient=ambient), [0, 1, 0], atol=1e-6)
 
 
 def test_develop_encodes_and_clips(k):
@@ -170,7 +205,7 @@ def test_whole_frame_is_the_same_uncompiled(monkeypatch):
     np.testing.assert_allclose(fast.landmarks, slow.landmarks, atol=1e-3)
 
 
-def test_mouth_and_back_of_the_throat_are_shaded(k):
+def test_mouth_and_back_of_the_throat_are_shaded(lamp):
     """One sample of each material that a small frame may miss."""
     renderer = FaceRenderer(16)
     renderer.set(Person(), Scene())
@@ -182,8 +217,8 @@ def test_mouth_and_back_of_the_throat_are_shaded(k):
         owner[:2, 2 * column : 2 * column + 2] = np.flatnonzero(rig.material[rig.faces[:, 0]] == kind)[0]
     bary = np.full((n, n, 2), 1 / 3, f32)
     depth = np.where(np.arange(n) % 2, 0.5, 0.0).astype(f32)[None].repeat(n, 0)  # a step in every pixel
-    k.shade(
-        owner, bary, depth, rig.faces, rig.material, renderer._space, renderer._normals, rig.uv, rig.occlusion,
+    lamp.shade(
+        owner, bary, depth, renderer._faces, renderer._kinds, renderer._space, renderer._surface,
         np.eye(3, dtype=f32), renderer._texture, f32(3.2), renderer._lights, renderer._ambient,
         renderer._eye_table(Face(), np.eye(3, dtype=f32)), renderer._colours, f32(0.1), renderer._background, pixels,
     )  # fmt: skip
@@ -191,3 +226,22 @@ def test_mouth_and_back_of_the_throat_are_shaded(k):
     assert pixels[0, 0, 0] > 1.5 * pixels[0, 0, 1], "the tongue is red"
     assert (pixels[0, :4] > 0).all()
     np.testing.assert_allclose(pixels[5, 5], renderer._background[5, 5], rtol=1e-5)
+
+
+def test_crowded_row_is_lit_in_batches(lamp):
+    """A row of pixels whose every sample lies on the same place of a tooth: more points than a batch holds."""
+    renderer = FaceRenderer(16)
+    size = shading.BATCH // 4 + 2
+    owner = np.full((2 * size, 2 * size), -1, np.int32)
+    owner[:2] = np.flatnonzero(renderer._kinds == 4)[0]
+    bary, depth = np.full((2 * size, 2 * size, 2), 0.3, f32), np.zeros((2 * size, 2 * size), f32)
+    pixels, black = np.full((size, size, 3), np.nan, f32), np.zeros((size, size, 3), f32)
+    renderer.render(Face())
+    lamp.shade(
+        owner, bary, depth, renderer._faces, renderer._kinds, renderer._space, renderer._surface,
+        np.eye(3, dtype=f32), renderer._texture, f32(3.2), renderer._lights, renderer._ambient,
+        renderer._eye_table(Face(), np.eye(3, dtype=f32)), renderer._colours, f32(0.1), black, pixels,
+    )  # fmt: skip
+    assert (pixels[0] > 0.01).all()
+    np.testing.assert_array_equal(pixels[0], np.broadcast_to(pixels[0, 0], (size, 3)))
+    np.testing.assert_array_equal(pixels[1:], 0.0)

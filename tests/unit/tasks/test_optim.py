@@ -63,3 +63,16 @@ def test_constant_schedule_stays_after_the_warm_up(net):
         optimizer.step()
         schedule.step()
     assert rates == pytest.approx([2 / 3, 4 / 3, 2.0, 2.0])
+
+
+@pytest.mark.parametrize(("decay_vectors", "of_vectors"), [(False, 0.0), (True, 0.1)])
+def test_vectors_decay_only_when_asked_to(decay_vectors, of_vectors):
+    net = nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3))
+    optimizer = build_optimizer(net, lr=1.0, weight_decay=0.1, decay_vectors=decay_vectors)
+    decays = {p: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert {name: decays[p] for name, p in net.named_parameters()} == {
+        "0.weight": 0.1,
+        "0.bias": of_vectors,
+        "1.weight": of_vectors,
+        "1.bias": of_vectors,
+    }

@@ -1,0 +1,88 @@
+"""The parsed annotation of recordings whose frames are coded one by one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["UNKNOWN", "CodedCorpus", "Recording", "pack", "unpack"]
+
+UNKNOWN = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """The coded frames of one recording.
+
+    Args:
+        name: Name, unique in the corpus.
+        subject: Who is seen.
+        frames: int64 [N], label frames, ascending.
+        codes: int8 [N, C] by target, in the columns of `CodedCorpus.columns`; `UNKNOWN` where not coded.
+        coded: bool [N], which frames are coded by the corpus's own count; a clip holds only these, or none of them.
+    """
+
+    name: str
+    subject: str
+    frames: NDArray[np.int64]
+    codes: Mapping[str, NDArray[np.int8]]
+    coded: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class CodedCorpus:
+    """The parsed annotation of a corpus.
+
+    Args:
+        revision: Which annotation it is.
+        columns: Numbers of the action units by target.
+        recordings: All recordings.
+        warnings: What was odd but could be read, a line each.
+        conflicts: Labels that contradict each other, a line each.
+    """
+
+    revision: str
+    columns: Mapping[str, tuple[int, ...]]
+    recordings: Sequence[Recording]
+    warnings: Sequence[str] = field(default_factory=tuple)
+    conflicts: Sequence[str] = field(default_factory=tuple)
+
+
+def pack(coded: CodedCorpus) -> dict[str, NDArray[Any]]:
+    """A parsed annotation as arrays, which `save_arrays` keeps."""
+    words = {
+        "revision": coded.revision,
+        "columns": {target: list(columns) for target, columns in coded.columns.items()},
+        "recordings": [(r.name, r.subject, len(r.frames)) for r in coded.recordings],
+        "warnings": list(coded.warnings),
+        "conflicts": list(coded.conflicts),
+    }
+    return {
+        "words": np.array(json.dumps(words)),
+        "frames": np.concatenate([recording.frames for recording in coded.recordings]),
+        "coded": np.concatenate([recording.coded for recording in coded.recordings]),
+        **{f"codes {t}": np.concatenate([r.codes[t] for r in coded.recordings]) for t in coded.columns},
+    }
+
+
+def unpack(arrays: Mapping[str, NDArray[Any]]) -> CodedCorpus:
+    """The inverse of `pack`."""
+    words = json.loads(str(arrays["words"]))
+    columns = {target: tuple(units) for target, units in words["columns"].items()}
+    ends = np.cumsum([length for _, _, length in words["recordings"]])
+    recordings = [
+        Recording(
+            name,
+            subject,
+            arrays["frames"][end - length : end],
+            {target: arrays[f"codes {target}"][end - length : end] for target in columns},
+            arrays["coded"][end - length : end],
+        )
+        for (name, subject, length), end in zip(words["recordings"], ends, strict=True)
+    ]
+    return CodedCorpus(words["revision"], columns, recordings, words["warnings"], words["conflicts"])

@@ -1,0 +1,61 @@
+"""The model in a checkpoint of our own training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from affectkit.errors import WeightsError
+from affectkit.models import hub
+from affectkit.models.convert.reading import load_safely
+from affectkit.models.model import AffectModel
+
+__all__ = ["model_of_checkpoint"]
+
+
+def model_of_checkpoint(path: str | Path) -> AffectModel:
+    """Build the model whose weights a checkpoint of `affectkit fit` holds, averaged ones where the recipe averages.
+
+    Its heads decide by the thresholds that were chosen on validation subjects.
+
+    Args:
+        path: The `.ckpt` file.
+
+    Returns:
+        The model, in evaluation mode; its `metadata` names the checkpoint, epoch and step.
+
+    Raises:
+        WeightsError: The file is missing, damaged, unsafe or not of an affectkit task, or its tensors do not fit.
+        ConfigError: It names parts that this version does not have.
+    """
+    path = Path(path)
+    content = load_safely(path)
+    wanted = ("state_dict", "model_config")
+    if not isinstance(content, Mapping) or not all(isinstance(content.get(key), Mapping) for key in wanted):
+        raise WeightsError(
+            "This is no checkpoint of an affectkit task.",
+            path=path,
+            remedy="Give a .ckpt that `affectkit fit` wrote; `affectkit convert` reads those of other programs.",
+        )
+    with hub.no_weights():
+        model = AffectModel(**content["model_config"])
+    own = {
+        name.removeprefix("model."): t
+        for name, t in content["state_dict"].items()
+        if name.startswith("model.")
+    }
+    hub.load_strictly(model, own, path)
+    for name, chosen in content.get("thresholds", {}).items():
+        head = model.head(name)
+        if set(chosen) != set(head.labels):
+            raise WeightsError(
+                f"The thresholds of the head {name!r} are not one for each of its labels.", path=path
+            )
+        head.calibrate(thresholds=[chosen[label] for label in head.labels])
+    model.eval()
+    model.refresh_prototypes()  # those in the file may be of another step than its (averaged) weights
+    model.metadata = {
+        "checkpoint": path.name,
+        **{key: content[key] for key in ("epoch", "global_step") if isinstance(content.get(key), int)},
+    }
+    return model

@@ -1,0 +1,134 @@
+"""Which patches of a picture show an action unit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from affectkit.errors import LabelSpaceError
+from affectkit.facs import REGIONS, ActionUnit
+from affectkit.facs.mean_shape import MEAN_SHAPE_68
+
+__all__ = ["PatchRegions"]
+
+_CENTRES = 2  # the most that a unit has
+_REACH = 1  # patches around that of a centre, in each direction
+_FALLOFF = 3.0  # distance in patches at which the weight is 0
+_EYE_CORNERS = (39, 42)
+
+
+class PatchRegions(nn.Module):
+    r"""Finds the patches around the centres of each unit, with weights that fall with the distance.
+
+    The centres are those of `affectkit.facs.region_centres`; a patch belongs to a unit if it is one of the 3 × 3
+    around a centre's patch, and weighs :math:`\max(0, 1 - d_1 / 3)` with the city-block distance d in patches; of
+    two centres the nearer one counts. Where a landmark that a centre needs is missing, the centre is that of a mean
+    face which fills the picture.
+
+    Args:
+        units: The units, in order.
+
+    Raises:
+        LabelSpaceError: A unit has no known region.
+
+    Example:
+        >>> regions = PatchRegions([ActionUnit(12)])
+        >>> places, weights = regions(None, None, clips=1, picture=224, grid=14)
+        >>> places.shape, int((weights > 0).sum())
+        (torch.Size([1, 1, 18]), 18)
+
+    References:
+        Z. Shao et al., "JAA-Net", IJCV 2021, for the centres of most units.
+    """
+
+    mean: Tensor
+    average: Tensor
+    offset: Tensor
+    present: Tensor
+
+    def __init__(self, units: Sequence[ActionUnit]) -> None:
+        super().__init__()
+        table = REGIONS["affectkit"].centres
+        if unknown := [str(unit) for unit in units if unit.id not in table]:
+            known = ", ".join(f"AU{number}" for number in sorted(table))
+            raise LabelSpaceError(
+                f"There is no region for {', '.join(unknown)}.", remedy=f"Use only units of {known}."
+            )
+        average = torch.zeros(len(units), _CENTRES, 68)
+        offset = torch.zeros(len(units), _CENTRES, 2)
+        present = torch.zeros(len(units), _CENTRES, dtype=torch.bool)
+        for row, unit in enumerate(units):
+            centres = [c for c in table[unit.id] if unit.side is None or c.side in (None, unit.side)]
+            for column, centre in enumerate(centres):
+                average[row, column, list(centre.points)] = 1 / len(centre.points)
+                outward = {"R": -1.0, "L": 1.0, None: 0.0}[centre.side] * centre.outward
+                offset[row, column] = torch.tensor([outward, centre.down])
+                present[row, column] = True
+        # Not persistent: tables of facts, not of what was learned.
+        self.register_buffer("average", average, persistent=False)
+        self.register_buffer("offset", offset, persistent=False)
+        self.register_buffer("present", present, persistent=False)
+        self.register_buffer("mean", torch.tensor(MEAN_SHAPE_68), persistent=False)
+
+    def centres(self, landmarks: Tensor | None, mask: Tensor | None, *, clips: int, picture: int) -> Tensor:
+        """The centres in pixels.
+
+        Args:
+            landmarks: float [B, 68, 2] in pixels of the picture, integers at pixel centres; None for none.
+            mask: bool [B, 68], True where a landmark is known; None where all are.
+            clips: B.
+            picture: Side of the picture in pixels.
+
+        Returns:
+            float32 [B, A, 2, 2]: for each unit up to two centres (x, y); see `present`.
+        """
+        mean = self._place(self.mean.float()[None] * picture - 0.5).expand(clips, -1, -1, -1)
+        if landmarks is None:
+            return mean
+        found = self._place(landmarks.float())
+        if mask is None:
+            return found
+        needed = (self.average > 0).flatten(0, 1).float()
+        lacking = ((~mask).float() @ needed.T).reshape(clips, *self.present.shape) > 0
+        lacking |= ~mask[:, _EYE_CORNERS].all(dim=1)[:, None, None]
+        return torch.where(lacking[..., None], mean, found)
+
+    def forward(
+        self, landmarks: Tensor | None, mask: Tensor | None, *, clips: int, picture: int, grid: int
+    ) -> tuple[Tensor, Tensor]:
+        """The patches of every unit and their weights.
+
+        Args:
+            landmarks: As `centres` takes them.
+            mask: As `centres` takes it.
+            clips: B.
+            picture: Side of the picture in pixels.
+            grid: Patches along a side.
+
+        Returns:
+            Patch numbers, row by row, int64 [B, A, 18]; and weights, float32 [B, A, 18], 0 for what is no patch or
+            was counted before.
+        """
+        centres = self.centres(landmarks, mask, clips=clips, picture=picture)
+        home = ((centres + 0.5) * (grid / picture)).floor().long().clamp(0, grid - 1)
+        step = torch.arange(-_REACH, _REACH + 1, device=home.device)
+        around = torch.stack(torch.meshgrid(step, step, indexing="xy"), dim=-1).reshape(-1, 2)
+        places = home[:, :, :, None] + around  # [B, A, 2, 9, 2]
+        inside = ((places >= 0) & (places < grid)).all(dim=-1) & self.present[:, :, None]
+        distance = (places[:, :, :, :, None] - home[:, :, None, None]).abs().sum(dim=-1).float()
+        distance = distance.masked_fill(~self.present[:, None, None, :], torch.inf).amin(dim=-1)
+        weights = (1 - distance / _FALLOFF).clamp(min=0) * inside
+        clamped = places.clamp(0, grid - 1)
+        numbers = (clamped[..., 1] * grid + clamped[..., 0]).flatten(2)
+        weights = weights.flatten(2)
+        # Of a patch that both centres hold, only the first mention counts; those outside must not hide one inside.
+        same = (numbers[..., :, None] == numbers[..., None, :]) & (weights > 0)[..., None, :]
+        repeated = same.tril(diagonal=-1).any(dim=-1)
+        return numbers, weights.masked_fill(repeated, 0.0)
+
+    def _place(self, points: Tensor) -> Tensor:
+        """Centres [B, A, 2, 2] from landmarks [B, 68, 2]."""
+        length = (points[:, _EYE_CORNERS[0], 0] - points[:, _EYE_CORNERS[1], 0]).abs()
+        return self.average.float() @ points[:, None] + self.offset.float() * length[:, None, None, None]

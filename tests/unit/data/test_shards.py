@@ -1,0 +1,312 @@
+"""The files of prepared crops: what other programs read, what is refused, and where they may lie."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import pickle
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from PIL import Image
+from pyarrow import dataset as arrow
+
+from affectkit.data import shards
+from affectkit.data.shards import CropShards, Manifest, load_shard, pack_shard, read_failures, shard_schema
+from affectkit.data.storage import Folder
+from affectkit.errors import ConfigError, DatasetNotFoundError, VideoError
+
+
+def picture(value, size=(4, 6)):
+    file = io.BytesIO()
+    Image.fromarray(np.full((*size, 3), value, np.uint8)).save(file, "png")
+    return file.getvalue()
+
+
+def row(clip, frame, **changed):
+    return {
+        "corpus": "toy",
+        "subject": "s1",
+        "clip": clip,
+        "media": f"videos/{clip}.mp4",
+        "frame": frame,
+        "image": picture(frame),
+        "landmarks": [float(frame)] * 136,
+        "landmarks_mask": [True] * 67 + [False],
+        "transform": [1.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+        "success": True,
+        "reason": None,
+        **changed,
+    }
+
+
+def failed(clip, frame):
+    return row(clip, frame, image=None, landmarks=None, landmarks_mask=None, success=False, reason="no face")
+
+
+ROWS = [
+    [row("a", 3), row("a", 4), failed("a", 5), row("b", 0, landmarks=None, landmarks_mask=None)],
+    [row("b", 1), row("b", 4), row("c", 0, image=picture(7, (9, 9))), row("c", 1)],
+]
+
+
+def write(location, files=ROWS):
+    folder = Folder(location)
+    described = []
+    for number, rows in enumerate(files):
+        shard, content = pack_shard(number, rows, plan="abc")
+        folder.write(shard.name, content)
+        described.append(shard)
+    folder.write("manifest.json", Manifest("toy", {"size": 4}, "abc", tuple(described)).to_json())
+    return location
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write(tmp_path / "out")
+
+
+def seen(frames):
+    return frames[:, 0, 0, 0].tolist()
+
+
+@pytest.mark.parametrize("place", ["plain", "file", "memory"])
+def test_reading_wherever_they_lie(tmp_path, place):
+    where = {
+        "plain": str(tmp_path / "x"),
+        "file": (tmp_path / "x").as_uri(),
+        "memory": "fsspec+memory:///x/y",
+    }
+    crops = CropShards(write(where[place]))
+    assert seen(crops.read("a", [4, 3, 4])) == [4, 3, 4]
+    assert seen(crops.read("b", [0, 1, 4])) == [0, 1, 4]
+    assert crops.read("a", [3]).shape == (1, 3, 4, 6)
+    assert crops.read("a", [3]).dtype == torch.uint8
+    assert (crops.stop("a"), crops.stop("b")) == (6, 5)
+    assert crops.media("b") == "videos/b.mp4"
+    points, mask = crops.landmarks("b", [4, 0])
+    assert points[:, 0, 0].tolist() == [4, 0]
+    assert mask.sum(1).tolist() == [67, 0]
+    assert (crops.manifest.rows, crops.manifest.failed) == (8, 1)
+    crops.verify()
+
+
+def test_a_store_of_which_pyarrow_maps_nothing(folder, monkeypatch):
+    from pyarrow import fs
+
+    crops = CropShards(folder)
+    crops.folder.files = fs.SubTreeFileSystem(str(folder), fs.LocalFileSystem())
+    crops.folder.path = "."
+    assert seen(crops.read("a", [3])) == [3]
+
+
+def test_other_programs_read_them(folder):
+    for kind in ("ipc", "feather"):
+        table = arrow.dataset(folder / "shards", format=kind).to_table()
+        assert table.schema.equals(shard_schema())
+        assert table["clip"].to_pylist() == list("aaabbbcc")
+        assert table["frame"].to_pylist() == [3, 4, 5, 0, 1, 4, 0, 1]
+        assert table["reason"].to_pylist()[2] == "no face"
+        image = Image.open(io.BytesIO(table["image"][0].as_py()))
+        assert np.asarray(image)[0, 0].tolist() == [3, 3, 3]
+    with pa.memory_map(str(folder / "shards/00000.arrow")) as file:
+        assert pa.ipc.open_file(file).num_record_batches == 1
+
+
+def test_the_manifest_says_what_is_there(folder):
+    content = json.loads((folder / "manifest.json").read_bytes())
+    assert (content["format_version"], content["rows"], content["failed"]) == (1, 8, 1)
+    first, second = content["shards"]
+    data = (folder / first["name"]).read_bytes()
+    assert (first["bytes"], first["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+    assert first["clips"] == [["a", 3, 6], ["b", 0, 1]]
+    assert second["clips"] == [["b", 1, 2], ["b", 4, 5], ["c", 0, 2]]
+    assert (
+        Manifest.from_json((folder / "manifest.json").read_bytes()).to_json()
+        == json.dumps(content).encode() + b"\n"
+    )
+
+
+def test_frames_that_are_not_there(folder):
+    crops = CropShards(folder)
+    for clip, frame, match in [
+        ("z", 0, "no crops of 'z'"),
+        ("a", 2, "no crop of this frame of 'a'"),
+        ("b", 2, "no crop of this frame of 'b'"),
+        ("a", 5, "of 'a': no face. Mend it and run `affectkit prepare --retry`"),
+    ]:
+        with pytest.raises(VideoError, match=match):
+            crops.read(clip, [frame])
+    with pytest.raises(VideoError, match="differ in size") as caught:
+        crops.read("c", [0, 1])
+    assert caught.value.frame == 1
+    assert read_failures(crops.folder, crops.manifest.shards[0]) == [("a", 5, "no face")]
+
+
+def test_rows_in_many_batches(tmp_path, monkeypatch):
+    crops = CropShards(write(tmp_path, [[row("a", n % 250) for n in range(150)]]))
+    fetched = []
+    batch = crops._batch
+    monkeypatch.setattr(crops, "_batch", lambda *place: fetched.append(place) or batch(*place))
+    assert seen(crops.read("a", [0, 63, 64, 127, 128, 149])) == [0, 63, 64, 127, 128, 149]
+    assert fetched == [(0, 0), (0, 1), (0, 2)]
+
+
+def test_few_files_are_open_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "_OPEN", 2)
+    crops = CropShards(write(tmp_path, [[row(name, 0)] for name in "abcd"]))
+    for name in "abcda":
+        crops.read(name, [0])
+    assert list(crops._readers) == [3, 0]
+
+
+def test_processes_open_files_for_themselves(folder, monkeypatch):
+    crops = CropShards(folder)
+    crops.read("a", [3])
+    other = pickle.loads(pickle.dumps(crops))
+    assert not other._readers
+    assert seen(other.read("a", [3])) == [3]
+    before = crops._readers[0]
+    process = os.getpid()
+    monkeypatch.setattr(shards.os, "getpid", lambda: process + 1)
+    crops.read("a", [3])
+    assert crops._readers[0] is not before
+
+
+def test_unfinished_folders(tmp_path):
+    with pytest.raises(DatasetNotFoundError, match="unfinished"):
+        CropShards(tmp_path)
+    with pytest.raises(ConfigError, match="cannot be opened"):
+        CropShards("nowhere://a/b")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda known: known.clear(),
+        lambda known: known.update(format_version=2),
+        lambda known: known.update(shards=3),
+        lambda known: known["shards"][0].pop("sha256"),
+        lambda known: known["shards"][0].update(rows="many"),
+        lambda known: known["shards"][0].update(clips=[["a", 1]]),
+        lambda known: known["shards"][0].update(name="../../secret"),
+    ],
+)
+def test_a_manifest_that_is_none(folder, change):
+    path = folder / "manifest.json"
+    known = json.loads(path.read_bytes())
+    change(known)
+    path.write_text(json.dumps(known))
+    with pytest.raises(VideoError, match="manifest cannot be read"):
+        CropShards(folder)
+    path.write_bytes(b"\xff{")
+    with pytest.raises(VideoError, match="manifest cannot be read"):
+        CropShards(folder)
+
+
+def test_missing_and_cut_files(folder):
+    path = folder / "shards/00001.arrow"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1])
+    with pytest.raises(
+        VideoError, match=rf"should have {len(content)} bytes, it has {len(content) - 1}"
+    ) as caught:
+        CropShards(folder)
+    assert str(caught.value.path).endswith("shards/00001.arrow")
+    assert "run `affectkit prepare` again" in caught.value.remedy
+    path.unlink()
+    with pytest.raises(VideoError, match="it is missing"):
+        CropShards(folder)
+
+
+def test_every_changed_byte_is_found(folder):
+    path = folder / "shards/00000.arrow"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(VideoError, match="differs from its checksum"):
+        CropShards(folder).verify()
+    crops = CropShards(folder)
+    path.unlink()
+    with pytest.raises(VideoError, match="differs from its checksum"):
+        crops.verify()
+
+
+def test_damage_never_leads_out_of_the_file(folder):
+    """Whatever is overwritten, reading gives pictures or a `VideoError`."""
+    path = folder / "shards/00000.arrow"
+    content = path.read_bytes()
+    rng = np.random.default_rng(0)
+    errors = 0
+    for _ in range(150):
+        damaged = bytearray(content)
+        start = int(rng.integers(len(content) - 16))
+        damaged[start : start + 16] = rng.bytes(16)
+        path.write_bytes(damaged)
+        try:
+            crops = CropShards(folder)
+            crops.read("a", [3, 4])
+            crops.landmarks("a", [3, 4])
+        except VideoError:
+            errors += 1
+    assert errors > 30
+
+
+def test_files_of_other_rows_or_columns(folder):
+    def replace(content):
+        (folder / "shards/00000.arrow").write_bytes(content)
+        known = json.loads((folder / "manifest.json").read_bytes())
+        known["shards"][0]["bytes"] = len(content)
+        (folder / "manifest.json").write_text(json.dumps(known))
+        return CropShards(folder)
+
+    with pytest.raises(VideoError, match="rows are not those of 'a'"):
+        replace(pack_shard(0, ROWS[1], plan="abc")[1]).read("a", [3])
+    with pytest.raises(VideoError, match="rows are not those of 'a'"):
+        replace(pack_shard(0, ROWS[0][:1], plan="abc")[1]).read("a", [3, 4])
+    with pytest.raises(VideoError, match="cannot be read"):
+        replace(pack_shard(0, [], plan="abc")[1]).read("a", [3])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, pa.schema([("clip", pa.string())])) as writer:
+        writer.write_batch(pa.record_batch({"clip": ["a"] * 4}))
+    with pytest.raises(VideoError, match="columns are not those"):
+        replace(sink.getvalue()).read("a", [3])
+    with pytest.raises(VideoError, match="of 'a' is damaged"):
+        replace(pack_shard(0, [row("a", 3, image=b"no picture"), *ROWS[0][1:]], plan="abc")[1]).read("a", [3])
+
+
+def test_a_shard_describes_itself(folder):
+    place = Folder(folder)
+    first = CropShards(folder).manifest.shards[0]
+    assert load_shard(place, 0) == (first, "abc")
+    assert load_shard(place, 7) is None
+    (folder / "shards/00000.arrow").write_bytes(b"ARROW1")
+    assert load_shard(place, 0) is None
+
+
+def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
+    place = Folder(tmp_path)
+    place.write("a/b", b"old")
+    (tmp_path / "a/b.0.partial").write_bytes(b"half")
+    (tmp_path / ".hidden").touch()
+    assert place.names() == ["a"]
+    place.clear_partial()
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["b"]
+
+    class Full(type(place.files)):
+        def move(self, source, goal):
+            raise OSError("no space left")
+
+    place.files = Full(use_mmap=True)
+    with pytest.raises(OSError, match="no space"):
+        place.write("a/b", b"new")
+    assert place.read("a/b") == b"old"
+    assert (place.size("a/b"), place.size("c"), place.read("c")) == (3, None, None)
+    place.delete("a/b")
+    place.delete("a/b")
+    assert place.size("a/b") is None
+    assert Folder(tmp_path / "none").names() == []
