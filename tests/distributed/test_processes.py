@@ -28,12 +28,21 @@ def train(folder, world, kind):
     return torch.load(folder / f"{kind}-{world}.pt", weights_only=True)
 
 
+def without_keys_bias(name, weight):
+    """A weight without attention's bias of keys: its gradient is rounding alone, which Adam makes steps of."""
+    if not name.endswith("in_proj_bias"):
+        return weight
+    queries, _, values = weight.chunk(3)
+    return torch.cat([queries, values])
+
+
 @pytest.mark.distributed
 @pytest.mark.parametrize("kind", ["single", "mixture", "ssm"])
 def test_two_processes_equal_one(tmp_path, kind):
     one, two = train(tmp_path, 1, kind), train(tmp_path, 2, kind)
     assert one["weights"].keys() == two["weights"].keys()
-    for name, weight in one["weights"].items():
-        torch.testing.assert_close(two["weights"][name], weight, rtol=0, atol=1e-5, msg=name)
+    for name in one["weights"]:
+        first, second = (without_keys_bias(name, saved["weights"][name]) for saved in (one, two))
+        torch.testing.assert_close(second, first, rtol=0, atol=1e-5, msg=lambda fault, name=name: f"{name}: {fault}")
     torch.testing.assert_close(two.get("means"), one.get("means"), rtol=1e-5, atol=1e-6)  # of SSM's losses
     assert two["results"] == one["results"]

@@ -77,7 +77,7 @@ class PromptLearner(nn.Module):
         else:
             fixed = tower.embed_tokens(tokens)
         shape = (len(texts), n_ctx, tower.width) if class_specific else (n_ctx, tower.width)
-        self.ctx = nn.Parameter(torch.empty(shape, device=fixed.device).normal_(std=0.2))
+        self.ctx = nn.Parameter(torch.empty(shape, device=fixed.device).normal_(std=0.02))
         self.register_buffer("prefix", fixed[:, :1].clone())
         self.register_buffer("suffix", fixed[:, 1 + n_ctx :].clone())
         self.register_buffer("eot", tokens.argmax(dim=-1).to(fixed.device))
