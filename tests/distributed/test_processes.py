@@ -43,6 +43,8 @@ def test_two_processes_equal_one(tmp_path, kind):
     assert one["weights"].keys() == two["weights"].keys()
     for name in one["weights"]:
         first, second = (without_keys_bias(name, saved["weights"][name]) for saved in (one, two))
-        torch.testing.assert_close(second, first, rtol=0, atol=1e-5, msg=lambda fault, name=name: f"{name}: {fault}")
+        torch.testing.assert_close(
+            second, first, rtol=0, atol=1e-5, msg=lambda fault, name=name: f"{name}: {fault}"
+        )
     torch.testing.assert_close(two.get("means"), one.get("means"), rtol=1e-5, atol=1e-6)  # of SSM's losses
     assert two["results"] == one["results"]
