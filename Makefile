@@ -39,5 +39,8 @@ bench: $(READY)     ## the speed comparisons of benchmarks/, as ratios
 media: $(READY)     ## download short real face videos for the tests marked realmedia
 	$(RUN)/python tools/media.py
 
+screenshots: $(READY)  ## pictures of reports, overlays and timelines into runs/screenshots (needs Chromium)
+	$(RUN)/python tools/screenshots.py
+
 clean:              ## remove the environment and everything generated
 	rm -rf $(VENV) runs media docs/_build dist

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from affectkit.facs import ActionUnit, AUSet, ExpressionSet, label_space
     from affectkit.inference import Predictor
-    from affectkit.models import AffectModel, AUHead, AUIntensityHead, ExpressionHead
+    from affectkit.models import AffectModel, AUHead, AUIntensityHead, ExpressionHead, Head, load
 
 __version__ = "0.1.0"
 
@@ -23,8 +23,10 @@ _HOMES = {
     "AffectModel": "affectkit.models",
     "ExpressionHead": "affectkit.models",
     "ExpressionSet": "affectkit.facs",
+    "Head": "affectkit.models",
     "Predictor": "affectkit.inference",
     "label_space": "affectkit.facs",
+    "load": "affectkit.models",
 }
 
 __all__ = [
@@ -35,9 +37,11 @@ __all__ = [
     "AffectModel",
     "ExpressionHead",
     "ExpressionSet",
+    "Head",
     "Predictor",
     "__version__",
     "label_space",
+    "load",
 ]
 
 

@@ -8,15 +8,11 @@ image tower on the same normalised frames, in as many calls of the same size, wi
 backward pass. Weights are random. On CUDA: 320 frames, bfloat16, both compiled; else 32 frames in float32.
 """
 
-import argparse
-import statistics
-import time
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
+from common import steps
 
 from affectkit.data import Clip, ClipBatch, Target, collate
 from affectkit.facs import label_space
@@ -59,37 +55,12 @@ def make_batches(clips: dict[str, int]) -> dict[str, ClipBatch]:
     return batches
 
 
-def seconds(run: Callable[[], torch.Tensor], module: torch.nn.Module) -> tuple[float, float]:
-    """Wall and processor time of a forward and a backward pass."""
-    module.zero_grad(set_to_none=True)
-    _wait()
-    wall, processor = time.perf_counter(), time.process_time()
-    run().backward()
-    _wait()
-    return time.perf_counter() - wall, time.process_time() - processor
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
+    options = steps.options(__doc__)
     warnings.filterwarnings("ignore", message=".*trainer.*not registered")  # logging without a trainer
-    torch.manual_seed(0)
-    torch.set_num_threads(options.threads)
     cuda = torch.cuda.is_available()
     device = torch.device("cuda" if cuda else "cpu")
-    precision: Callable[[], AbstractContextManager[object]] = (
-        partial(torch.autocast, "cuda", torch.bfloat16) if cuda else nullcontext
-    )
     task = make_task(compiled=cuda).to(device).train()
     bare = load_clip(MODEL, part="image").visual.to(device).train()
     batches = {
@@ -102,27 +73,19 @@ def main() -> None:
     tower = torch.compile(bare) if cuda else bare
 
     def reference() -> torch.Tensor:
-        with precision():
+        with steps.precision():
             return torch.stack([tower(frames).float().square().mean() for frames in pictures]).sum()
 
     def ours() -> torch.Tensor:
-        with precision():
+        with steps.precision():
             task.on_train_batch_start(batches, 0)
             return task.training_step(batches, 0)
 
-    both = {"bare tower": (reference, bare), "SSM": (ours, task)}
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in both}
-    for _ in range(options.rounds + 1):
-        for name, (run, module) in both.items():
-            times[name].append(seconds(run, module))
-    for name, found in times.items():
-        print(f"{name}: {statistics.median(wall for wall, _ in found[1:]):.3f} s")
-    for kind, label in enumerate(["wall", "processor"] if not cuda else ["wall"]):
-        ratios = [o[kind] / r[kind] for o, r in zip(times["SSM"][1:], times["bare tower"][1:], strict=True)]
-        print(
-            f"SSM / bare tower, {label} time, {device.type}, {sum(map(len, pictures))} frames: "
-            f"{statistics.median(ratios):.3f} (from {min(ratios):.3f} to {max(ratios):.3f})"
-        )
+    steps.compare(
+        {"bare tower": (reference, bare), "SSM": (ours, task)},
+        rounds=options.rounds,
+        frames=sum(map(len, pictures)),
+    )
 
 
 if __name__ == "__main__":

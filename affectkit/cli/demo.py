@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from affectkit.errors import MissingDependencyError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 RECIPE = "joint/demo"
-ASTRONAUT_FACE = (181, 80, 86, 86)  # eyes to mouth fills half of the box, as in the rendered crops
 NOTE = (
     "The faces are rendered from a rig, not photographed. The numbers show that the whole path from data to report "
     "works; they say nothing about real faces, and the exported model is not fit for them."
@@ -58,7 +59,7 @@ def run(args: Sequence[str]) -> int:
     metadata = {
         "name": "affectkit demo",
         "rendered": True,
-        "training_data": "faces rendered by affectkit.synth",
+        "trained_on": "faces rendered by affectkit.synth",
         "licence": "Apache-2.0",
         "results": [row.to_dict() for row in results if row.name.count("/") == 1],
     }
@@ -103,28 +104,30 @@ def _predict(out: Path, test: RenderedDataset) -> list[str]:
     from affectkit.inference import Crop, Predictor, write_predictions
 
     record = test.clips[len(test) // 2]
-    side, shown = test.manifest["settings"]["size"], Predictor(out / "model").model.input_spec.size
+    clip = Predictor(out / "model", faces="center")
+    side, shown = test.manifest["settings"]["size"], clip.model.input_spec.size
     margin = (side - shown) // 2  # what training's crop leaves out
-    clip = Predictor(out / "model", crop=Crop((margin, margin, shown, shown)))
+    clip.faces = Crop((margin, margin, shown, shown))
     write_predictions(clip, record.path, out / "predictions.csv")
     try:
         from skimage.data import astronaut
-    except ImportError:
+
+        face = Predictor(out / "model", faces="detect")
+    except (ImportError, MissingDependencyError):
         return []
     from PIL import Image
 
     photo = out / "real" / "astronaut.png"
     photo.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(astronaut()).save(photo)  # type: ignore[no-untyped-call]
-    face = Predictor(out / "model", crop=Crop(ASTRONAUT_FACE))
     write_predictions(face, photo, photo.with_suffix(".csv"))
     row = next(iter(face.predict_file(photo)))
     units = [f"{name} {p:.2f}" for name, p in row.values.items() if name in test.units.columns and p >= 0.5]
     classes = [name for name in row.values if name not in test.units.columns]
     guess = max(classes, key=lambda name: row.values[name])
     return [
-        f"On a real photograph (scikit-image's astronaut, public domain, face box given by hand) the model says "
-        f"{', '.join(units) or 'no action unit'}, and {guess}. {face.warning}"
+        f"On a real photograph (scikit-image's astronaut, public domain, the face found by the detector) the model "
+        f"says {', '.join(units) or 'no action unit'}, and {guess}. {face.warning}"
     ]
 
 

@@ -68,7 +68,7 @@ def run_fold(cli: AffectCLI, protocol: Protocol, fold: Fold, folder: Path, setti
         trainer.fit(task, datamodule=data, ckpt_path=newest if newest.is_file() else None, weights_only=True)
     chosen = str(newest) if best is None else best.best_model_path
     trainer.test(task, datamodule=data, ckpt_path=chosen, weights_only=True, verbose=False)
-    counts = {name: _state(metric) for name, metric in task.evaluation["test"].metrics.items()}
+    counts = [(one, _state(one.metric)) for one in task.counted()]
     trainer.predict(task, datamodule=data, ckpt_path=chosen, weights_only=True, return_predictions=False)
     trainer.strategy.barrier("predictions")  # every process has written its table
     if trainer.is_global_zero:
@@ -78,18 +78,21 @@ def run_fold(cli: AffectCLI, protocol: Protocol, fold: Fold, folder: Path, setti
             "fold": fold.name,
             "epoch": int(torch.load(chosen, weights_only=True, map_location="cpu")["epoch"]),
             "subjects": {part: list(getattr(fold, part)) for part in ("train", "val", "test")},
+            "people": {name: list(values) for name, values in data.datasets["test"].people().items()},
             "settings": settings,
             "thresholds": task.thresholds,
             "counts": [
                 {
-                    "dataset": dataset,
-                    "head": head,
-                    "kind": task.heads[head].space.kind,
-                    "labels": list(task.heads[head].space.labels),
+                    "dataset": one.dataset,
+                    "head": one.title,
+                    "name": one.name,
+                    "note": one.note,
+                    "kind": one.kind,
+                    "labels": list(one.metric.labels),
                     "has_subjects": bool(data.datasets["test"].has_subjects),
                     "state": state,
                 }
-                for (dataset, head), state in counts.items()
+                for one, state in counts
             ],
         }
         unfinished = folder / f"{FINISHED}.part"
@@ -138,29 +141,53 @@ def reduce_folds(folds: Sequence[Mapping[str, Any]], protocol: Protocol) -> dict
 
     The protocol's threshold rule comes first and the other one beside it. Intensities are given by both
     reductions, since publications differ and seldom say. A composite of corpora is also given corpus by corpus,
-    from the same predictions.
+    from the same predictions, and a corpus that says something of its people group by group.
 
     Args:
         folds: From `load_fold`.
         protocol: How folds are reduced.
 
     Returns:
-        Results by `dataset/head`, of a corpus in a composite by `dataset/corpus/head`.
+        Results by `dataset/head`, of a corpus in a composite by `dataset/corpus/head`, and of a group of people by
+        `dataset/head/sex=female`.
     """
     groups = {"": folds}
     for corpus in dict.fromkeys(fold["fold"].rpartition("/")[0] for fold in folds):
         groups[corpus] = [fold for fold in folds if fold["fold"].rpartition("/")[0] == corpus]
+    found: dict[str, list[Result]] = {}
+    for corpus, its_folds in groups.items():
+        for place, first in enumerate(folds[0]["counts"]):
+            key = "/".join(filter(None, (first["dataset"], corpus, first["head"])))
+            found[key] = _reduce(its_folds, place, protocol, corpus)
+            for group, members in _members(its_folds).items():
+                having = [fold for fold, rows in zip(its_folds, members, strict=True) if rows]
+                found[f"{key}/{group}"] = _reduce(
+                    having, place, protocol, corpus, (group, [rows for rows in members if rows])
+                )
+    return found
+
+
+def _members(folds: Sequence[Mapping[str, Any]]) -> dict[str, list[list[int]]]:
+    """By `attribute=value`, the places of those tested people who have it, fold by fold."""
+    people = [fold.get("people", {}) for fold in folds]
     return {
-        "/".join(filter(None, (first["dataset"], corpus, first["head"]))): _reduce(
-            its_folds, place, protocol, corpus
-        )
-        for corpus, its_folds in groups.items()
-        for place, first in enumerate(folds[0]["counts"])
+        f"{attribute}={value}": [
+            [place for place, one in enumerate(its[attribute]) if one == value] for its in people
+        ]
+        for attribute in people[0]
+        if len(known := sorted({one for its in people for one in its[attribute] if one is not None})) > 1
+        for value in known
     }
 
 
-def _reduce(folds: Sequence[Mapping[str, Any]], place: int, protocol: Protocol, corpus: str) -> list[Result]:
-    """The results of one metric over some folds."""
+def _reduce(
+    folds: Sequence[Mapping[str, Any]],
+    place: int,
+    protocol: Protocol,
+    corpus: str,
+    group: tuple[str, Sequence[Sequence[int]]] | None = None,
+) -> list[Result]:
+    """The results of one metric over some folds, for all tested people or a group of them, by place in each fold."""
     counts = [fold["counts"][place] for fold in folds]
     head, kind = counts[0]["head"], counts[0]["kind"]
     reductions: list[str] = [protocol.reduction]
@@ -170,16 +197,22 @@ def _reduce(folds: Sequence[Mapping[str, Any]], place: int, protocol: Protocol, 
     if kind == "multilabel" and all(head in fold["thresholds"] for fold in folds):
         rules = ("val", "fixed") if protocol.threshold_rule == "val" else ("fixed", "val")
     folds_text = f"{protocol.description}; {len(folds)} folds{' of ' if corpus else ''}{corpus}"
+    if note := counts[0].get("note"):
+        folds_text += f"; {note}"
+    if group is not None:
+        folds_text += f"; {group[0]} alone, {sum(len(members) for members in group[1])} people"
     rows: list[Result] = []
     for rule in rules:
         tallies = [
             _tally(count, fold["thresholds"][head] if rule == "val" else 0.5)
             for count, fold in zip(counts, folds, strict=True)
         ]
+        if group is not None:
+            tallies = [tally.only(members) for tally, members in zip(tallies, group[1], strict=True)]
         for reduction in reductions:
             found = collect_results(
                 _REDUCE[reduction](tallies),
-                head,
+                counts[0].get("name", head),
                 protocol=f"{folds_text}, {_REDUCTIONS[reduction]}",
                 threshold_rule=rule,
                 resampled="subjects" if counts[0]["has_subjects"] else "clips",

@@ -26,6 +26,9 @@ COMMANDS = {
         "affectkit.cli.predict",
         "action units of photos and videos (--model) or of a recipe's data (--config)",
     ),
+    "overlay": ("affectkit.cli.overlay", "predictions drawn into their video: boxes, bars, expressions"),
+    "report": ("affectkit.cli.report", "predictions and their video as one HTML page"),
+    "timeline": ("affectkit.cli.timeline", "predictions over time as figures, one for each face"),
     "crossval": (
         "affectkit.cli.crossval",
         "all folds of a corpus's protocol, resumable: --config RECIPE --protocol loso|3fold",
@@ -43,8 +46,15 @@ COMMANDS = {
         "affectkit.cli.describe",
         "parameters, input, labels and outputs of a recipe or a saved model",
     ),
-    "explain": ("affectkit.cli.explain", "what a model learned: map (between action units and expressions)"),
-    "export": ("affectkit.cli.export", "the model of a checkpoint, as a folder that loads anywhere"),
+    "explain": (
+        "affectkit.cli.explain",
+        "what a model learned: map (units and expressions), regions, dependencies",
+    ),
+    "calibrate": (
+        "affectkit.cli.calibrate",
+        "temperatures and thresholds of a model, from validation subjects",
+    ),
+    "export": ("affectkit.cli.export", "a model as a folder that loads anywhere, as ONNX, or on the Hub"),
     "convert": ("affectkit.cli.convert", "checkpoints of other programs: ssm (of its authors)"),
     "synth": ("affectkit.cli.synth", "render a corpus of synthetic faces with exact labels"),
     "demo": ("affectkit.cli.demo", "render, train, test and predict in five minutes"),

@@ -1,15 +1,35 @@
-"""`affectkit predict`: with `--model`, photos and videos into a CSV; with `--config`, LightningCLI over a recipe."""
+"""`affectkit predict`: with `--model`, photos, videos and cameras into tables; with `--config`, a recipe's data."""
 
 from __future__ import annotations
 
 import argparse
+import functools
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from affectkit.cli import spot
 from affectkit.errors import ConfigError, VideoError
 
+if TYPE_CHECKING:
+    from affectkit.inference.run import FileResult
+
 __all__ = ["run"]
+
+_DESCRIPTION = """\
+Action units and expressions of photos, videos, folders of them, and webcams: a table for each, with a row for every
+frame and face. A second run with the same command leaves finished tables alone and goes on with interrupted ones.
+"""
+_EPILOG = """\
+folders: every video in a folder, or in one below it, gets a table. Images in a folder without videos are the frames of
+one clip and get one table, unless --images photos says that each is a photo by itself.
+
+With --config RECIPE instead of --model, Lightning predicts the data of a recipe.
+"""
+_SHOWN = 20  # files that failed
 
 
 def run(args: Sequence[str]) -> int:
@@ -24,69 +44,260 @@ def run(args: Sequence[str]) -> int:
         from affectkit.cli.lightning import run as run_recipe
 
         return run_recipe(["predict", *args])
-    return _predict_media(args)
+    options = _parser().parse_args(args)
+    if options.spot:
+        return spot.run(options)
+    return _watch(options) if options.webcam is not None else _predict_files(options)
 
 
-def _predict_media(args: Sequence[str]) -> int:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="affectkit predict",
-        description="Action units and expressions of a photo, a video or a folder of frames: a row for every frame.",
-        epilog="With --config RECIPE instead of --model, Lightning predicts the data of a recipe.",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", required=True, help="folder or Hub name of a saved model")
-    parser.add_argument("--input", required=True, type=Path, help="photo, video or folder of frames")
-    parser.add_argument(
-        "--output", required=True, type=Path, help="CSV to write; a .json with the metadata beside it"
+    add = parser.add_argument
+    add("--model", required=True, help="folder or Hub name of a saved model")
+    media = parser.add_mutually_exclusive_group(required=True)
+    media.add_argument("--input", nargs="+", metavar="PATH", help="photos, videos and folders")
+    media.add_argument(
+        "--webcam", type=int, metavar="N", help="a camera, 0 for the first, until Ctrl-C or for --seconds"
     )
-    parser.add_argument(
+    add(
+        "--output",
+        required=True,
+        type=Path,
+        help="a table, for one photo, video or folder of frames; a folder for many",
+    )
+    add(
+        "--format",
+        choices=("csv", "parquet", "jsonl", "openface", "openface-release"),
+        help="by default what --output ends in, in a folder csv; openface has OpenFace's columns, openface-release its "
+        "spaces as well",
+    )
+    add("--fill-missing", type=float, metavar="X", help="openface: write X for units that the model lacks")
+    add("--overwrite", action="store_true", help="replace tables that are there, also those of other models")
+    add(
+        "--images",
+        default="frames",
+        choices=("frames", "photos"),
+        help="what the images in a folder without videos are (default: frames of one clip)",
+    )
+    add(
+        "--faces",
         "--crop",
-        default="center",
-        help="x,y,w,h in pixels of the square around the face, or `center` (default) for the centred square; "
-        "faces are not detected yet",
+        default="detect",
+        help="`detect` (default) finds and tracks all faces, which needs the extra `face`; `center` takes the centred "
+        "square of every frame for one, `x,y,w,h` that box in pixels",
     )
-    parser.add_argument(
+    add("--smooth", metavar="WINDOW", help="smooth over so many seconds, such as 0.4, or frames, such as 9f")
+    add(
+        "--smooth-by",
+        default="hann",
+        choices=("hann", "median"),
+        help="how: a weighted mean or the median (default: hann)",
+    )
+    add(
         "--classes",
         nargs="+",
         metavar="TEXT",
         help="ask the expression head about these classes, without training; for models with text prototypes",
     )
-    parser.add_argument(
+    add(
         "--prototype-only",
         action="store_true",
         help="let heads answer by their text prototypes alone, without their linear layers",
     )
-    parser.add_argument("--device", default="cpu", help="such as cuda:1 (default: cpu)")
-    parser.add_argument("--batch-size", type=int, default=16, help="frames at once (default: 16)")
-    parser.add_argument("--backend", default="auto", choices=("auto", "pyav", "decord"), help="video reader")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    options = parser.parse_args(args)
-    from rich.console import Console
-    from rich.progress import Progress
+    add("--device", nargs="+", default=["cpu"], help="such as cuda:1; several are shared out among processes")
+    add("--batch-size", type=int, help="faces at once (default: 16; of a webcam 1)")
+    add("--backend", default="auto", choices=("auto", "pyav", "decord"), help="video reader")
+    add(
+        "--processes",
+        type=int,
+        help="each with a model of its own; 0 works in this one (default: 0 for one input, else 1, so that no damaged "
+        "file takes the others down)",
+    )
+    add(
+        "--engine",
+        default="processes",
+        choices=("processes", "ray"),
+        help="ray: on a cluster or this machine",
+    )
+    add(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="of a Ray cluster, such as auto (default: RAY_ADDRESS, or none)",
+    )
+    add(
+        "--patience",
+        type=float,
+        default=300.0,
+        help="seconds without a frame until a file is given up (default: 300)",
+    )
+    add("--seconds", type=float, help="how long to watch a webcam")
+    add("--quiet", action="store_true", help="no progress bar")
+    spot.add_arguments(parser)
+    return parser
 
-    from affectkit.inference import Crop, Predictor, write_predictions
 
-    predictor = Predictor(
-        options.model,
-        device=options.device,
-        batch_size=options.batch_size,
-        crop=Crop.parse(options.crop),
+def _make_predictor(options: argparse.Namespace, batch_size: int) -> Callable[..., Any]:
+    from affectkit.inference import Predictor
+
+    folder = Path(options.model)
+    return functools.partial(
+        Predictor,
+        str(folder.absolute()) if options.engine == "ray" and folder.is_dir() else options.model,
+        batch_size=options.batch_size or batch_size,
+        faces=options.faces,
         classes=options.classes,
         prototype_only=options.prototype_only,
     )
-    with Progress(console=Console(stderr=True), disable=options.quiet, transient=True) as bar:
-        task = bar.add_task(options.input.name, total=None)
+
+
+def _smoothing(options: argparse.Namespace) -> Any:
+    from affectkit.inference.smoothing import Smoothing
+
+    return None if options.smooth is None else Smoothing.parse(options.smooth, options.smooth_by)
+
+
+def _predict_files(options: argparse.Namespace) -> int:
+    from affectkit.inference.formats import SUFFIXES
+    from affectkit.inference.run import predict_files
+    from affectkit.inference.sources import find_media, plan_tables
+
+    if options.seconds is not None:
+        raise ConfigError("--seconds is for --webcam.")
+    if options.engine == "ray" and any(":" in device for device in options.device):
+        raise ConfigError("Ray shows a worker only its own accelerator.", remedy="Give --device cuda.")
+    media = find_media(options.input, options.images)
+    suffix = SUFFIXES[options.format or "csv"]
+    tables = plan_tables(media, options.output, suffix, sorted(set(SUFFIXES.values())))
+    processes = options.processes
+    if processes is None:
+        processes = 0 if len(media) == 1 else 1
+    with _bars(options.quiet, len(media)) as show:
+        results = predict_files(
+            _make_predictor(options, batch_size=16),
+            media,
+            tables,
+            format=options.format,
+            fill_missing=options.fill_missing,
+            smoothing=_smoothing(options),
+            backend=options.backend,
+            overwrite=options.overwrite,
+            devices=options.device,
+            engine=options.engine,
+            processes=processes,
+            patience=options.patience,
+            address=options.ray_address,
+            summary=None if tables == [options.output] else options.output / "_summary.csv",
+            progress=show,
+        )
+    return _say(results, options.output)
+
+
+def _say(results: Sequence[FileResult], output: Path) -> int:
+    """Tell what came of it; the exit code."""
+    for warning in {one.warning for one in results if one.warning}:
+        print(f"note: {warning}", file=sys.stderr)
+    for one in results:
+        if one.status != "failed" and one.frames and one.failed == one.frames:
+            print(f"note: {one.source}: no face in any of its {one.frames} frames", file=sys.stderr)
+    failed = [one for one in results if one.error is not None]
+    if len(results) == 1:
+        (one,) = results
+        if one.error is not None:
+            raise one.error
+        before = ", finished before" if one.status == "there" else ""
+        print(f"{one.table}: {one.frames} frames, {one.failed} failed{before}")
+        return 0
+    there = sum(one.status == "there" for one in results)
+    frames, lost = sum(one.frames for one in results), sum(one.failed for one in results)
+    print(
+        f"{output}: {len(results) - len(failed)} tables ({there} finished before), {frames} frames, {lost} failed"
+        + (f"; {len(failed)} files failed, see _summary.csv" if failed else "")
+    )
+    for one in failed[:_SHOWN]:
+        print(f"failed: {_place(one)}", file=sys.stderr)
+    if len(failed) > _SHOWN:
+        print(f"and {len(failed) - _SHOWN} more", file=sys.stderr)
+    return 3 if failed else 0
+
+
+def _place(one: FileResult) -> str:
+    """An error in one line that names its file."""
+    text = " ".join(str(one.error).split())
+    return text if str(one.source) in text else f"{one.source}: {text}"
+
+
+@contextmanager
+def _bars(quiet: bool, files: int) -> Iterator[Callable[[Sequence[FileResult], int, int, int], None]]:
+    """A bar for the frames of one file, and one for the files where there are several."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as bar:
+        all_files = bar.add_task("files", total=files, visible=files > 1)
+        frames = bar.add_task("", total=None)
+
+        def show(results: Sequence[FileResult], number: int, done: int, total: int) -> None:
+            finished = sum(one.status in ("done", "there", "failed") for one in results)
+            bar.update(all_files, completed=finished)
+            known = total if 0 < total < sys.maxsize else None
+            bar.update(frames, description=results[number].source.name, completed=done, total=known)
+
+        yield show
+
+
+def _watch(options: argparse.Namespace) -> int:
+    """Predict a webcam until it is stopped."""
+    from rich.console import Console
+
+    from affectkit.inference.run import write_predictions
+    from affectkit.inference.webcam import Webcam
+
+    for name in ("processes", "ray_address"):
+        if getattr(options, name) is not None:
+            raise ConfigError(f"--{name.replace('_', '-')} is for --input.")
+    if options.output.exists() and not options.overwrite:
+        raise ConfigError(
+            "The table is there already.", path=options.output, remedy="Give another, or --overwrite."
+        )
+    predictor = _make_predictor(options, batch_size=1)(device=options.device[0])
+    with (
+        Webcam(options.webcam, seconds=options.seconds) as camera,
+        _ctrl_c(camera.stop),
+        Console(stderr=True, quiet=options.quiet).status("watching; Ctrl-C ends it") as status,
+    ):
         table = write_predictions(
             predictor,
-            options.input,
+            camera,
             options.output,
-            backend=options.backend,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            format=options.format,
+            fill_missing=options.fill_missing,
+            smoothing=_smoothing(options),
+            progress=lambda done, _: status.update(f"{done} frames; Ctrl-C ends it"),
         )
-    print(f"{table.path}: {table.frames} frames, {table.failed} failed; metadata in {table.sidecar}")
     if predictor.warning:
         print(f"note: {predictor.warning}", file=sys.stderr)
-    if table.failed == table.frames:
-        raise VideoError(
-            "None of its frames could be read.", path=options.input, remedy=f"See {table.sidecar}."
-        )
+    print(f"{table.path}: {table.frames} frames, {table.failed} failed")
+    if table.frames == table.failed == 1 and not camera.seen:
+        raise VideoError("The camera gave no picture.", remedy="Check that no other program uses it.")
     return 0
+
+
+@contextmanager
+def _ctrl_c(stop: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C ends properly once; a second one at once."""
+
+    def first(*_: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        stop()
+
+    before = signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

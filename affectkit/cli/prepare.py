@@ -7,10 +7,13 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from affectkit.cli.data import SOURCES, open_dataset
 from affectkit.errors import ConfigError, VideoError
+
+if TYPE_CHECKING:
+    from affectkit.data.faces import FaceDetector
 
 __all__ = ["run"]
 
@@ -22,8 +25,9 @@ with the same command; finished files are kept.
 """
 _EPILOG = """\
 how the face is found (--crop):
-  auto       by the landmarks that come with the corpus (the default)
-  landmarks  the same
+  auto       by the landmarks that come with the corpus, and by the detector in frames without (the default)
+  landmarks  by the landmarks alone
+  detect     by the detector alone, which needs the extra `face`
   none       the whole frame, smaller where it is larger than --size: for what comes cropped already,
              as the cropped frames of CASME II and SMIC, RAF-DB aligned, the clips of DFEW and FERV39k
   center     the centred square of each frame
@@ -49,6 +53,12 @@ def run(args: Sequence[str]) -> int:
     parser.add_argument("--size", type=int, default=256, help="side of a picture in pixels (default: 256)")
     parser.add_argument("--crop", default="auto", help="how the face is found, see below (default: auto)")
     parser.add_argument(
+        "--detector",
+        default="auto",
+        choices=("auto", "centerface", "none"),
+        help="what finds faces; auto is centerface where the extra `face` is installed (default: auto)",
+    )
+    parser.add_argument(
         "--margin",
         type=float,
         default=0.15,
@@ -73,6 +83,12 @@ def run(args: Sequence[str]) -> int:
         type=int,
         default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         help="processes; 0 works in this one (default: %(default)s, the processors there are)",
+    )
+    parser.add_argument(
+        "--engine",
+        default="processes",
+        choices=("processes", "ray"),
+        help="ray: --workers on a cluster (RAY_ADDRESS) whose machines all see root and out, or on this one",
     )
     parser.add_argument("--shard-frames", type=int, default=1024, help="frames a file, about (default: 1024)")
     parser.add_argument(
@@ -102,6 +118,7 @@ def run(args: Sequence[str]) -> int:
         done = prepare(
             dataset,
             options.out,
+            detector=_detector(options.detector, options.crop),
             **{
                 name: getattr(options, name)
                 for name in (
@@ -113,6 +130,7 @@ def run(args: Sequence[str]) -> int:
                     "fill",
                     "workers",
                     "shard_frames",
+                    "engine",
                     "retry",
                 )
             },
@@ -137,6 +155,17 @@ def run(args: Sequence[str]) -> int:
         )
     print(f"train with it: affectkit fit --config RECIPE --data.prepared {done.location}")
     return 0
+
+
+def _detector(name: str, crop: str) -> FaceDetector | None:
+    """The detector, where one is needed and there."""
+    from affectkit.inference.detect import CenterFace
+
+    if name == "none" or crop not in ("auto", "detect"):
+        return None
+    if name == "auto" and crop == "auto" and not CenterFace.available():
+        return None
+    return CenterFace()
 
 
 def _open(corpus: str, root: Path, texts: Sequence[str]) -> Any:

@@ -24,7 +24,7 @@ def add_truths(table: Path, dataset: AffectDataset, heads: Iterable[Head]) -> No
         heads: Of the model.
     """
     records = {record.clip: record for record in dataset.clips}
-    known = [head for head in heads if head.target in dataset.spaces]
+    known = [head for head in heads if head.target in dataset.targets]
     unfinished = table.with_name(f"{table.name}.part")
     with (
         table.open(newline="", encoding="utf-8") as rows,
@@ -34,7 +34,7 @@ def add_truths(table: Path, dataset: AffectDataset, heads: Iterable[Head]) -> No
         names = list(reader.fieldnames or ())
         writer.writerow([*names, *dict.fromkeys(name for head in known for name in _columns(head))])
         for row in reader:
-            labels = dataset.labels(records[row["clip"]], [int(row["frame"])])
+            labels = dataset.annotate(records[row["clip"]], [int(row["frame"])])
             cells: dict[str, str] = {}
             for head in known:
                 target = labels[head.target].project(head.space.name)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from affectkit.data.align import estimate_similarity, reference_points
 
-__all__ = ["Face", "FaceDetector", "box_transform", "face_transform", "largest_face"]
+__all__ = ["Face", "FaceDetector", "box_transform", "detector_name", "face_transform", "largest_face"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +42,16 @@ class FaceDetector(Protocol):
             T lists of faces, in any order; empty where there is none.
         """
         ...
+
+
+def detector_name(detector: FaceDetector) -> str:
+    """What to call a detector in metadata: as it calls itself, else its type.
+
+    Args:
+        detector: A detector.
+    """
+    described = type(detector).__str__ is not object.__str__  # an address in memory says nothing
+    return str(detector) if described else type(detector).__name__
 
 
 def largest_face(faces: list[Face]) -> Face | None:

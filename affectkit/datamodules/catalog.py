@@ -34,10 +34,13 @@ class CorpusDataModule(SingleDataModule):
         eval_frames: The same for evaluation.
         train_transform: For training; by default a random resized crop, a flip and colour jitter.
         eval_transform: For evaluation; by default a resize and a centre crop.
+        final_transform: Comes after either, such as `OpticalFlow`.
         backend: Video reader.
         on_error: What a clip does that cannot be read: `raise`, or `skip` and count.
         cache: `memory` keeps decoded clips.
         prepared: Folder or URI of crops that `affectkit prepare` wrote, read instead of the media.
+        targets: The annotations to give, as a corpus that lacks the others would, all by default; a mapping also
+            renames them, such as `{au: micro_au}`.
         **options: See `SingleDataModule`.
     """
 
@@ -53,10 +56,12 @@ class CorpusDataModule(SingleDataModule):
         eval_frames: FrameSampler | None = None,
         train_transform: ClipTransform | None = None,
         eval_transform: ClipTransform | None = None,
+        final_transform: ClipTransform | None = None,
         backend: Backend = "auto",
         on_error: Literal["raise", "skip"] = "raise",
         cache: Literal["none", "memory"] = "none",
         prepared: str | None = None,
+        targets: list[str] | dict[str, str] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -67,10 +72,14 @@ class CorpusDataModule(SingleDataModule):
             [RandomResizedCrop(size), HorizontalFlip(), ColorJitter()]
         )
         self.eval_transform = eval_transform or Compose([Resize(size), CenterCrop(size)])
+        if final_transform is not None:
+            self.train_transform = Compose([self.train_transform, final_transform])
+            self.eval_transform = Compose([self.eval_transform, final_transform])
         self.backend: Backend = backend
         self.on_error: Literal["raise", "skip"] = on_error
         self.cache: Literal["none", "memory"] = cache
         self.prepared = prepared
+        self.targets = targets
         self.dataset_options: dict[str, Any] = {}
 
     def make_dataset(self, split: Split) -> AffectDataset:
@@ -85,6 +94,7 @@ class CorpusDataModule(SingleDataModule):
             on_error=self.on_error,
             cache=self.cache,
             prepared=self.prepared,
+            targets=self.targets,
             **self.dataset_options,
         )
 
@@ -101,7 +111,6 @@ class RenderedDataModule(CorpusDataModule):
     Args:
         root: Folder of the corpus.
         render: Settings of `affectkit.synth.render_corpus`; the corpus must exist already where they are absent.
-        targets: The annotations to give, as a corpus that lacks the others would; all by default.
         **options: See `CorpusDataModule` and `SingleDataModule`.
     """
 
@@ -112,12 +121,10 @@ class RenderedDataModule(CorpusDataModule):
         root: str,
         *,
         render: dict[str, Any] | None = None,
-        targets: list[str] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(root, **options)
         self.render = render
-        self.dataset_options["targets"] = targets
 
     def prepare_data(self) -> None:
         """Render the corpus unless one with the same settings is there."""

@@ -85,6 +85,7 @@ class FoldDataModule(CorpusDataModule):
             on_error=self.on_error,
             cache=self.cache,
             prepared=self.prepared,
+            targets=self.targets,
         )
 
     def _dataset(self, split: Literal["train", "val", "test", "all"], **options: Any) -> Corpus:

@@ -42,6 +42,15 @@ class MixtureDataModule(LightningDataModule):
         """The protocols of the sources."""
         return "; ".join(source.protocol for source in self.sources.values())
 
+    @property
+    def trained_on(self) -> dict[str, tuple[str, bool]]:
+        """The corpora of the sources, with licences and whether all of a corpus's faces are rendered."""
+        found: dict[str, tuple[str, bool]] = {}
+        for source in self.sources.values():
+            for name, (licence, rendered) in source.trained_on.items():
+                found[name] = (licence, rendered and found.get(name, (licence, True))[1])
+        return found
+
     def prepare_data(self) -> None:
         """Prepare every source."""
         for source in self.sources.values():

@@ -37,6 +37,8 @@ class SingleDataModule(LightningDataModule, ABC):
         rare_share: Draw clips with rare action units more often, so that a unit shown in fewer than 10 % of the
             training clips has this share of the draws; see `affectkit.data.draw_weights`. By default every clip
             is drawn equally often.
+        rare_units: The units that `rare_share` is about, such as those that a head learns; all that the corpus
+            annotates by default.
         predict_split: What `predict` runs on.
         seed: Seed of every draw; by default the run's (`seed_everything`).
     """
@@ -49,6 +51,7 @@ class SingleDataModule(LightningDataModule, ABC):
         num_workers: int = 0,
         steps_per_epoch: int | None = None,
         rare_share: float | None = None,
+        rare_units: str | None = None,
         predict_split: Split = "test",
         seed: int | None = None,
     ) -> None:
@@ -58,6 +61,7 @@ class SingleDataModule(LightningDataModule, ABC):
         self.num_workers = num_workers
         self.steps_per_epoch = steps_per_epoch
         self.rare_share = rare_share
+        self.rare_units = rare_units
         self.predict_split: Split = predict_split
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
         self.datasets: dict[Split, AffectDataset] = {}
@@ -69,6 +73,12 @@ class SingleDataModule(LightningDataModule, ABC):
         subjects = all(dataset.has_subjects for dataset in self.datasets.values())
         rule = "subjects disjoint between train, validation and test" if subjects else "subjects unknown"
         return f"{', '.join(sorted(names))}: test split, {rule}"
+
+    @property
+    def trained_on(self) -> dict[str, tuple[str, bool]]:
+        """Name of the corpus of the training clips, with its licence and whether its faces are rendered."""
+        dataset = self.datasets["train"]
+        return {type(dataset).name: (dataset.licence, dataset.rendered)}
 
     @abstractmethod
     def make_dataset(self, split: Split) -> AffectDataset:
@@ -100,11 +110,10 @@ class SingleDataModule(LightningDataModule, ABC):
             )
         world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
         steps = self.steps_per_epoch or max(1, len(dataset) // (self.batch_size * world))
-        weights = (
-            None
-            if self.rare_share is None
-            else draw_weights(clip_positives(dataset, "au"), share=self.rare_share)
-        )
+        weights = None
+        if self.rare_share is not None:
+            shown = clip_positives(dataset, dataset.names.get("au", "au"), self.rare_units)
+            weights = draw_weights(shown, share=self.rare_share)
         sampler = ReplaySampler(
             dataset, steps_per_epoch=steps, batch_size=self.batch_size, seed=self.seed, weights=weights
         )

@@ -56,36 +56,37 @@ def count_pairs(dataset: AffectDataset, target: str, space: str) -> tuple[Tensor
     return both, first
 
 
-def clip_positives(dataset: AffectDataset, target: str) -> Tensor:
+def clip_positives(dataset: AffectDataset, target: str, units: str | None = None) -> Tensor:
     """Whether clips show units in any of their frames.
 
     Args:
         dataset: The corpus part to look through.
         target: Name of a target of action units, such as `au`.
+        units: Label space in which to look; the target's own by default.
 
     Returns:
-        bool `[N, A]`, in the target's own label space; False where nothing is annotated.
+        bool `[N, A]`; False where nothing is annotated.
 
     Raises:
         ConfigError: The corpus has no such target.
     """
-    space = dataset.spaces.get(target)
+    space = dataset.targets.get(target)
     if space is None or not _has_units(dataset, target, space):
         raise ConfigError(
             f"{dataset.name} has no action units {target!r}.",
-            remedy=f"Its targets are {', '.join(dataset.spaces)}.",
+            remedy=f"Its targets are {', '.join(dataset.targets)}.",
         )
-    return torch.stack([shown.any(0) for shown, _ in _rows(dataset, target, space)])
+    return torch.stack([shown.any(0) for shown, _ in _rows(dataset, target, units or space)])
 
 
 def _has_units(dataset: AffectDataset, target: str, space: str) -> bool:
-    return target in dataset.spaces and label_space(space).kind != "multiclass"
+    return target in dataset.targets and label_space(space).kind != "multiclass"
 
 
 def _rows(dataset: AffectDataset, target: str, space: str) -> Iterator[tuple[Tensor, Tensor]]:
     """Clip by clip, which units are shown and which are annotated: bool [rows, A] each."""
     for record in dataset.clips:
         stop = record.stop or record.num_frames or record.start + 1
-        labels = dataset.labels(record, range(record.start, stop))[target].project(space)
+        labels = dataset.annotate(record, range(record.start, stop))[target].project(space)
         shape = (-1, labels.value.shape[-1])
         yield (labels.value >= 0.5).reshape(shape), labels.mask.reshape(shape)

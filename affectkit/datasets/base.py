@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -51,17 +51,22 @@ class AffectDataset(Dataset[Clip], ABC):
         cache: "memory" keeps every decoded clip, uint8 and before any transform, once in each process.
         prepared: Folder or URI that `affectkit prepare` wrote: frames and landmarks are read from its crops, instead
             of from the media. The annotation is still read from `root`.
+        targets: The annotations to give, as a corpus that lacks the others would; all by default. A mapping also
+            renames them: `{"au": "micro_au"}` gives action units alone, for heads whose target is "micro_au".
 
     Raises:
         DatasetNotFoundError: `root` does not exist, or `prepared` holds no finished crops.
-        ConfigError: The crops in `prepared` are of another corpus, or of other media of it.
+        ConfigError: The crops in `prepared` are of another corpus, or of other media of it; or `targets` names what is
+            not annotated, or gives two annotations one name.
 
     Attributes:
         name: Name of the corpus, as published.
         citation: How to cite it.
         licence: Its terms, one line.
         has_subjects: Whether it says who is seen.
-        spaces: Name of the label space of each target.
+        spaces: Name of the label space of each annotation, by the corpus's own name for it.
+        names: By its own name, what each annotation that is given is called.
+        targets: Name of the label space of each target of a clip.
         subjects: Subjects of this split, sorted; empty where unknown.
         align_per: Whether preparing crops aligns each "frame", or the whole "clip" as its onset: in small movements
             the alignment of each frame would move more than the face does.
@@ -88,6 +93,7 @@ class AffectDataset(Dataset[Clip], ABC):
         on_error: Literal["raise", "skip"] = "raise",
         cache: Literal["none", "memory"] = "none",
         prepared: str | Path | None = None,
+        targets: Sequence[str] | Mapping[str, str] | None = None,
     ) -> None:
         self.root = Path(root)
         if not self.root.exists():
@@ -109,6 +115,8 @@ class AffectDataset(Dataset[Clip], ABC):
         names = {record.subject for record in self.clips}
         self.subjects = tuple(sorted(name for name in names if name is not None)) if None not in names else ()
         self._subject_index = {name: index for index, name in enumerate(self.subjects)}
+        self._chosen = targets
+        self._check_targets()
 
     @abstractmethod
     def records(self) -> list[ClipRecord]:
@@ -116,7 +124,7 @@ class AffectDataset(Dataset[Clip], ABC):
 
     @abstractmethod
     def labels(self, record: ClipRecord, indices: Sequence[int]) -> dict[str, Target]:
-        """Labels of a clip, every target of `spaces`.
+        """Labels of a clip, all annotations of `spaces`; readers want `annotate`.
 
         Args:
             record: The clip.
@@ -125,6 +133,28 @@ class AffectDataset(Dataset[Clip], ABC):
         Returns:
             Targets for the clip ([A], []) or for each of the frames ([T, A], [T]).
         """
+
+    @property
+    def names(self) -> dict[str, str]:
+        """See the class."""
+        if isinstance(self._chosen, Mapping):
+            return dict(self._chosen)
+        return {name: name for name in (self.spaces if self._chosen is None else self._chosen)}
+
+    @property
+    def targets(self) -> dict[str, str]:
+        """See the class."""
+        return {given: self.spaces[name] for name, given in self.names.items()}
+
+    def annotate(self, record: ClipRecord, indices: Sequence[int]) -> dict[str, Target]:
+        """The targets of a clip: its labels, chosen and renamed.
+
+        Args:
+            record: The clip.
+            indices: The T positions in its media that are read.
+        """
+        found = self.labels(record, indices)
+        return {given: found[name] for name, given in self.names.items() if name in found}
 
     def landmarks(self, record: ClipRecord, indices: Sequence[int]) -> tuple[Tensor, Tensor] | None:
         """Landmarks of the frames `indices`, if the corpus has them.
@@ -149,6 +179,19 @@ class AffectDataset(Dataset[Clip], ABC):
         """
         with open_video(record.path, self.backend) as reader:
             return reader.read(indices)
+
+    @property
+    def rendered(self) -> bool:
+        """Whether its faces are rendered, as a rehearsal's are: what is learned from them is not fit for real ones."""
+        return (self.root / "rehearsal.json").is_file()
+
+    def people(self) -> dict[str, tuple[str | None, ...]]:
+        """What the corpus says of its people, for results by group: an attribute's value for each of `subjects`.
+
+        Returns:
+            By attribute, such as "sex": a value a subject, None where unknown; nothing by default.
+        """
+        return {}
 
     def crop_key(self, record: ClipRecord) -> str:
         """What the frames of a record are filed under in prepared crops; records of one recording share it."""
@@ -216,6 +259,15 @@ class AffectDataset(Dataset[Clip], ABC):
         some = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
         return f"{self.name}: {len(names)} of {len(self)} clips were skipped as unreadable: {some}."
 
+    def _check_targets(self) -> None:
+        given = list(self.names.values())
+        unknown = sorted(set(self.names) - set(self.spaces))
+        if unknown or len(set(given)) < len(given) or (self._chosen is not None and not given):
+            raise ConfigError(
+                f"{self.name} cannot give the targets {self.names if unknown else given}.",
+                remedy=f"Choose among {', '.join(self.spaces) or 'none'}, each under a name of its own.",
+            )
+
     def _read(self, draw: Draw) -> Clip:
         record = self.clips[draw.index]
         rng = None if draw.seed is None else torch.Generator().manual_seed(draw.seed)
@@ -225,7 +277,7 @@ class AffectDataset(Dataset[Clip], ABC):
         points = self._points(record, indices)
         clip = Clip.make(
             self._frames(draw.index, positions),
-            self.labels(record, indices),
+            self.annotate(record, indices),
             landmarks=None if points is None else points[0],
             landmarks_mask=None if points is None else points[1],
             key_frames=[indices.index(key) if key in indices else -1 for key in record.key_frames],

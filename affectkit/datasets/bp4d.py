@@ -233,6 +233,10 @@ class BP4D(SequenceCorpus):
         }
         return FitFiles(files, POINTS_49, _PICTURE) if files else None
 
+    def people(self) -> dict[str, tuple[str | None, ...]]:
+        """The sex of each subject, which its id begins with: F001, M001."""
+        return {"sex": tuple({"F": "female", "M": "male"}.get(name[0]) for name in self.subjects)}
+
     def expected_path(self, recording: Recording) -> Path:
         """See `SequenceCorpus`."""
         subject, task = recording.name.split("_")

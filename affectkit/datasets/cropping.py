@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from affectkit.data.align import align_frames, five_points, transform_points
-from affectkit.data.faces import FaceDetector, box_transform, face_transform, largest_face
+from affectkit.data.faces import Face, FaceDetector, box_transform, face_transform, largest_face
 from affectkit.data.record import ClipRecord
 from affectkit.data.shards import Shard, pack_shard
 from affectkit.data.storage import Folder
@@ -89,10 +89,8 @@ class Cropper:
                 face = largest_face(faces)
                 if face is None:
                     places[place] = "no face"
-                elif face.points is None:
-                    places[place] = box_transform(face.box, self.size, margin=self.margin)
                 else:
-                    places[place] = face_transform(face.points.cpu().float(), self.size, margin=self.margin)
+                    places[place] = self._by_face(face)
         return places
 
     def cut(self, frame: Tensor, matrix: Tensor) -> Tensor:
@@ -128,6 +126,14 @@ class Cropper:
         if x + w > width or y + h > height:
             return f"the crop {self.crop} reaches beyond the frame of {width} by {height} pixels"
         return box_transform((x, y, w, h), self.size)
+
+    def _by_face(self, face: Face) -> Tensor | str:
+        if face.points is None:
+            return box_transform(face.box, self.size, margin=self.margin)
+        try:
+            return face_transform(face.points.cpu().float(), self.size, margin=self.margin)
+        except AnnotationError as error:  # all at one place
+            return error.fault
 
     def _by_points(self, points: Tensor, mask: Tensor) -> Tensor | str:
         known = five_points(mask[:, None].expand(-1, 2).float())[:, 0] == 1

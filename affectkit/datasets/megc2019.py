@@ -105,6 +105,11 @@ class MEGC2019(Corpus):
                 records.append(replace(record, clip=clip, subject=f"{name}/{record.subject}"))
         return records
 
+    @property
+    def rendered(self) -> bool:
+        """Whether the faces of all three are rendered."""
+        return all(member.rendered for member in self.members.values())
+
     def labels(self, record: ClipRecord, indices: Sequence[int]) -> dict[str, Target]:
         """See `AffectDataset`."""
         member, index = self._origin[record.clip]
@@ -133,5 +138,4 @@ class MEGC2019(Corpus):
         member, index = self._origin[record.clip]
         clip = member[draw._replace(index=index)]
         meta = {**clip.meta, "dataset": self.name, "clip": record.clip, "subject": record.subject}
-        targets = {"expression": clip.targets["expression"]}
-        return replace(clip, targets=targets, subject=self._group(draw.index), meta=meta)
+        return replace(clip, targets=self.annotate(record, []), subject=self._group(draw.index), meta=meta)

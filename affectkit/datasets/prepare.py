@@ -14,14 +14,15 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import torch
 
-from affectkit.data.faces import FaceDetector
+from affectkit.data.faces import FaceDetector, detector_name
 from affectkit.data.record import ClipRecord
 from affectkit.data.shards import (
     FORMAT_VERSION,
@@ -35,6 +36,7 @@ from affectkit.data.storage import Folder
 from affectkit.datasets.base import AffectDataset
 from affectkit.datasets.cropping import Codec, Cropper, Piece, ShardMaker
 from affectkit.errors import AnnotationError, ConfigError, VideoError
+from affectkit.workers import Handler, run_on_ray
 
 __all__ = ["Prepared", "prepare"]
 
@@ -76,6 +78,7 @@ def prepare(
     workers: int = 0,
     shard_frames: int = 1024,
     retry: bool = False,
+    engine: Literal["processes", "ray"] = "processes",
     progress: Callable[[int, int], None] | None = None,
 ) -> Prepared:
     """Align, crop and compress every frame of a dataset into the files that `prepared=` of every dataset reads.
@@ -100,6 +103,8 @@ def prepare(
         workers: Processes; 0 works in this one.
         shard_frames: Frames a file, about.
         retry: Make files again that hold frames without a picture.
+        engine: "processes" of this machine, or "ray": at least one worker, on a cluster whose machines all see the
+            corpus and `out`, or on this machine; see `affectkit.workers.run_on_ray`.
         progress: Called with the frames done and all frames.
 
     Raises:
@@ -123,7 +128,7 @@ def prepare(
         "size": size,
         "crop": crop,
         "margin": margin,
-        "detector": None if detector is None else type(detector).__name__,
+        "detector": None if detector is None else detector_name(detector),
         "codec": codec,
         "quality": None if codec == "png" else quality,
         "align_per": dataset.align_per,
@@ -144,7 +149,8 @@ def prepare(
     report = progress or (lambda frames, total: None)
     report(count, total)
     shards = dict(done)
-    for number, shard in _make(
+    make = _make_on_ray if engine == "ray" else _make
+    for number, shard in make(
         ShardMaker(dataset, cropper, codec, quality, fill, folder, digest), todo, workers
     ):
         shards[number] = shard
@@ -167,7 +173,8 @@ def _require_faces(dataset: AffectDataset, cropper: Cropper) -> None:
         raise ConfigError(
             f"{dataset.name} comes without landmarks here, and there is no face detector for it.",
             path=dataset.root,
-            remedy="Give --crop none for pictures that are cropped already, --crop center or --crop x,y,w,h.",
+            remedy="Install the detector with pip install 'affectkit[face]', or give --crop none for pictures that are "
+            "cropped already, --crop center or --crop x,y,w,h.",
         )
 
 
@@ -267,11 +274,7 @@ def _make(
         for number, pieces in todo.items():
             yield number, maker(number, pieces)
         return
-    try:
-        pickle.dumps(maker.cropper.detector)
-    except (TypeError, AttributeError, pickle.PicklingError) as error:
-        fault = f"The face detector cannot be sent to other processes ({error})."
-        raise ConfigError(fault, remedy="Give --workers 0.") from error
+    _require_portable(maker)
     # Not forked: the threads of torch and of decoders do not survive that.
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start, (maker,))
     try:
@@ -286,6 +289,40 @@ def _make(
                 yield number, future.result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _require_portable(maker: ShardMaker) -> None:
+    """Stop before processes are started where they could not take what they need."""
+    try:
+        pickle.dumps(maker.cropper.detector)
+    except (TypeError, AttributeError, pickle.PicklingError) as error:
+        fault = f"The face detector cannot be sent to other processes ({error})."
+        raise ConfigError(fault, remedy="Give --workers 0.") from error
+
+
+def _make_on_ray(
+    maker: ShardMaker, todo: Mapping[int, Sequence[Piece]], workers: int
+) -> Iterator[tuple[int, Shard]]:
+    """Make files, each by one worker; a file whose worker was killed is made again."""
+    _require_portable(maker)
+    numbers = list(todo)
+    with closing(run_on_ray(_OnRay(maker), list(todo.items()), workers=max(1, workers))) as events:
+        for event in events:
+            if event.kind == "failed":
+                raise event.content
+            if event.kind == "done":
+                yield numbers[event.job], event.content
+
+
+@dataclass(frozen=True)
+class _OnRay:
+    """Begins the work of a worker."""
+
+    maker: ShardMaker
+
+    def __call__(self, place: int) -> Handler:
+        torch.set_num_threads(1)
+        return lambda job, report: self.maker(*job)
 
 
 _state: dict[str, ShardMaker] = {}  # of a worker process

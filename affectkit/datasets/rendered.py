@@ -14,7 +14,7 @@ from torch import Tensor
 
 from affectkit.data import ClipRecord, Target
 from affectkit.datasets.table import TableDataset
-from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
+from affectkit.errors import AnnotationError, DatasetNotFoundError
 from affectkit.facs import AUSet
 
 __all__ = ["RenderedDataset"]
@@ -30,7 +30,6 @@ class RenderedDataset(TableDataset):
 
     Args:
         root: Folder that `affectkit synth` or `affectkit.synth.render_corpus` wrote.
-        targets: The annotations to give, as a corpus that lacks the others would; all by default.
         **options: See `AffectDataset`.
 
     Attributes:
@@ -41,30 +40,27 @@ class RenderedDataset(TableDataset):
     Raises:
         DatasetNotFoundError: `root` is not a rendered corpus.
         AnnotationError: Its tables are of another format or disagree.
-        ConfigError: `targets` names something that a rendered corpus does not annotate.
     """
 
     name = "rendered"
     citation = "affectkit"
     licence = "Apache-2.0; the mesh is CC0"
+    rendered = True
 
-    def __init__(self, root: str | Path, *, targets: Sequence[str] | None = None, **options: Any) -> None:
+    def __init__(self, root: str | Path, **options: Any) -> None:
         self.manifest = _read_manifest(Path(root))
         self.units = AUSet.parse(self.manifest["au_space"])
         super().__init__(root, **options)
-        spaces = {
+
+    def records(self) -> list[ClipRecord]:
+        """See `TableDataset`; the label spaces are those of the manifest."""
+        records = super().records()
+        self.spaces = {
             "au": self.units.name,
             "intensity": self.units.as_intensity().name,
             "expression": self.manifest["expression_space"],
         }
-        chosen = set(spaces) if targets is None else set(targets)
-        if not chosen or chosen - set(spaces):
-            raise ConfigError(
-                f"A rendered corpus cannot give the targets {sorted(chosen)}.",
-                remedy=f"Choose among {', '.join(spaces)}.",
-            )
-        self.spaces = {name: space for name, space in spaces.items() if name in chosen}
-        self._clip_labels = {name: v for name, v in self._clip_labels.items() if name in chosen}
+        return records
 
     @cached_property
     def _tables(self) -> tuple[Tensor, Tensor, dict[str, int]]:
@@ -103,7 +99,7 @@ class RenderedDataset(TableDataset):
         targets = super().labels(record, indices)
         targets["au"] = Target.make(acting, space=self.units.name)
         targets["intensity"] = Target.make(5 * strength, space=self.units.as_intensity().name)
-        return {name: targets[name] for name in self.spaces}
+        return targets
 
     def landmarks(self, record: ClipRecord, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """See `AffectDataset`."""

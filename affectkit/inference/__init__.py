@@ -2,23 +2,82 @@
 
 from __future__ import annotations
 
+from affectkit.inference.baseline import subtract_baseline
+from affectkit.inference.clip_report import ClipReport, write_clip_report
+from affectkit.inference.clip_table import ClipTable
 from affectkit.inference.crop import Crop
+from affectkit.inference.detect import CenterFace
+from affectkit.inference.formats import (
+    TableWriter,
+    open_writer,
+    read_openface,
+    read_table,
+    table_progress,
+    to_frame,
+    to_pyfeat,
+)
 from affectkit.inference.maps import Associations, associations, write_associations
-from affectkit.inference.predictor import NO_FACE_DETECTION, RENDERED_WARNING, Predictor, Row
+from affectkit.inference.movements import Movement, MovementFinder, write_movements
+from affectkit.inference.overlay import Overlay, write_overlay
+from affectkit.inference.predictor import RENDERED_WARNING, Predictor, Row
+from affectkit.inference.regions import (
+    Dependencies,
+    RegionAttention,
+    dependencies,
+    region_attention,
+    write_dependencies,
+    write_regions,
+)
 from affectkit.inference.report import Strip, write_report
-from affectkit.inference.writers import CsvWriter, write_predictions
+from affectkit.inference.run import FileResult, predict_files, write_predictions
+from affectkit.inference.smoothing import Smoothing
+from affectkit.inference.sources import Media, find_media, plan_tables
+from affectkit.inference.spotting import Interval, Spotter
+from affectkit.inference.timeline import write_timelines
+from affectkit.inference.webcam import Webcam
 
 __all__ = [
-    "NO_FACE_DETECTION",
     "RENDERED_WARNING",
     "Associations",
+    "CenterFace",
+    "ClipReport",
+    "ClipTable",
     "Crop",
-    "CsvWriter",
+    "Dependencies",
+    "FileResult",
+    "Interval",
+    "Media",
+    "Movement",
+    "MovementFinder",
+    "Overlay",
     "Predictor",
+    "RegionAttention",
     "Row",
+    "Smoothing",
+    "Spotter",
     "Strip",
+    "TableWriter",
+    "Webcam",
     "associations",
+    "dependencies",
+    "find_media",
+    "open_writer",
+    "plan_tables",
+    "predict_files",
+    "read_openface",
+    "read_table",
+    "region_attention",
+    "subtract_baseline",
+    "table_progress",
+    "to_frame",
+    "to_pyfeat",
     "write_associations",
+    "write_clip_report",
+    "write_dependencies",
+    "write_movements",
+    "write_overlay",
     "write_predictions",
+    "write_regions",
     "write_report",
+    "write_timelines",
 ]

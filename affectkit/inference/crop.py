@@ -16,7 +16,7 @@ __all__ = ["Crop"]
 class Crop:
     """A box in pixels around one face, cut out as a square; without a box, the centred square of the frame.
 
-    Faces are not detected: the box, or the whole centred square, must be filled by one upright face.
+    No face is looked for: the box, or the whole centred square, must be filled by one upright face.
 
     Args:
         box: Left, top, width and height in pixels, or None. A box that is not square is widened along its
@@ -52,7 +52,8 @@ class Crop:
             x, y, w, h = (int(part) for part in text.split(","))
         except ValueError:
             raise ConfigError(
-                f"The crop {text!r} cannot be read.", remedy='Give "center" or x,y,w,h in pixels.'
+                f"The crop {text!r} cannot be read.",
+                remedy='Give "center" or x,y,w,h in pixels, or "detect" to have faces found.',
             ) from None
         return cls((x, y, w, h))
 

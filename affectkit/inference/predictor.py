@@ -1,4 +1,4 @@
-"""From a photo or a video of any length to one row of numbers a frame, in constant memory."""
+"""From a photo or a video of any length to a row of numbers for every frame and face, in constant memory."""
 
 from __future__ import annotations
 
@@ -16,32 +16,33 @@ from torch import Tensor
 
 import affectkit
 from affectkit.data.video import Backend, VideoReader, open_video
-from affectkit.errors import ConfigError, VideoError
-from affectkit.inference.crop import Crop
+from affectkit.errors import ConfigError
+from affectkit.inference.faces import FaceSource, FrameFaces, SeenFace, describe, face_source, frame_faces
 from affectkit.models import AffectModel, Head, PrototypeHead, hub
 
-__all__ = ["NO_FACE_DETECTION", "RENDERED_WARNING", "Predictor", "Row"]
+__all__ = ["RENDERED_WARNING", "Predictor", "Row"]
 
 RENDERED_WARNING = (
     "This model was trained on rendered faces only. On real faces its numbers are a demonstration, "
     "not a measurement."
 )
-NO_FACE_DETECTION = (
-    "Faces are not detected: the crop (the centred square unless a box is given) must show one upright face "
-    "that fills it."
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The numbers of one frame.
+    """The numbers of one face in one frame; or of a frame without a face, that there is none.
 
     Args:
         frame: Frame number from 0.
-        timestamp: Seconds from the first frame; NaN where the media does not say.
-        success: Whether the frame could be read.
+        timestamp: Seconds from the first frame, by the container; NaN where the media does not say.
+        success: Whether the frame could be read and the face be seen.
         values: By column name; NaN where `success` is false.
         reason: Why not, where `success` is false.
+        face: Whose face, from 0, in order of appearance in this video; None where there is no face.
+        score: How sure the detector is of the face, 0 to 1; NaN where none was asked.
+        box: Left, top, width and height of the face in pixels of the frame; None where none was detected.
+        points: Eyes, nose tip and mouth corners (x, y) in pixels of the frame, left ones first as in the picture;
+            None where they are not known.
     """
 
     frame: int
@@ -49,33 +50,30 @@ class Row:
     success: bool
     values: dict[str, float]
     reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """A decoded frame as the model will see it, or the reason why there is none."""
-
-    number: int
-    timestamp: float
-    picture: Tensor | None
-    reason: str | None = None
+    face: int | None = None
+    score: float = nan
+    box: tuple[float, float, float, float] | None = None
+    points: tuple[tuple[float, float], ...] | None = None
 
 
 class Predictor:
-    """Runs a model over photos, videos and folders of frames, a row for every frame.
+    """Runs a model over photos, videos and folders of frames, a row for every frame and face.
 
-    A model made for clips of T frames sees, for each frame, the T frames around it: ⌊(T − 1)/2⌋ before and
-    ⌊T/2⌋ after, s frames apart, where s = 1 unless the model and the video both state a frame rate (then s is
-    their ratio, rounded). The row holds the clip heads' answers for that window and the frame heads' answers
-    at its middle. So a value depends on no frame farther away than that, and cutting the video changes no
-    value farther from the cut. Frames that a window lacks, beyond the ends or unreadable, are replaced by the
-    next one towards the middle; a photo is a clip that stands still.
+    Faces are found, told apart from frame to frame, and cut out with the geometry that is stored with the model, so
+    that it sees them as it did in training. A model made for clips of T frames sees, for each frame, the same face in
+    the T frames around it: ⌊(T − 1)/2⌋ before and ⌊T/2⌋ after, s frames apart, where s = 1 unless the model and the
+    video both state a frame rate (then s is their ratio, rounded). The row holds the clip heads' answers for that
+    window and the frame heads' answers at its middle. So a value depends on no frame farther away than that, and
+    cutting the video changes no value farther from the cut. Frames that a window lacks, beyond the ends, unreadable
+    or without the face, are replaced by the next one towards the middle; a photo is a clip that stands still.
 
     Args:
         model: A model, or the folder or Hub name of a saved one.
         device: Where to run, for example "cpu" or "cuda:1".
-        batch_size: Frames that go through the model at once.
-        crop: The part of the frame that shows the face; see `Crop`.
+        batch_size: Faces that go through the model at once, of one frame or of several.
+        faces: How faces are found: "detect" (the default) with the detector that comes with the package, which needs
+            the extra `face`; "center", the centred square of every frame is one face; "x,y,w,h", that box in pixels
+            is; or a `Crop` or any `FaceDetector`.
         classes: Ask the expression head about these classes instead of its own, without training: names, or free
             texts. It then answers by prototypes alone; see `AffectModel.use_classes`.
         prototype_only: Let every head that has prototypes answer by them alone; see `AffectModel.prototype_only`.
@@ -85,10 +83,13 @@ class Predictor:
             expressions by name (probabilities). Where two heads have a name in common, the second head's is
             preceded by its own name and a dot.
         warning: What a user must know about the model, or None.
+        faces: What finds the faces.
 
     Raises:
         WeightsError: The folder is not a model that can be loaded.
-        ConfigError: `batch_size` below 1, a device that is not there, or no prototypes to answer by.
+        ConfigError: `batch_size` below 1, a device that is not there, `faces` that cannot be read, or no prototypes to
+            answer by.
+        MissingDependencyError: Faces are to be detected and the extra `face` is not installed.
         LabelSpaceError: `classes` name fewer than two classes, or one twice.
 
     Example:
@@ -99,8 +100,10 @@ class Predictor:
         ...     {"type": "timm", "model_name": "test_resnet", "size": 32},
         ...     {"au": {"type": "au", "space": "AU12"}},
         ... )
-        >>> [(row.frame, list(row.values)) for row in Predictor(model).predict_file(photo)]
+        >>> [(row.face, list(row.values)) for row in Predictor(model, faces="center").predict_file(photo)]
         [(0, ['AU12'])]
+        >>> [(row.face, row.reason) for row in Predictor(model).predict_file(photo)]
+        [(None, 'No face was found.')]
     """
 
     def __init__(
@@ -109,7 +112,7 @@ class Predictor:
         *,
         device: str | torch.device = "cpu",
         batch_size: int = 16,
-        crop: Crop | None = None,
+        faces: FaceSource | str | None = None,
         classes: Sequence[str] | None = None,
         prototype_only: bool = False,
     ) -> None:
@@ -127,7 +130,7 @@ class Predictor:
             fault = f"The device {str(device)!r} cannot be used: {' '.join(str(error).split())[:200]}."
             raise ConfigError(fault, remedy="Choose cpu, or an accelerator that torch finds.") from error
         self.batch_size = batch_size
-        self.crop = crop or Crop()
+        self.faces = face_source("detect" if faces is None else faces, self.device)
         kinds = ["multilabel", "ordinal", "multiclass"]
         self._heads = sorted(model.heads, key=lambda name: kinds.index(model.head(name).kind))
         self._columns: dict[str, str] = {}  # column -> its head
@@ -137,43 +140,46 @@ class Predictor:
         self.columns = tuple(self._columns)
         self.warning = RENDERED_WARNING if model.metadata.get("rendered") else None
 
-    def predict_file(self, path: str | Path, *, backend: Backend = "auto") -> Iterator[Row]:
+    def predict_file(self, path: str | Path, *, backend: Backend = "auto", start: int = 0) -> Iterator[Row]:
         """Predict a photo, a video file or a folder of images.
 
         Args:
             path: The media. Photos are turned upright as their EXIF data say.
             backend: Reader of video files; see `open_video`.
+            start: First frame to give rows of.
 
         Yields:
-            A row for every frame, in order.
+            A row for every frame and face, in order.
 
         Raises:
             VideoError: Nothing at all can be read.
-            ConfigError: The crop reaches beyond the frame.
+            ConfigError: A fixed box reaches beyond the first frame.
         """
         with open_video(path, backend) as video:
-            yield from self.predict_video(video)
+            yield from self.predict_video(video, start=start)
 
-    def predict_video(self, video: VideoReader) -> Iterator[Row]:
+    def predict_video(self, video: VideoReader, *, start: int = 0) -> Iterator[Row]:
         """Predict an opened video.
 
         Args:
             video: From `open_video`; it stays open.
+            start: First frame to give rows of, to go on with work that was interrupted: rows are those of a whole
+                run. Where faces are detected, those of earlier frames are too, or nobody would know who is who.
 
         Yields:
-            A row for every frame, in order. Where a frame cannot be read the row says why.
+            A row for every frame and face, by frame and then by `face`. A frame that cannot be read, or shows no
+            face, has one row that says so.
 
         Raises:
-            ConfigError: The crop reaches beyond the frame.
+            ConfigError: A fixed box reaches beyond the first frame.
         """
-        clips = self._clips(video)
+        clips = self._clips(video, start)
         while batch := list(islice(clips, self.batch_size)):
-            pictures = [clip for _, clip in batch if clip is not None]
+            pictures = [clip for _, _, clip in batch if clip is not None]
             values = iter(self._run(torch.stack(pictures)) if pictures else ())
-            for frame, clip in batch:
+            for frame, face, clip in batch:
                 numbers = [nan] * len(self.columns) if clip is None else next(values)
-                named = dict(zip(self.columns, numbers, strict=True))
-                yield Row(frame.number, frame.timestamp, clip is not None, named, frame.reason)
+                yield _row(frame, face, dict(zip(self.columns, numbers, strict=True)))
 
     def window(self, fps: float = nan) -> tuple[int, int]:
         """How many frames before and after a frame its values depend on.
@@ -205,8 +211,7 @@ class Predictor:
             "warning": self.warning,
             "model_metadata": self.model.metadata,
             "input": self.model.input_spec.to_dict(),
-            "crop": str(self.crop),
-            "face_detection": NO_FACE_DETECTION,
+            "faces": describe(self.faces, self.model.input_spec),
             "zero_shot_classes": None if self.classes is None else list(self.classes),
             "heads": heads,
         }
@@ -225,54 +230,62 @@ class Predictor:
         values: list[list[float]] = torch.cat(parts, dim=1).cpu().tolist()
         return values
 
-    def _clips(self, video: VideoReader) -> Iterator[tuple[_Frame, Tensor | None]]:
-        """Each frame with its window [T, 3, S, S], or None where the frame itself cannot be read."""
+    def _clips(
+        self, video: VideoReader, start: int
+    ) -> Iterator[tuple[FrameFaces, SeenFace | None, Tensor | None]]:
+        """Each frame's faces with their windows [T, 3, S, S]; None where there is no face or no picture of it."""
         before, after = self.window(video.fps)
         step = self._step(video.fps)
-        near: dict[int, _Frame] = {}
-        row = 0
+        near: dict[int, FrameFaces] = {}
+        row = start
 
-        def emit() -> tuple[_Frame, Tensor | None]:
+        def emit() -> Iterator[tuple[FrameFaces, SeenFace | None, Tensor | None]]:
             frame = near[row]
-            if frame.picture is None:
-                return frame, None
-            past = _fill(near, range(row, row - before - 1, -step))
-            future = _fill(near, range(row, row + after + 1, step))
-            return frame, torch.stack([*reversed(past), *future[1:]])
+            if not frame.faces:
+                yield frame, None, None
+            for identity, face in frame.faces.items():
+                if face.picture is None:
+                    yield frame, face, None
+                    continue
+                past = _fill(near, identity, range(row, row - before - 1, -step))
+                future = _fill(near, identity, range(row, row + after + 1, step))
+                yield frame, face, torch.stack([*reversed(past), *future[1:]])
 
-        for frame in self._frames(video):
+        for frame in frame_faces(video, self.faces, self.model.input_spec, start=max(0, start - before)):
             near[frame.number] = frame
             if frame.number >= row + after:
-                yield emit()
-                near.pop(row - before, None)
+                yield from emit()
                 row += 1
+            near.pop(frame.number - before - after, None)
         while row in near:
-            yield emit()
+            yield from emit()
             row += 1
 
-    def _frames(self, video: VideoReader) -> Iterator[_Frame]:
-        """Every frame, cropped and resized; after one that fails, reading goes on with the next."""
-        number = 0
-        while number < video.num_frames:
-            try:
-                for index, timestamp, frame in video.frames(number):
-                    yield _Frame(index, timestamp, self.crop(frame, self.model.input_spec.size))
-                    number = index + 1
-                return
-            except (VideoError, ConfigError) as error:
-                if isinstance(error, ConfigError) and number == 0:
-                    raise  # the crop fits no frame; a later one may be of another size, in a folder of photos
-                yield _Frame(number, float(video.timestamps[number]), None, error.fault)
-                number += 1
 
-
-def _fill(near: Mapping[int, _Frame], numbers: Sequence[int]) -> list[Tensor]:
-    """The pictures of frames from the middle outwards; where one is lacking, the one before it again."""
+def _fill(near: Mapping[int, FrameFaces], identity: int, numbers: Sequence[int]) -> list[Tensor]:
+    """The pictures of a face from the middle outwards; where one is lacking, the one before it again."""
     pictures: list[Tensor] = []
     for number in numbers:
-        picture = near[number].picture if number in near else None
+        face = near[number].faces.get(identity) if number in near else None
+        picture = None if face is None else face.picture
         pictures.append(pictures[-1] if picture is None else picture)
     return pictures
+
+
+def _row(frame: FrameFaces, face: SeenFace | None, values: dict[str, float]) -> Row:
+    if face is None:
+        return Row(frame.number, frame.timestamp, False, values, frame.reason)
+    return Row(
+        frame=frame.number,
+        timestamp=frame.timestamp,
+        success=face.picture is not None,
+        values=values,
+        reason=face.reason,
+        face=face.identity,
+        score=face.score,
+        box=face.box,
+        points=face.points,
+    )
 
 
 def _by_prototypes(model: AffectModel, classes: Sequence[str] | None, *, everywhere: bool) -> AffectModel:

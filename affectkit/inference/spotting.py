@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -13,10 +14,25 @@ from affectkit.errors import ConfigError
 from affectkit.facs import ActionUnit
 from affectkit.models.micro import PatchRegions
 
-__all__ = ["Interval", "Spotter"]
+__all__ = ["Interval", "Place", "Spotter"]
 
-_SIDE = 56  # pixels of the grey pictures that motion is measured on
-_GRID = 14  # patches along a side of them
+Place = Callable[[Tensor], Callable[[Tensor], Tensor] | None]
+"""Given a frame, uint8 [3, H, W], the way from frames to pictures of the face in it; None where there is no face."""
+
+_SIDE: Final = 56  # pixels of the grey pictures that motion is measured on
+_GRID: Final = 14  # patches along a side of them
+_CELL: Final = _SIDE // _GRID
+_SEGMENT: Final = 10.0  # seconds that are looked at together
+_MOST: Final = 2000  # and the most frames of them
+_REACH: Final = 0.45  # of the longest movement: how far away the face is compared with
+_STEADY: Final = 0.05  # seconds that are averaged against the noise of the camera
+_EDGE: Final = 0.15  # share of the apex at which a movement begins and ends
+_LEAST_NOISE: Final = 0.01  # grey levels: pictures of whole numbers may show none
+_CLEAR: Final = 0.25  # of the greatest change of a pixel: what is less is noise
+_SLOPE: Final = 0.75  # of the apex that may be left at the frames it is compared with
+_EYES: Final = (43, 45)  # units whose region is the eye itself
+_EYE_SHARE: Final = 0.5  # of all that moves: more of it in the eyes is a blink or a glance
+_EYE_CHANGE: Final = 0.15  # of the contrast of the eyes: more than a micro-expression does to them
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +43,8 @@ class Interval:
         onset: Its first frame.
         apex: The frame of its greatest strength.
         offset: Its last frame.
-        strength: Motion energy at the apex above that around it, in grey levels.
-        units: Action units whose regions moved most, strongest first.
+        strength: By how much the region that moved most changed at the apex, in grey levels of 255.
+        units: Action units whose regions moved, at least half as much as the first; strongest first.
     """
 
     onset: int
@@ -39,31 +55,35 @@ class Interval:
 
 
 class Spotter:
-    r"""Finds intervals in which the region of some action unit moves and comes back.
+    r"""Finds intervals in which the region of some action unit changes and comes back.
 
-    With k frames to a third of the longest movement, the energy of a region is the mean absolute difference between
-    a frame and the mean of the frames k before and k behind, :math:`e_t = \overline{|I_t - (I_{t-k} + I_{t+k}) / 2|}`,
-    which slow motion hardly raises; its contrast is :math:`c_t = e_t - (e_{t-k} + e_{t+k}) / 2`, at least 0. Peaks of
-    the strongest region's contrast above :math:`\overline{c} + p\,(\max c - \overline{c})` and above `least` are
-    movements; they reach as far as the contrast stays above half of the peak, and at most `longest` seconds.
+    A pixel's change is what it differs by from both the frame k before and the frame k behind: the smaller of
+    :math:`I_t - I_{t-k}` and :math:`I_t - I_{t+k}` where they have the same sign, else 0. So drift, steps and slow
+    turns count little, and the noise of the camera is halved. A region's energy is the mean size of its changes above
+    that of the median patch of the face, which moves when the head does. Peaks that stand out from the noise by
+    `threshold` are looked at: the change at the peak is a picture, and how much of it is in every other frame tells
+    when the movement began and ended (at 0.15 of it). What takes longer than `longest` is no brief movement; what
+    happens mainly in the eyes is a blink or a glance, and is left out too.
 
-    It sees pictures of a face that does not move: aligned crops. Global changes of brightness are removed, turns of
-    the head are not. Regions are those of a mean face that fills the picture.
+    It sees pictures of a face that keeps its place: one crop, or one alignment, for all frames of a segment.
 
     Args:
-        units: Whose regions to watch; each must have one.
+        units: Whose regions to watch; each must have one. With AU43 or AU45 blinks are movements as well.
         longest: Of a movement, in seconds; micro-expressions last half a second at most.
-        sensitivity: p, in (0, 1): lower finds more.
-        least: Contrast below which nothing is a movement, in grey levels: the noise of the camera.
+        threshold: How far above its usual value the energy of a region must be, in deviations of its noise: lower
+            finds more.
+        least: And in grey levels, of 255.
+        landmarks: float [68, 2], where the face is in the pictures, as shares of their side; by default those of a
+            mean face that fills them.
 
     Raises:
         ConfigError: A value is out of range.
         LabelSpaceError: A unit has no region.
 
     References:
-        A. Moilanen, G. Zhao and M. Pietikäinen, "Spotting rapid facial movements from videos using appearance-based
-        feature difference analysis", ICPR 2014, for contrast and threshold; grey levels in the regions of action
-        units are ours.
+        After A. Moilanen, G. Zhao and M. Pietikäinen, "Spotting rapid facial movements from videos using
+        appearance-based feature difference analysis", ICPR 2014, who compare a frame with those before and behind it.
+        The change that must come back, regions of action units, and the search for onset and offset are ours.
     """
 
     def __init__(
@@ -71,72 +91,40 @@ class Spotter:
         units: Sequence[ActionUnit],
         *,
         longest: float = 0.5,
-        sensitivity: float = 0.5,
-        least: float = 1.0,
+        threshold: float = 12.0,
+        least: float = 0.3,
+        landmarks: Tensor | None = None,
     ) -> None:
-        if longest <= 0 or not 0 < sensitivity < 1 or least < 0:
+        if longest <= 0 or threshold <= 0 or least < 0:
             raise ConfigError(
-                f"longest {longest} and least {least} must be positive, and sensitivity {sensitivity} in (0, 1)."
+                f"longest {longest} and threshold {threshold} must be above 0, and least {least} not below."
             )
         self.units = tuple(units)
-        self.longest, self.sensitivity, self.least = longest, sensitivity, least
-        places, weights = PatchRegions(self.units)(None, None, clips=1, picture=_SIDE, grid=_GRID)
-        maps = torch.zeros(len(self.units), _GRID * _GRID).scatter_reduce(1, places[0], weights[0], "amax")
-        self._maps = maps / maps.sum(dim=1, keepdim=True)
+        self.longest, self.threshold, self.least = longest, threshold, least
+        self.landmarks = landmarks
+        self._maps = _maps(self.units, landmarks)
+        self._eyes = _maps((ActionUnit(45),), landmarks)[0] > 0
+        self._blinks = any(unit.id in _EYES for unit in self.units)
 
-    def shrink(self, frame: Tensor) -> Tensor:
-        """What the spotter keeps of a frame: 3 kilobytes.
+    def shrink(self, picture: Tensor) -> Tensor:
+        """What the spotter keeps of a picture: 3 kilobytes.
 
         Args:
-            frame: uint8 [3, H, W].
+            picture: uint8 [3, H, W].
 
         Returns:
             uint8 [56, 56], grey.
         """
-        red, green, blue = frame.float()
+        red, green, blue = picture.float()
         grey = 0.299 * red + 0.587 * green + 0.114 * blue
         small = F.interpolate(grey[None, None], (_SIDE, _SIDE), mode="bilinear", antialias=True)
         return small[0, 0].round().clamp(0, 255).to(torch.uint8)
 
-    def contrast(self, pictures: Tensor, fps: float) -> Tensor:
-        """How much every region moves at every frame, beyond what it moves before and after.
+    def find(self, pictures: Tensor, fps: float) -> list[Interval]:
+        """The movements of a clip that fits into memory.
 
         Args:
             pictures: uint8 [T, 56, 56], of `shrink`.
-            fps: Frames a second.
-
-        Returns:
-            float32 [T, A] in grey levels, 0 within a third of `longest` of both ends.
-        """
-        length, k = len(pictures), self._reach(fps)
-        found = torch.zeros(length, len(self.units))
-        if length <= 2 * k:
-            return found
-        grey = pictures.float()
-        grey = grey - grey.mean(dim=(1, 2), keepdim=True)
-        energy = torch.zeros(length, len(self.units))
-        step = max(
-            1, 2_000_000 // (_SIDE * _SIDE)
-        )  # frames at once, so that memory does not grow with the clip
-        for start in range(k, length - k, step):
-            stop = min(start + step, length - k)
-            around = (grey[start - k : stop - k] + grey[start + k : stop + k]) / 2
-            moved = F.avg_pool2d((grey[start:stop] - around).abs()[:, None], _SIDE // _GRID)
-            energy[start:stop] = moved.flatten(1) @ self._maps.T
-        if length > 4 * k:
-            inner = energy[2 * k : length - 2 * k]
-            found[2 * k : length - 2 * k] = (
-                inner - (energy[k : length - 3 * k] + energy[3 * k : length - k]) / 2
-            )
-        else:
-            found[k : length - k] = energy[k : length - k]
-        return found.clamp(min=0)
-
-    def find(self, frames: Iterable[Tensor], fps: float) -> list[Interval]:
-        """The movements of a clip.
-
-        Args:
-            frames: uint8 [3, H, W] each, one after the other; only 3 kilobytes of each are kept.
             fps: Frames a second.
 
         Returns:
@@ -149,40 +137,170 @@ class Spotter:
             raise ConfigError(
                 f"Movements cannot be timed with {fps} frames a second.", remedy="State the frame rate."
             )
-        small = [self.shrink(frame) for frame in frames]
-        if not small:
+        if len(pictures) < 3:
             return []
-        contrast = self.contrast(torch.stack(small), fps)
-        strongest = contrast.amax(dim=1)
-        level = strongest.mean() + self.sensitivity * (strongest.max() - strongest.mean())
-        level = level.clamp(min=self.least)
-        reach = max(1, round(self.longest * fps / 2))
-        free = torch.ones(len(small), dtype=torch.bool)
+        k = max(1, round(_REACH * self.longest * fps))
+        grey = pictures.float()
+        grey = _steady(grey - grey.mean(dim=(1, 2), keepdim=True), max(1, round(_STEADY * fps)))
+        frame = torch.arange(len(grey))
+        before, behind = (frame - k).clamp(min=0), (frame + k).clamp(max=len(grey) - 1)
+        change = _returning(grey - grey[before], grey - grey[behind])
+        energy = F.avg_pool2d(change.abs()[:, None], _CELL).flatten(1)  # [T, patches]
+        excess = energy @ self._maps.T - energy.median(dim=1, keepdim=True).values
+        excess = excess - excess.median(dim=0).values
+        noise = 1.4826 * excess.clamp(max=0).abs().where(excess <= 0, torch.nan).nanmedian(dim=0).values
+        strongest = (excess / noise.clamp(min=_LEAST_NOISE)).where(excess > self.least, 0.0).amax(dim=1)
+        free = torch.ones(len(grey), dtype=torch.bool)
         found = []
-        for apex in strongest.argsort(descending=True, stable=True).tolist():
-            if strongest[apex] <= level:
+        for peak in strongest.argsort(descending=True, stable=True).tolist():
+            if strongest[peak] < self.threshold:
                 break
-            if not free[apex]:
+            if not free[peak]:
                 continue
-            onset = self._walk(strongest, free, apex, -1, reach)
-            offset = self._walk(strongest, free, apex, 1, reach)
-            # A neighbouring peak belongs to this movement unless the face came to rest between them.
-            free[max(0, apex - reach) : apex + reach + 1] = False
-            order = contrast[apex].argsort(descending=True, stable=True).tolist()
-            units = tuple(self.units[a] for a in order if contrast[apex, a] >= 0.5 * contrast[apex].max())
-            found.append(Interval(onset, apex, offset, float(strongest[apex]), units))
+            rest = (grey[before[peak]] + grey[behind[peak]]) / 2
+            pattern = change[peak].where(change[peak].abs() > _CLEAR * change[peak].abs().max(), 0.0)
+            onset, apex, offset = self._extent(grey, rest, pattern, peak, free, fps)
+            brief = onset < apex < offset < onset + self.longest * fps and self._rests(
+                grey, rest, pattern, peak, fps
+            )
+            if not brief or self._in_the_eyes(grey, energy, peak):
+                free[max(onset, peak - k) : min(offset, peak + k) + 1] = False
+                continue
+            found.append(Interval(onset, apex, offset, *self._moved(excess[peak])))
+            # A neighbouring peak belongs to this movement.
+            free[max(0, onset - k // 2) : offset + k // 2 + 1] = False
         return sorted(found, key=lambda interval: interval.onset)
 
-    def _reach(self, fps: float) -> int:
-        return max(1, round(self.longest * fps / 3))
+    def stream(
+        self, frames: Iterable[Tensor | None], fps: float, place: Place | None = None
+    ) -> Iterator[Interval]:
+        """The movements of a clip of any length, in constant memory.
 
-    @staticmethod
-    def _walk(strength: Tensor, free: Tensor, apex: int, step: int, reach: int) -> int:
-        """How far to one side the contrast stays above half of the peak."""
-        frame, half = apex, float(strength[apex]) / 2
-        for distance in range(1, reach + 1):
-            there = apex + step * distance
-            if not 0 <= there < len(strength) or not free[there] or strength[there] < half:
-                break
-            frame = there
-        return frame
+        Segments of ten seconds are looked at, each with what lies before and behind it; the noise is that of the
+        segment. Within one the pictures are all made the same way, so that cutting out a face adds no motion.
+
+        Args:
+            frames: uint8 [3, H, W] each, one after the other; None for one that cannot be read.
+            fps: Frames a second.
+            place: Called with frames at the beginning of every segment until it tells how to see the face there; by
+                default the frames are the pictures.
+
+        Yields:
+            Intervals in order of time.
+
+        Raises:
+            ConfigError: The frame rate is unknown or not positive.
+        """
+        if not fps > 0:
+            self.find(torch.empty(0), fps)  # says so
+        margin = max(2, round(1.5 * self.longest * fps))
+        core = max(min(round(_SEGMENT * fps), _MOST), 4 * margin)
+        opened: list[_Segment] = []
+        number = -1
+        for number, frame in enumerate(frames):
+            if number == 0:
+                opened.append(_Segment(0, 0, self, place))
+            elif (number + margin) % core == 0:
+                opened.append(_Segment(number, number + margin, self, place))
+            for segment in opened:
+                segment.add(frame)
+            if len(opened) > 1 and number + 1 >= opened[1].first + margin:
+                yield from opened.pop(0).intervals(fps, opened[0].first)
+        for place_of, segment in enumerate(opened):
+            stop = number + 1 if place_of == len(opened) - 1 else opened[place_of + 1].first
+            yield from segment.intervals(fps, stop)
+
+    def _rests(self, grey: Tensor, rest: Tensor, pattern: Tensor, peak: int, fps: float) -> bool:
+        """Whether the frames that a peak is compared with are at rest, or on the slopes of a longer movement."""
+        reach = int(self.longest * fps) + 1
+        far = (grey[max(0, peak - reach)] + grey[min(len(grey) - 1, peak + reach)]) / 2
+        return bool(((rest - far) * pattern).sum() <= _SLOPE * pattern.square().sum())
+
+    def _extent(
+        self, grey: Tensor, rest: Tensor, pattern: Tensor, peak: int, free: Tensor, fps: float
+    ) -> tuple[int, int, int]:
+        """Onset, apex and offset, by how much of the change is in the frames around."""
+        reach = int(self.longest * fps) + 1
+        first, stop = max(0, peak - reach), min(len(grey), peak + reach + 1)
+        share = ((grey[first:stop] - rest) * pattern).sum(dim=(1, 2)) / pattern.square().sum()
+        low = ((share <= _EDGE) | ~free[first:stop]).tolist()
+        onset = offset = peak - first
+        while onset > 0 and not low[onset - 1]:
+            onset -= 1
+        while offset < len(low) - 1 and not low[offset + 1]:
+            offset += 1
+        apex = onset + int(share[onset : offset + 1].argmax())
+        return first + onset, first + apex, first + offset
+
+    def _in_the_eyes(self, grey: Tensor, energy: Tensor, peak: int) -> bool:
+        """Whether the change at a peak is a blink or a glance."""
+        if self._blinks:
+            return False
+        change = (energy[peak] - energy.median(dim=0).values).clamp(min=0)
+        pixels = self._eyes.reshape(_GRID, _GRID).repeat_interleave(_CELL, 0).repeat_interleave(_CELL, 1)
+        contrast = grey[:: max(1, len(grey) // 16), pixels].std(dim=1).median()
+        in_eyes = change[self._eyes]
+        return bool(
+            in_eyes.sum() > _EYE_SHARE * change.sum() or in_eyes.mean() > _EYE_CHANGE * contrast.clamp(min=1)
+        )
+
+    def _moved(self, excess: Tensor) -> tuple[float, tuple[ActionUnit, ...]]:
+        """How strong the strongest region is, and whose regions moved."""
+        strength = float(excess.max())
+        order = excess.argsort(descending=True, stable=True).tolist()
+        return strength, tuple(self.units[row] for row in order if excess[row] >= strength / 2)
+
+
+class _Segment:
+    """A part of a long clip, from `start`, whose movements with an apex from `first` on are its own."""
+
+    def __init__(self, start: int, first: int, spotter: Spotter, place: Place | None) -> None:
+        self.start, self.first, self.spotter = start, first, spotter
+        self._place = place
+        self._picture: Callable[[Tensor], Tensor] | None = (
+            None if place is not None else (lambda frame: frame)
+        )
+        self._missed = 0  # frames before the first that shows a face
+        self._small: list[Tensor] = []
+
+    def add(self, frame: Tensor | None) -> None:
+        """Take the next frame; one that is lacking looks like the one before it."""
+        if frame is not None and self._picture is None and self._place is not None:
+            self._picture = self._place(frame)
+        if frame is not None and self._picture is not None:
+            self._small.append(self.spotter.shrink(self._picture(frame)))
+        elif self._small:
+            self._small.append(self._small[-1])
+        else:
+            self._missed += 1
+
+    def intervals(self, fps: float, stop: int) -> Iterator[Interval]:
+        """Movements whose apex is before `stop`."""
+        if not self._small or self.first >= stop:
+            return
+        shift = self.start + self._missed
+        for found in self.spotter.find(torch.stack(self._small), fps):
+            if self.first <= found.apex + shift < stop:
+                onset, apex, offset = (at + shift for at in (found.onset, found.apex, found.offset))
+                yield Interval(onset, apex, offset, found.strength, found.units)
+
+
+def _maps(units: Sequence[ActionUnit], landmarks: Tensor | None) -> Tensor:
+    """The weights of the patches in each unit's region, [A, patches]; each row adds up to 1."""
+    points = None if landmarks is None else landmarks[None] * _SIDE - 0.5
+    places, weights = PatchRegions(units)(points, None, clips=1, picture=_SIDE, grid=_GRID)
+    maps = torch.zeros(len(units), _GRID * _GRID).scatter_reduce(1, places[0], weights[0], "amax")
+    return maps / maps.sum(dim=1, keepdim=True)
+
+
+def _steady(pictures: Tensor, width: int) -> Tensor:
+    """The mean over `width` frames around each, [T, H, W]; at the ends the first or last frame is repeated."""
+    before = (width - 1) // 2
+    ends = pictures[:1].expand(before, -1, -1), pictures[-1:].expand(width - 1 - before, -1, -1)
+    longer = torch.cat([ends[0], pictures, ends[1]])
+    return sum((longer[shift : shift + len(pictures)] for shift in range(width)), torch.zeros(1)) / width
+
+
+def _returning(since: Tensor, until: Tensor) -> Tensor:
+    """The smaller of two differences where they have the same sign, else 0."""
+    return torch.where(since * until > 0, torch.where(since.abs() < until.abs(), since, until), 0.0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from affectkit.metrics.au import AUMetrics, Thresholds
 from affectkit.metrics.bootstrap import Estimate, Tally, estimate, mean_of_folds, pooled
+from affectkit.metrics.calibration import expected_calibration_error, fit_temperature, log_loss
 from affectkit.metrics.expression import ExpressionMetrics
 from affectkit.metrics.intensity import IntensityMetrics
 from affectkit.metrics.results import Result, ThresholdRule, as_table, as_text, collect_results
@@ -26,6 +27,9 @@ __all__ = [
     "as_text",
     "collect_results",
     "estimate",
+    "expected_calibration_error",
+    "fit_temperature",
+    "log_loss",
     "mean_of_folds",
     "pooled",
 ]

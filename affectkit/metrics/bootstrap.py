@@ -53,6 +53,14 @@ class Tally:
         """The named results on all groups, float64 scalars."""
         return {name: value[0] for name, value in self.results(self.sums.sum(0)[None], self.fine).items()}
 
+    def only(self, rows: Sequence[int]) -> Tally:
+        """The sums of some groups alone; results that need `fine` are then as coarse as in a bootstrap.
+
+        Args:
+            rows: Places of the groups.
+        """
+        return Tally(self.labels, self.sums[list(rows)], self.results)
+
 
 def estimate(tally: Tally, *, level: float = 0.95, samples: int = 1000, seed: int = 0) -> dict[str, Estimate]:
     """Every result with a percentile bootstrap interval over groups.

@@ -25,6 +25,7 @@ from affectkit.models.heads import (
     PrototypeExpressionHead,
     PrototypeHead,
 )
+from affectkit.models.loading import load
 from affectkit.models.model import AffectModel
 from affectkit.models.registry import build, list_models, register
 from affectkit.models.temporal import (
@@ -68,6 +69,7 @@ __all__ = [
     "TimmBackbone",
     "build",
     "list_models",
+    "load",
     "masked_mean",
     "register",
 ]

@@ -3,6 +3,7 @@
     config.json                 what to build, label names spelled out, input format, metadata
     model.safetensors           every tensor of the model (absent where only heads are given)
     heads/<name>.safetensors    each head's tensors once more, so that it can be loaded without the rest
+    README.md                   the model card, see `affectkit.models.card`
 
 Only safetensors are read. Pickled weights are refused, because unpickling runs whatever code the file asks
 for.
@@ -24,10 +25,12 @@ from torch import Tensor, nn
 
 from affectkit import __version__
 from affectkit.errors import ConfigError, WeightsError
+from affectkit.models.card import write_card
 from affectkit.registry import plain
 
 __all__ = [
     "FORMAT_VERSION",
+    "SHIPPED",
     "check_head_name",
     "load_strictly",
     "locate",
@@ -41,6 +44,8 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
+SHIPPED = {"demo": Path(__file__).with_name("assets") / "demo"}
+"""Models that come with affectkit, by name; made by `tools/demo_model.py`, from rendered faces."""
 
 _PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -94,13 +99,17 @@ def locate(folder: str | Path, revision: str | None = None) -> Path:
     """The local folder of a saved model, downloaded to the Hub's cache where it is a Hub name.
 
     Args:
-        folder: Local folder, or "owner/name" on the Hub.
+        folder: Local folder, "owner/name" on the Hub, or a name of `SHIPPED`.
         revision: Branch, tag or commit on the Hub.
 
     Raises:
         WeightsError: There is no such folder or repository, or it holds nothing but pickled weights.
     """
     path = Path(folder)
+    if (
+        str(folder) in SHIPPED and not (path / "config.json").is_file()
+    ):  # a folder of this name may be something else
+        return SHIPPED[str(folder)]
     if path.is_dir():
         safe = [*path.glob("*.safetensors"), *path.glob("heads/*.safetensors")]
         pickled = sorted(file.name for file in path.iterdir() if file.suffix.lower() in _PICKLES)
@@ -176,7 +185,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def write_config(folder: Path, entries: Mapping[str, Any]) -> None:
-    """Write `config.json`, last of all files, so that a folder with one is complete.
+    """Write `config.json`, last of what a model needs, so that a folder with one is complete; then its card.
 
     Args:
         folder: Created when absent.
@@ -186,19 +195,25 @@ def write_config(folder: Path, entries: Mapping[str, Any]) -> None:
         ConfigError: A value is not plain.
     """
     header = {"format_version": FORMAT_VERSION, "library": "affectkit", "library_version": __version__}
-    text = json.dumps({**header, **plain(entries)}, indent=2, ensure_ascii=False) + "\n"
+    config = {**header, **plain(entries)}
+    text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / "config.json", lambda file: file.write_text(text, encoding="utf-8"))
+    write_card(folder, config)
 
 
-def write_tensors(path: Path, module: nn.Module) -> None:
+def write_tensors(path: Path, module: nn.Module, *, half: bool = False) -> None:
     """Write a module's tensors as safetensors.
 
     Args:
         path: The file; its folder is created when absent.
         module: Parameters and persistent buffers are written under their names.
+        half: Write floating-point tensors in half precision; loading turns them into what the module has.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    tensors = {
+        name: (tensor.half() if half and tensor.is_floating_point() else tensor).detach().cpu().contiguous()
+        for name, tensor in module.state_dict().items()
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     _replace(path, lambda file: save_file(tensors, file))
 
@@ -206,7 +221,10 @@ def write_tensors(path: Path, module: nn.Module) -> None:
 def _replace(path: Path, write: Any) -> None:
     """Write beside `path` and rename, so that an interruption leaves no half-written file."""
     partial = path.with_name(f".{path.name}.partial")
+    partial.touch()
+    mode = partial.stat().st_mode  # what the user's umask gives; safetensors would let nobody else read
     write(partial)
+    partial.chmod(mode)
     partial.replace(path)
 
 
@@ -270,9 +288,22 @@ def upload(folder: Path, repo: str, *, private: bool = False) -> str:
 
     Returns:
         The web address of the commit.
+
+    Raises:
+        ConfigError: `repo` is no such name.
+        WeightsError: The Hub refuses, or cannot be reached.
     """
+    if not _HUB_NAME.fullmatch(repo):
+        raise ConfigError(f"{repo!r} cannot name a repository.", remedy="Give 'owner/name'.")
     from huggingface_hub import HfApi
 
     api = HfApi()
-    api.create_repo(repo, private=private, exist_ok=True)
-    return str(api.upload_folder(repo_id=repo, folder_path=folder))
+    try:
+        api.create_repo(repo, private=private, exist_ok=True)
+        return str(api.upload_folder(repo_id=repo, folder_path=folder))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise WeightsError(
+            f"The Hub did not take the model: {' '.join(str(error).split())[:300]}",
+            path=repo,
+            remedy="Check the name, the connection, and `hf auth login`.",
+        ) from error

@@ -228,13 +228,16 @@ class AffectModel(BridgedHeads):
                     module.eval()
         return self
 
-    def save_pretrained(self, folder: str | Path, *, metadata: Mapping[str, Any] | None = None) -> None:
+    def save_pretrained(
+        self, folder: str | Path, *, metadata: Mapping[str, Any] | None = None, half: bool = False
+    ) -> None:
         """Save to a folder; see `affectkit.models.hub` for what it holds.
 
         Args:
             folder: Created when absent.
             metadata: Plain values about data, licence and results; those the model was loaded with by
-                default.
+                default. See `affectkit.models.card` for those that the model card shows.
+            half: Store numbers in half precision: half the size, answers that differ in the third decimal at most.
 
         Raises:
             ConfigError: A value is not plain.
@@ -242,9 +245,9 @@ class AffectModel(BridgedHeads):
         if metadata is not None:
             self.metadata = plain(metadata)
         folder = Path(folder)
-        hub.write_tensors(folder / "model.safetensors", self)
+        hub.write_tensors(folder / "model.safetensors", self, half=half)
         for name in self.heads:
-            hub.write_tensors(folder / "heads" / f"{name}.safetensors", self.head(name))
+            hub.write_tensors(folder / "heads" / f"{name}.safetensors", self.head(name), half=half)
         entries = {
             "backbone": self.backbone.config,
             "temporal": self.config["temporal"],
@@ -337,7 +340,12 @@ class AffectModel(BridgedHeads):
         self._stale = self.bridge is not None  # parts of it may be new here
 
     def push_to_hub(
-        self, repo: str, *, private: bool = False, metadata: Mapping[str, Any] | None = None
+        self,
+        repo: str,
+        *,
+        private: bool = False,
+        metadata: Mapping[str, Any] | None = None,
+        half: bool = False,
     ) -> str:
         """Save to the Hugging Face Hub, with the token that `hf auth login` stored.
 
@@ -345,12 +353,16 @@ class AffectModel(BridgedHeads):
             repo: "owner/name"; created when absent.
             private: Whether a new repository is private.
             metadata: See `save_pretrained`.
+            half: See `save_pretrained`.
 
         Returns:
             The web address of the commit.
+
+        Raises:
+            WeightsError: The Hub refuses, or cannot be reached.
         """
         with TemporaryDirectory() as folder:
-            self.save_pretrained(folder, metadata=metadata)
+            self.save_pretrained(folder, metadata=metadata, half=half)
             return hub.upload(Path(folder), repo, private=private)
 
 

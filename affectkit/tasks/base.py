@@ -15,7 +15,7 @@ from affectkit.data import ClipBatch, concat, derive_seed
 from affectkit.losses import inverse_frequency_weights, positive_weights
 from affectkit.metrics import Result, ThresholdRule
 from affectkit.models import AffectModel, Head
-from affectkit.tasks.evaluation import Evaluation
+from affectkit.tasks.evaluation import Counted, Evaluation
 
 __all__ = [
     "AffectTask",
@@ -113,6 +113,10 @@ class AffectTask(LightningModule):
             rule=rule, thresholds=self.thresholds, protocol=self._protocol()
         )
 
+    def counted(self) -> list[Counted]:
+        """What the last test counted, for whoever joins several tests into one."""
+        return self.evaluation["test"].counted()
+
     def _log_evaluation(self, stage: Literal["val", "test"]) -> None:
         values = {f"{stage}/{name}": value for name, value in self.evaluation[stage].values().items()}
         self.log_dict(values, sync_dist=True, batch_size=1, add_dataloader_idx=False)
@@ -128,9 +132,14 @@ class AffectTask(LightningModule):
         return {"outputs": outputs, "meta": batch.meta, "frame_mask": batch.frame_mask, "valid": batch.valid}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the chosen thresholds and the model's configuration, both as plain values."""
+        """Keep the chosen thresholds, the model's configuration and what it learned from, as plain values."""
         checkpoint["thresholds"] = self.thresholds
         checkpoint["model_config"] = self.model.config
+        if corpora := getattr(self.trainer.datamodule, "trained_on", None):  # type: ignore[attr-defined]
+            checkpoint["trained_on"] = {
+                "corpora": {name: licence for name, (licence, _) in corpora.items()},
+                "rendered": all(rendered for _, rendered in corpora.values()),
+            }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the thresholds that were chosen on validation data."""

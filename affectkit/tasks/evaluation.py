@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
@@ -21,7 +22,7 @@ from affectkit.metrics import (
 )
 from affectkit.models import Head
 
-__all__ = ["Evaluation", "EvaluationData", "align_levels"]
+__all__ = ["Counted", "Evaluation", "EvaluationData", "align_levels", "groups_of"]
 
 AnyMetric = AUMetrics | ExpressionMetrics | IntensityMetrics
 METRICS: dict[str, type[AnyMetric]] = {
@@ -36,16 +37,45 @@ LOGGED = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What was counted of one corpus, and what its numbers are called; folds of a cross-validation are joined by it.
+
+    Args:
+        dataset: Name of the corpus.
+        title: What stands behind it over the numbers: the head's name, or "au by rules".
+        name: The first part of the numbers' names: the head's name, or "au_rules".
+        metric: The counts.
+        kind: Of the labels, a key of `METRICS`.
+        note: What a reader must know beside the protocol.
+    """
+
+    dataset: str
+    title: str
+    name: str
+    metric: AnyMetric
+    kind: str
+    note: str = ""
+
+
 class EvaluationData(Protocol):
     """What an evaluation must know of a dataset; `affectkit.datasets.AffectDataset` has all of it."""
 
     name: str
     has_subjects: bool
-    spaces: dict[str, str]
+
+    @property
+    def targets(self) -> Mapping[str, str]:
+        """Name of the label space of each target."""
+        ...
 
     @property
     def num_groups(self) -> int:
         """Number of subjects, or of clips where subjects are unknown."""
+        ...
+
+    def people(self) -> Mapping[str, Sequence[str | None]]:
+        """By attribute, such as "sex", its value for each subject; None where unknown."""
         ...
 
 
@@ -73,7 +103,7 @@ class Evaluation:
         self.metrics: dict[tuple[str, str], AnyMetric] = {}
         for data in datasets:
             for name, head in heads.items():
-                if head.target in data.spaces:
+                if head.target in data.targets:
                     metric = METRICS[head.space.kind](head.space.labels, data.num_groups)
                     self.metrics[data.name, name] = metric.to(device)
         if not self.metrics:
@@ -109,6 +139,13 @@ class Evaluation:
             if key in LOGGED[self.heads[name].space.kind]
         }
 
+    def counted(self) -> list[Counted]:
+        """The counts of every corpus and head."""
+        return [
+            Counted(dataset, name, name, metric, self.heads[name].space.kind)
+            for (dataset, name), metric in self.metrics.items()
+        ]
+
     def best_thresholds(self, head: str) -> dict[str, float] | None:
         """Thresholds that maximise a head's F1 on the data seen; None where no corpus has its target.
 
@@ -130,13 +167,14 @@ class Evaluation:
             protocol: On which data.
 
         Returns:
-            By `dataset/head`, the results of means and single labels.
+            By `dataset/head`, the results of means and single labels; and by `dataset/head/sex=female`, where the
+            corpus says so of its people, those of one group.
         """
         found: dict[str, list[Result]] = {}
         for (dataset, name), metric in self.metrics.items():
             data = next(data for data in self.datasets if data.name == dataset)
             over: Literal["subjects", "clips"] = "subjects" if data.has_subjects else "clips"
-            rows: list[Result] = []
+            groups = {f"/{group}": rows for group, rows in groups_of(data.people()).items()}
             for its_rule in dict.fromkeys(("fixed", rule) if isinstance(metric, AUMetrics) else ("fixed",)):
                 tally = metric.tally()
                 if isinstance(metric, AUMetrics) and its_rule != "fixed":
@@ -147,16 +185,39 @@ class Evaluation:
                             remedy="Run `affectkit validate` first, or use `model.threshold: fixed`.",
                         )
                     tally = metric.tally(chosen)
-                rows += collect_results(
-                    estimate(tally),
-                    name,
-                    protocol=protocol,
-                    threshold_rule=its_rule,
-                    resampled=over,
-                    per_label=True,
-                )
-            found[f"{dataset}/{name}"] = rows
+                for group, rows in {"": range(len(tally.sums)), **groups}.items():
+                    found.setdefault(f"{dataset}/{name}{group}", []).extend(
+                        collect_results(
+                            estimate(tally.only(rows) if group else tally),
+                            name,
+                            protocol=protocol + (f"; {group[1:]} alone, {len(rows)} {over}" if group else ""),
+                            threshold_rule=its_rule,
+                            resampled=over,
+                            per_label=True,
+                        )
+                    )
         return found
+
+
+def groups_of(people: Mapping[str, Sequence[str | None]]) -> dict[str, list[int]]:
+    """The groups that attributes make of people.
+
+    Args:
+        people: By attribute, its value for each of them; None where unknown.
+
+    Returns:
+        By `attribute=value`, the places of those who have it; nothing of an attribute with one value only.
+
+    Example:
+        >>> groups_of({"sex": ["female", "male", None, "female"]})
+        {'sex=female': [0, 3], 'sex=male': [1]}
+    """
+    return {
+        f"{attribute}={value}": [place for place, one in enumerate(values) if one == value]
+        for attribute, values in people.items()
+        if len(known := sorted({one for one in values if one is not None})) > 1
+        for value in known
+    }
 
 
 def align_levels(

@@ -13,7 +13,7 @@ from affectkit.losses import CrossSampleContrast, GlobalDependencyLoss
 from affectkit.models import Features
 from affectkit.models.heads import MicroAUHead, MicroAUOutputs
 from affectkit.tasks.base import seen
-from affectkit.tasks.evaluation import align_levels
+from affectkit.tasks.evaluation import Counted, align_levels
 from affectkit.tasks.multitask import MultiTask
 from affectkit.tasks.recognition import RuleRecognition
 
@@ -130,6 +130,13 @@ class MicroAU(MultiTask):
         self.evaluation["test"].update(dataloader_idx, logits, batch)
         for name, rules in self.by_rules.items():
             rules.update(dataloader_idx, logits[name], batch)
+
+    def counted(self) -> list[Counted]:
+        """See `AffectTask`; recognition by rule comes last."""
+        return [
+            *super().counted(),
+            *(one for name, rules in self.by_rules.items() for one in rules.counted(name)),
+        ]
 
     def on_test_epoch_end(self) -> None:
         """Log and keep the results, those of recognition by rule among them."""

@@ -13,7 +13,7 @@ from affectkit.facs import AUSet, ExpressionSet
 from affectkit.facs.recognition import ClassRules, class_rules
 from affectkit.metrics import ExpressionMetrics, Result, collect_results, estimate
 from affectkit.models import Head
-from affectkit.tasks.evaluation import EvaluationData
+from affectkit.tasks.evaluation import Counted, EvaluationData
 
 __all__ = ["RuleRecognition"]
 
@@ -46,7 +46,7 @@ class RuleRecognition:
         self.metrics: dict[str, ExpressionMetrics] = {
             data.name: ExpressionMetrics(self.rules.labels, data.num_groups).to(device)
             for data in datasets
-            if TARGET in data.spaces
+            if TARGET in data.targets
         }
         if not self.metrics:
             raise ConfigError(
@@ -81,19 +81,28 @@ class RuleRecognition:
             for key in ("uf1", "uar")
         }
 
+    @property
+    def note(self) -> str:
+        """What a reader of the numbers must know."""
+        missing = f"; never found: {', '.join(self.rules.undecidable)}" if self.rules.undecidable else ""
+        return f"emotions by FACS rules from predicted units, no emotion label in training{missing}"
+
+    def counted(self, name: str) -> list[Counted]:
+        """The counts of every corpus, of the head with this name."""
+        return [
+            Counted(dataset, f"{name} by rules", f"{name}_rules", metric, "multiclass", self.note)
+            for dataset, metric in self.metrics.items()
+        ]
+
     def results(self, name: str, *, protocol: str) -> dict[str, list[Result]]:
         """Every number with its interval and baseline, by `dataset/head rules`."""
-        missing = f"; never found: {', '.join(self.rules.undecidable)}" if self.rules.undecidable else ""
-        note = (
-            f"{protocol}; emotions by FACS rules from predicted units, no emotion label in training{missing}"
-        )
         found = {}
         for data in self.datasets:
             if data.name in self.metrics:
                 found[f"{data.name}/{name} by rules"] = collect_results(
                     estimate(self.metrics[data.name].tally()),
                     f"{name}_rules",
-                    protocol=note,
+                    protocol=f"{protocol}; {self.note}",
                     threshold_rule="fixed",
                     resampled="subjects" if data.has_subjects else "clips",
                     per_label=True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 import warnings
@@ -12,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from harness import write_run
 from lightning.pytorch import LightningDataModule, Trainer, seed_everything
 from safetensors.torch import save_file
 from scipy.stats import spearmanr
-from ssm_setup import VARIANTS, Setup, Variant, run_file
+from ssm_setup import VARIANTS, Setup, Variant
 from torch import nn
 from torch.nn import functional as F
 
@@ -188,10 +188,7 @@ def run_single(setup: Setup, folder: Path, name: str, seed: int) -> None:
         "torch": torch.__version__,
         "machine": platform.machine(),
     }
-    path = run_file(setup, folder, name, seed)
-    partial_file = path.with_suffix(".partial")
-    partial_file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    partial_file.replace(path)
+    write_run(setup, folder, content)
 
 
 def test_numbers(task: SSM) -> dict[str, float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from affectkit.facs import AU_SETS, EXPRESSION_SETS, prior
@@ -117,13 +116,3 @@ def planted_association() -> dict[str, dict[str, float]]:
     emotions = [name for name in classes.labels if name != "neutral"]
     shown_by = {**dict(zip(emotions, [*emotions[1:], emotions[0]], strict=True)), "neutral": "neutral"}
     return {name: dict(zip(units.labels, rows[shown_by[name]], strict=True)) for name in classes.labels}
-
-
-def run_file(setup: Setup, folder: Path, variant: str, seed: int) -> Path:
-    """Where a run's numbers are written."""
-    return folder / setup.name / f"{variant}-{seed}.json"
-
-
-def finished(setup: Setup, folder: Path, variant: str, seed: int) -> bool:
-    """Whether a run is there."""
-    return run_file(setup, folder, variant, seed).is_file()

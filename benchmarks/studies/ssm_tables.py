@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
+from comparison import Row, cell, compare, interval, table, write
+from harness import Runs, read_runs
 from ssm_setup import VARIANTS, Setup
 
 METRICS = {
@@ -26,67 +24,12 @@ STAGES = {
     "learned_with_prior": "learned and prior",
     "change_with_truth": "log(learned / prior) and planted",
 }
-Runs = dict[str, dict[int, dict[str, Any]]]
 
 
-def read_runs(setup: Setup, folder: Path) -> Runs:
-    """By variant and seed, what the finished runs of this setup wrote."""
-    runs: Runs = {name: {} for name in VARIANTS}
-    for path in sorted((folder / setup.name).glob("*-*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        runs[content["variant"]][content["seed"]] = content
-    return runs
-
-
-def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
-    """Mean and its interval by Student's t; NaN bounds for fewer than two values."""
-    sample = np.array(values, dtype=float)
-    mean = float(sample.mean()) if len(sample) else float("nan")
-    if len(sample) < 2:
-        return mean, float("nan"), float("nan")
-    half = float(student.ppf((1 + level) / 2, len(sample) - 1) * sample.std(ddof=1) / len(sample) ** 0.5)
-    return mean, mean - half, mean + half
-
-
-def paired(runs: Runs, metric: str, first: str, second: str) -> tuple[float, float, float]:
-    """Mean difference first - second over the seeds that both have, with its interval."""
-    one, two = values(runs, metric, first), values(runs, metric, second)
-    return interval([one[seed] - two[seed] for seed in sorted(one.keys() & two.keys())])
-
-
-def values(runs: Runs, metric: str, variant: str) -> dict[int, float]:
-    """A metric of a variant by seed."""
-    return {s: run["results"][metric] for s, run in runs[variant].items() if metric in run["results"]}
-
-
-def rows_of(runs: Runs) -> list[dict[str, Any]]:
+def rows_of(runs: Runs) -> list[Row]:
     """One row for each variant and metric: mean, interval, and the difference to SSM, paired over seeds."""
-    rows = []
-    for metric in METRICS:
-        for name, variant in VARIANTS.items():
-            if variant.planted or not (found := values(runs, metric, name)):
-                continue
-            mean, low, high = interval(list(found.values()))
-            row: dict[str, Any] = {
-                "metric": metric,
-                "variant": name,
-                "title": variant.title,
-                "seeds": len(found),
-            }
-            row |= {"mean": mean, "low": low, "high": high, "values": list(found.values())}
-            row |= dict.fromkeys(("ssm_minus_this", "ssm_minus_this_low", "ssm_minus_this_high"))
-            if name != "joint":
-                row["ssm_minus_this"], row["ssm_minus_this_low"], row["ssm_minus_this_high"] = paired(
-                    runs, metric, "joint", name
-                )
-            rows.append(row)
-        trivial = values(runs, f"{metric.removesuffix('_val')}_trivial", "joint")
-        if trivial:
-            rows.append(
-                {"metric": metric, "variant": "trivial", "title": "trivial baseline", "seeds": len(trivial),
-                 "mean": interval(list(trivial.values()))[0]}
-            )  # fmt: skip
-    return rows
+    titles = {name: variant.title for name, variant in VARIANTS.items() if not variant.planted}
+    return compare(runs, list(METRICS), titles, first="joint", difference="ssm_minus_this")
 
 
 def map_rows(runs: Runs) -> list[dict[str, Any]]:
@@ -107,18 +50,10 @@ def map_rows(runs: Runs) -> list[dict[str, Any]]:
 
 def write_tables(setup: Setup, folder: Path) -> str:
     """Write `ssm.md`, `ssm.csv` and `ssm.json` beside the runs, and return the first."""
-    runs = read_runs(setup, folder)
+    runs = read_runs(setup, folder, list(VARIANTS))
     rows, maps = rows_of(runs), map_rows(runs)
     text = as_markdown(setup, runs, rows, maps)
-    (folder / "ssm.md").write_text(text, encoding="utf-8")
-    content = {"setup": asdict(setup), "results": rows, "maps": maps}
-    (folder / "ssm.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    names = list(dict.fromkeys(key for row in [*rows, *maps] for key in row if key != "values"))
-    with (folder / "ssm.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["table", *names], extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows({"table": "results", **row} for row in rows)
-        writer.writerows({"table": "maps", **row} for row in maps)
+    write(folder, "ssm", text, setup, {"results": rows, "maps": maps})
     return text
 
 
@@ -129,43 +64,25 @@ def as_markdown(
     seconds = [run["processor_seconds"]["all"] for found in runs.values() for run in found.values()]
     parts = [_about(setup, seconds)]
     for metric, title in METRICS.items():
-        parts.append(f"**{title}**\n\n| variant | mean | SSM minus it | seeds |\n| --- | --- | --- | --- |")
-        parts[-1] += "".join(
-            f"\n| {row['title']} | {_cell(row, 'mean', 'low', 'high')} | "
-            f"{_cell(row, 'ssm_minus_this', 'ssm_minus_this_low', 'ssm_minus_this_high', signed=True)} | "
-            f"{row['seeds']} |"
-            for row in rows
-            if row["metric"] == metric
-        )
+        parts.append(table(rows, metric, title, first="SSM", difference="ssm_minus_this"))
     for variant, title in (("planted", "planted association"), ("joint", "association of FACS")):
         chosen = [row for row in maps if row["variant"] == variant]
         if chosen:
             names = list(STAGES.values())
             if variant == "joint":
                 names = [name.replace("planted", "true") for name in names]
-            table = f"**Rank correlation of the maps, {title}**\n\n| direction | {' | '.join(names)} |"
-            table += "\n|" + " --- |" * (1 + len(names))
+            part = f"**Rank correlation of the maps, {title}**\n\n| direction | {' | '.join(names)} |"
+            part += "\n|" + " --- |" * (1 + len(names))
             for direction, label in DIRECTIONS.items():
                 cells = [
-                    _cell(row, "mean", "low", "high", signed=True)
+                    cell(row, "mean", "low", "high", signed=True)
                     for stage in STAGES
                     for row in chosen
                     if (row["direction"], row["stage"]) == (direction, stage)
                 ]
-                table += f"\n| {label} | {' | '.join(cells)} |"
-            parts.append(table)
+                part += f"\n| {label} | {' | '.join(cells)} |"
+            parts.append(part)
     return "\n\n".join(parts) + "\n"
-
-
-def _cell(row: Mapping[str, Any], mean: str, low: str, high: str, *, signed: bool = False) -> str:
-    value = row.get(mean)
-    if value is None:
-        return ""
-    sign = "+" if signed else ""
-    text = f"{value:{sign}.3f}"
-    if row.get(low) is not None and row[low] == row[low]:
-        text += f" [{row[low]:{sign}.3f}, {row[high]:{sign}.3f}]"
-    return text
 
 
 def _about(setup: Setup, seconds: Sequence[float]) -> str:

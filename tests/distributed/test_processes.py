@@ -14,8 +14,8 @@ HELPERS = Path(__file__).parent.parent / "helpers"
 def train(folder, world, kind):
     """Run the toy training of a kind on `world` gloo processes and return what the first one saved."""
     program = (
-        [HELPERS / "ssm.py", folder, world]
-        if kind == "ssm"
+        [HELPERS / f"{kind}.py", folder, world]
+        if kind in ("ssm", "micro")
         else [HELPERS / "training.py", folder, world, kind]
     )
     launcher = (
@@ -30,14 +30,14 @@ def train(folder, world, kind):
 
 def without_keys_bias(name, weight):
     """A weight without attention's bias of keys: its gradient is rounding alone, which Adam makes steps of."""
-    if not name.endswith("in_proj_bias"):
+    if not name.endswith(("in_proj_bias", "qkv.bias")):
         return weight
     queries, _, values = weight.chunk(3)
     return torch.cat([queries, values])
 
 
 @pytest.mark.distributed
-@pytest.mark.parametrize("kind", ["single", "mixture", "ssm"])
+@pytest.mark.parametrize("kind", ["single", "mixture", "ssm", "micro"])
 def test_two_processes_equal_one(tmp_path, kind):
     one, two = train(tmp_path, 1, kind), train(tmp_path, 2, kind)
     assert one["weights"].keys() == two["weights"].keys()
@@ -46,5 +46,5 @@ def test_two_processes_equal_one(tmp_path, kind):
         torch.testing.assert_close(
             second, first, rtol=0, atol=1e-5, msg=lambda fault, name=name: f"{name}: {fault}"
         )
-    torch.testing.assert_close(two.get("means"), one.get("means"), rtol=1e-5, atol=1e-6)  # of SSM's losses
+    torch.testing.assert_close(two.get("means"), one.get("means"), rtol=1e-5, atol=1e-6)  # of the losses
     assert two["results"] == one["results"]

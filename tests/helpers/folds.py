@@ -17,7 +17,7 @@ class ToyCorpus(Corpus):
 
     citation = "none"
     licence = "none"
-    people: tuple[str, ...]
+    cast: tuple[str, ...]
     truth = ToyDataset.truth
     labels = ToyDataset.labels
     load = ToyDataset.load
@@ -31,19 +31,19 @@ class ToyCorpus(Corpus):
         self.revision = "toy"
         return [
             ClipRecord(clip=f"{name}_{k}", path=Path("none"), subject=name, num_frames=self.frames_each)
-            for name in self.people
+            for name in self.cast
             for k in range(4)
         ]
 
 
 class ToyDISFA(ToyCorpus):
     name = "DISFA"
-    people = DISFA
+    cast = DISFA
 
 
 class ToyCASME2(ToyCorpus):
     name = "CASME2"
-    people = CASME2
+    cast = CASME2
 
 
 class ToyFolds(FoldDataModule):

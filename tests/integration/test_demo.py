@@ -60,7 +60,9 @@ def test_predictions_have_a_row_for_every_frame(demo):
     with (demo[0] / "out" / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 4
-    assert list(rows[0])[:5] == ["frame", "timestamp", "success", "AU01", "AU02"]
+    assert list(rows[0])[:4] == ["frame", "timestamp", "face", "success"]
+    assert {"AU01", "AU02"} <= set(rows[0])
+    assert {row["face"] for row in rows} == {"0"}
     assert {row["success"] for row in rows} == {"1"}
     assert all(0 <= float(row["happiness"]) <= 1 for row in rows)
 
@@ -85,7 +87,8 @@ def test_predict_command_on_a_photograph(demo, tmp_path, capsys):
     photo = tmp_path / "photo.png"
     Image.fromarray(np.full((90, 120, 3), 128, np.uint8)).save(photo)
     model, table = demo[0] / "out" / "model", tmp_path / "photo.csv"
-    assert main(["predict", f"--model={model}", f"--input={photo}", f"--output={table}", "--quiet"]) == 0
+    arguments = [f"--model={model}", f"--input={photo}", f"--output={table}", "--faces=center", "--quiet"]
+    assert main(["predict", *arguments]) == 0
     assert len(table.read_text().splitlines()) == 2
     assert "trained on rendered faces" in capsys.readouterr().err
     described = json.loads(table.with_suffix(".json").read_text())

@@ -127,6 +127,7 @@ def test_a_checkpoint_holds_plain_values_and_rebuilds_the_model(tmp_path):
     trainer = make_trainer(tmp_path, max_epochs=1, callbacks=[ModelCheckpoint(tmp_path, save_last=True)])
     trainer.fit(task, datamodule=make_data(4))
     saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert saved["trained_on"] == {"corpora": {"toy": "none"}, "rendered": False}
     model = AffectModel(**saved["model_config"])
     prefix = "model."
     model.load_state_dict(

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["VideoIndex", "index_video", "open_container"]
 
+_MOST_MISSING = 1_000_000  # frames: a damaged header may announce any number, and each gets reported
+
 
 @dataclass(frozen=True, eq=False)
 class VideoIndex:
@@ -123,7 +125,7 @@ def _index(path: Path, mtime: int, size: int) -> VideoIndex:
         time_base = float(stream.time_base or 0)
         fps = float(stream.average_rate or stream.guessed_rate or 0) or float("nan")
         missing = _missing(stream, packets, pts, fps) if pts else 0
-    num_frames = len(pts) + max(0, min(missing, size))  # a damaged header may announce any number
+    num_frames = len(pts) + max(0, min(missing, size, _MOST_MISSING))
     if missing > 0 or cut:  # a later packet could have been shown at any time from the last decoding time on
         pts = [time for time in pts if time < last]
     first = min(keys, default=math.inf)

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from affectkit.errors import ConfigError
 from affectkit.models.backbones.base import Backbone
+from affectkit.models.backbones.lora import LoRAConfig, add_lora, merge_lora
 from affectkit.models.backbones.moe import MoEConfig, MoEFeedForward
 from affectkit.models.clip import load_clip
 from affectkit.models.features import Features, InputSpec, Normalize
@@ -40,6 +41,8 @@ class ClipBackbone(Backbone):
         tokens: Also give one vector for each patch.
         trainable_blocks: Train only so many last blocks, the last normalisation and the projection; all of the
             tower by default.
+        lora: Train low-rank additions to the queries and values of attention, and nothing of the tower itself but
+            experts that were put there: arguments of `LoRAConfig`, `{}` for its defaults, None for no additions.
         grad_checkpointing: Recompute activations in the backward pass to save memory.
 
     Attributes:
@@ -48,7 +51,8 @@ class ClipBackbone(Backbone):
         num_token_features: Width of patch vectors, D as well.
 
     Raises:
-        ConfigError: The architecture, the tag or an argument of `moe` is unknown, or a number is out of range.
+        ConfigError: The architecture, the tag or an argument of `moe` or `lora` is unknown, a number is out of range,
+            or both `lora` and `trainable_blocks` say what to train.
         WeightsError: The weights cannot be had, or do not fit.
 
     Example:
@@ -70,12 +74,21 @@ class ClipBackbone(Backbone):
         moe: Mapping[str, Any] | None = None,
         tokens: bool = False,
         trainable_blocks: int | None = None,
+        lora: Mapping[str, Any] | None = None,
         grad_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         experts = None if moe is None else MoEConfig.from_dict(moe)
+        low_rank = None if lora is None else LoRAConfig.from_dict(lora)
+        if low_rank is not None and trainable_blocks is not None:
+            raise ConfigError(
+                "Both `lora` and `trainable_blocks` say what of the tower is trained.",
+                remedy="Give one of them.",
+            )
         self.tower = load_clip(model_name, weights, pretrained=pretrained, part="image", size=size).visual
         blocks = self.tower.transformer.resblocks
+        if low_rank is not None:
+            self.tower.requires_grad_(False)  # before experts come, which learn
         if experts is not None:
             _check_blocks("moe.last", experts.last, len(blocks))
             for block in blocks[len(blocks) - experts.last :]:
@@ -86,6 +99,8 @@ class ClipBackbone(Backbone):
             for part in (*blocks[len(blocks) - trainable_blocks :], self.tower.ln_post):
                 part.requires_grad_(True)
             self.tower.proj.requires_grad_(True)
+        if low_rank is not None:
+            add_lora(blocks, low_rank)
         # Of the last block, only the class token is read, unless its patches are wanted, or have a say in where
         # the class token is sent.
         self._whole_last = tokens or (experts is not None and experts.last > 0 and experts.legacy_dispatch)
@@ -101,8 +116,14 @@ class ClipBackbone(Backbone):
             "moe": None if experts is None else experts.to_dict(),
             "tokens": tokens,
             "trainable_blocks": trainable_blocks,
+            "lora": None if low_rank is None else low_rank.to_dict(),
             "grad_checkpointing": grad_checkpointing,
         }
+
+    def merge_lora(self) -> None:
+        """Write low-rank additions into the tower, which is then a plain one and frozen; does nothing without them."""
+        merge_lora(self.tower)
+        self.config["lora"] = None
 
     def forward(self, frames: Tensor, frame_mask: Tensor | None = None) -> Features:
         """Encode a batch of clips.
@@ -124,7 +145,7 @@ class ClipBackbone(Backbone):
         """[M, 1 or 1 + N, D] from normalised pictures: the class token and, where wanted, the patches."""
         tower = self.tower
         patches = tower.conv1(pictures).flatten(2).transpose(1, 2)
-        start = tower.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        start = tower.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
         x = torch.cat([start, patches], dim=1) + tower.positional_embedding.to(patches.dtype)
         x = tower.ln_pre(tower.patch_dropout(x))
         *blocks, last = tower.transformer.resblocks

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import torch
 from torch import Tensor, nn
 
@@ -42,9 +44,9 @@ class _FlowNet(Backbone):
         vectors = self.encode(self.normalize(frames.flatten(0, 1)))
         return Features.of_frames(vectors.reshape(*frames.shape[:2], -1), frame_mask)
 
+    @abstractmethod
     def encode(self, pictures: Tensor) -> Tensor:
         """[N, D] from normalised pictures [N, 3, 28, 28]."""
-        raise NotImplementedError
 
 
 @register("backbone", "ststnet")

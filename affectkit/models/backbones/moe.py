@@ -177,7 +177,9 @@ class MoEFeedForward(nn.Module):
     def _mix(self, tokens: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         """Σ_k weights[m, k] · expert(chosen[m, k])(tokens[m]), [M, width]."""
         weights = weights.to(tokens.dtype)
-        share = tokens.new_zeros(len(tokens), self.config.experts).scatter_add(1, chosen, weights)  # [M, E]
+        share = tokens.new_zeros(tokens.shape[0], self.config.experts).scatter_add(
+            1, chosen, weights
+        )  # [M, E]
         bias = share @ self.fc2_bias.to(tokens.dtype)
         if _can_group(tokens):
             return bias + self._sparse(tokens, chosen, weights)
@@ -187,7 +189,7 @@ class MoEFeedForward(nn.Module):
         """The experts without their last bias, computed for the tokens that chose them."""
         flat = chosen.flatten()
         order = flat.to(torch.uint8).argsort(stable=True)  # pairs of token and slot, expert by expert
-        places = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+        places = torch.empty_like(order).scatter_(0, order, torch.arange(order.shape[0], device=order.device))
         owner, places = order // chosen.shape[1], places.view_as(chosen)
         member = F.one_hot(flat, self.config.experts)
         ends = member.sum(dim=0).cumsum(dim=0).to(torch.int32)

@@ -137,7 +137,7 @@ class TimmBackbone(Backbone):
         """[N, grid² D] from a feature map: the cells' averages, one after the other."""
         places = self._places(maps)
         side = math.isqrt(places.shape[1])
-        square = places.transpose(1, 2).reshape(len(places), -1, side, side)
+        square = places.transpose(1, 2).reshape(places.shape[0], -1, side, side)
         return F.adaptive_avg_pool2d(square, self.grid).flatten(1)
 
     def _places(self, maps: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from affectkit.errors import WeightsError
 from affectkit.models import hub
@@ -22,7 +23,8 @@ def model_of_checkpoint(path: str | Path) -> AffectModel:
         path: The `.ckpt` file.
 
     Returns:
-        The model, in evaluation mode; its `metadata` names the checkpoint, epoch and step.
+        The model, in evaluation mode; its `metadata` names the checkpoint, epoch and step, the corpora it learned
+        from with their licences, and whether all faces were rendered.
 
     Raises:
         WeightsError: The file is missing, damaged, unsafe or not of an affectkit task, or its tensors do not fit.
@@ -57,5 +59,20 @@ def model_of_checkpoint(path: str | Path) -> AffectModel:
     model.metadata = {
         "checkpoint": path.name,
         **{key: content[key] for key in ("epoch", "global_step") if isinstance(content.get(key), int)},
+        **_learned_from(content.get("trained_on") or {}),
     }
     return model
+
+
+def _learned_from(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Corpora, licences and whether faces were rendered, as a model states them."""
+    corpora = known.get("corpora")
+    if not corpora:
+        return {}
+    faces = "rendered faces: " if known.get("rendered") else ""
+    licences = "; ".join(f"{name}: {licence}" for name, licence in corpora.items())
+    return {
+        "trained_on": faces + ", ".join(corpora),
+        "licence": licences,
+        **({"rendered": True} if known.get("rendered") else {}),
+    }

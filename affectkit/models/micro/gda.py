@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -86,12 +88,33 @@ class GlobalDependencyAttention(nn.Module):
         Returns:
             [B, A, D].
         """
-        bias = self.strength * (self.cooccurrence + 0.05).log()
-        bias = F.pad(bias, (0, 1, 0, 1)).to(units.dtype)  # the global token is as near to all
+        bias = self.bias.to(units.dtype)
         tokens = torch.cat([units, whole[:, None]], dim=1)
         for layer in self.layers:
             tokens = layer(tokens, bias)
         return units + self.gate * tokens[:, :-1]
+
+    @property
+    def bias(self) -> Tensor:
+        """What is added to the scores, [A + 1, A + 1]; the global token, the last one, is as near to all."""
+        return F.pad(self.strength * (self.cooccurrence + 0.05).log(), (0, 1, 0, 1))
+
+    def attention(self, units: Tensor, whole: Tensor) -> Tensor:
+        """Where each unit looks, the mean over layers and heads.
+
+        Args:
+            units: [B, A, D].
+            whole: [B, D], the global token.
+
+        Returns:
+            [B, A, A + 1], each row adds up to 1; the last column is the global token.
+        """
+        bias = self.bias.to(units.dtype)
+        tokens, looks = torch.cat([units, whole[:, None]], dim=1), []
+        for layer in cast("list[_Layer]", list(self.layers)):
+            looks.append(layer.attention(tokens, bias))
+            tokens = layer(tokens, bias)
+        return torch.stack(looks).mean(dim=0)[:, :-1]
 
 
 class _Layer(nn.Module):
@@ -109,11 +132,22 @@ class _Layer(nn.Module):
             nn.Dropout(dropout),
         )
 
-    def forward(self, tokens: Tensor, bias: Tensor) -> Tensor:
+    def attention(self, tokens: Tensor, bias: Tensor) -> Tensor:
+        """Where each token looks, [B, N, N], the mean over heads."""
+        query, key, _ = self._split(tokens)
+        scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5 + bias
+        return F.softmax(scores, dim=-1).mean(dim=1)
+
+    def _split(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, [B, heads, N, D / heads] each."""
         query, key, value = (
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in self.qkv(self.norm(tokens)).chunk(3, dim=-1)
         )
+        return query, key, value
+
+    def forward(self, tokens: Tensor, bias: Tensor) -> Tensor:
+        query, key, value = self._split(tokens)
         read = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         tokens = tokens + self.out(read.transpose(1, 2).flatten(2))
         out: Tensor = tokens + self.mlp(tokens)

@@ -70,4 +70,4 @@ class LEDFilter(nn.Module):
         flat = frames.flatten(2)
         signal = torch.einsum("bix,ij->bjx", flat, kernel)
         strength = torch.einsum("bix,ij->bjx", flat.abs(), kernel.abs())
-        return (signal / (strength + 1))[:, 1:].reshape(len(frames), -1, *frames.shape[2:])
+        return (signal / (strength + 1))[:, 1:].reshape(frames.shape[0], -1, *frames.shape[2:])

@@ -66,7 +66,7 @@ def _later_half(frames: Tensor, frame_mask: Tensor | None) -> Tensor:
     """Which frames are real and from the middle on, bool [B, T]; at least one a clip."""
     place = torch.arange(frames.shape[1], device=frames.device)
     length = (
-        place.new_full((len(frames), 1), frames.shape[1])
+        place.new_full((frames.shape[0], 1), frames.shape[1])
         if frame_mask is None
         else frame_mask.sum(dim=1, keepdim=True).clamp(min=1)
     )

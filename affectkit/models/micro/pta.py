@@ -69,7 +69,7 @@ class PatchTokenAttention(nn.Module):
         Returns:
             The units' vectors [B, A, D], and where each looked, [B, A, P], the mean over heads.
         """
-        batch = torch.arange(len(places), device=tokens.device)[:, None, None]
+        batch = torch.arange(places.shape[0], device=tokens.device)[:, None, None]
         split = (self.heads, -1)
         # Project the N patches once, then gather: regions overlap.
         key = self.key(tokens).unflatten(-1, split)[batch, places]  # [B, A, P, heads, d]

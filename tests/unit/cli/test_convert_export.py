@@ -1,5 +1,9 @@
 """`affectkit convert` and `affectkit export`: what they write and say."""
 
+import json
+
+import huggingface_hub
+import onnxruntime
 import pytest
 import torch
 from helpers.ssm_release import make_state
@@ -64,9 +68,106 @@ def test_exported_models_can_say_that_their_faces_were_rendered(checkpoint, tmp_
     assert "rendered faces only" in Predictor(tmp_path / "model").warning
 
 
+@pytest.mark.parametrize("rendered", [True, False])
+def test_exported_models_say_what_they_learned_from(checkpoint, tmp_path, rendered):
+    content = torch.load(checkpoint, weights_only=True)
+    corpora = {"rendered": "Apache-2.0", "toy": "none"}
+    torch.save({**content, "trained_on": {"corpora": corpora, "rendered": rendered}}, checkpoint)
+    assert main(["export", "--ckpt", str(checkpoint), "--out", str(tmp_path / "model")]) == 0
+    metadata = AffectModel.from_pretrained(tmp_path / "model").metadata
+    assert metadata["trained_on"] == ("rendered faces: rendered, toy" if rendered else "rendered, toy")
+    assert metadata["licence"] == "rendered: Apache-2.0; toy: none"
+    assert metadata.get("rendered", False) is rendered
+
+
 def test_export_refuses_other_targets_and_files(checkpoint, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["export", "--ckpt", str(checkpoint), "--to", "cereal", "--out", str(tmp_path / "model")])
     assert "invalid choice: 'cereal'" in capsys.readouterr().err
     assert main(["export", "--ckpt", str(tmp_path / "no.ckpt"), "--out", str(tmp_path / "model")]) == 3
     assert "no.ckpt: There is no such file." in capsys.readouterr().err
+
+
+RESULTS = {
+    "toy/au": [
+        {
+            "name": "au/f1_pos",
+            "value": 0.5,
+            "ci": [0.25, 0.75],
+            "ci_level": 0.95,
+            "ci_over": "subjects",
+            "baseline": 0.125,
+            "threshold_rule": "fixed",
+            "protocol": "toy people",
+        }
+    ]
+}
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["of a test", "of a cross-validation"])
+def test_results_come_into_the_card(checkpoint, tmp_path, whole):
+    (tmp_path / "results.json").write_text(
+        json.dumps({"corpus": "toy", "results": RESULTS} if whole else RESULTS)
+    )
+    about = ["--results", str(tmp_path / "results.json"), "--name", "Mine", "--citation", "Me, 2026"]
+    assert (
+        main(["export", "--ckpt", str(checkpoint), "--out", str(tmp_path / "model"), *about, "--half"]) == 0
+    )
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "| au/f1_pos | 0.500 | 0.250 – 0.750 | 0.125 | 0.5 |" in card
+    assert "# Mine" in card
+    assert "- toy people" in card
+    model = AffectModel.from_pretrained(tmp_path / "model")
+    assert torch.equal(model.head("au").out.weight, model.head("au").out.weight.half().float())
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"a": [1]}', '{"a": [{"name": "x"}]}', "3"])
+def test_other_files_are_no_results(checkpoint, tmp_path, text, capsys):
+    (tmp_path / "no.json").write_text(text)
+    given = ["--results", str(tmp_path / "no.json"), "--out", str(tmp_path / "model")]
+    assert main(["export", "--ckpt", str(checkpoint), *given]) == 2
+    assert "no.json: This file holds no results." in capsys.readouterr().err
+
+
+def test_export_to_onnx(checkpoint, tmp_path, capsys):
+    out = tmp_path / "model.onnx"
+    assert (
+        main(["export", "--ckpt", str(checkpoint), "--to", "onnx", "--out", str(out), "--frames", "1"]) == 0
+    )
+    assert capsys.readouterr().out.startswith(
+        f"{out}: au (2 labels); its answers differ from the model's by "
+    )
+    session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
+    assert [output.name for output in session.get_outputs()] == ["au"]
+
+
+def test_export_to_the_hub_asks_for_a_repository_and_uploads_a_card(
+    checkpoint, tmp_path, monkeypatch, capsys
+):
+    seen = {}
+
+    class Api:
+        def create_repo(self, repo, *, private, exist_ok):
+            seen.update(repo=repo, private=private)
+
+        def upload_folder(self, *, repo_id, folder_path):
+            seen["card"] = (folder_path / "README.md").read_text()
+            return "https://example.org/commit"
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    command = ["export", "--ckpt", str(checkpoint), "--to", "hub"]
+    assert main(command) == 2
+    assert "--to hub needs --repo" in capsys.readouterr().err
+    assert main([*command, "--repo", "me/faces", "--private", "--licence", "MIT"]) == 0
+    assert capsys.readouterr().out == "https://example.org/commit: au (2 labels)\n"
+    assert (seen["repo"], seen["private"]) == ("me/faces", True)
+    assert "license: mit" in seen["card"]
+
+
+def test_a_saved_model_is_exported_again(tmp_path, capsys):
+    assert main(["export", "--model", "demo", "--out", str(tmp_path / "copy"), "--half"]) == 0
+    assert main(["export", "--model", "demo"]) == 2
+    assert "--to safetensors needs --out" in capsys.readouterr().err
+    first, copy = AffectModel.from_pretrained("demo"), AffectModel.from_pretrained(tmp_path / "copy")
+    assert copy.metadata == first.metadata
+    assert torch.equal(copy.head("au").out.weight, first.head("au").out.weight)

@@ -14,9 +14,14 @@ from affectkit.models import AffectModel
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
 
 # An overlay is described on top of the recipe that it is for.
-BASES = {"trainer": "joint/demo", "ablation": "joint/ssm_rendered"}
+BASES = {
+    "trainer/": "joint/demo",
+    "ablation/ssm_": "joint/ssm_rendered",
+    "ablation/micro_": "micro/microauclip_rendered",
+    "baseline/micro_": "micro/microauclip_rendered",
+}
 RECIPES = {
-    name: ["--config", BASES[kind]] if (kind := name.partition("/")[0]) in BASES else []
+    name: [part for start, base in BASES.items() if name.startswith(start) for part in ("--config", base)]
     for name in recipe_names()
 }
 MODEL = {

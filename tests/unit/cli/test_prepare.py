@@ -101,8 +101,63 @@ def test_failures_are_told(tmp_path, capsys):
 
 def test_a_corpus_without_landmarks_names_the_remedy(tmp_path, capsys):
     (tmp_path / "index.csv").write_text("path\na.png\n")
-    assert main(["prepare", "table", str(tmp_path), str(tmp_path / "out"), "--quiet"]) == 2
-    assert "--crop none" in capsys.readouterr().err
+    arguments = ["prepare", "table", str(tmp_path), str(tmp_path / "out"), "--quiet"]
+    assert main([*arguments, "--detector", "none"]) == 2
+    told = capsys.readouterr().err
+    assert "--crop none" in told
+    assert "affectkit[face]" in told
+
+
+def test_a_corpus_without_landmarks_has_its_faces_detected(tmp_path, capsys):
+    import numpy as np
+    import torch
+    from PIL import Image
+    from skimage.data import astronaut
+
+    from affectkit.data.align import align_frames
+    from affectkit.data.faces import face_transform
+    from affectkit.inference.detect import CenterFace
+
+    photo = np.ascontiguousarray(astronaut()[:224, 64:384])
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    Image.new("RGB", (60, 60)).save(tmp_path / "b.png")
+    (tmp_path / "index.csv").write_text("path\na.png\nb.png\n")
+    for crop in ("auto", "detect"):
+        out = tmp_path / f"out-{crop}"
+        arguments = ["table", str(tmp_path), str(out), *SMALL, "--codec", "png", "--crop", crop]
+        assert run(arguments) == 0
+        text = capsys.readouterr().out
+        assert "1 frames failed" in text
+        assert "1 × no face" in text
+        assert CropShards(out).manifest.settings["detector"] == str(CenterFace())
+        frames = torch.from_numpy(photo).permute(2, 0, 1)[None]
+        (face,) = CenterFace()(frames)[0]
+        size = CropShards(out).manifest.settings["size"]
+        wanted = align_frames(frames, face_transform(face.points, size, margin=0.15), size)
+        assert torch.equal(TableDataset(tmp_path, prepared=out)[0].frames, wanted)
+
+
+@pytest.mark.parametrize(
+    ("options", "detector"),
+    [
+        ((), "none"),
+        (("--crop", "center", "--detector", "centerface"), "none"),
+        (("--detector", "none"), "none"),
+        (("--detector", "centerface"), "needs onnxruntime"),
+        (("--crop", "detect"), "needs onnxruntime"),
+    ],
+)
+def test_without_onnxruntime_only_what_asks_for_it_fails(
+    options, detector, rendered, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    code = main(["prepare", "rendered", str(rendered), str(tmp_path / "out"), *SMALL, *options])
+    if detector == "none":
+        assert code == 0
+        assert CropShards(tmp_path / "out").manifest.settings["detector"] is None
+    else:
+        assert code == 3
+        assert detector in capsys.readouterr().err
 
 
 def test_damaged_files_are_found(rendered, tmp_path, capsys):
@@ -160,6 +215,7 @@ def test_the_help_is_complete(capsys):
     for name in (
         "--size",
         "--crop",
+        "--detector",
         "--workers",
         "--codec",
         "--quality",

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from affectkit.data import align_frames, reference_points, transform_points
-from affectkit.data.faces import Face, box_transform, face_transform, largest_face
+from affectkit.data.faces import Face, box_transform, detector_name, face_transform, largest_face
 from affectkit.errors import AnnotationError
 
 
@@ -57,3 +57,16 @@ def test_the_largest_face():
     faces = [Face((0, 0, 5, 5), 0.9), Face((3, 3, 9, 4), 0.2), Face((1, 1, 2, 2), 1.0)]
     assert largest_face(faces) is faces[1]
     assert largest_face([]) is None
+
+
+def test_detectors_are_called_what_they_call_themselves():
+    class Plain:
+        def __call__(self, frames):
+            return [[] for _ in frames]
+
+    class Telling(Plain):
+        def __str__(self):
+            return "Telling (threshold 0.5)"
+
+    assert detector_name(Plain()) == "Plain"
+    assert detector_name(Telling()) == "Telling (threshold 0.5)"

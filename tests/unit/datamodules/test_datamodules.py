@@ -18,6 +18,17 @@ def test_counts_are_those_of_the_annotated_labels():
     assert annotated.tolist() == known.sum((0, 1)).tolist()
 
 
+def test_what_it_learns_from_is_rendered_where_all_of_it_is(tmp_path):
+    (tmp_path / "rehearsal.json").touch()
+    rehearsal, other = ToyDataModule(root=tmp_path), ToyDataModule()
+    mixture = MixtureDataModule({"a": rehearsal, "b": other})
+    mixture.setup("fit")
+    assert rehearsal.trained_on == {"toy": ("none", True)}
+    assert other.trained_on == mixture.trained_on == {"toy": ("none", False)}
+    mixture = MixtureDataModule({"b": other, "a": rehearsal})
+    assert mixture.trained_on == {"toy": ("none", False)}
+
+
 def test_labels_that_are_not_counted():
     data = ToyDataset(split="train")
     assert count_labels(data, "gaze", "AU61") is None
@@ -67,6 +78,8 @@ def test_rare_units_are_drawn_more_often():
         for parts in zip(*map(plain.datasets["train"].truth, plain.datasets["train"].clips), strict=True)
     )
     assert positive.tolist() == (active & known).any(1).tolist()
+    # In another order, and without the units that nobody asks about.
+    assert clip_positives(plain.datasets["train"], "au", "AU4,AU1").tolist() == positive[:, [2, 0]].tolist()
     assert plain.train_dataloader().sampler.weights is None
     assert balanced.train_dataloader().sampler.weights.tolist() == [1.0] * len(positive)
     with pytest.raises(ConfigError, match="no action units 'gaze'"):

@@ -40,6 +40,7 @@ def test_clips_are_those_of_the_members(tiny):
     assert len(corpus) == sum(len(member) for member in corpus.members.values())
     assert len(set(corpus.subjects)) == len(corpus.folds())
     assert {r.clip.partition("/")[0] for r in corpus.clips} == {"smic", "casme2", "samm"}
+    assert corpus.rendered
     for index in (0, len(corpus) - 1):
         clip, record = corpus[Draw(index, valid=False)], corpus.clips[index]
         assert clip.frames.shape[0] == 2

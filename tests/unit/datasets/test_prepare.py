@@ -175,6 +175,12 @@ def test_frames_without_a_face_are_flagged(root, out):
     assert (row["success"], row["reason"], row["image"], row["transform"]) == (False, "no face", None, None)
 
 
+def test_points_at_one_place_are_no_face(root, out):
+    detector = Detector(lambda _: [Face((4.0, 4.0, 9.0, 9.0), 1.0, torch.full((5, 2), 6.0))])
+    done = prepare(Faces(root, lost=None), out, detector=detector)
+    assert (done.failed, list(done.reasons)) == (10, ["A face has fewer than two distinct landmarks."])
+
+
 def test_faces_are_looked_for_or_it_stops(root, out):
     for options in ({}, {"crop": "landmarks", "detector": Detector(None)}):
         with pytest.raises(

@@ -118,14 +118,24 @@ def test_clip_without_rows_is_named(copy):
 @pytest.mark.parametrize("chosen", [["au"], ["expression"], ["expression", "intensity"]])
 def test_a_corpus_can_hide_its_other_annotations(root, chosen):
     dataset, whole = RenderedDataset(root, targets=chosen), RenderedDataset(root)
-    assert dataset.spaces == {name: whole.spaces[name] for name in whole.spaces if name in chosen}
+    assert dataset.targets == {name: whole.spaces[name] for name in chosen}
     found, all_of_them = dataset[4].targets, whole[4].targets
     assert set(found) == set(chosen)
     for name in chosen:
         assert torch.equal(found[name].value, all_of_them[name].value)
 
 
-@pytest.mark.parametrize("chosen", [[], ["age"]])
+def test_annotations_are_given_under_other_names(root):
+    dataset, whole = RenderedDataset(root, targets={"au": "micro_au"}), RenderedDataset(root)
+    assert dataset.targets == {"micro_au": whole.targets["au"]}
+    assert dataset.spaces == whole.spaces
+    found = dataset[4].targets
+    assert set(found) == {"micro_au"}
+    assert torch.equal(found["micro_au"].value, whole[4].targets["au"].value)
+    assert found["micro_au"].value.any()
+
+
+@pytest.mark.parametrize("chosen", [[], ["age"], {"age": "au"}, {"au": "x", "intensity": "x"}])
 def test_annotations_that_do_not_exist_cannot_be_chosen(root, chosen):
     with pytest.raises(ConfigError, match="au, intensity, expression"):
         RenderedDataset(root, targets=chosen)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from affectkit.cli.main import main
 from affectkit.errors import ConfigError, LabelSpaceError
-from affectkit.inference import Predictor
+from affectkit.inference import Crop, Predictor
 from affectkit.models import AffectModel
 
 HEADS = {
@@ -52,7 +52,7 @@ def values(predictor, photo):
 @torch.no_grad()
 def cosines(model, photo, prototypes):
     """10 cos(h, P) of the picture, from scratch."""
-    frames = Predictor(model).crop(torch.from_numpy(_pixels(photo)), 64)[None, None]
+    frames = Crop()(torch.from_numpy(_pixels(photo)), 64)[None, None]
     h = model.features(frames).pooled[0]
     return 10 * torch.stack([torch.dot(h, p) / (h.norm() * p.norm()) for p in prototypes])
 
@@ -64,7 +64,7 @@ def _pixels(photo):
 
 
 def test_prototypes_alone(model, photo):
-    by_all, by_text = Predictor(model), Predictor(model, prototype_only=True)
+    by_all, by_text = Predictor(model, faces="center"), Predictor(model, faces="center", prototype_only=True)
     assert by_all.columns == by_text.columns == ("AU06", "AU12", "smile.AU12", "neutral", "happiness")
     found = values(by_text, photo)
     expected = cosines(model, photo, model.head("au").prototypes).sigmoid()
@@ -88,23 +88,23 @@ def test_prototypes_alone(model, photo):
 
 
 def test_other_classes(model, photo):
-    predictor = Predictor(model, classes=["contempt", "happiness", "a very tired face"])
+    predictor = Predictor(model, faces="center", classes=["contempt", "happiness", "a very tired face"])
     assert predictor.columns[-3:] == ("contempt", "happiness", "a very tired face")
     found = values(predictor, photo)
     assert math.fsum(found[name] for name in predictor.columns[-3:]) == pytest.approx(1, abs=1e-5)
     words = model.bridge.encode_classes("expression", ["contempt", "happiness", "a very tired face"])
     expected = cosines(model, photo, list(words.values())).softmax(0)
     assert [found[name] for name in predictor.columns[-3:]] == pytest.approx(expected.tolist(), abs=1e-4)
-    assert found["AU12"] == pytest.approx(values(Predictor(model), photo)["AU12"], abs=1e-6)
+    assert found["AU12"] == pytest.approx(values(Predictor(model, faces="center"), photo)["AU12"], abs=1e-6)
     # The model that was given is left as it was.
     assert model.labels("expression") == ("neutral", "happiness")
     assert model.bridge is not None
 
 
 def test_both_at_once(model, photo):
-    both = Predictor(model, classes=["contempt", "fear"], prototype_only=True)
+    both = Predictor(model, faces="center", classes=["contempt", "fear"], prototype_only=True)
     assert both.columns == ("AU06", "AU12", "smile.AU12", "contempt", "fear")
-    alone = values(Predictor(model, prototype_only=True), photo)
+    alone = values(Predictor(model, faces="center", prototype_only=True), photo)
     assert values(both, photo)["AU12"] == pytest.approx(alone["AU12"], abs=1e-6)
 
 
@@ -122,25 +122,26 @@ def test_models_that_cannot(model):
         bridge={"type": "semantic", "text": {"model_name": "affectkit-tiny"}},
     )
     with pytest.raises(ConfigError, match="no expression head with prototypes"):
-        Predictor(units, classes=["fear", "anger"])
+        Predictor(units, faces="center", classes=["fear", "anger"])
     with pytest.raises(LabelSpaceError):
-        Predictor(model, classes=["fear"])
+        Predictor(model, faces="center", classes=["fear"])
 
 
 def test_from_the_command_line(folder, photo, tmp_path, capsys):
     table = tmp_path / "out.csv"
-    arguments = ["predict", "--model", str(folder), "--input", str(photo), "--output", str(table), "--quiet"]
+    media = ["--input", str(photo), "--output", str(table), "--faces", "center"]
+    arguments = ["predict", "--model", str(folder), *media, "--quiet"]
     assert main([*arguments, "--classes", "contempt", "Happy", "--prototype-only"]) == 0
     with table.open(encoding="utf-8", newline="") as file:
         (row,) = csv.DictReader(file)
-    assert list(row)[3:] == ["AU06", "AU12", "smile.AU12", "contempt", "happiness"]
+    assert list(row)[-5:] == ["AU06", "AU12", "smile.AU12", "contempt", "happiness"]
     said = json.loads(table.with_suffix(".json").read_text())
     assert said["zero_shot_classes"] == ["contempt", "Happy"]
     assert said["heads"]["expression"]["columns"] == ["contempt", "happiness"]
     assert said["heads"]["au"]["answers_by"] == "prototypes"
     assert said["model"] == str(folder)
     assert len(said["model_sha256"]) == 64
-    assert main(arguments) == 0
+    assert main([*arguments, "--overwrite"]) == 0
     said = json.loads(table.with_suffix(".json").read_text())
     assert said["zero_shot_classes"] is None
     assert main([*arguments, "--classes", "fear"]) == 3

@@ -46,6 +46,7 @@ def test_saving_again_keeps_metadata_and_writes_the_same_files(folder, tmp_path)
     AffectModel.from_pretrained(folder).save_pretrained(tmp_path / "again")
     files = sorted(f.relative_to(folder) for f in folder.rglob("*") if f.is_file())
     assert [str(f) for f in files] == [
+        "README.md",
         "config.json",
         "heads/au.safetensors",
         "heads/expression.safetensors",
@@ -200,6 +201,7 @@ def test_a_head_saved_alone(tmp_path):
     head = ExpressionHead(8, "basic7", hidden=4, dropout=0.1)
     head.save_pretrained(tmp_path, metadata={"licence": "MIT"})
     assert sorted(str(f.relative_to(tmp_path)) for f in tmp_path.rglob("*.*")) == [
+        "README.md",
         "config.json",
         "heads/expression.safetensors",
     ]
@@ -330,4 +332,4 @@ def test_pushing_uploads_a_whole_folder(tiny_model, monkeypatch):
     assert tiny_model.push_to_hub("someone/affect", private=True) == "https://example.org/commit"
     assert seen["repo"] == "someone/affect"
     assert seen["private"]
-    assert {"config.json", "model.safetensors", "au.safetensors"} <= set(seen["files"])
+    assert {"README.md", "config.json", "model.safetensors", "au.safetensors"} <= set(seen["files"])

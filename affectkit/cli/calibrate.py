@@ -1,0 +1,90 @@
+"""`affectkit calibrate`: probabilities that mean what they say, and thresholds, both from validation subjects."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from affectkit.data import ClipBatch
+
+__all__ = ["run"]
+
+
+def run(args: Sequence[str]) -> int:
+    """Calibrate."""
+    parser = argparse.ArgumentParser(
+        prog="affectkit calibrate",
+        description="Fit each head's temperature (least log-loss) and each action unit's threshold (best F1) on the "
+        "validation subjects of a recipe, and save the model with them.",
+        epilog="Further options override the recipe, for example --data.fold=part2; use those of the training.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--config",
+        "-c",
+        action="append",
+        required=True,
+        help="the recipe whose data to use; may be given again",
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--ckpt", type=Path, help="the .ckpt file of `affectkit fit`")
+    source.add_argument("--model", help="folder or Hub name of a saved model")
+    parser.add_argument("--out", required=True, type=Path, help="folder to write; may be that of --model")
+    parser.add_argument("--test", action="store_true", help="measure on the test subjects as well")
+    parser.add_argument("--device", default="cpu", help="such as cuda:1 (default: cpu)")
+    options, overrides = parser.parse_known_args(args)
+    from affectkit.models import load
+    from affectkit.models.convert import model_of_checkpoint
+    from affectkit.tasks.calibration import answers, calibrate, measure
+
+    model = load(options.model) if options.ckpt is None else model_of_checkpoint(options.ckpt)
+    model.to(options.device)
+    data = _data(options.config, overrides)
+    found = answers(model, _loaders(data, "validate"))
+    calibrate(model, found)
+    measured = {"validation": measure(model, found)}
+    if options.test:
+        measured["test"] = measure(model, answers(model, _loaders(data, "test")))
+    report: dict[str, dict[str, Any]] = {
+        name: {
+            "temperature": model.head(name).temperature,
+            "measured": {split: heads[name] for split, heads in measured.items() if name in heads},
+        }
+        for name in found
+    }
+    model.save_pretrained(options.out, metadata={**model.metadata, "calibration": report})
+    for name, one in report.items():
+        print(f"{name}: temperature {one['temperature']:.3f}")
+        for split, m in one["measured"].items():
+            print(
+                f"  {split}: expected calibration error {m['ece_before']:.4f} → {m['ece']:.4f}, "
+                f"log-loss {m['nll_before']:.4f} → {m['nll']:.4f} ({m['labels']} labels)"
+            )
+    print(f"{options.out}: temperatures and thresholds are saved with the model")
+    return 0
+
+
+def _data(recipes: Sequence[str], overrides: Sequence[str]) -> Any:
+    """The datamodule of a recipe, without its task and trainer."""
+    from jsonargparse import Namespace
+
+    from affectkit.cli.lightning import AffectCLI, launch
+
+    class DataOnly(AffectCLI):
+        def instantiate_classes(self) -> None:
+            part = Namespace(data=self.config.data)  # type: ignore[no-untyped-call]
+            self.datamodule = self.parser.instantiate_classes(part).data
+
+    arguments = [argument for name in recipes for argument in ("--config", name)]
+    data = launch([*arguments, *overrides], execute=False, kind=DataOnly).datamodule
+    data.prepare_data()
+    return data
+
+
+def _loaders(data: Any, stage: str) -> list[Iterable[ClipBatch]]:
+    data.setup(stage)
+    loaders = data.val_dataloader() if stage == "validate" else data.test_dataloader()
+    return loaders if isinstance(loaders, list) else [loaders]

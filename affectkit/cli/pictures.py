@@ -1,0 +1,74 @@
+"""What the commands have in common that draw a table of predictions and its media."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from affectkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from affectkit.inference.clip_table import ClipTable
+
+__all__ = ["add_media", "media_of", "needed_media", "progress", "say"]
+
+
+def add_media(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say what is drawn."""
+    parser.add_argument(
+        "table",
+        type=Path,
+        metavar="TABLE",
+        help="what `affectkit predict` has written, or a CSV file of OpenFace",
+    )
+    parser.add_argument(
+        "--video",
+        type=Path,
+        metavar="MEDIA",
+        help="photo, video or folder of frames that the table was made from (default: what the table names)",
+    )
+    parser.add_argument("--backend", default="auto", choices=("auto", "pyav", "decord"), help="video reader")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def media_of(clip: ClipTable, given: Path | None) -> Path | None:
+    """The media of a table: what was given, or what the table names, if that is there."""
+    if given is not None or clip.source is None:
+        return given
+    named = Path(clip.source)
+    return named if named.exists() else None
+
+
+def needed_media(clip: ClipTable, given: Path | None) -> Path:
+    """The media of a table.
+
+    Raises:
+        ConfigError: Neither was it given, nor is there what the table names.
+    """
+    media = media_of(clip, given)
+    if media is None:
+        named = "names no media" if clip.source is None else f"names {clip.source!r}, which is not there"
+        raise ConfigError(f"The table {named}.", path=clip.path, remedy="Give it with --video.")
+    return media
+
+
+@contextmanager
+def progress(name: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar: what to call with the frames done and the number in all."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), disable=quiet, transient=True) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def say(notes: Iterable[str | None]) -> None:
+    """Tell what a user should know."""
+    for note in notes:
+        if note:
+            print(f"note: {note}", file=sys.stderr)

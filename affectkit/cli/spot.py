@@ -1,0 +1,104 @@
+"""`affectkit predict --spot`: the brief movements of a long clip, and which action units they show."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from affectkit.errors import ConfigError
+
+__all__ = ["add_arguments", "run"]
+
+_IGNORED = {
+    "webcam": None,
+    "format": None,
+    "fill_missing": None,
+    "smooth": None,
+    "classes": None,
+    "prototype_only": False,
+    "seconds": None,
+}
+"""Options of `predict` that say nothing here, with what they hold when they are not given."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--spot` and what belongs to it."""
+    group = parser.add_argument_group(
+        "micro-expressions",
+        "With --spot, brief movements of one face in a long clip are found without any annotation, and the table has a "
+        "row for each: onset, apex and offset, and the model's action units.",
+    )
+    group.add_argument("--spot", action="store_true", help="find brief movements")
+    group.add_argument(
+        "--longest", type=float, default=0.5, metavar="SECONDS", help="of a movement (default: 0.5)"
+    )
+    group.add_argument(
+        "--spot-threshold",
+        type=float,
+        default=12.0,
+        metavar="X",
+        help="how far a movement stands out, in deviations of the noise; lower finds more (default: 12)",
+    )
+    group.add_argument(
+        "--fps", type=float, metavar="N", help="frames a second, where the video or folder does not say"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Find the movements of one clip.
+
+    Args:
+        options: Of a parser with `add_arguments`, and with `model`, `input`, `output`, `faces`, `device`, `backend`
+            and `quiet`.
+
+    Raises:
+        ConfigError: Several inputs, or an option that does not go with `--spot`.
+    """
+    inputs: Sequence[str | Path] = (
+        options.input if isinstance(options.input, (list, tuple)) else [options.input]
+    )
+    given = [name for name, unset in _IGNORED.items() if getattr(options, name, unset) not in (unset, False)]
+    if given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ConfigError(f"{names} cannot be used with --spot.", remedy="Leave it out.")
+    if len(inputs) != 1:
+        raise ConfigError("--spot takes one clip at a time.", remedy="Call it once for each.")
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from affectkit.inference.movements import MovementFinder, write_movements
+    from affectkit.inference.predictor import Predictor
+
+    source = Path(inputs[0])
+    device = options.device if isinstance(options.device, str) else options.device[0]
+    predictor = Predictor(options.model, device=device, faces=options.faces)
+    finder = MovementFinder(predictor, longest=options.longest, threshold=options.spot_threshold)
+    with Progress(console=Console(stderr=True), disable=options.quiet, transient=True) as bar:
+        task = bar.add_task(source.name, total=None)
+        written = write_movements(
+            finder,
+            source,
+            options.output,
+            fps=options.fps,
+            backend=options.backend,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    print(f"{written.path}: {_count(written.movements)}; metadata in {written.sidecar}")
+    if written.unseen:
+        print(
+            f"note: the face was not seen in {written.unseen} of them; their values are nan", file=sys.stderr
+        )
+    if not written.movements:
+        print(
+            "note: nothing moved briefly enough; a lower --spot-threshold or a greater --longest finds more",
+            file=sys.stderr,
+        )
+    if predictor.warning:
+        print(f"note: {predictor.warning}", file=sys.stderr)
+    return 0
+
+
+def _count(movements: int) -> str:
+    return {0: "no brief movement", 1: "1 brief movement"}.get(movements, f"{movements} brief movements")

@@ -1,0 +1,104 @@
+"""From a detected face to the picture that a model was trained on."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from affectkit.data.align import align_frames, estimate_similarity, reference_points
+from affectkit.data.faces import Face, box_transform, face_transform
+from affectkit.errors import AnnotationError
+from affectkit.models.features import InputSpec
+
+__all__ = ["MARGINS", "align_face", "margin_of", "picture_transform"]
+
+MARGINS: Final = {"five_points": 0.15, "eyes_mouth": 0.125}
+"""Margin where a model does not state its own: that of `affectkit prepare`, and of the rendered demo."""
+
+_SIDE: Final = 5 / 3  # of the box, where the distance from eyes to mouth is 1
+# What faces measure in a detector's box, as shares of its height: a face without points is placed by it.
+_MIDDLE: Final = 0.57  # from the top down to midway between eyes and mouth
+_DISTANCE: Final = 0.4  # from eyes to mouth
+
+
+def margin_of(spec: InputSpec) -> float:
+    """What is kept around the face at each side, as a share of its side: the model's own, else that of `MARGINS`."""
+    return MARGINS[spec.alignment] if spec.crop_margin is None else spec.crop_margin
+
+
+def picture_transform(face: Face, spec: InputSpec) -> Tensor:
+    """The similarity from a frame to a model's picture, by the crop geometry that is stored with the model.
+
+    The eyes become level and the face gets the place and size that `spec.alignment` and `spec.crop_margin` state.
+    A face without points is not turned, only scaled and shifted, by its box.
+
+    Args:
+        face: A face; its points are used where it has any.
+        spec: The model's `size`, `alignment` and `crop_margin`; without a margin that of `MARGINS`.
+
+    Returns:
+        float [2, 3].
+
+    Raises:
+        AnnotationError: The face's points are all at one place.
+
+    Example:
+        >>> face = Face((0, 0, 112, 112), 1.0, reference_points(size=112))
+        >>> matrix = picture_transform(face, InputSpec(size=112, crop_margin=0.0))
+        >>> matrix.abs().round().tolist()
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+    """
+    margin = margin_of(spec)
+    if spec.alignment == "five_points":
+        if face.points is None:
+            return box_transform(face.box, spec.size, margin=margin)
+        return face_transform(face.points.float().cpu(), spec.size, margin=margin)
+    if face.points is None:
+        x, y, w, h = face.box
+        side = _SIDE * _DISTANCE * h
+        box = (x + (w - side) / 2, y + _MIDDLE * h - side / 2, side, side)
+        return box_transform(box, spec.size, margin=margin)
+    shape = reference_points()
+    eyes, mouth = shape[:2].mean(0), shape[3:].mean(0)
+    tight = spec.size / (1 + 2 * margin)
+    scale = tight / (_SIDE * (eyes - mouth).norm())
+    goal = (shape - (eyes + mouth) / 2) * scale + (spec.size - 1) / 2
+    return estimate_similarity(face.points.float().cpu(), goal)
+
+
+def align_face(frame: Tensor, face: Face, spec: InputSpec) -> Tensor:
+    """Cut a face out of a frame as the model expects it; what lies outside the frame is black.
+
+    The pixels are those of `align_frames`, of which only the part around the face is computed.
+
+    Args:
+        frame: uint8 [3, H, W].
+        face: A face in it.
+        spec: The model's.
+
+    Returns:
+        uint8 [3, size, size].
+
+    Raises:
+        AnnotationError: The face's points are all at one place or not finite, or nothing of it is in the frame.
+    """
+    matrix = picture_transform(face, spec)
+    if not matrix.isfinite().all():
+        raise AnnotationError("The face has landmarks that are not finite.")
+    edges = torch.tensor([-0.5, spec.size - 0.5])
+    corners = torch.cartesian_prod(edges, edges) - matrix[:, 2]
+    corners = corners @ torch.linalg.inv(matrix[:, :2]).T
+    # `align_frames` averages whole blocks of pixels before it samples: keep to them, with one more all around.
+    block = max(1, int(1 / float(matrix[0, :2].norm())))
+    low = ((corners.amin(0) / block).floor() - 1).clamp(min=0)
+    high = (corners.amax(0) / block).floor() + 2
+    high = torch.minimum(high, torch.tensor(frame.shape[:0:-1]).float())  # any larger number would do as well
+    left, top, right, bottom = (int(edge) * block for edge in (*low, *high))
+    part = frame[:, top : max(0, bottom), left : max(0, right)]
+    if part.numel() == 0:
+        raise AnnotationError("The face lies outside the frame.")
+    shift = matrix[:, :2] @ torch.tensor([float(left), float(top)])
+    moved = torch.cat([matrix[:, :2], (matrix[:, 2] + shift)[:, None]], dim=1)
+    return align_frames(part[None], moved.to(frame.device), spec.size)[0]

@@ -1,0 +1,178 @@
+"""Finding faces in pictures: a small network that comes with the package."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from functools import cached_property
+from importlib import resources
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from affectkit.data.faces import Face
+from affectkit.errors import ConfigError, MissingDependencyError, WeightsError
+
+__all__ = ["CenterFace"]
+
+SHA256: Final = "fb45af9bc3107e578dc60a703f8de086b1238e405075dc49333cd7b4e107ead6"
+_STRIDE: Final = 4  # pixels from one place of the network's maps to the next
+_MULTIPLE: Final = 32  # of what the picture's sides must be
+_LEAST: Final = (
+    160  # pixels of a picture's longer side below which it is magnified: the network was made for more
+)
+
+
+class CenterFace:
+    """Boxes and five points by CenterFace, in one pass over the whole picture.
+
+    The network gives, for every fourth pixel, how likely a face's centre lies there, how large the face would
+    be, and where its eyes, nose tip and mouth corners are. Centres that overlap a likelier one are dropped.
+
+    Args:
+        threshold: What counts as a face, 0 to 1.
+        longest: Pictures whose longer side has more pixels than this are made smaller first. Faces narrower
+            than about 10 pixels after that are missed. The time it takes goes with the square of it.
+        overlap: A face is dropped if its box has more than this share (intersection over union) in common with a
+            more likely one.
+        device: "cuda:1" where the onnxruntime that is installed can use it; the processor otherwise.
+
+    Raises:
+        ConfigError: A number is out of range.
+        MissingDependencyError: onnxruntime is not installed.
+
+    Example:
+        >>> CenterFace()(torch.zeros(2, 3, 48, 64, dtype=torch.uint8))
+        [[], []]
+
+    References:
+        Y. Xu et al., "CenterFace: Joint Face Detection and Alignment Using Face as Point", 2019
+        (arXiv:1911.03599). The network is the authors', its weights rounded to half precision; see
+        `affectkit/inference/assets/NOTICE`.
+    """
+
+    def __init__(
+        self,
+        *,
+        threshold: float = 0.5,
+        longest: int = 640,
+        overlap: float = 0.3,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        if not (0 < threshold < 1 and 0 <= overlap <= 1 and longest >= _MULTIPLE):
+            raise ConfigError(
+                f"A detector cannot work with threshold {threshold}, longest side {longest} and overlap {overlap}.",
+                remedy="Give shares between 0 and 1, and 32 pixels or more.",
+            )
+        if not self.available():
+            raise MissingDependencyError(
+                "Detecting faces needs onnxruntime.",
+                remedy="Run: pip install 'affectkit[face]', or say where the face is: center, or x,y,w,h in pixels.",
+            )
+        self.threshold, self.longest, self.overlap = threshold, longest, overlap
+        self.device = torch.device(device)
+
+    @staticmethod
+    def available() -> bool:
+        """Whether it can run here: onnxruntime, of the extra `face`, is installed."""
+        return importlib.util.find_spec("onnxruntime") is not None
+
+    def __str__(self) -> str:
+        return f"CenterFace (threshold {self.threshold:g}, longest side {self.longest})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Other processes load the network themselves."""
+        return {name: value for name, value in vars(self).items() if name != "_session"}
+
+    def __call__(self, frames: Tensor) -> list[list[Face]]:
+        """Find the faces of each frame.
+
+        Args:
+            frames: uint8 [T, 3, H, W], RGB.
+
+        Returns:
+            T lists of faces, the likeliest first.
+
+        Raises:
+            WeightsError: The network's file is not the one that was installed.
+        """
+        if not len(frames):
+            return []
+        height, width = frames.shape[-2:]
+        longer = max(height, width)
+        scale = min(max(longer, _LEAST), self.longest) / longer
+        small = max(1, round(height * scale)), max(1, round(width * scale))
+        pixels = frames.cpu()
+        if small != (height, width):
+            pixels = F.interpolate(pixels, small, mode="bilinear", antialias=True)
+        pixels = F.pad(pixels.float(), (0, -small[1] % _MULTIPLE, 0, -small[0] % _MULTIPLE))
+        outputs = self._session.run(["heatmap", "size", "offset", "points"], {"image": pixels.numpy()})
+        heat, sizes, offsets, points = map(torch.from_numpy, outputs)
+        across, down = width / small[1], height / small[0]
+        stretch = torch.tensor([across, down])
+        found = []
+        for t in range(len(frames)):
+            rows, columns = (heat[t, 0] > self.threshold).nonzero(as_tuple=True)
+            # Maps hold y before x.
+            size = sizes[t][:, rows, columns].flip(0).T.exp() * _STRIDE
+            place = torch.stack([columns, rows], dim=-1) + offsets[t][:, rows, columns].flip(0).T + 0.5
+            corner = place * _STRIDE - size / 2
+            pairs = points[t][:, rows, columns].T.reshape(-1, 5, 2).flip(-1)
+            # In the frame, edges of pixels are at integers; of points, their centres are.
+            spots = (pairs * size[:, None] + corner[:, None]) * stretch - 0.5
+            boxes = torch.cat([corner * stretch, size * stretch], dim=-1)
+            scores = heat[t, 0, rows, columns]
+            found.append(
+                [
+                    Face(tuple(boxes[k].tolist()), float(scores[k]), spots[k].clone())
+                    for k in _likeliest(boxes, scores, self.overlap)
+                ]
+            )
+        return found
+
+    @cached_property
+    def _session(self) -> Any:
+        import onnxruntime
+
+        asset = resources.files("affectkit.inference") / "assets" / "centerface.onnx"
+        content = asset.read_bytes()
+        if hashlib.sha256(content).hexdigest() != SHA256:
+            raise WeightsError(
+                "The face detector is damaged.", path=str(asset), remedy="Install affectkit again."
+            )
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = torch.get_num_threads()
+        providers: list[Any] = ["CPUExecutionProvider"]
+        if self.device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+            providers.insert(0, ("CUDAExecutionProvider", {"device_id": self.device.index or 0}))
+        return onnxruntime.InferenceSession(content, options, providers=providers)
+
+
+def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
+    """Intersection over union of boxes.
+
+    Args:
+        boxes: float [N, 4], left, top, width and height.
+        others: float [M, 4].
+
+    Returns:
+        float [N, M].
+    """
+    corner = torch.maximum(boxes[:, None, :2], others[None, :, :2])
+    far = torch.minimum((boxes[:, :2] + boxes[:, 2:])[:, None], (others[:, :2] + others[:, 2:])[None])
+    common = (far - corner).clamp(min=0).prod(-1)
+    total = boxes[:, 2:].prod(-1)[:, None] + others[:, 2:].prod(-1)[None] - common
+    return common / total.clamp(min=1e-9)
+
+
+def _likeliest(boxes: Tensor, scores: Tensor, overlap: float) -> list[int]:
+    """The boxes that do not overlap a likelier one that stays, the likeliest first."""
+    kept: list[int] = []
+    shared = overlaps(boxes, boxes)
+    for k in scores.argsort(descending=True, stable=True).tolist():
+        if not kept or float(shared[k, kept].max()) <= overlap:
+            kept.append(k)
+    return kept

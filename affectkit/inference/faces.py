@@ -1,0 +1,223 @@
+"""The faces of a video, one frame after the other, cut out as a model expects them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import isfinite, nan
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from affectkit.data.faces import Face, FaceDetector, detector_name
+from affectkit.data.video import VideoReader
+from affectkit.errors import AnnotationError, ConfigError, VideoError
+from affectkit.inference.align import align_face, margin_of
+from affectkit.inference.crop import Crop
+from affectkit.inference.detect import CenterFace
+from affectkit.inference.track import FaceTracker
+from affectkit.models.features import InputSpec
+
+__all__ = ["NO_FACE", "FaceSource", "FrameFaces", "SeenFace", "describe", "face_source", "frame_faces"]
+
+NO_FACE: Final = "No face was found."
+
+FaceSource = Crop | FaceDetector
+
+_TOGETHER: Final = 2**22  # pixels of the frames that a detector gets at once
+_MOST: Final = 8  # and their number
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SeenFace:
+    """A face in a frame.
+
+    Args:
+        identity: Who, among those in the video.
+        picture: uint8 [3, S, S], as the model sees it; None where it cannot be cut out.
+        box: Left, top, width and height in pixels as detected; None for a crop.
+        score: How sure the detector is, 0 to 1; NaN for a crop.
+        points: Eyes, nose tip and mouth corners (x, y) in pixels; None where they are not known.
+        reason: Why there is no picture.
+    """
+
+    identity: int
+    picture: Tensor | None
+    box: tuple[float, float, float, float] | None = None
+    score: float = nan
+    points: tuple[tuple[float, float], ...] | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameFaces:
+    """A frame's faces, or the reason why there is none.
+
+    Args:
+        number: Frame number from 0.
+        timestamp: Seconds; NaN where the media does not say.
+        faces: By identity, in ascending order.
+        reason: Why there is none.
+    """
+
+    number: int
+    timestamp: float
+    faces: dict[int, SeenFace]
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Frame:
+    """A frame, or the fault that took its place."""
+
+    number: int
+    timestamp: float
+    pixels: Tensor | None
+    reason: str | None = None
+
+
+def face_source(faces: FaceSource | str, device: torch.device | str = "cpu") -> FaceSource:
+    """Where faces come from: "detect", "center", "x,y,w,h" in pixels, or what is one already.
+
+    Args:
+        faces: The text, a `Crop`, or a detector.
+        device: Where the detector that comes with the package runs, if onnxruntime can use it.
+
+    Raises:
+        ConfigError: Another text.
+        MissingDependencyError: Detection is asked for and onnxruntime is not installed.
+
+    Example:
+        >>> print(face_source("10,20,64,64"))
+        10,20,64,64
+    """
+    if not isinstance(faces, str):
+        return faces
+    return CenterFace(device=device) if faces == "detect" else Crop.parse(faces)
+
+
+def describe(source: FaceSource, spec: InputSpec) -> dict[str, Any]:
+    """How faces were found and cut out, in plain values.
+
+    Args:
+        source: A crop or a detector.
+        spec: Of the model.
+
+    Example:
+        >>> describe(Crop(), InputSpec())["crop"]
+        'center'
+    """
+    if isinstance(source, Crop):
+        return {"found_by": "crop", "crop": str(source)}
+    return {
+        "found_by": "detector",
+        "detector": detector_name(source),
+        "alignment": spec.alignment,
+        "crop_margin": margin_of(spec),
+    }
+
+
+def frame_faces(
+    video: VideoReader, source: FaceSource, spec: InputSpec, *, start: int = 0
+) -> Iterator[FrameFaces]:
+    """Every frame of a video with its faces, in order, in constant memory.
+
+    After a frame that cannot be read, reading goes on with the next. A crop is one face whose identity is 0; a
+    detector's faces are tracked (`FaceTracker`) and aligned (`picture_transform`).
+
+    Args:
+        video: From `open_video`.
+        source: A crop or a detector.
+        spec: Of the model.
+        start: First frame to give. A detector sees the earlier ones too, since identities depend on them.
+
+    Yields:
+        The frames; without a face where none is found, or the frame cannot be read.
+
+    Raises:
+        ConfigError: A crop reaches beyond the first frame.
+    """
+    if isinstance(source, Crop):
+        yield from _cropped(video, source, spec.size, start)
+        return
+    tracker = FaceTracker.for_video(video.fps)
+    for batch in _batches(video):
+        pixels = [frame.pixels for frame in batch if frame.pixels is not None]
+        found = iter(source(torch.stack(pixels)) if pixels else ())
+        for frame in batch:
+            faces = [] if frame.pixels is None else [face for face in next(found) if _sound(face)]
+            identities = tracker.update(faces, frame.pixels)
+            if frame.number < start:
+                continue
+            seen = {
+                identity: _seen(frame.pixels, identity, face, spec)
+                for identity, face in sorted(zip(identities, faces, strict=True), key=lambda pair: pair[0])
+                if frame.pixels is not None
+            }
+            reason = None if seen else frame.reason or NO_FACE
+            yield FrameFaces(frame.number, frame.timestamp, seen, reason)
+
+
+def _sound(face: Face) -> bool:
+    """Whether a box is one: all finite, with an area."""
+    return all(map(isfinite, face.box)) and min(face.box[2:]) > 0
+
+
+def _seen(frame: Tensor, identity: int, face: Face, spec: InputSpec) -> SeenFace:
+    """A detected face with its picture, or why it has none."""
+    picture, reason = None, None
+    try:
+        picture = align_face(frame, face, spec)
+    except AnnotationError as error:
+        reason = error.fault
+    points = None if face.points is None else tuple((float(x), float(y)) for x, y in face.points.tolist())
+    return SeenFace(identity, picture, face.box, face.score, points, reason)
+
+
+def _cropped(video: VideoReader, crop: Crop, size: int, start: int) -> Iterator[FrameFaces]:
+    for frame in _read(video, start):
+        if frame.pixels is None:
+            yield FrameFaces(frame.number, frame.timestamp, {}, frame.reason)
+            continue
+        try:
+            picture = crop(frame.pixels, size)
+        except ConfigError as error:
+            if frame.number == 0:
+                raise  # the crop fits no frame; a later one may be of another size, in a folder of photos
+            yield FrameFaces(frame.number, frame.timestamp, {}, error.fault)
+            continue
+        yield FrameFaces(frame.number, frame.timestamp, {0: SeenFace(0, picture)})
+
+
+def _read(video: VideoReader, start: int = 0) -> Iterator[_Frame]:
+    """Every frame; after one that fails, reading goes on with the next."""
+    number = start
+    while number < video.num_frames:
+        try:
+            for index, timestamp, pixels in video.frames(number):
+                yield _Frame(index, timestamp, pixels)
+                number = index + 1
+            return
+        except VideoError as error:
+            yield _Frame(number, float(video.timestamps[number]), None, error.fault)
+            number += 1
+
+
+def _batches(video: VideoReader) -> Iterator[list[_Frame]]:
+    """Frames of one size that follow each other, a few at a time."""
+    batch: list[_Frame] = []
+    shape: torch.Size | None = None
+    for frame in _read(video):
+        if frame.pixels is not None and shape is not None and frame.pixels.shape != shape:
+            yield batch
+            batch, shape = [], None
+        batch.append(frame)
+        if frame.pixels is not None:
+            shape = frame.pixels.shape
+        most = 1 if shape is None else max(1, min(_MOST, _TOGETHER // (shape[-1] * shape[-2])))
+        if len(batch) >= most:
+            yield batch
+            batch, shape = [], None
+    if batch:
+        yield batch

@@ -1,0 +1,388 @@
+"""From a long clip to its brief movements: when each began, and which action units it shows."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from math import isfinite, nan
+from pathlib import Path
+from typing import Any, Final
+
+from torch import Tensor
+
+from affectkit.data import OnsetApex, UniformSegments
+from affectkit.data.video import Backend, VideoReader, open_video
+from affectkit.errors import AnnotationError, ConfigError, VideoError
+from affectkit.facs import ActionUnit
+from affectkit.inference.align import MARGINS, margin_of
+from affectkit.inference.crop import Crop
+from affectkit.inference.one_crop import face_landmarks, place_face, read_clip
+from affectkit.inference.predictor import Predictor
+from affectkit.inference.spotting import Interval, Spotter
+from affectkit.models import InputSpec, MicroAUHead
+from affectkit.models.backbones import OffApexNet, STSTNet
+
+__all__ = ["LEADING", "Movement", "MovementFinder", "Written", "write_movements"]
+
+LEADING: Final = (
+    "onset",
+    "apex",
+    "offset",
+    "onset_time",
+    "apex_time",
+    "offset_time",
+    "strength",
+    "moved",
+    "units",
+)
+"""The columns before those of the values."""
+
+_SIDE: Final = (
+    112  # pixels of the pictures that movements are looked for in, where a detector places the face
+)
+
+
+@dataclass(frozen=True)
+class Movement:
+    """A brief movement and what the model says about it.
+
+    Args:
+        interval: Its frames.
+        times: Seconds of onset, apex and offset, by the container, else by the frame rate.
+        values: Probabilities by column name; NaN where the face could not be seen.
+        units: The columns at or above their thresholds.
+        reason: Why there are no values.
+    """
+
+    interval: Interval
+    times: tuple[float, float, float]
+    values: dict[str, float]
+    units: tuple[str, ...]
+    reason: str | None = None
+
+
+class MovementFinder:
+    """Finds brief movements in long clips and asks a model which action units they show.
+
+    A `Spotter` proposes intervals. The model's heads for micro-expressions, or, if it has none, its heads of action
+    units, then see each as they were trained: heads for micro-expressions and models of two frames see frames from
+    onset to apex, both included; other models see frames spread over the interval; models of stills see the apex.
+
+    Faces are found as the predictor finds them, but once for every ten seconds that are searched and once for every
+    movement: the pictures of a clip are all cut out in one way, since aligning each by itself would undo the motion.
+    Of several faces the largest is watched.
+
+    Args:
+        predictor: The model, and where faces come from.
+        longest: Of a movement, in seconds.
+        threshold: See `Spotter`.
+        least: See `Spotter`.
+
+    Attributes:
+        columns: Names of the values.
+        spec: The pictures that the model sees.
+        view: Those that movements are looked for in: with a detector, never less than the whole face.
+
+    Raises:
+        ConfigError: The model says nothing about action units, or reads optical flow; or a value is out of range.
+        LabelSpaceError: One of its units has no region.
+    """
+
+    def __init__(
+        self, predictor: Predictor, *, longest: float = 0.5, threshold: float = 12.0, least: float = 0.3
+    ) -> None:
+        self.predictor = predictor
+        model = predictor.model
+        if isinstance(model.backbone, (OffApexNet, STSTNet)):
+            raise ConfigError(
+                "This model reads optical flow, and does not say at which resolution.",
+                remedy="Spot with a model that reads pictures.",
+            )
+        every = ((name, model.head(name)) for name in model.heads)
+        heads = [(name, head) for name, head in every if head.kind == "multilabel"]
+        micro = [(name, head) for name, head in heads if isinstance(head, MicroAUHead)]
+        self._heads = micro or heads
+        if not self._heads:
+            raise ConfigError(
+                "This model says nothing about action units.", remedy="Take a model with a head of them."
+            )
+        self._columns: dict[str, tuple[str, int, float]] = {}  # column -> head, place in it, threshold
+        for name, head in self._heads:
+            for place, (column, limit) in enumerate(zip(head.columns, head.thresholds, strict=True)):
+                key = f"{name}.{column}" if column in self._columns else column
+                self._columns[key] = (name, place, limit)
+        self.columns = tuple(self._columns)
+        units = dict.fromkeys(ActionUnit.parse(label) for _, head in self._heads for label in head.labels)
+        self.spec = model.input_spec
+        self.view = self.spec if isinstance(predictor.faces, Crop) else _whole_face(self.spec)
+        self.spotter = Spotter(
+            tuple(units),
+            longest=longest,
+            threshold=threshold,
+            least=least,
+            landmarks=(face_landmarks(self.view) + 0.5) / self.view.size,
+        )
+        self._to_apex = bool(micro) or self.spec.frames == 2
+
+    def find(
+        self,
+        video: VideoReader,
+        *,
+        clips: VideoReader | None = None,
+        fps: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Iterator[Movement]:
+        """The movements of an opened video, in constant memory.
+
+        Args:
+            video: From `open_video`; it stays open.
+            clips: The same video opened once more, which movements are read from as they are found; without, they
+                are read when the video has ended, since one reader is at one place at a time.
+            fps: Frames a second, where the media does not know or is wrong.
+            progress: Called with the number of frames read and the number expected.
+
+        Yields:
+            Movements in order of time.
+
+        Raises:
+            ConfigError: The frame rate is unknown.
+            VideoError: There is only one frame, or none can be read.
+        """
+        rate = _rate(video, fps)
+        found = self.spot(video, fps=rate, progress=progress)
+        for interval in list(found) if clips is None else found:
+            yield self._score(clips or video, interval, rate)
+
+    def spot(
+        self,
+        video: VideoReader,
+        *,
+        fps: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Iterator[Interval]:
+        """When something moved briefly, without what the model says about it.
+
+        Args:
+            video: As for `find`.
+            fps: As for `find`.
+            progress: As for `find`.
+
+        Yields:
+            Intervals in order of time.
+
+        Raises:
+            ConfigError: The frame rate is unknown.
+            VideoError: There is only one frame, or none can be read.
+        """
+        frames = _Frames(video, progress)
+        source = self.predictor.faces
+        yield from self.spotter.stream(
+            frames, _rate(video, fps), lambda frame: place_face(frame, source, self.view)
+        )
+        if frames.failed == video.num_frames:
+            raise VideoError(f"None of its frames could be read: {frames.reason}", path=video.path)
+
+    def metadata(self) -> dict[str, Any]:
+        """What belongs beside the numbers, in plain values: that of `Predictor`, and how movements were found."""
+        return {
+            **self.predictor.metadata(),
+            "columns": [*LEADING, *self.columns],
+            "thresholds": {column: threshold for column, (_, _, threshold) in self._columns.items()},
+            "spotting": {
+                "longest_seconds": self.spotter.longest,
+                "threshold": self.spotter.threshold,
+                "least_grey_levels": self.spotter.least,
+                "units": [str(unit) for unit in self.spotter.units],
+                "model_sees": self._sees(),
+            },
+        }
+
+    def _sees(self) -> str:
+        frames = self.spec.frames
+        if self._to_apex:
+            return f"{max(2, frames)} frames from onset to apex"
+        return "the apex" if frames == 1 else f"{frames} frames from onset to offset"
+
+    def _numbers(self, interval: Interval) -> list[int]:
+        """Which frames of an interval the model sees."""
+        frames = self.spec.frames
+        if self._to_apex:
+            return OnsetApex(max(2, frames))(interval.offset + 1, onset=interval.onset, apex=interval.apex)
+        if frames == 1:
+            return [interval.apex]
+        places = UniformSegments(frames)(interval.offset - interval.onset + 1)
+        return [interval.onset + place for place in places]
+
+    def _score(self, video: VideoReader, interval: Interval, rate: float) -> Movement:
+        numbers = (interval.onset, interval.apex, interval.offset)
+        known = [float(video.timestamps[number]) for number in numbers]
+        first, second, third = (t if isfinite(t) else n / rate for t, n in zip(known, numbers, strict=True))
+        times = (first, second, third)
+        try:
+            clip, landmarks = read_clip(video, self._numbers(interval), self.predictor.faces, self.spec)
+        except (VideoError, AnnotationError) as error:
+            return Movement(interval, times, dict.fromkeys(self.columns, nan), (), error.fault)
+        device = self.predictor.device
+        answers = self.predictor.model.predict(
+            clip[None].to(device), None, landmarks.expand(len(clip), -1, -1)[None].to(device)
+        )
+        values = {}
+        for column, (name, place, _) in self._columns.items():
+            answer = answers[name][0]
+            values[column] = float(answer[..., place].flatten()[-1])  # by frame: that of the last one
+        units = tuple(c for c, (_, _, threshold) in self._columns.items() if values[c] >= threshold)
+        return Movement(interval, times, values, units)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What `write_movements` wrote.
+
+    Args:
+        path: The table.
+        sidecar: The JSON file beside it.
+        movements: Rows.
+        unseen: Those without values.
+    """
+
+    path: Path
+    sidecar: Path
+    movements: int
+    unseen: int
+
+
+def write_movements(
+    finder: MovementFinder,
+    source: str | Path,
+    path: str | Path,
+    *,
+    fps: float | None = None,
+    backend: Backend = "auto",
+    progress: Callable[[int, int], None] | None = None,
+) -> Written:
+    """Write the movements of a clip into a CSV table, and beside it a JSON file with the metadata.
+
+    The columns are `LEADING` and those of the values: frames count from 0, times are seconds, `strength` is in grey
+    levels, `moved` names the units whose regions moved most, `units` those at or above the model's thresholds. Rows
+    are written as they are found, so the table is valid wherever the work is interrupted; the JSON file then has
+    `"complete": false`.
+
+    Args:
+        finder: The model.
+        source: A video or a folder of frames.
+        path: The table; replaced.
+        fps: Frames a second, where the media does not know or is wrong.
+        backend: Reader of video files.
+        progress: Called with the number of frames read and the number expected.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ConfigError: The output does not end in .csv, or the frame rate is unknown.
+        VideoError: The media cannot be read, or is a photo.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".csv":
+        raise ConfigError(f"{path.name!r} cannot name a CSV table.", remedy="Use a name that ends in .csv.")
+    with open_video(source, backend) as video, open_video(source, backend) as clips:
+        rate = _rate(video, fps)
+        described = {
+            **finder.metadata(),
+            "source": str(source),
+            "fps": rate,
+            "frames": video.num_frames,
+            "movements": 0,
+            "unseen": {},
+            "complete": False,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sidecar = path.with_suffix(".json")
+        unseen: dict[str, int] = {}
+        with path.open("w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow([*LEADING, *finder.columns])
+            file.flush()
+            _write_json(sidecar, described)
+            try:
+                found = finder.find(video, clips=clips, fps=rate, progress=progress)
+                with closing(found):  # type: ignore[type-var]  # it is a generator
+                    for movement in found:
+                        table.writerow(_cells(movement, finder.columns))
+                        file.flush()
+                        described["movements"] += 1
+                        if movement.reason is not None:
+                            unseen[movement.reason] = unseen.get(movement.reason, 0) + 1
+                described["complete"] = True
+            finally:
+                described["unseen"] = unseen
+                _write_json(sidecar, described)
+    return Written(path, sidecar, described["movements"], sum(unseen.values()))
+
+
+class _Frames:
+    """The frames of a video in order, None for those that cannot be read."""
+
+    def __init__(self, video: VideoReader, progress: Callable[[int, int], None] | None) -> None:
+        self.video, self.progress = video, progress
+        self.failed = 0
+        self.reason = ""
+
+    def __iter__(self) -> Iterator[Tensor | None]:
+        number = 0
+        while number < self.video.num_frames:
+            try:
+                for index, _, frame in self.video.frames(number):
+                    number = index + 1
+                    self._report(number)
+                    yield frame
+            except VideoError as error:
+                number += 1
+                self.failed += 1
+                self.reason = error.fault
+                self._report(number)
+                yield None
+
+    def _report(self, number: int) -> None:
+        if self.progress is not None:
+            self.progress(number, self.video.num_frames)
+
+
+def _whole_face(spec: InputSpec) -> InputSpec:
+    """The pictures of a model, with at least the usual margin: models of tight ones see no brows."""
+    return replace(spec, size=_SIDE, crop_margin=max(margin_of(spec), MARGINS[spec.alignment]))
+
+
+def _rate(video: VideoReader, fps: float | None) -> float:
+    """Frames a second."""
+    if video.num_frames < 2:
+        raise VideoError(
+            "A photo shows no movement.", path=video.path, remedy="Give a video, or a folder of frames."
+        )
+    rate = video.fps if fps is None else fps
+    if not rate > 0:
+        raise ConfigError(
+            f"Movements cannot be timed with {rate} frames a second.",
+            path=video.path,
+            remedy="State the frame rate with --fps.",
+        )
+    return float(rate)
+
+
+def _cells(movement: Movement, columns: Sequence[str]) -> list[str]:
+    found = movement.interval
+    return [
+        *map(str, (found.onset, found.apex, found.offset)),
+        *(f"{time:.6f}" for time in movement.times),
+        f"{found.strength:.3f}",
+        " ".join(str(unit) for unit in found.units),
+        " ".join(movement.units),
+        *(f"{movement.values[column]:.6f}" for column in columns),
+    ]
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

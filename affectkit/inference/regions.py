@@ -1,0 +1,391 @@
+"""Where a model of micro-expressions looks in a clip, and which units it lets depend on which: pictures and tables."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from torch import Tensor
+
+from affectkit.errors import ConfigError
+from affectkit.facs import ActionUnit
+from affectkit.models import AffectModel
+from affectkit.models.heads import MicroAUHead
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "Dependencies",
+    "RegionAttention",
+    "dependencies",
+    "micro_head",
+    "region_attention",
+    "write_dependencies",
+    "write_regions",
+]
+
+_COLUMNS: Final = 4  # panels in a row
+_PANEL: Final = 2.6  # inches
+_CELL: Final = 0.5  # inches: two digits and a point stay legible
+
+
+@dataclass(frozen=True)
+class RegionAttention:
+    """Where each unit of a clip looked, on the CPU.
+
+    Args:
+        units: The units, such as AU12.
+        probabilities: float [A].
+        thresholds: float [A], from which on a unit counts as acting.
+        weights: float [A, G, G], the region of each unit by rows and columns of patches, 0 outside of it.
+        attention: float [A, G, G], how much of the unit comes from each patch; adds up to 1.
+        onset: uint8 [3, S, S], the first picture that the model saw.
+        apex: uint8 [3, S, S], and the last.
+        learned: Whether attention was learned; otherwise it is the regions' weights.
+    """
+
+    units: tuple[str, ...]
+    probabilities: Tensor
+    thresholds: Tensor
+    weights: Tensor
+    attention: Tensor
+    onset: Tensor
+    apex: Tensor
+    learned: bool
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """How units depend on each other, on the CPU.
+
+    Args:
+        units: The units, such as AU12.
+        cooccurrence: float [A, A], P(j | i) among the training labels, in row i and column j.
+        drawn: float [A, A + 1], where unit i would look if only co-occurrence drew it; the last column is the whole
+            face.
+        learned: float [A, A + 1], where it looks, the mean over layers and heads.
+        gate: By how much what is seen there is added to a unit.
+        at_rest: Whether it is the attention of a face that does not move, or of a clip.
+    """
+
+    units: tuple[str, ...]
+    cooccurrence: Tensor
+    drawn: Tensor
+    learned: Tensor
+    gate: float
+    at_rest: bool
+
+
+def micro_head(model: AffectModel, name: str | None = None) -> tuple[str, MicroAUHead]:
+    """The head for micro-expressions of a model, with its name.
+
+    Args:
+        model: The model.
+        name: Which, if there are several; the first by default.
+
+    Raises:
+        ConfigError: There is none, or none of this name.
+    """
+    found = {key: head for key, head in model.heads.items() if isinstance(head, MicroAUHead)}
+    if not found:
+        raise ConfigError(
+            "This model has no head for micro-expressions.",
+            remedy="It takes a MicroAUHead, as in the recipes micro/*microauclip*.",
+        )
+    if name is not None and name not in found:
+        raise ConfigError(
+            f"There is no head for micro-expressions {name!r}.", remedy=f"Choose one of {', '.join(found)}."
+        )
+    key = next(iter(found)) if name is None else name
+    return key, found[key]
+
+
+@torch.inference_mode()
+def region_attention(
+    model: AffectModel, frames: Tensor, landmarks: Tensor | None = None, *, head: str | None = None
+) -> RegionAttention:
+    """Where the units of one clip looked.
+
+    Args:
+        model: In evaluation mode, with a head for micro-expressions.
+        frames: uint8 [T, 3, S, S], from onset to apex, as the model sees faces.
+        landmarks: float [T, 68, 2] in pixels of the frames; without, regions are those of the mean face.
+        head: Name of the head, if there are several.
+
+    Raises:
+        ConfigError: There is no such head.
+    """
+    _, found = micro_head(model, head)
+    device = next(found.parameters()).device
+    given = None if landmarks is None else landmarks[None].to(device)
+    features = model.features(frames[None].to(device), None, given)
+    out = found.outputs(features)
+    assert features.tokens is not None
+    side = round(features.tokens.shape[2] ** 0.5)
+
+    def grid(values: Tensor) -> Tensor:
+        flat = torch.zeros(len(values), side * side)
+        return flat.scatter_add(1, out.places[0].cpu(), values.float().cpu()).reshape(-1, side, side)
+
+    return RegionAttention(
+        units=tuple(found.labels),
+        probabilities=found.predict(out.logits)[0].float().cpu(),
+        thresholds=torch.tensor(found.thresholds),
+        weights=grid(out.weights[0]),
+        attention=grid(out.attention[0]),
+        onset=frames[0].cpu(),
+        apex=frames[-1].cpu(),
+        learned=found.attend is not None,
+    )
+
+
+@torch.inference_mode()
+def dependencies(
+    model: AffectModel,
+    frames: Tensor | None = None,
+    landmarks: Tensor | None = None,
+    *,
+    head: str | None = None,
+) -> Dependencies:
+    """Which units the units look at.
+
+    Args:
+        model: In evaluation mode, with a head for micro-expressions whose units attend to each other.
+        frames: uint8 [T, 3, S, S], a clip from onset to apex; without, a face that does not move.
+        landmarks: float [T, 68, 2] in pixels of the frames.
+        head: Name of the head, if there are several.
+
+    Raises:
+        ConfigError: There is no such head, or its units do not attend to each other.
+    """
+    _, found = micro_head(model, head)
+    if found.depend is None:
+        raise ConfigError(
+            "The units of this model do not depend on each other.", remedy="It was made with `gda: false`."
+        )
+    spec = model.input_spec
+    device = next(found.parameters()).device
+    clip = frames
+    if clip is None:
+        clip = torch.full((max(2, spec.frames), 3, spec.size, spec.size), 128, dtype=torch.uint8)
+    given = None if landmarks is None else landmarks[None].to(device)
+    features = model.features(clip[None].to(device), None, given)
+    local = found.outputs(features).local
+    assert features.frames is not None
+    whole = found.motion(features.frames, features.frame_mask)
+    return Dependencies(
+        units=tuple(found.labels),
+        cooccurrence=found.depend.cooccurrence.float().cpu(),
+        drawn=found.depend.bias.float().softmax(dim=-1)[:-1].cpu(),
+        learned=found.depend.attention(local, whole)[0].float().cpu(),
+        gate=found.depend.gate.item(),
+        at_rest=frames is None,
+    )
+
+
+def write_regions(found: RegionAttention, folder: str | Path) -> tuple[Path, Path]:
+    """Write `regions.csv` and `regions.png`.
+
+    The table has a row for each patch in each unit's region. The figure shows onset, apex and what changed between
+    them, and a panel a unit: the apex, the region's outline, and in colour where the unit looked.
+
+    Args:
+        found: Of a clip.
+        folder: Made if absent.
+
+    Returns:
+        The paths of the table and of the figure.
+
+    Example:
+        >>> one = torch.tensor([[[0.0, 1.0], [0.0, 0.5]]])
+        >>> face, p = torch.zeros(3, 8, 8, dtype=torch.uint8), torch.tensor([0.9])
+        >>> found = RegionAttention(("AU12",), p, p, one, one / one.sum(), face, face, True)
+        >>> table, _ = write_regions(found, getfixture("tmp_path"))
+        >>> print(table.read_text(), end="")
+        unit,unit_name,probability,threshold,row,column,weight,attention
+        AU12,lip corner puller,0.900000,0.900000,0,1,1.000000,0.666667
+        AU12,lip corner puller,0.900000,0.900000,1,1,0.500000,0.333333
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    table, figure = folder / "regions.csv", folder / "regions.png"
+    with table.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(
+            ["unit", "unit_name", "probability", "threshold", "row", "column", "weight", "attention"]
+        )
+        for a, unit in enumerate(found.units):
+            of_unit = [f"{float(v):.6f}" for v in (found.probabilities[a], found.thresholds[a])]
+            for row, column in found.weights[a].nonzero().tolist():
+                numbers = [f"{float(m[a, row, column]):.6f}" for m in (found.weights, found.attention)]
+                writer.writerow([unit, ActionUnit.parse(unit).name, *of_unit, row, column, *numbers])
+    _draw_regions(found, figure)
+    return table, figure
+
+
+def write_dependencies(found: Dependencies, folder: str | Path) -> tuple[Path, Path]:
+    """Write `dependencies.csv` and `dependencies.png`.
+
+    The table has a row for each unit and what it looks at, the whole face as `face`. The figure has three panels:
+    co-occurrence among the labels, the learned attention, and what of it co-occurrence alone does not explain.
+
+    Args:
+        found: Of a model.
+        folder: Made if absent.
+
+    Returns:
+        The paths of the table and of the figure.
+
+    Example:
+        >>> both = torch.tensor([[1.0, 0.5], [0.2, 1.0]])
+        >>> looks = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.6, 0.3]])
+        >>> found = Dependencies(("AU1", "AU2"), both, looks, looks, 0.1, True)
+        >>> table, _ = write_dependencies(found, getfixture("tmp_path"))
+        >>> table.read_text().splitlines()[2]
+        'AU1,AU2,0.500000,0.300000,0.300000,0.000000'
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    table, figure = folder / "dependencies.csv", folder / "dependencies.png"
+    with table.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["unit", "looks_at", "cooccurrence", "drawn", "learned", "difference"])
+        for i, unit in enumerate(found.units):
+            for j, other in enumerate((*found.units, "face")):
+                both = "" if other == "face" else f"{float(found.cooccurrence[i, j]):.6f}"
+                drawn, learned = float(found.drawn[i, j]), float(found.learned[i, j])
+                numbers = [f"{value:.6f}" for value in (drawn, learned, learned - drawn)]
+                writer.writerow([unit, other, both, *numbers])
+    _draw_dependencies(found, figure)
+    return table, figure
+
+
+def _draw_regions(found: RegionAttention, path: Path) -> None:
+    rows = 1 + -(-len(found.units) // _COLUMNS)
+    figure = _canvas(_COLUMNS * _PANEL + 0.5, rows * (_PANEL + 0.35))
+    panels = figure.subplots(rows, _COLUMNS, squeeze=False)
+    for axes in panels.flat:
+        axes.set_axis_off()
+    onset, apex = (_picture(picture) for picture in (found.onset, found.apex))
+    moved = (found.apex.float() - found.onset.float()).abs().mean(dim=0)
+    side = apex.shape[0]
+    for axes, (title, picture) in zip(panels[0], (("onset", onset), ("apex", apex)), strict=False):
+        axes.imshow(picture)
+        axes.set_title(title, fontsize=10)
+    panels[0, 2].imshow(moved.numpy(), cmap="magma", vmin=0, vmax=max(8.0, float(moved.max())))
+    panels[0, 2].set_title(f"change (grey levels, up to {float(moved.max()):.0f})", fontsize=10)
+    what = "where each unit looked" if found.learned else "weights of the regions (no attention)"
+    panels[0, 3].text(
+        0.0,
+        0.5,
+        f"{what}:\nshare of the attention\nbright = strongest patch\noutline = region\nbold = above threshold",
+        fontsize=9,
+        va="center",
+        transform=panels[0, 3].transAxes,
+    )
+    for axes, a in zip(panels[1:].flat, range(len(found.units)), strict=False):
+        _region_panel(axes, found, a, apex, side)
+    figure.savefig(path, dpi=130)
+
+
+def _region_panel(axes: Axes, found: RegionAttention, a: int, face: Any, side: int) -> None:
+    """One unit: the face in grey, the attention in colour within the region, and its outline."""
+    import numpy as np
+
+    attention, inside = found.attention[a], found.weights[a] > 0
+    top = float(attention.max())
+    axes.imshow(face.mean(axis=2), cmap="gray", vmin=0, vmax=255)
+    shades = np.ma.masked_array(attention.numpy(), mask=~inside.numpy())
+    extent = (-0.5, side - 0.5, side - 0.5, -0.5)
+    axes.imshow(shades, cmap="inferno", vmin=0, vmax=top, alpha=0.55, extent=extent, interpolation="nearest")
+    for points in _outline(inside, side / inside.shape[0]):
+        axes.plot(*points, color="white", linewidth=1.2, solid_capstyle="round")
+    unit, p = found.units[a], float(found.probabilities[a])
+    active = p >= float(found.thresholds[a])
+    axes.set_title(
+        f"{unit} {ActionUnit.parse(unit).name}\np = {p:.2f}, up to {100 * top:.0f} % in a patch",
+        fontsize=8.5,
+        fontweight="bold" if active else "normal",
+    )
+    axes.set_xlim(-0.5, side - 0.5)
+    axes.set_ylim(side - 0.5, -0.5)
+
+
+def _outline(inside: Tensor, cell: float) -> list[tuple[tuple[float, float], tuple[float, float]]]:
+    """The edges between patches inside and outside, as (xs, ys) in pixels."""
+    lines = []
+    for row, column in inside.nonzero().tolist():
+        for down, right in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+            r, c = row + down, column + right
+            if 0 <= r < inside.shape[0] and 0 <= c < inside.shape[1] and inside[r, c]:
+                continue
+            x0, y0 = column + (right == 1), row + (down == 1)
+            x1, y1 = x0 + (right == 0), y0 + (down == 0)
+            xs, ys = ((v * cell - 0.5, w * cell - 0.5) for v, w in ((x0, x1), (y0, y1)))
+            lines.append((xs, ys))
+    return lines
+
+
+def _draw_dependencies(found: Dependencies, path: Path) -> None:
+    n = len(found.units)
+    width, height = (n + 1) * _CELL + 1.6, n * _CELL * 0.85 + 1.9
+    figure = _canvas(3 * width, height)
+    panels = figure.subplots(1, 3)
+    moved = found.learned - found.drawn
+    far = float(moved.abs().max()) or 1.0
+    where = "a face at rest" if found.at_rest else "this clip"
+    names = [*found.units, "face"]
+    shown: Sequence[tuple[str, Tensor, Sequence[str], str, tuple[float, float]]] = (
+        ("labels: P(column | row)", found.cooccurrence, names[:-1], "Blues", (0.0, 1.0)),
+        (f"attention of the row's unit, {where}", found.learned, names, "Greens", _limits(found.learned)),
+        (f"beyond co-occurrence (gate {found.gate:.2f})", moved, names, "RdBu_r", (-far, far)),
+    )
+    for axes, (title, values, columns, colours, limits) in zip(panels, shown, strict=True):
+        _matrix(axes, values, found.units, columns, colours, limits)
+        axes.set_title(title, fontsize=9.5)
+    figure.savefig(path, dpi=150)
+
+
+def _limits(values: Tensor) -> tuple[float, float]:
+    return 0.0, float(values.max())
+
+
+def _matrix(
+    axes: Axes,
+    values: Tensor,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    colours: str,
+    limits: tuple[float, float],
+) -> None:
+    """A matrix with its numbers."""
+    low, high = limits
+    axes.imshow(values.numpy(), cmap=colours, vmin=low, vmax=high, aspect="auto")
+    axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right", fontsize=8)
+    axes.set_yticks(range(len(rows)), rows, fontsize=8)
+    axes.tick_params(length=0)
+    for i, row in enumerate(values.tolist()):
+        for j, value in enumerate(row):
+            text = f"{value:+.2f}" if low < 0 else f"{value:.2f}"
+            colour = "white" if abs(value) > 0.6 * high else "black"
+            axes.text(j, i, text, ha="center", va="center", fontsize=7, color=colour)
+
+
+def _canvas(width: float, height: float) -> Figure:
+    """A white figure that belongs to no global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _picture(picture: Tensor) -> Any:
+    return picture.permute(1, 2, 0).numpy()

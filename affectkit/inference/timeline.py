@@ -1,0 +1,148 @@
+"""Figures of what a model said over time: a strip for every action unit, intensity and expression."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from affectkit.errors import ConfigError
+from affectkit.inference.clip_table import ASSUMED_FPS, ClipTable, Signal, Stretches
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+__all__ = ["timeline_figure", "write_timelines"]
+
+SUFFIXES: Final = (".png", ".svg", ".pdf")
+_MOST: Final = 1200  # stretches: about as many as the figure has pixels
+_WIDTH, _STRIP = 8.0, 0.36  # inches
+# Blue and orange differ for every kind of colour vision, and in grey.
+_INK, _MUTED, _LINE = "#1b2330", "#5c6778", "#dfe3ea"
+_COLORS: Final = {"unit": "#2f6fb5", "intensity": "#1c7c54", "expression": "#5c6778"}
+_ABOVE, _GAP = "#d9722e", "#eceef2"
+
+
+def write_timelines(
+    table: ClipTable | DataFrame | str | Path, path: str | Path, *, face: int | None = None
+) -> list[Path]:
+    """Write a figure for each identity.
+
+    Each value has a strip of its own, from 0 to 1 or, for an intensity, to 5. A dashed line is the threshold of
+    a unit, and what is above it is orange; hatched stretches have frames without values. Of long clips, strips
+    show the lowest and the highest value of stretches of frames, which the title then says.
+
+    Args:
+        table: Predictions; see `ClipTable`.
+        path: A name that ends in .png, .svg or .pdf; where there are several identities, `_face0` … is put before
+            the ending.
+        face: Draw this identity only, under the name given.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ConfigError: The name cannot be that of a figure, or there is no such identity.
+        AnnotationError: The table cannot be used, or has no values that are known.
+
+    Example:
+        >>> import pandas as pd
+        >>> table = pd.DataFrame({"frame": [0, 1], "timestamp": [0.0, 0.04], "success": True, "AU12": [0.2, 0.75]})
+        >>> [file.name for file in write_timelines(table, getfixture("tmp_path") / "smile.png")]
+        ['smile.png']
+    """
+    clip = table if isinstance(table, ClipTable) else ClipTable(table)
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise ConfigError(f"{path.name!r} cannot name a figure.", remedy=f"Use one of {', '.join(SUFFIXES)}.")
+    if face is not None and face not in clip.faces:
+        there = ", ".join(map(str, clip.faces)) or "none"
+        raise ConfigError(f"The table has no face {face}.", path=clip.path, remedy=f"Its faces: {there}.")
+    faces: Sequence[int | None] = [face] if face is not None else clip.faces or [None]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = []
+    for one in faces:
+        name = path if len(faces) == 1 else path.with_name(f"{path.stem}_face{one}{path.suffix}")
+        with warnings.catch_warnings():
+            # A class may be named in a script that the font lacks; boxes stand for its letters then.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
+            metadata = {"Date": None} if name.suffix.lower() == ".svg" else {}
+            timeline_figure(clip, one).savefig(name, dpi=150, metadata=metadata)
+        written.append(name)
+    return written
+
+
+def timeline_figure(clip: ClipTable, face: int | None) -> Figure:
+    """The figure of one identity, for further use with matplotlib.
+
+    Args:
+        clip: The predictions.
+        face: The identity; None for a clip without any.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    count = max(1, len(clip.signals))
+    layout = ConstrainedLayoutEngine(h_pad=0.01, hspace=0.0)
+    figure = Figure(figsize=(_WIDTH, _STRIP * count + 1.35), layout=layout, facecolor="white")
+    FigureCanvasAgg(figure)
+    course = clip.stretches(-1 if face is None else face, _MOST)
+    scale = 1.0 if clip.timed else ASSUMED_FPS
+    panels = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
+    for k, (axes, signal) in enumerate(zip(panels, clip.signals, strict=False)):
+        _strip(axes, signal, course, k, scale)
+    last = panels[-1]
+    title = _title(clip, face, course)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9, color=_INK, parse_math=False)
+    last.set_xlim(course.edges[0] * scale, course.edges[-1] * scale)
+    last.tick_params(axis="x", length=3, labelsize=8, colors=_MUTED)
+    last.spines["bottom"].set_visible(True)
+    last.set_xlabel("seconds" if clip.timed else "frame", fontsize=8.5, color=_MUTED)
+    if clip.warning:
+        figure.supxlabel(clip.warning, fontsize=7.5, color="#8a3b0c", parse_math=False)
+    return figure
+
+
+def _strip(axes: Axes, signal: Signal, course: Stretches, k: int, scale: float) -> None:
+    """One value over time."""
+    edges, low, high = course.edges * scale, course.low[:, k], course.high[:, k]
+    for begin, end in course.gaps:
+        axes.axvspan(
+            begin * scale, end * scale, facecolor=_GAP, edgecolor="#c3c9d3", hatch="////", linewidth=0
+        )
+    color = _COLORS[signal.kind]
+    axes.stairs(high, edges, fill=True, color=color, alpha=0.3, linewidth=0)
+    if signal.threshold is not None:
+        above = np.where(high >= signal.threshold, high, np.nan)
+        axes.stairs(above, edges, baseline=signal.threshold, fill=True, color=_ABOVE, linewidth=0)
+        axes.axhline(signal.threshold, color=_INK, linewidth=0.8, dashes=(3, 2))
+    if course.frames > 1:
+        axes.stairs(high, edges, baseline=low, fill=True, color=color, linewidth=0)
+    axes.stairs(high, edges, baseline=None, color=color, linewidth=1.1)
+    axes.set_ylim(0, signal.top * 1.04)
+    axes.set_yticks([0, signal.top], ["", f"{signal.top:g}"])
+    axes.tick_params(axis="both", length=0, labelsize=6.5, colors=_MUTED)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(_LINE)
+    words = signal.name if not signal.meaning else f"{signal.name}  {signal.meaning}"
+    words += ", intensity" if signal.kind == "intensity" else ""
+    axes.text(
+        -0.03, 0.5, words if len(words) <= 44 else words[:43] + "…", transform=axes.transAxes,
+        ha="right", va="center", fontsize=8, color=_INK, parse_math=False,
+    )  # fmt: skip
+
+
+def _title(clip: ClipTable, face: int | None, course: Stretches) -> str:
+    present = 0 if face is None else int(clip.present(face).sum())
+    who = "No face has values" if face is None else f"Face {face}"
+    text = f"{who}: values in {present:,} of {len(clip):,} frames"
+    if course.frames > 1:
+        text += f"; bands span the lowest and highest of every {course.frames} frames"
+    return text

@@ -1,0 +1,94 @@
+"""One training step of Micro-AU CLIP against the bare CLIP tower, in one run; prints seconds and the ratio.
+
+    python benchmarks/micro_au_step.py [--rounds 5] [--threads 2]
+
+Ours is all of the step but the optimiser: normalisation, ViT-B/16 with its patches, regions from landmarks, patch token
+attention, global dependency attention, the cosines to the texts (computed once, when the model is built), all three
+losses, and the backward pass. The reference is open_clip's image tower on the same normalised frames, with the same
+four last blocks trained, and its backward pass. Weights are random. 16 clips of onset and apex; on CUDA 160, bfloat16,
+both compiled.
+"""
+
+from functools import partial
+
+import torch
+from common import steps
+from lightning.pytorch import Trainer
+
+from affectkit.data import Clip, ClipBatch, Target, collate
+from affectkit.facs.mean_shape import MEAN_SHAPE_68
+from affectkit.models import ClipBackbone, MicroAUHead
+from affectkit.models.clip import load_clip
+from affectkit.tasks import MicroAU
+
+MODEL, BLOCKS, UNITS, SIZE = "ViT-B-16-quickgelu", 4, 8, 224
+
+
+def make_task(*, compiled: bool) -> MicroAU:
+    """Micro-AU CLIP as in the recipe of CASME II."""
+    return MicroAU(
+        ClipBackbone(MODEL, tokens=True, trainable_blocks=BLOCKS),
+        {"au": partial(MicroAUHead, space="casme2_8", text={"model_name": MODEL})},
+        compile_model=compiled,
+    )
+
+
+def make_reference() -> torch.nn.Module:
+    """The bare tower; what `ClipBackbone(trainable_blocks=…)` does not train is not trained here either."""
+    tower: torch.nn.Module = load_clip(MODEL, part="image").visual.requires_grad_(False)
+    for part in (*tower.transformer.resblocks[-BLOCKS:], tower.ln_post):
+        part.requires_grad_(True)
+    tower.proj.requires_grad_(True)
+    return tower
+
+
+def make_batch(clips: int) -> ClipBatch:
+    """Noise with labels and the landmarks of a mean face."""
+    landmarks = (torch.tensor(MEAN_SHAPE_68) * SIZE - 0.5).expand(2, -1, -1)
+    return collate(
+        [
+            Clip.make(
+                torch.randint(0, 256, (2, 3, SIZE, SIZE), dtype=torch.uint8),
+                {"au": Target.make((torch.rand(UNITS) < 0.3).float(), space="casme2_8")},
+                landmarks=landmarks + torch.randn(68, 2),
+            )
+            for _ in range(clips)
+        ]
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    options = steps.options(__doc__)
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda" if cuda else "cpu")
+    task = make_task(compiled=cuda).to(device).train()
+    task.trainer = Trainer(
+        devices=1, logger=False, enable_checkpointing=False
+    )  # says that there is one process
+    task.log_dict = lambda *_, **__: None  # there is no fit whose log it could be
+    task.cooccurrence["au"] = torch.full((UNITS, UNITS), 0.3, device=device)
+    bare = make_reference().to(device).train()
+    batch = make_batch(160 if cuda else 16).to(device)
+    pictures = task.model.backbone.normalize(batch.frames.flatten(0, 1))
+    tower = torch.compile(bare) if cuda else bare
+
+    def reference() -> torch.Tensor:
+        with steps.precision():
+            loss: torch.Tensor = tower(pictures).float().square().mean()
+            return loss
+
+    def ours() -> torch.Tensor:
+        with steps.precision():
+            task.on_train_batch_start(batch, 0)
+            return task.training_step(batch, 0)
+
+    steps.compare(
+        {"bare tower": (reference, bare), "Micro-AU CLIP": (ours, task)},
+        rounds=options.rounds,
+        frames=len(pictures),
+    )
+
+
+if __name__ == "__main__":
+    main()

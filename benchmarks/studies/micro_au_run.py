@@ -1,0 +1,243 @@
+"""Run one variant of the study of Micro-AU CLIP, and what all of them start from."""
+
+from __future__ import annotations
+
+import platform
+import time
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from harness import write_run
+from lightning.pytorch import Trainer, seed_everything
+from micro_au_setup import VARIANTS, Setup, Variant
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from affectkit.data import (
+    CenterCrop,
+    Compose,
+    HorizontalFlip,
+    OnsetApex,
+    OpticalFlow,
+    RandomCrop,
+    UniformSegments,
+)
+from affectkit.datamodules import RenderedDataModule
+from affectkit.models import AUHead, Backbone, MicroAUHead, MotionPool, build
+from affectkit.models.backbones import ClipBackbone
+from affectkit.synth import render_corpus
+from affectkit.tasks import EMA, MicroAU
+
+TOWER = "affectkit-tiny-patch8"
+HEADS = 4  # of attention
+REACH = 1.5  # patches within which a patch knows a landmark
+
+
+def prepare(setup: Setup, folder: Path, seeds: Sequence[int], jobs: int) -> None:
+    """Render the corpora of these seeds, and train the tower that all runs start from, where they are missing."""
+    for seed in (None, *seeds):
+        render_corpus(corpus_folder(setup, folder, seed), **setup.corpus(seed), num_workers=jobs)
+    pretrain(setup, folder)
+
+
+def corpus_folder(setup: Setup, folder: Path, seed: int | None) -> Path:
+    """Where a corpus is rendered; without a seed that of the tower."""
+    return folder / setup.name / "corpora" / ("pretraining" if seed is None else f"micro-{seed}")
+
+
+def tower_file(setup: Setup, folder: Path) -> Path:
+    """Where the tower is kept that all runs start from."""
+    return folder / setup.name / "tower.safetensors"
+
+
+def pretrain(setup: Setup, folder: Path) -> None:
+    """Teach an image tower the landmarks of people who are in no other corpus; it sees no other label.
+
+    Of two frames of a clip with large movements, the class token learns where all 68 landmarks are, every patch where
+    those near it are, and both how far they moved in between. It stands in for the pretraining of a real CLIP, which
+    nobody would train from nothing on a few people either.
+    """
+    path = tower_file(setup, folder)
+    if path.is_file():
+        return
+    seed_everything(0, verbose=False)
+    data = RenderedDataModule(
+        str(corpus_folder(setup, folder, None)),
+        targets=["au"],
+        num_frames=2,
+        train_transform=_train_transform(setup),
+        batch_size=setup.pretraining_batch,
+        steps_per_epoch=setup.pretraining_steps,
+        cache="memory",
+        seed=0,
+    )
+    data.setup("fit")
+    backbone = ClipBackbone(TOWER, tokens=True)
+    readers = nn.ModuleList(nn.Linear(backbone.num_features, 2 * 68) for _ in range(2))
+    parameters = [*backbone.parameters(), *readers.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 2e-3, total_steps=setup.pretraining_steps, pct_start=0.1
+    )
+    for step, batch in enumerate(data.train_dataloader()):
+        features = backbone(batch.frames)
+        side = round(features.tokens.shape[2] ** 0.5)
+        whole = _landmark_loss(readers[0](features.frames[:, :, None]), batch.landmarks, setup.size, 1)
+        near = _landmark_loss(readers[1](features.tokens), batch.landmarks, setup.size, side)
+        loss = whole + near
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        schedule.step()
+        if step % 100 == 0 or step + 1 == setup.pretraining_steps:
+            print(
+                f"landmarks, step {step + 1} of {setup.pretraining_steps}: "
+                f"{whole.item():.4f} + {near.item():.4f}", flush=True,
+            )  # fmt: skip
+    save_file({f"visual.{name}": value for name, value in backbone.tower.state_dict().items()}, path)
+
+
+def _landmark_loss(found: Tensor, landmarks: Tensor, size: int, side: int) -> Tensor:
+    """How far the landmarks read off vectors, and their shifts from first to second frame, are from the true ones.
+
+    Args:
+        found: [B, 2, side², 136], relative to the middle of each place, in units of eight pixels.
+        landmarks: [B, 2, 68, 2], in pixels.
+        size: Side of the picture in pixels.
+        side: Places along a side of the picture; landmarks further than `REACH` places away do not count.
+    """
+    found = found.unflatten(-1, (68, 2))
+    place = size / side
+    line = torch.arange(place / 2, size, place) - 0.5
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    truth = landmarks[:, :, None] - torch.stack([x, y], dim=-1).reshape(-1, 1, 2)
+    near = (truth.abs() <= REACH * place).all(dim=-1)
+    where = F.smooth_l1_loss(found, truth / 8, beta=0.1, reduction="none").mean(dim=-1)[near]
+    shift = F.smooth_l1_loss(found.diff(dim=1), truth.diff(dim=1) / 8, beta=0.02, reduction="none").mean(
+        dim=-1
+    )[near[:, :1]]
+    return where.mean() + shift.mean()
+
+
+def _train_transform(setup: Setup, *more: Any) -> Compose:
+    steps = [CenterCrop(setup.size + setup.margin), RandomCrop(setup.size), HorizontalFlip()]
+    return Compose([*steps, *more])
+
+
+def micro_data(setup: Setup, folder: Path, variant: Variant, seed: int) -> RenderedDataModule:
+    """Onset and apex, six frames for LED, or the flow between onset and apex."""
+    flow = [OpticalFlow(size=28)] if variant.backbone in ("ststnet", "offapexnet") else []
+    frames = OnsetApex() if variant.frames == 2 else UniformSegments(variant.frames)
+    return RenderedDataModule(
+        str(corpus_folder(setup, folder, seed)),
+        targets=["au", "expression"],
+        train_frames=frames,
+        eval_frames=frames,
+        train_transform=_train_transform(setup, *flow),
+        eval_transform=Compose([CenterCrop(setup.size), *flow]),
+        batch_size=setup.batch,
+        eval_batch_size=64,
+        steps_per_epoch=setup.steps_per_epoch,
+        rare_share=0.25,
+        cache="memory",
+        seed=seed,
+    )
+
+
+def make_task(setup: Setup, variant: Variant, tower: Path) -> MicroAU:
+    """The model of a variant; texts are those of a random frozen tower."""
+    groups: list[Any] = list(variant.groups)
+    backbone: Backbone
+    if variant.backbone == "clip":
+        backbone = ClipBackbone(TOWER, weights=str(tower), tokens=variant.head is not None)
+        groups.append({"pattern": "backbone.*", "lr": setup.backbone_lr})
+    else:
+        backbone = build("backbone", {"type": variant.backbone})
+    head: Any = partial(AUHead, space=setup.units)
+    if variant.head is not None:
+        options = {"text": {"model_name": TOWER}, "attention_heads": HEADS, **variant.head}
+        head = partial(MicroAUHead, space=setup.units, **options)
+    return MicroAU(
+        backbone,
+        {"au": head},
+        MotionPool if variant.backbone == "clip" and variant.head is None else None,
+        balance={"au": "positives"},
+        contrast_weight=variant.contrast,
+        dependency_weight=variant.dependency,
+        recognition={"au": "happiness,surprise,anger,sadness,fear"},
+        lr=variant.lr,
+        weight_decay=setup.weight_decay,
+        param_groups=groups,
+        threshold="val",
+        input_spec={"frames": variant.frames},
+    )
+
+
+def run_single(setup: Setup, folder: Path, name: str, seed: int) -> None:
+    """Train a variant with a seed, test it, and write what came out."""
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    torch.set_num_threads(1)
+    start, processor = time.monotonic(), time.process_time()
+    variant = VARIANTS[name]
+    seed_everything(seed, verbose=False)
+    data = micro_data(setup, folder, variant, seed)
+    task = make_task(setup, variant, tower_file(setup, folder))
+    quiet: dict[str, Any] = {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "default_root_dir": folder,
+    }
+    trainer = Trainer(
+        max_epochs=setup.epochs,
+        gradient_clip_val=1.0,
+        callbacks=[EMA(setup.ema)],
+        limit_val_batches=0,
+        enable_checkpointing=False,
+        **quiet,
+    )
+    trainer.fit(task, datamodule=data)
+    losses = {key: float(value) for key, value in trainer.callback_metrics.items()}
+    trained = time.process_time() - processor
+    evaluator = Trainer(**quiet)
+    evaluator.validate(task, datamodule=data, verbose=False)  # chooses thresholds on validation people
+    evaluator.test(task, datamodule=data, verbose=False)
+    content = {
+        "variant": name,
+        "seed": seed,
+        "setup": setup.name,
+        "results": test_numbers(task),
+        "train": losses,
+        "parameters": sum(p.numel() for p in task.parameters() if p.requires_grad),
+        "processor_seconds": {"training": trained, "all": time.process_time() - processor},
+        "seconds": time.monotonic() - start,
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+    }
+    write_run(setup, folder, content)
+
+
+def test_numbers(task: MicroAU) -> dict[str, float]:
+    """The numbers that the tables show, with their trivial baselines; F1 by unit as well."""
+    wanted = {
+        "au/f1_pos": "f1", "au/f1_macro2": "f1_macro2", "au/auc": "auc", "au_rules/uf1": "rules_uf1",
+        "au_rules/uar": "rules_uar",
+    }  # fmt: skip
+    numbers: dict[str, float] = {}
+    for rows in task.results.values():
+        for row in rows:
+            metric, _, unit = row.name.removeprefix("au/").partition("/")
+            rule = "_val" if row.threshold_rule == "val" else ""
+            if row.name in wanted:
+                numbers[wanted[row.name] + rule] = row.estimate.value
+                numbers[f"{wanted[row.name]}_trivial"] = row.baseline
+            elif metric == "f1_pos":
+                numbers[f"f1{rule}/{unit}"] = row.estimate.value
+    return numbers

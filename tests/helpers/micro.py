@@ -1,0 +1,54 @@
+"""A tiny Micro-AU CLIP on the toy corpus; also a program, so that several processes can train it together."""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import torch
+from lightning.pytorch import seed_everything
+
+from affectkit.models import MicroAUHead
+from affectkit.models.backbones import ClipBackbone
+from affectkit.tasks import MicroAU
+from helpers.toy import ToyDataModule
+from helpers.training import make_trainer
+
+
+def make_micro(**options):
+    """A tower of four patches a side and one head, with weights at which all three losses matter."""
+    torch.manual_seed(0)
+    text = {"model_name": "affectkit-tiny"}
+    # Differences would leave the tower's last bias without a gradient but rounding, which Adam makes steps of.
+    head = partial(MicroAUHead, space="AU1,AU4,AU12", text=text, attention_heads=2, motion="concat")
+    backbone = ClipBackbone("affectkit-tiny-patch8", size=32, tokens=True)
+    given = {"lr": 2e-4, "contrast_weight": 0.5, "dependency_weight": 0.5, "balance": {"micro": "positives"}}
+    return MicroAU(backbone, {"micro": head}, **{**given, **options})
+
+
+def main(folder, world):
+    """Train on `world` processes; save weights, losses and results."""
+    seed_everything(0, verbose=False)
+    world = int(world)
+    task = make_micro(recognition={"micro": "happiness,surprise,anger,sadness,other"})
+    trainer = make_trainer(
+        folder,
+        max_steps=8,
+        devices=world,
+        strategy="ddp" if world > 1 else "auto",
+        enable_checkpointing=False,
+        gradient_clip_val=1.0,
+    )
+    data = ToyDataModule(batch_size=4 // world, seed=0, clips=3)  # 9 test clips: one of two processes pads
+    trainer.fit(task, datamodule=data)
+    names = ("loss", "contrast_loss", "dependency_loss")
+    losses = torch.stack([trainer.callback_metrics[f"train/micro/{name}"] for name in names])
+    trainer.test(task, datamodule=data, verbose=False)
+    if trainer.is_global_zero:
+        results = {name: [row.to_dict() for row in rows] for name, rows in task.results.items()}
+        content = {"weights": task.state_dict(), "means": losses, "results": results}
+        torch.save(content, Path(folder) / f"micro-{world}.pt")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(*sys.argv[1:])

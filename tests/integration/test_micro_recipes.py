@@ -1,0 +1,213 @@
+"""Every recipe of Micro-AU CLIP is parsed, trained for a step and tested, as are its baselines and ablations."""
+
+import importlib
+import math
+
+import pytest
+import torch
+
+from affectkit.cli.lightning import launch
+from affectkit.cli.recipe import recipe_folder, recipe_names
+from affectkit.data import Draw, OnsetApex, draw_weights
+from affectkit.datamodules.statistics import clip_positives
+from affectkit.models import AffectModel
+from affectkit.models.heads import MicroAUHead
+from affectkit.models.hub import no_weights
+
+pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
+
+QUIET = [
+    "--trainer.accelerator=cpu",
+    "--trainer.max_epochs=1",
+    "--trainer.limit_train_batches=1",
+    "--trainer.limit_val_batches=1",
+    "--trainer.limit_test_batches=1",
+    "--trainer.check_val_every_n_epoch=1",
+    "--trainer.logger=false",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+]
+TINY = "{model_name: affectkit-tiny}"
+SMALL = ["--data.init_args.batch_size=4", "--data.init_args.num_workers=0"]
+MICRO = "{identities: 6, clips: 4, frames_per_clip: 8, size: 112, seed: 0, regime: micro, fps: 40.0, num_workers: 1}"
+MACRO = "{identities: 6, clips: 2, frames_per_clip: 4, size: 112, seed: 0, num_workers: 1}"
+RECIPES = {
+    "micro/casme2_microauclip": [
+        *SMALL,
+        "--data.init_args.fold=1",
+        "--model.init_args.backbone.init_args={model_name: affectkit-tiny, size: 224, tokens: true}",
+        f"--model.init_args.heads.au.init_args.text={TINY}",
+    ],
+    "micro/microauclip_rendered": [*SMALL, f"--data.init_args.render={MICRO}"],
+    "joint/all_rendered": [
+        *(
+            f"--data.init_args.sources.{name}.init_args.{what}"
+            for name, render in {"faces": MACRO, "micro": MICRO}.items()
+            for what in ("batch_size=4", f"render={render}")
+        )
+    ],
+}
+RECIPES["micro/samm_microauclip"] = RECIPES["micro/casme2_microauclip"]
+# overlay → what it leaves of a head or of the weights of the losses
+ABLATIONS = {
+    "ablation/micro_no_pta": ({"pta": False}, {}),
+    "ablation/micro_no_gda": ({"gda": False}, {}),
+    "ablation/micro_no_gdloss": ({}, {"au/dependency": 0.0}),
+    "ablation/micro_no_miaucl": ({"text": None}, {"au/contrast": 0.0}),
+}
+# overlay → backbone and shape of what it reads
+BASELINES = {
+    "baseline/micro_difference": ("ClipBackbone", (2, 64)),
+    "baseline/micro_ststnet": ("STSTNet", (1, 28)),
+    "baseline/micro_offapexnet": ("OffApexNet", (1, 28)),
+    "baseline/micro_led": ("LEDBackbone", (6, 64)),
+}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_downloaded():
+    with no_weights():
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def corpora(tmp_path_factory):
+    """Tiny rehearsals of both corpora; rendered ones join them when they are first asked for."""
+    root = tmp_path_factory.mktemp("corpora")
+    for name in ("casme2", "samm"):
+        layout = importlib.import_module(f"affectkit.synth.layouts.{name}")
+        getattr(layout, f"write_{name}")(root / name.upper(), size="tiny", seed=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AFFECTKIT_DATA", str(root))
+        yield root
+
+
+def arguments(name, folder, *overlays):
+    """Command line of a step of a recipe with a tiny model and small batches."""
+    configs = [part for recipe in (name, *overlays) for part in ("--config", recipe)]
+    options = RECIPES[name]
+    if any(overlay.startswith("baseline/") for overlay in overlays):
+        options = [option for option in options if not option.startswith("--model.")]
+    return [*configs, *QUIET, *options, f"--trainer.default_root_dir={folder}"]
+
+
+def test_every_recipe_is_run():
+    shipped = {name for name in recipe_names() if "microauclip" in name or "/micro_" in name}
+    assert shipped | {"joint/all_rendered"} == {*RECIPES, *ABLATIONS, *BASELINES}
+
+
+def test_recipes_start_with_what_they_are():
+    for name in RECIPES:
+        lines = (recipe_folder() / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+        assert lines[0].startswith("# ")
+        assert any("Protocol `" in line for line in lines)
+    for name in {**ABLATIONS, **BASELINES}:
+        first = (recipe_folder() / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
+        assert first.startswith("# Overlay on a recipe of Micro-AU CLIP: ")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_runs_for_a_step(name, tmp_path):
+    cli = launch(["fit", *arguments(name, tmp_path)])
+    assert cli.trainer.global_step == 1
+    logged = cli.trainer.callback_metrics
+    head = "micro_au" if name == "joint/all_rendered" else "au"
+    terms = {"loss": 1.0, "contrast_loss": 0.1, "dependency_loss": 0.1}
+    whole = sum(weight * logged[f"train/{head}/{term}"] for term, weight in terms.items())
+    if name == "joint/all_rendered":
+        whole = whole + logged["train/au/loss"] + 0.5 * logged["train/expression/loss"]
+        assert min(logged["train/au/loss"], logged["train/expression/loss"]) > 0
+    assert math.isclose(logged["train/loss"], whole, rel_tol=1e-4)
+    assert logged[f"train/{head}/loss"] > 0
+    cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
+    found = set(cli.model.results)
+    if name == "joint/all_rendered":
+        assert found == {"faces/au", "faces/expression", "micro/micro_au"}
+    else:
+        corpus = cli.datamodule.dataset_class.name
+        assert found == {f"{corpus}/au", f"{corpus}/au by rules"}
+    cli.model.model.save_pretrained(tmp_path / "model")
+    assert AffectModel.from_pretrained(tmp_path / "model").config == cli.model.model.config
+
+
+@pytest.mark.parametrize("overlay", ABLATIONS)
+def test_an_ablation_changes_one_thing(overlay, tmp_path):
+    name = "micro/microauclip_rendered"
+    whole = launch(arguments(name, tmp_path), execute=False).model
+    task = launch(["fit", *arguments(name, tmp_path, overlay)]).model
+    head, weights = ABLATIONS[overlay]
+    assert task.heads["au"].config == {**whole.heads["au"].config, **head}
+    assert task.loss_weights == {**whole.loss_weights, **weights}
+    assert task.model.backbone.config == whole.model.backbone.config
+    assert {key: task.hparams[key] for key in ("lr", "balance", "recognition")} == {
+        key: whole.hparams[key] for key in ("lr", "balance", "recognition")
+    }
+
+
+@pytest.mark.parametrize("overlay", BASELINES)
+def test_a_baseline_runs_for_a_step_on_the_same_data(overlay, tmp_path):
+    cli = launch(["fit", *arguments("micro/microauclip_rendered", tmp_path, overlay)])
+    check_baseline(cli, overlay)
+    assert cli.trainer.global_step == 1
+    assert cli.trainer.callback_metrics["train/loss"] > 0
+
+
+@pytest.mark.parametrize("overlay", BASELINES)
+def test_a_baseline_goes_with_a_corpus(overlay, tmp_path):
+    tower = "--model.init_args.backbone.init_args={model_name: affectkit-tiny, size: 224}"
+    more = [tower] if overlay == "baseline/micro_difference" else []
+    cli = launch([*arguments("micro/casme2_microauclip", tmp_path, overlay), *more], execute=False)
+    cli.datamodule.setup("fit")
+    check_baseline(cli, overlay, side=224 if more else None)
+    rates = cli.model.hparams["param_groups"]
+    assert (rates is None) == (overlay in ("baseline/micro_ststnet", "baseline/micro_offapexnet"))
+
+
+def check_baseline(cli, overlay, side=None):
+    """The network is the one of the overlay, with a linear head, and reads what it was made for."""
+    backbone, (length, usual) = BASELINES[overlay]
+    assert type(cli.model.model.backbone).__name__ == backbone
+    assert not isinstance(cli.model.heads["au"], MicroAUHead)
+    batch = next(iter(cli.datamodule.val_dataloader()))
+    assert batch.frames.shape[1:] == (length, 3, side or usual, side or usual)
+    assert cli.model(batch.frames, batch.frame_mask)["au"].shape == (len(batch), 8)
+    assert cli.model.model.input_spec.frames == length
+    assert cli.model.hparams["recognition"] is not None
+
+
+def test_rare_units_are_drawn_more_often_and_the_apex_moves(tmp_path):
+    """The options of the recipe reach the draws."""
+    data = launch(arguments("micro/microauclip_rendered", tmp_path), execute=False).datamodule
+    data.prepare_data()
+    data.setup("fit")
+    train = data.datasets["train"]
+    assert data.train_frames == OnsetApex(jitter=1)
+    shown = clip_positives(train, "au", "casme2_8")
+    assert shown.shape == (len(train), 8)
+    torch.testing.assert_close(data.train_dataloader().sampler.weights, draw_weights(shown, share=0.25))
+    seen = {tuple(train[Draw(0, seed)].meta["indices"]) for seed in range(20)}
+    assert {first for first, _ in seen} == {train.clips[0].onset}
+    apices = {apex for _, apex in seen}
+    assert train.clips[0].apex in apices
+    assert len(apices) > 1
+    assert all(abs(apex - train.clips[0].apex) <= 1 for apex in apices)
+
+
+def test_one_backbone_has_three_kinds_of_heads(tmp_path):
+    cli = launch(arguments("joint/all_rendered", tmp_path), execute=False)
+    data = cli.datamodule
+    data.prepare_data()
+    data.setup("fit")
+    (batch, _, _) = next(iter(data.train_dataloader()))
+    assert {name: set(part.targets) for name, part in batch.items()} == {
+        "faces": {"au", "expression"},
+        "micro": {"micro_au"},
+    }
+    assert data.sources["micro"].train_dataloader().sampler.weights is not None
+    assert data.cooccurrence("micro_au", "casme2_8").shape == (8, 8)
+    assert data.label_rates("au", "AU1,AU12").isfinite().all()
+    assert [type(head).__name__ for head in cli.model.heads.values()] == [
+        "AUHead",
+        "ExpressionHead",
+        "MicroAUHead",
+    ]

@@ -1,0 +1,87 @@
+"""Real faces: a photograph that is always there, and the media of `make media`."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from skimage.data import astronaut
+from torch.nn import functional as F
+
+from affectkit.data.video import open_video
+from affectkit.inference import CenterFace, Predictor
+from affectkit.inference.faces import NO_FACE, frame_faces
+from affectkit.inference.track import FaceTracker
+from affectkit.models import AffectModel
+from affectkit.models.features import InputSpec
+
+MEDIA = Path(__file__).parents[2] / "media"
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return AffectModel(
+        {"type": "timm", "model_name": "test_resnet", "size": 32},
+        {"au": {"type": "au", "space": "AU1,AU12", "per_frame": True}},
+        input_spec={"frames": 4, "crop_margin": 0.1},
+    )
+
+
+def test_a_face_that_leaves_the_picture_comes_back_as_the_same(tmp_path):
+    """The photograph moves behind a window of 240 pixels, so that its face goes out at the left and comes back."""
+    import numpy as np
+    from PIL import Image
+
+    photo = np.pad(astronaut()[:240, 60:360], ((0, 0), (0, 400), (0, 0)), constant_values=60)
+    lefts = [0, 15, 40, 80, 120, 170, 230, 400, 400, 230, 170, 120, 80, 40, 15, 0]
+    for number, left in enumerate(lefts):
+        Image.fromarray(np.ascontiguousarray(photo[:, left : left + 240])).save(tmp_path / f"{number:02}.png")
+    with open_video(tmp_path) as video:
+        frames = list(frame_faces(video, CenterFace(), InputSpec(size=32)))
+    there = [left <= 120 for left in lefts]  # the whole face
+    gone = [left >= 230 for left in lefts]
+    for frame, here, away in zip(frames, there, gone, strict=True):
+        assert not here or list(frame.faces) == [0]
+        assert not away or (frame.faces, frame.reason) == ({}, NO_FACE)
+    first, last = frames[0].faces[0], frames[-1].faces[0]
+    assert first.box == pytest.approx(last.box, abs=0.1)
+    assert torch.equal(first.picture, last.picture)
+
+
+@pytest.mark.realmedia
+@pytest.mark.parametrize(
+    ("name", "rows", "faces"),
+    [
+        ("single_face.jpg", 1, {0: 1}),
+        ("multi_face.jpg", 5, dict.fromkeys(range(5), 1)),
+        ("single_face.mp4", 72, {0: 72}),
+        ("face_noface.mov", 169, {0: 72, None: 97}),
+        ("no_face.mp4", 95, {None: 95}),
+    ],
+)
+def test_rows_and_faces_of_real_media(model, name, rows, faces):
+    predictor = Predictor(model, faces=CenterFace(longest=320))
+    found = list(predictor.predict_file(MEDIA / name))
+    assert len(found) == rows
+    assert Counter(row.face for row in found) == faces
+    for row in found:
+        assert row.success == (row.face is not None)
+        assert row.reason == (None if row.success else NO_FACE)
+    with open_video(MEDIA / name) as video:
+        assert sorted({row.frame for row in found}) == list(range(video.num_frames))
+        assert [row.timestamp for row in found] == [float(video.timestamps[row.frame]) for row in found]
+
+
+@pytest.mark.realmedia
+def test_five_people_stay_themselves_while_the_camera_moves():
+    with open_video(MEDIA / "multi_face.jpg") as video:
+        photo = video.read([0])
+    detector, tracker, seen = CenterFace(), FaceTracker.for_video(25), Counter()
+    for number in range(12):
+        left, top, light = 8 * number, 60 - 5 * number, 1 + 0.04 * number
+        frame = photo[:, :, top : top + 560, left : left + 880].float() * light
+        frame = F.interpolate(frame, scale_factor=0.6 + 0.02 * number, mode="bilinear", antialias=True)
+        small = frame[0].clamp(0, 255).to(torch.uint8)
+        seen.update(tracker.update(detector(small[None])[0], small))
+    assert seen == dict.fromkeys(range(5), 12)

@@ -1,0 +1,19 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+STUDIES = Path(__file__).parents[3] / "benchmarks" / "studies"
+
+
+@pytest.fixture(autouse=True)
+def studies(monkeypatch):
+    """The modules of the studies import each other by name, as scripts do."""
+    monkeypatch.syspath_prepend(str(STUDIES))
+    yield STUDIES
+    for module in [name for name, found in sys.modules.items() if _from_here(found)]:
+        del sys.modules[module]
+
+
+def _from_here(module):
+    return str(getattr(module, "__file__", "")).startswith(str(STUDIES))

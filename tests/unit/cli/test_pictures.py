@@ -1,0 +1,79 @@
+"""`affectkit overlay`, `report` and `timeline`."""
+
+import pytest
+from helpers.pictures import CLASSES, UNITS, render, table
+
+from affectkit.cli.main import main
+from affectkit.inference import Row, open_writer
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    video = render(folder / "one.mp4", 6, size=48)
+    data = table(6, size=48)
+    names = [*UNITS, "AU12_i", *CLASSES]
+    for name, source in (("named", str(video)), ("lost", str(folder / "gone.mp4")), ("unnamed", None)):
+        metadata = data.attrs["affectkit"] | {"source": source}
+        metadata = {key: value for key, value in metadata.items() if value is not None and key != "complete"}
+        with open_writer(folder / f"{name}.csv", names, metadata) as writer:
+            for row in data.itertuples():
+                values = {column: float(getattr(row, column)) for column in names}
+                box = (row.x, row.y, row.w, row.h)
+                writer.write(Row(row.frame, row.timestamp, True, values, face=0, score=0.9, box=box))
+    return folder
+
+
+def test_overlay(folder, tmp_path, capsys):
+    out = tmp_path / "o.mp4"
+    args = [
+        "overlay",
+        str(folder / "named.csv"),
+        "--out",
+        str(out),
+        "--height",
+        "120",
+        "--no-sound",
+        "--quiet",
+    ]
+    assert main(args) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith(f"{out}: 6 frames, ")
+    assert said.out.endswith("libx264\n")
+    assert said.err == f"note: {table(1).attrs['affectkit']['warning']}\n"
+    for name, fault in (("lost", "gone.mp4', which is not there"), ("unnamed", "names no media")):
+        assert main(["overlay", str(folder / f"{name}.csv"), "--out", str(out)]) == 2
+        error = capsys.readouterr().err
+        assert fault in error
+        assert "Give it with --video." in error
+    video = str(folder / "one.mp4")
+    assert (
+        main(["overlay", str(folder / "lost.csv"), "--video", video, "--out", str(out), "--height", "120"])
+        == 0
+    )
+
+
+def test_report(folder, tmp_path, capsys):
+    out = tmp_path / "p.html"
+    assert main(["report", str(folder / "named.csv"), "--out", str(out), "--title", "A smile"]) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{out}: 6 frames\n"
+    text = out.read_text()
+    assert "<title>A smile</title>" in text
+    assert "<video" in text
+    assert main(["report", str(folder / "named.csv"), "--out", str(out), "--embed-limit", "0"]) == 0
+    assert "it needs " in capsys.readouterr().out
+    for name, more in (("lost", []), ("named", ["--no-video"])):
+        assert main(["report", str(folder / f"{name}.csv"), "--out", str(out), *more]) == 0
+        assert "<video" not in out.read_text()
+    capsys.readouterr()
+    assert main(["report", str(folder / "absent.csv"), "--out", str(out)]) == 3
+    assert "absent.csv" in capsys.readouterr().err
+
+
+def test_timeline(folder, tmp_path, capsys):
+    out = tmp_path / "t.svg"
+    assert main(["timeline", str(folder / "lost.csv"), "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+    assert out.read_text().count("AU12") >= 1
+    assert main(["timeline", str(folder / "lost.csv"), "--out", str(out), "--face", "4"]) == 2

@@ -1,0 +1,262 @@
+"""`affectkit predict --spot` and `affectkit explain regions|dependencies`: from a clip to intervals with units."""
+
+import argparse
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from affectkit.cli import spot
+from affectkit.cli.main import main
+from affectkit.data.faces import Face
+from affectkit.data.video import open_video
+from affectkit.errors import ConfigError, VideoError
+from affectkit.inference.movements import LEADING, MovementFinder, write_movements
+from affectkit.inference.predictor import Predictor
+from affectkit.models import AffectModel
+
+SIZE, FPS, AT = 64, 30.0, (40, 80)
+
+
+def frame(t, at=AT):
+    """A textured face with eyes whose mouth's corner darkens for a third of a second around the frames `at`."""
+    rng = torch.Generator().manual_seed(0)
+    face = 90 + 60 * torch.rand(3, SIZE, SIZE, generator=rng)
+    face = torch.nn.functional.avg_pool2d(face[None], 5, 1, 2)[0]
+    for x in (20, 43):
+        face[:, 6:11, x - 3 : x + 3] -= 60
+    strength = max((max(0.0, 1 - abs(t - apex) / 5) for apex in at), default=0.0)
+    face[:, 48:58, 12:22] -= 20 * strength
+    noise = torch.randn(face.shape, generator=torch.Generator().manual_seed(t + 1))
+    return (face + noise).clamp(0, 255).to(torch.uint8)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("media") / "clip"
+    folder.mkdir()
+    for t in range(120):
+        Image.fromarray(frame(t).permute(1, 2, 0).numpy()).save(folder / f"{t:03d}.png")
+    return folder
+
+
+def make(head=None, **spec):
+    torch.manual_seed(0)
+    backbone = {"type": "clip", "model_name": "affectkit-tiny-patch8", "tokens": True}
+    head = head or {"type": "micro_au", "space": "AU4,AU12", "attention_heads": 4}
+    given = {"frames": 2, "alignment": "eyes_mouth", "crop_margin": -0.053, **spec}
+    return AffectModel(backbone, {"au": head}, input_spec=given).eval()
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    model = make()
+    model.head("au").calibrate(thresholds=[0.0, 1.0])
+    folder = tmp_path_factory.mktemp("model")
+    model.save_pretrained(folder, metadata={"rendered": True})
+    return folder
+
+
+def options(*args):
+    parser = argparse.ArgumentParser()
+    for name in ("--model", "--output", "--format"):
+        parser.add_argument(name)
+    parser.add_argument("--input", nargs="+")
+    parser.add_argument("--faces", default="center")
+    parser.add_argument("--device", nargs="+", default=["cpu"])
+    parser.add_argument("--backend", default="auto")
+    parser.add_argument("--quiet", action="store_true")
+    spot.add_arguments(parser)
+    return parser.parse_args([*map(str, args), "--spot", "--quiet"])
+
+
+def read(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_intervals_with_units_come_out(saved, clip, tmp_path, capsys):
+    out = tmp_path / "new" / "intervals.csv"
+    code = spot.run(options("--model", saved, "--input", clip, "--output", out, "--fps", FPS))
+    assert code == 0
+    rows = read(out)
+    assert list(rows[0]) == [*LEADING, "AU04", "AU12"]
+    assert [abs(int(row["apex"]) - apex) <= 1 for row, apex in zip(rows, AT, strict=True)] == [True, True]
+    model = AffectModel.from_pretrained(saved)
+    for row in rows:
+        onset, apex, offset = (int(row[name]) for name in ("onset", "apex", "offset"))
+        assert onset < apex < offset <= onset + FPS / 2
+        times = [float(row[f"{name}_time"]) for name in ("onset", "apex", "offset")]
+        assert times == pytest.approx([onset / FPS, apex / FPS, offset / FPS], abs=1e-6)
+        assert (row["moved"].split()[0], row["units"]) == ("AU12", "AU04")  # thresholds 0 and 1
+        pair = torch.stack([frame(onset), frame(apex)])[None]
+        finder = MovementFinder(Predictor(model, faces="center"))
+        landmarks = (finder.spotter.landmarks * SIZE - 0.5).expand(1, 2, -1, -1)
+        expected = model.predict(pair, None, landmarks)["au"][0].tolist()
+        assert [float(row["AU04"]), float(row["AU12"])] == pytest.approx(expected, abs=1e-5)
+    described = json.loads(out.with_suffix(".json").read_text())
+    assert described["complete"] is True
+    assert (described["movements"], described["unseen"], described["fps"]) == (2, {}, FPS)
+    assert described["thresholds"] == {"AU04": 0.0, "AU12": 1.0}
+    assert described["spotting"]["model_sees"] == "2 frames from onset to apex"
+    assert described["model_sha256"]
+    text = capsys.readouterr()
+    assert f"{out}: 2 brief movements" in text.out
+    assert "rendered faces only" in text.err
+
+
+def test_nothing_found_is_an_empty_table_and_no_error(saved, clip, tmp_path, capsys):
+    out = tmp_path / "none.csv"
+    args = ("--model", saved, "--input", clip, "--output", out, "--fps", FPS, "--spot-threshold", "1e9")
+    assert spot.run(options(*args)) == 0
+    assert read(out) == []
+    assert json.loads(out.with_suffix(".json").read_text())["movements"] == 0
+    text = capsys.readouterr()
+    assert "no brief movement" in text.out
+    assert "a lower --spot-threshold" in text.err
+
+
+def test_faults_are_named(saved, clip, tmp_path):
+    out = tmp_path / "x.csv"
+    with pytest.raises(ConfigError, match="one clip at a time"):
+        spot.run(options("--model", saved, "--input", clip, clip, "--output", out))
+    with pytest.raises(ConfigError, match="--format cannot be used with --spot"):
+        spot.run(options("--model", saved, "--input", clip, "--output", out, "--format", "jsonl"))
+    with pytest.raises(VideoError, match="photo shows no movement"):
+        spot.run(options("--model", saved, "--input", clip / "000.png", "--output", out))
+    with pytest.raises(ConfigError, match=r"nan frames a second.*--fps"):
+        spot.run(options("--model", saved, "--input", clip, "--output", out))
+    with pytest.raises(ConfigError, match=r"ends in \.csv"):
+        spot.run(options("--model", saved, "--input", clip, "--output", tmp_path / "x.jsonl"))
+    assert not out.exists()
+    with pytest.raises(ConfigError, match="nothing about action units"):
+        MovementFinder(Predictor(make({"type": "expression", "space": "basic7"}), faces="center"))
+    flow = AffectModel({"type": "ststnet"}, {"au": {"type": "au", "space": "AU12"}})
+    with pytest.raises(ConfigError, match="optical flow"):
+        MovementFinder(Predictor(flow, faces="center"))
+
+
+class Detector:
+    """Finds the whole picture as a face, from the second frame it is asked about on; counts its calls."""
+
+    def __init__(self, points=True, blind=0):
+        self.calls, self.points, self.blind = 0, points, blind
+
+    def __call__(self, frames):
+        self.calls += len(frames)
+        if self.calls <= self.blind:
+            return [[] for _ in frames]
+        five = torch.tensor([[20.0, 8.0], [43.0, 8.0], [31.5, 28.0], [22.0, 53.0], [41.0, 53.0]])
+        small = Face((0, 0, 5, 5), 1.0)
+        flat = torch.full((5, 2), 9.0)
+        points = {True: five, False: None, "flat": flat}[self.points]
+        return [[small, Face((-16, -23, 96, 96), 1.0, points)] for _ in frames]
+
+
+@pytest.mark.parametrize("points", [True, False])
+def test_a_face_is_found_once_a_segment_and_once_a_movement(clip, points):
+    detector = Detector(points, blind=3)
+    finder = MovementFinder(Predictor(make(crop_margin=0.0), faces=detector))
+    with open_video(clip) as video:
+        found = list(finder.find(video, fps=FPS))
+    assert [abs(one.interval.apex - apex) <= 1 for one, apex in zip(found, AT, strict=True)] == [True, True]
+    assert all(np.isfinite(list(one.values.values())).all() for one in found)
+    assert detector.calls == 4 + len(found)  # 120 frames are one segment
+
+
+def test_a_face_that_goes_has_no_values(clip, tmp_path):
+    class Gone(Detector):
+        def __call__(self, frames):
+            found = super().__call__(frames)
+            return found if self.calls == 1 else [[] for _ in frames]
+
+    finder = MovementFinder(Predictor(make(), faces=Gone()))
+    written = write_movements(finder, clip, tmp_path / "x.csv", fps=FPS)
+    assert (written.movements, written.unseen) == (2, 2)
+    assert {row["AU12"] for row in read(written.path)} == {"nan"}
+    assert json.loads(written.sidecar.read_text())["unseen"] == {"No face was found.": 2}
+    flat = MovementFinder(Predictor(make(), faces=Detector("flat")))
+    assert write_movements(flat, clip, tmp_path / "y.csv", fps=FPS).movements == 0
+
+
+@pytest.mark.parametrize(
+    ("head", "frames", "sees", "numbers"),
+    [
+        (None, 5, "5 frames from onset to apex", [10, 12, 14, 16, 18]),
+        ({"type": "au", "space": "AU12"}, 1, "the apex", [18]),
+        ({"type": "au", "space": "AU12"}, 2, "2 frames from onset to apex", [10, 18]),
+        ({"type": "au", "space": "AU12", "per_frame": True}, 4, "4 frames from onset to offset", [12, 16, 20, 24]),
+    ],
+)  # fmt: skip
+def test_models_see_what_they_were_trained_on(head, frames, sees, numbers):
+    from affectkit.inference.spotting import Interval
+
+    finder = MovementFinder(Predictor(make(head, frames=frames), faces="center"))
+    assert finder.metadata()["spotting"]["model_sees"] == sees
+    assert finder._numbers(Interval(10, 18, 25, 1.0, ())) == numbers
+
+
+def test_one_reader_does_and_damage_is_no_end(clip, tmp_path):
+    import shutil
+
+    damaged = tmp_path / "damaged"
+    shutil.copytree(clip, damaged)
+    for t in (3, 4, 60):
+        (damaged / f"{t:03d}.png").write_bytes(b"no picture")
+    finder = MovementFinder(
+        Predictor(make({"type": "au", "space": "AU12", "per_frame": True}), faces="center")
+    )
+    seen = []
+    with open_video(damaged) as video:
+        found = list(finder.find(video, fps=FPS, progress=lambda done, total: seen.append((done, total))))
+    assert len(found) == 2
+    assert seen == [(t + 1, 120) for t in range(120)]
+    for t in range(120):
+        (damaged / f"{t:03d}.png").write_bytes(b"no picture")
+    with pytest.raises(VideoError, match="None of its frames could be read"):
+        write_movements(finder, damaged, tmp_path / "x.csv", fps=FPS)
+    assert json.loads((tmp_path / "x.json").read_text())["complete"] is False
+
+
+def test_explain_from_the_command_line(saved, clip, tmp_path, capsys):
+    base = ["explain", "regions", "--model", saved, "--input", clip, "--faces", "center", "--fps", FPS]
+    assert main([*map(str, base), "--out", str(tmp_path / "a")]) == 0
+    text = capsys.readouterr().out
+    assert "the strongest of 2" in text
+    assert "units above their thresholds: AU4" in text
+    assert main([*map(str, base), "--onset", "35", "--apex", "40", "--out", str(tmp_path / "b")]) == 0
+    assert (tmp_path / "b" / "regions.png").is_file()
+    base[1] = "dependencies"
+    assert main([*map(str, base), "--out", str(tmp_path / "c")]) == 0
+    assert main(["explain", "dependencies", "--model", str(saved), "--out", str(tmp_path / "d")]) == 0
+    assert "beyond co-occurrence most: AU" in capsys.readouterr().out
+    assert (tmp_path / "c" / "dependencies.csv").read_text() != (
+        tmp_path / "d" / "dependencies.csv"
+    ).read_text()
+
+
+@pytest.mark.parametrize(
+    ("args", "fault"),
+    [
+        (("--onset", 3), "belong together"),
+        (("--onset", 9, "--apex", 3), "not in order among 120 frames"),
+        (("--onset", 3, "--apex", 120), "not in order among 120 frames"),
+    ],
+)
+def test_explain_names_faults(saved, clip, tmp_path, capsys, args, fault):
+    base = ["explain", "regions", "--model", saved, "--input", clip, "--faces", "center", "--out", tmp_path]
+    assert main([*map(str, (*base, *args))]) == 2
+    assert fault in capsys.readouterr().err
+
+
+def test_explain_asks_for_onset_and_apex_where_nothing_moves(saved, tmp_path, capsys):
+    still = tmp_path / "still"
+    still.mkdir()
+    for t in range(30):
+        Image.fromarray(frame(0).permute(1, 2, 0).numpy()).save(still / f"{t:03d}.png")
+    base = ["explain", "regions", "--model", saved, "--input", still, "--faces", "center", "--out", tmp_path]
+    assert main([*map(str, base), "--fps", "30"]) == 2
+    assert "Give --onset and --apex" in capsys.readouterr().err

@@ -1,0 +1,216 @@
+"""Overlays show what the table says, at the times of the video."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+from helpers.pictures import CLASSES, UNITS, render, table
+from PIL import Image
+
+from affectkit.data.video import open_video
+from affectkit.errors import ConfigError, VideoError
+from affectkit.inference import ClipTable, encode, panel, write_overlay
+from affectkit.inference.overlay import _Canvas
+from affectkit.inference.panel import ABOVE, BELOW, FACE_COLORS, INK, PAGE, TRACK, Panel, draw_text, wrap
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return render(tmp_path_factory.mktemp("clip") / "one.mp4")
+
+
+def drawn(data, pixels=None, number=0, height=None, size=(64, 64)):
+    canvas = _Canvas(ClipTable(data), size, height)
+    pixels = np.full((*size, 3), 90, np.uint8) if pixels is None else pixels
+    return canvas, canvas.draw(number, number / 25, pixels)
+
+
+def bar(canvas, image, number, slot=0):
+    """The colours along the middle of a bar."""
+    panel_ = canvas.panel
+    x, y = panel_._bar(*panel_._place(slot), number)
+    left, right = panel_._track()
+    return image[y + panel_._row // 2, canvas.view + x + left : canvas.view + x + right].astype(int)
+
+
+def share(row, color):
+    return float((np.abs(row - color).max(axis=1) < 3).mean())
+
+
+def test_every_frame_keeps_its_time(clip, tmp_path):
+    seen = []
+    made = write_overlay(table(), clip, tmp_path / "o.mp4", progress=lambda *counts: seen.append(counts))
+    assert (made.frames, made.height, made.codec, made.notes) == (12, 480, "libx264", ())
+    with open_video(tmp_path / "o.mp4") as reader, open_video(clip) as source:
+        np.testing.assert_allclose(reader.timestamps, source.timestamps, atol=2e-5)
+        assert reader.read([3]).shape[2:] == (480, made.width)
+        # Left is the frame itself.
+        view = reader.read([3])[0, :, ::8, :480:8].float()
+        small = source.read([3])[0].float()
+    assert (view[:, 1:-1, 1:-1].mean((1, 2)) - small.mean((1, 2))).abs().max() < 12
+    assert seen[-1] == (12, 12)
+
+
+def test_bars_are_as_long_as_values_and_orange_from_the_threshold_on():
+    data = table(2)
+    data.loc[0, ["AU01", "AU02", "AU12", "AU12_i"]] = [0.25, 0.5, 1.0, 2.5]
+    canvas, image = drawn(data)
+    assert share(bar(canvas, image, 0), BELOW) == pytest.approx(0.25, abs=0.02)
+    assert share(bar(canvas, image, 1), ABOVE) == pytest.approx(
+        0.5, abs=0.03
+    )  # 0.5 reaches a threshold of 0.5
+    assert share(bar(canvas, image, 3), ABOVE) > 0.95
+    assert share(bar(canvas, image, 5), BELOW) == pytest.approx(0.5, abs=0.02)  # of 5, without a threshold
+    ticks = [np.flatnonzero(np.abs(bar(canvas, image, k) - INK).max(axis=1) < 3) for k in range(6)]
+    width = len(bar(canvas, image, 0))
+    assert ticks[0].mean() / width == pytest.approx(0.4, abs=0.02)
+    assert ticks[3].mean() / width == pytest.approx(0.6, abs=0.02)
+    assert not len(ticks[5])
+
+
+def test_the_box_is_where_the_face_is():
+    _, image = drawn(table(2), size=(64, 64))
+    color = np.array(FACE_COLORS[0])
+    mine = np.abs(image[:, :480].astype(int) - color).max(axis=2) < 3
+    rows, columns = np.flatnonzero(mine.sum(1) > 200), np.flatnonzero(mine.sum(0) > 200)
+    scale = 480 / 64
+    assert columns[[0, -1]].tolist() == pytest.approx([12.8 * scale, 51.2 * scale], abs=2)
+    assert rows[-1] == pytest.approx((7.68 + 48.64) * scale, abs=2)
+
+
+def test_without_boxes_none_is_drawn():
+    data = table(2).assign(x=np.nan, y=np.nan, w=np.nan, h=np.nan)
+    canvas, image = drawn(data)
+    assert (image[:, : canvas.view] == 90).all()
+    assert share(bar(canvas, image, 0), TRACK) > 0.9
+
+
+def test_a_frame_without_a_face_says_so():
+    canvas, image = drawn(table(4, failed=range(4)), number=1)
+    assert (image[:, : canvas.view] == 90).all()
+    panel_ = image[:, canvas.view :]
+    assert (np.abs(panel_.astype(int) - ABOVE).max(axis=2) < 3).sum() > 20  # "No values", and the warning
+    none = Panel(canvas.clip.signals, 480, 1)
+    said, unsaid = (np.zeros((480, none.width, 3), np.uint8) for _ in range(2))
+    none.draw(said, [], "", "no face")
+    none.draw(unsaid, [], "", None)
+    assert (said != unsaid).any()
+
+
+def test_faces_keep_their_places():
+    data = table(3, faces=2)
+    data = data[~((data["frame"] == 1) & (data["face"] == 0))]
+    canvas = _Canvas(ClipTable(data), (64, 128), None)
+    assert canvas.panel.slots == [None, None]
+    for number, expected in ((0, [0, 1]), (1, [0, 1]), (2, [0, 1])):
+        image = canvas.draw(number, 0.0, np.zeros((64, 128, 3), np.uint8))
+        assert canvas.panel.slots == expected
+        marks = [
+            (np.abs(image[:, canvas.view :].astype(int) - FACE_COLORS[k]).max(2) < 3).sum() for k in (0, 1)
+        ]
+        assert (marks[0] > 50, marks[1] > 50) == (number != 1, True)
+
+
+def test_a_face_takes_the_place_of_one_that_left_and_others_are_counted():
+    data = table(2, faces=6)
+    data = data[(data["frame"] == 0) == (data["face"] < 5)]
+    canvas = _Canvas(ClipTable(data), (64, 64), None)
+    canvas.draw(0, 0.0, np.zeros((64, 64, 3), np.uint8))
+    assert canvas.panel.slots == [0, 1, 2, 3]
+    canvas.draw(1, 0.04, np.zeros((64, 64, 3), np.uint8))
+    assert canvas.panel.slots == [5, 1, 2, 3]
+
+
+@pytest.mark.parametrize("faces", [1, 2, 4])
+@pytest.mark.parametrize("height", [120, 480, 1080])
+def test_every_bar_has_a_place_of_its_own(faces, height):
+    signals = [s for _ in range(8) for s in ClipTable(table(1)).signals]
+    box = Panel(signals, height, faces, "A note that says something of importance.")
+    places = [box._bar(*box._place(slot), k) for slot in range(faces) for k in range(len(box.bars))]
+    assert len(set(places)) == faces * 48
+    assert max(x for x, _ in places) + box._column <= box.width + 1
+    if height > 120:  # there, what does not fit is cut off
+        assert max(y for _, y in places) + box._row <= height
+
+
+def test_frames_that_cannot_be_read_are_shown_as_such(memory_video, monkeypatch, tmp_path):
+    monkeypatch.setattr("affectkit.inference.overlay.open_video", lambda *_: memory_video(6, broken=[0, 3]))
+    made = write_overlay(table(6), "memory.mp4", tmp_path / "o.mp4")
+    with open_video(tmp_path / "o.mp4") as reader:
+        assert reader.num_frames == made.frames == 6
+        dark = reader.read(range(6))[:, :, 40:200, 40:200].float().mean((1, 2, 3))
+    assert (dark < 50).tolist() == [True, False, False, True, False, False]
+    monkeypatch.setattr("affectkit.inference.overlay.open_video", lambda *_: memory_video(2, broken=range(2)))
+    with pytest.raises(VideoError, match=r"memory\.mp4: No frame can be read"):
+        write_overlay(table(2), "memory.mp4", tmp_path / "o.mp4")
+
+
+def test_pictures_of_several_sizes_are_fitted_in(tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for k, size in enumerate([(64, 48), (48, 64), (20, 15)]):
+        Image.new("RGB", size, (200, 0, 0)).save(folder / f"{k}.png")
+    made = write_overlay(table(3).assign(timestamp=np.nan, x=np.nan), folder, tmp_path / "o.mp4")
+    assert made.notes == ("The frames have no times; they are shown at 25 a second.",)
+    with open_video(tmp_path / "o.mp4") as reader:
+        assert reader.timestamps.tolist() == pytest.approx([0, 0.04, 0.08])
+        frames = reader.read(range(3))[:, :, 240, :640].float()
+    assert (frames[0, 0] > 150).all()
+    assert (frames[1, 0, :100] < 80).all()
+    assert (frames[1, 0, 200:440] > 150).all()
+    assert (frames[2, 0] > 150).all()
+
+
+def test_a_photo_becomes_a_picture(tmp_path):
+    Image.new("RGB", (64, 64), (90, 90, 90)).save(tmp_path / "photo.png")
+    made = write_overlay(table(1), tmp_path / "photo.png", tmp_path / "new" / "o.png", height=240)
+    with Image.open(made.path) as image:
+        assert image.size == (made.width, 240)
+    assert made.codec == "image"
+
+
+def test_what_cannot_be_drawn(clip, tmp_path):
+    with pytest.raises(ConfigError, match="not the video of the table"):
+        write_overlay(table(13), clip, tmp_path / "o.mp4")
+    with pytest.raises(ConfigError, match=r"o\.png: A picture cannot hold 12 frames"):
+        write_overlay(table(), clip, tmp_path / "o.png")
+    with pytest.raises(ConfigError, match="would replace its video"):
+        write_overlay(table(), clip, clip)
+    with pytest.raises(ConfigError, match="60 pixels"):
+        write_overlay(table(), clip, tmp_path / "o.mp4", height=60)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_user_should_know(clip, tmp_path, monkeypatch):
+    monkeypatch.setattr(encode, "_CODECS", ("mpeg4",))
+    made = write_overlay(table(5, fps=25), clip, tmp_path / "o.mp4", height=120, sound=False)
+    assert made.codec == "mpeg4"
+    assert [note[:20] for note in made.notes] == ["This FFmpeg has no H", "The table has 5 of t"]
+
+
+def test_letters():
+    image = np.zeros((20, 40, 3), np.uint8)
+    for place in ((30, 12), (-4, -4), (100, 100)):  # partly and wholly outside
+        draw_text(image, *place, "AU12 <é>", 12, (255, 255, 255))
+    assert image[12:, 30:].any()
+    assert image[:6, :6].any()
+    assert not image[8:11].any()
+    assert wrap("one two three", 12, 60) == ["one two", "three"]
+    (line,) = wrap("incomprehensibilities", 12, 60)
+    assert line.endswith("…")
+    assert panel.text_size(line, 12)[0] <= 60
+    assert PAGE != TRACK
+
+
+def test_one_frame_is_held_at_a_time(memory_video, monkeypatch, tmp_path):
+    peaks = []
+    for count in (20, 140):
+        video = memory_video(count, lambda index: torch.full((3, 48, 64), index % 256, dtype=torch.uint8))
+        monkeypatch.setattr("affectkit.inference.overlay.open_video", lambda *_, video=video: video)
+        data = ClipTable(table(count).assign(**dict.fromkeys([*UNITS, *CLASSES, "AU12_i"], 0.5)))
+        tracemalloc.start()
+        write_overlay(data, "memory.mp4", tmp_path / "o.mp4", height=120)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 200_000  # 120 frames of the result have 17 million bytes

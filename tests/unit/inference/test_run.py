@@ -1,0 +1,365 @@
+"""Many media into many tables: the same rows however the work is divided, stopped or disturbed."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from helpers.damaged import damage, video
+from PIL import Image
+
+from affectkit.errors import AffectKitError, AnnotationError, ConfigError, VideoError
+from affectkit.inference import Predictor, Row, read_table, write_predictions
+from affectkit.inference.run import predict_files
+from affectkit.inference.smoothing import Smoothing
+from affectkit.inference.sources import find_media, plan_tables
+
+SUFFIXES = [".csv", ".jsonl", ".parquet"]
+
+
+def same(one: pd.DataFrame, other: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(one, other, check_exact=False, rtol=0, atol=2e-6)
+
+
+@pytest.fixture
+def media(tmp_path):
+    """Two videos, a photo and a folder of frames."""
+    folder = tmp_path / "in"
+    (folder / "walk").mkdir(parents=True)
+    (folder / "a.mp4").write_bytes(video("mp4"))
+    (folder / "b.mkv").write_bytes(video("mkv", frames=10))
+    rng = np.random.default_rng(0)
+    for k in range(3):
+        picture = rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)
+        Image.fromarray(picture).save(folder / "walk" / f"{k}.png")
+    Image.fromarray(picture).save(folder / "photo.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(make_model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    make_model(4).save_pretrained(folder, metadata={"rendered": True})
+    return folder
+
+
+@pytest.fixture
+def predictor(model):
+    return Predictor(model, faces="center", batch_size=4)
+
+
+def predict(predictor, inputs, out, suffix=".csv", **options):
+    found = find_media([inputs])
+    return predict_files(predictor, found, plan_tables(found, out, suffix, SUFFIXES), **options)
+
+
+def test_each_gets_a_table_of_its_own_rows(predictor, media, tmp_path):
+    heard = []
+    out = tmp_path / "out"
+    results = predict(
+        predictor, media, out, summary=out / "_summary.csv", progress=lambda *now: heard.append(now[1:])
+    )
+    found = {str(one.table.relative_to(out)): (one.status, one.frames, one.failed) for one in results}
+    assert found == {
+        "a.csv": ("done", 24, 0),
+        "b.csv": ("done", 10, 0),
+        "photo.csv": ("done", 1, 0),
+        "walk.csv": ("done", 3, 0),
+    }
+    assert results[0].warning is not None
+    assert (0, 0, 24) in heard
+    assert (0, 24, 24) in heard
+    for one in results:
+        rows = list(predictor.predict_file(one.source))
+        table = read_table(one.table)
+        assert table.frame.tolist() == [row.frame for row in rows]
+        for name in predictor.columns:
+            assert table[name].tolist() == pytest.approx([row.values[name] for row in rows], abs=1e-6)
+        described = table.attrs["affectkit"]
+        assert described["source"] == str(one.source)
+        assert len(described["source_fingerprint"]) == 64
+        assert described["smoothing"] is None
+    assert read_table(out / "a.csv").attrs["affectkit"]["window_frames"] == {"before": 1, "after": 2}
+    with (out / "_summary.csv").open() as file:
+        summary = list(csv.DictReader(file))
+    assert [(row["status"], row["frames"], row["error"]) for row in summary] == [
+        ("done", "24", ""),
+        ("done", "10", ""),
+        ("done", "1", ""),
+        ("done", "3", ""),
+    ]
+
+
+def test_a_second_run_does_what_is_left(predictor, media, tmp_path):
+    out = tmp_path / "out"
+    predict(predictor, media, out)
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in out.iterdir()}
+    (out / "b.csv").unlink()
+    (out / "b.json").unlink()
+    results = predict(predictor, media, out)
+    assert [one.status for one in results] == ["there", "done", "there", "there"]
+    assert [one.frames for one in results] == [24, 10, 1, 3]
+    for path, (content, changed) in before.items():
+        assert path.read_bytes() == content
+        assert path.stem == "b" or path.stat().st_mtime_ns == changed
+
+
+def test_moving_model_and_media_changes_nothing(predictor, model, media, tmp_path):
+    out = tmp_path / "out"
+    predict(predictor, media, out)
+    shutil.copytree(model, tmp_path / "elsewhere")
+    moved = media.rename(tmp_path / "moved")
+    elsewhere = Predictor(tmp_path / "elsewhere", faces="center")
+    assert {one.status for one in predict(elsewhere, moved, out)} == {"there"}
+
+
+def test_the_work_of_another_model_setting_or_source_is_not_replaced(predictor, make_model, media, tmp_path):
+    out = tmp_path / "out"
+    predict(predictor, media / "a.mp4", out)
+    content = (out / "a.csv").read_bytes()
+    torch.manual_seed(1)
+    make_model(4, heads={"au": {"type": "au", "space": "AU1,AU12"}}).save_pretrained(tmp_path / "other")
+    other = Predictor(tmp_path / "other", faces="center")
+    (result,) = predict(other, media / "a.mp4", out)
+    assert result.status == "failed"
+    assert isinstance(result.error, ConfigError)
+    assert "another model_sha256" in str(result.error)
+    assert "--overwrite" in str(result.error)
+    (result,) = predict(predictor, media / "a.mp4", out, smoothing=Smoothing(0.2))
+    assert "another smoothing" in str(result.error)
+    (media / "a.mp4").write_bytes(video("mp4", frames=9))
+    (result,) = predict(predictor, media / "a.mp4", out)
+    assert "another source_fingerprint" in str(result.error)
+    assert (out / "a.csv").read_bytes() == content
+    (result,) = predict(predictor, media / "a.mp4", out, overwrite=True)
+    assert (result.status, result.frames) == ("done", 9)
+    (out / "b.csv").write_text("name,age\nAda,36\n")
+    (result,) = predict(predictor, media / "b.mkv", out)
+    assert isinstance(result.error, AnnotationError)
+    assert (out / "b.csv").read_text() == "name,age\nAda,36\n"
+
+
+class Stop(BaseException):
+    """Like Ctrl-C."""
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("smoothing", [None, Smoothing(0.3), Smoothing(7, "frames", "median")])
+def test_an_interrupted_table_goes_on_to_the_same_rows(predictor, media, tmp_path, suffix, smoothing):
+    whole = write_predictions(predictor, media / "a.mp4", tmp_path / f"whole{suffix}", smoothing=smoothing)
+    path = tmp_path / f"cut{suffix}"
+
+    def stop_at(frame):
+        def progress(done, _):
+            if done == frame:
+                raise Stop
+
+        return progress
+
+    for frame in (5, 6, 20):
+        with pytest.raises(Stop):
+            write_predictions(
+                predictor, media / "a.mp4", path, smoothing=smoothing, resume=True, progress=stop_at(frame)
+            )
+        assert read_table(path).frame.tolist() == list(range(frame))
+        assert read_table(path).attrs["affectkit"]["complete"] is False
+    done = write_predictions(predictor, media / "a.mp4", path, smoothing=smoothing, resume=True)
+    assert (done.frames, done.failed, done.complete) == (24, 0, True)
+    same(read_table(path), read_table(whole.path))
+
+
+def test_only_what_is_needed_is_read_again(predictor, memory_video, tmp_path):
+    first = memory_video(60)
+    path = tmp_path / "t.csv"
+
+    def stop(done, _):
+        if done == 40:
+            raise Stop
+
+    options = {"smoothing": Smoothing(5, "frames"), "resume": True}
+    with pytest.raises(Stop):
+        write_predictions(predictor, first, path, progress=stop, **options)
+    second = memory_video(60)
+    write_predictions(predictor, second, path, **options)
+    assert second.decoded <= 60 - 39 + 2 + 1  # half the smoothing's window and the model's frame before
+    third = memory_video(60)
+    write_predictions(predictor, third, path, **options)
+    assert third.decoded == 0
+
+
+def test_smoothed_tables_say_so(predictor, media, tmp_path):
+    smoothing = Smoothing(0.4)
+    table = read_table(
+        write_predictions(predictor, media / "a.mp4", tmp_path / "t.csv", smoothing=smoothing).path
+    )
+    rows = list(smoothing(predictor.predict_file(media / "a.mp4")))
+    assert table.AU12.tolist() == pytest.approx([row.values["AU12"] for row in rows], abs=1e-6)
+    assert table.attrs["affectkit"]["smoothing"]["window_seconds"] == 0.4
+    (result,) = predict(predictor, media / "walk", tmp_path / "out", smoothing=smoothing)
+    assert "no times" in str(result.error)  # a folder of frames has none
+
+
+def test_a_bad_file_never_stops_the_others(predictor, media, tmp_path):
+    (media / "bad.mp4").write_bytes(bytes(500))
+    (media / "c.png").write_bytes(b"\x89PNG\r\n\x1a\nnot a picture")
+    out = tmp_path / "out"
+    results = {one.source.name: one for one in predict(predictor, media, out, summary=out / "_summary.csv")}
+    assert {name: one.status for name, one in results.items()} == {
+        "a.mp4": "done",
+        "b.mkv": "done",
+        "bad.mp4": "failed",
+        "c.png": "failed",
+        "photo.png": "done",
+        "walk": "done",
+    }
+    assert isinstance(results["bad.mp4"].error, VideoError)
+    assert not results["bad.mp4"].table.exists()
+    assert "None of its frames could be read" in str(results["c.png"].error)
+    assert read_table(results["c.png"].table).success.tolist() == [False]
+    summary = pd.read_csv(out / "_summary.csv").set_index("source")
+    assert "cannot be read as a video" in summary.error[str(media / "bad.mp4")]
+    again = {one.source.name: one.status for one in predict(predictor, media, out)}
+    assert (again["bad.mp4"], again["c.png"], again["a.mp4"]) == ("failed", "failed", "there")
+
+
+def test_an_unexpected_failure_is_that_files_alone(predictor, media, tmp_path, monkeypatch):
+    normal = predictor.predict_video
+
+    def odd(video, **options):
+        if video.path.name == "a.mp4":
+            raise MemoryError("out of\nmemory")
+        return normal(video, **options)
+
+    monkeypatch.setattr(predictor, "predict_video", odd)
+    results = predict(predictor, media, tmp_path / "out")
+    assert [one.status for one in results] == ["failed", "done", "done", "done"]
+    assert "MemoryError: out of memory" in str(results[0].error)
+    assert read_table(results[0].table).attrs["affectkit"]["complete"] is False
+
+
+def test_no_face_is_no_failure_of_the_file(model, media, tmp_path):
+    blind = Predictor(model, faces=lambda frames: [[] for _ in frames])
+    (result,) = predict(blind, media / "a.mp4", tmp_path / "out")
+    assert (result.status, result.frames, result.failed) == ("done", 24, 24)
+    assert read_table(result.table).reason.tolist() == ["No face was found."] * 24
+
+
+def test_ctrl_c_keeps_what_was_written_and_says_so(predictor, media, tmp_path):
+    out = tmp_path / "out"
+
+    def interrupt(results, number, done, _):
+        if number == 1 and done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict(predictor, media, out, progress=interrupt, summary=out / "_summary.csv")
+    assert pd.read_csv(out / "_summary.csv").status.tolist() == ["done", "begun", "waiting", "waiting"]
+    assert read_table(out / "b.csv").frame.tolist() == list(range(4))
+    results = predict(predictor, media, out)
+    assert [one.status for one in results] == ["there", "done", "done", "done"]
+    same(
+        read_table(out / "b.csv"),
+        read_table(write_predictions(predictor, media / "b.mkv", tmp_path / "b.csv").path),
+    )
+
+
+def test_processes_write_the_same_rows(model, predictor, media, tmp_path):
+    predict(predictor, media, tmp_path / "one")
+    (media / "bad.mp4").write_bytes(bytes(500))
+    make = functools.partial(Predictor, model, faces="center", batch_size=4)
+    heard = []
+    results = predict(
+        make,
+        media,
+        tmp_path / "two",
+        suffix=".parquet",
+        processes=2,
+        patience=None,
+        progress=lambda *now: heard.append(now[1:]),
+    )
+    assert [one.status for one in results] == ["done", "done", "failed", "done", "done"]
+    assert (0, 0, 24) in heard
+    for name in ("a", "b", "photo", "walk"):
+        same(read_table(tmp_path / "one" / f"{name}.csv"), read_table(tmp_path / "two" / f"{name}.parquet"))
+
+
+def test_a_model_that_cannot_be_loaded_is_an_error_at_once(media, tmp_path):
+    with pytest.raises(AffectKitError, match="nowhere"):
+        predict(functools.partial(Predictor, str(tmp_path / "nowhere")), media, tmp_path / "out")
+
+
+def test_devices_are_dealt_in_turn(model):
+    from affectkit.inference.run import _Start
+
+    asked = []
+
+    def make(device):
+        asked.append(device)
+        return Predictor(model, faces="center")
+
+    for place in range(3):
+        _Start(make, ("cuda:0", "cuda:1"), (None, None, None, "auto", True), None)(place)
+    assert asked == ["cuda:0", "cuda:1", "cuda:0"]
+
+
+def test_an_engine_that_is_none(predictor, media, tmp_path):
+    with pytest.raises(ConfigError, match="no engine 'spark'"):
+        predict(predictor, media, tmp_path, engine="spark")
+
+
+def test_formats_of_openface_take_units_that_are_missing(predictor, media, tmp_path):
+    predict(predictor, media / "b.mkv", tmp_path / "out", format="openface", fill_missing=0.0)
+    header = (tmp_path / "out" / "b.csv").read_text().splitlines()[0].split(",")
+    assert {"frame", "success", "AU45_c"} <= set(header)
+    assert json.loads((tmp_path / "out" / "b.json").read_text())["format"] == "openface"
+    (result,) = predict(predictor, media / "b.mkv", tmp_path / "out", format="csv")
+    assert result.status == "failed"
+
+
+@pytest.mark.filterwarnings("ignore:Image size:PIL.Image.DecompressionBombWarning")
+def test_damaged_media_give_errors_or_flagged_rows(predictor, tmp_path):
+    paths = damage(tmp_path / "in", 40, seed=1)
+    whole = tmp_path / "in" / "whole.mp4"
+    whole.write_bytes(video("mp4"))
+    out = tmp_path / "out"
+    predict(predictor, whole, out)
+    finished = (out / "whole.csv").read_bytes()
+    results = predict(predictor, tmp_path / "in", out)
+    assert {one.source for one in results} == {*paths, whole}
+    kinds = set()
+    for one in results:
+        if one.status == "failed" and not one.table.exists():
+            assert one.error is not None
+            assert "unexpected" not in str(one.error)
+            assert one.source.name in str(one.error)
+            kinds.add("error")
+            continue
+        table = read_table(one.table)
+        assert table.attrs["affectkit"]["complete"] is True
+        assert table.frame.tolist() == list(range(one.frames))
+        assert table.reason[~table.success].notna().all()
+        assert table.AU12[table.success].between(0, 1).all()
+        kinds |= {"flagged"} if not table.success.all() else {"clean"}
+    assert kinds == {"error", "flagged", "clean"}
+    assert (out / "whole.csv").read_bytes() == finished
+
+
+def test_rows_are_what_the_predictor_gives(predictor, memory_video, tmp_path):
+    """With frames that cannot be read, also before the one where work goes on."""
+    broken = memory_video(12, broken=(0, 5, 6, 11))
+    writer = write_predictions(predictor, broken, tmp_path / "t.csv")
+    assert (writer.frames, writer.failed) == (12, 4)
+    rows: list[Row] = list(predictor.predict_video(memory_video(12, broken=(0, 5, 6, 11))))
+    assert read_table(writer.path).success.tolist() == [row.success for row in rows]
+
+
+def test_nothing_is_written_for_what_cannot_be_opened(predictor, tmp_path):
+    with pytest.raises(VideoError):
+        write_predictions(predictor, tmp_path / "missing.mp4", tmp_path / "out.csv")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,78 @@
+"""Figures show every value, gaps and thresholds."""
+
+import numpy as np
+import pytest
+from helpers.pictures import table
+from PIL import Image
+
+from affectkit.errors import ConfigError
+from affectkit.inference import ClipTable, write_timelines
+from affectkit.inference.timeline import timeline_figure
+
+
+def test_a_strip_for_every_value():
+    clip = ClipTable(table(20, failed=range(5, 8)))
+    figure = timeline_figure(clip, 0)
+    names = [axes.texts[0].get_text() for axes in figure.axes]
+    assert names == [
+        "AU1  inner brow raiser", "AU2  outer brow raiser", "AU6  cheek raiser", "AU12  lip corner puller",
+        "AU25  lips part", "AU12  lip corner puller, intensity", "neutral", "happiness", "surprise",
+    ]  # fmt: skip
+    levels = [[line.get_ydata()[0] for line in axes.lines] for axes in figure.axes]
+    assert levels == [[0.4], [0.5], [0.5], [0.6], [0.5], [], [], [], []]
+    assert [axes.get_ylim()[1] for axes in figure.axes[4:6]] == pytest.approx([1.04, 5.2])
+    outline = figure.axes[3].patches[-1].get_data()
+    np.testing.assert_allclose(outline.values, clip.values(0)[:, 3])
+    np.testing.assert_allclose(outline.edges[[0, -1]], [0, 0.8])
+    above = figure.axes[3].patches[-2].get_data()
+    assert above.baseline == 0.6
+    expected = np.where(clip.values(0)[:, 3] >= 0.6, clip.values(0)[:, 3], np.nan)
+    np.testing.assert_array_equal(above.values, expected)
+    gap = figure.axes[3].patches[0]
+    assert (gap.get_x(), gap.get_x() + gap.get_width()) == (pytest.approx(0.2), pytest.approx(0.32))
+    assert figure.get_suptitle() == "Face 0: values in 17 of 20 frames"
+    assert figure.get_supxlabel() == clip.warning
+
+
+def test_long_clips_are_thinned_and_say_so():
+    data = table(6000)
+    data.loc[3001, "AU01"] = 1.0
+    figure = timeline_figure(ClipTable(data), 0)
+    assert figure.get_suptitle().endswith("bands span the lowest and highest of every 5 frames")
+    high = figure.axes[0].patches[-1].get_data().values
+    assert len(high) == 1200
+    assert high[600] == pytest.approx(1.0)
+
+
+def test_a_figure_for_each_face(tmp_path):
+    paths = write_timelines(table(6, faces=2), tmp_path / "new" / "t.png")
+    assert [path.name for path in paths] == ["t_face0.png", "t_face1.png"]
+    for path in paths:
+        with Image.open(path) as image:
+            assert image.width == 1200
+    assert write_timelines(table(6, faces=2), tmp_path / "one.svg", face=1) == [tmp_path / "one.svg"]
+    assert [path.name for path in write_timelines(table(6, failed=range(6)), tmp_path / "none.pdf")] == [
+        "none.pdf"
+    ]
+
+
+def test_names_are_text_and_nothing_else(tmp_path):
+    odd = {"neutral": "<script>$x^$</script>", "happiness": "喜び"}
+    data = table(4).rename(columns=odd)
+    data.attrs["affectkit"] |= {"warning": None}
+    data.attrs["affectkit"]["heads"]["expression"]["columns"] = list(odd.values())
+    (path,) = write_timelines(data.assign(timestamp=np.nan), tmp_path / "odd.svg")
+    assert "<script" not in path.read_text(encoding="utf-8")
+    figure = timeline_figure(ClipTable(data.assign(timestamp=np.nan)), 0)
+    assert figure.axes[-2].texts[0].get_text() == "<script>$x^$</script>"
+    assert figure.axes[-1].get_xlabel() == "frame"
+    assert figure.axes[-1].get_xlim() == (0, 4)
+
+
+def test_what_cannot_be_drawn(tmp_path):
+    with pytest.raises(ConfigError, match=r"'t\.gif' cannot name a figure"):
+        write_timelines(table(2), tmp_path / "t.gif")
+    with pytest.raises(ConfigError, match=r"no face 7.*Its faces: 0\."):
+        write_timelines(table(2), tmp_path / "t.png", face=7)
+    with pytest.raises(ConfigError, match="Its faces: none"):
+        write_timelines(table(2, failed=range(2)), tmp_path / "t.png", face=0)
