@@ -5,8 +5,8 @@
 Ours is all of the step but the optimiser: normalisation, ViT-B/16 with its patches, regions from landmarks, patch token
 attention, global dependency attention, the cosines to the texts (computed once, when the model is built), all three
 losses, and the backward pass. The reference is open_clip's image tower on the same normalised frames, with the same
-four last blocks trained, and its backward pass. Weights are random. 16 clips of onset and apex; on CUDA 160, bfloat16,
-both compiled.
+four last blocks trained, and its backward pass. Weights are random. Eight clips of onset and apex; on CUDA 160,
+bfloat16, both compiled.
 """
 
 from functools import partial
@@ -69,7 +69,7 @@ def main() -> None:
     task.log_dict = lambda *_, **__: None  # there is no fit whose log it could be
     task.cooccurrence["au"] = torch.full((UNITS, UNITS), 0.3, device=device)
     bare = make_reference().to(device).train()
-    batch = make_batch(160 if cuda else 16).to(device)
+    batch = make_batch(160 if cuda else 8).to(device)
     pictures = task.model.backbone.normalize(batch.frames.flatten(0, 1))
     tower = torch.compile(bare) if cuda else bare
 

@@ -59,7 +59,8 @@ def run(options: argparse.Namespace) -> int:
     inputs: Sequence[str | Path] = (
         options.input if isinstance(options.input, (list, tuple)) else [options.input]
     )
-    given = [name for name, unset in _IGNORED.items() if getattr(options, name, unset) not in (unset, False)]
+    values = {name: getattr(options, name, unset) for name, unset in _IGNORED.items()}
+    given = [name for name, value in values.items() if value is not _IGNORED[name]]
     if given:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise ConfigError(f"{names} cannot be used with --spot.", remedy="Leave it out.")
@@ -90,7 +91,9 @@ def run(options: argparse.Namespace) -> int:
         print(
             f"note: the face was not seen in {written.unseen} of them; their values are nan", file=sys.stderr
         )
-    if not written.movements:
+    if not written.face_seen:
+        print("note: no face was found; say where it is with --faces", file=sys.stderr)
+    elif not written.movements:
         print(
             "note: nothing moved briefly enough; a lower --spot-threshold or a greater --longest finds more",
             file=sys.stderr,

@@ -85,6 +85,7 @@ class MovementFinder:
         columns: Names of the values.
         spec: The pictures that the model sees.
         view: Those that movements are looked for in: with a detector, never less than the whole face.
+        face_seen: Whether there was a face in the last video.
 
     Raises:
         ConfigError: The model says nothing about action units, or reads optical flow; or a value is out of range.
@@ -125,6 +126,7 @@ class MovementFinder:
             least=least,
             landmarks=(face_landmarks(self.view) + 0.5) / self.view.size,
         )
+        self.face_seen = False
         self._to_apex = bool(micro) or self.spec.frames == 2
 
     def find(
@@ -178,10 +180,14 @@ class MovementFinder:
             VideoError: There is only one frame, or none can be read.
         """
         frames = _Frames(video, progress)
-        source = self.predictor.faces
-        yield from self.spotter.stream(
-            frames, _rate(video, fps), lambda frame: place_face(frame, source, self.view)
-        )
+        self.face_seen = False
+
+        def place(frame: Tensor) -> Callable[[Tensor], Tensor] | None:
+            found = place_face(frame, self.predictor.faces, self.view)
+            self.face_seen |= found is not None
+            return found
+
+        yield from self.spotter.stream(frames, _rate(video, fps), place)
         if frames.failed == video.num_frames:
             raise VideoError(f"None of its frames could be read: {frames.reason}", path=video.path)
 
@@ -246,12 +252,14 @@ class Written:
         sidecar: The JSON file beside it.
         movements: Rows.
         unseen: Those without values.
+        face_seen: Whether there was a face at all.
     """
 
     path: Path
     sidecar: Path
     movements: int
     unseen: int
+    face_seen: bool
 
 
 def write_movements(
@@ -318,9 +326,9 @@ def write_movements(
                             unseen[movement.reason] = unseen.get(movement.reason, 0) + 1
                 described["complete"] = True
             finally:
-                described["unseen"] = unseen
+                described |= {"unseen": unseen, "face_seen": finder.face_seen}
                 _write_json(sidecar, described)
-    return Written(path, sidecar, described["movements"], sum(unseen.values()))
+    return Written(path, sidecar, described["movements"], sum(unseen.values()), finder.face_seen)
 
 
 class _Frames:

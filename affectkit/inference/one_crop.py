@@ -64,7 +64,7 @@ def face_landmarks(spec: InputSpec, points: Tensor | None = None) -> Tensor:
 
     Example:
         >>> face_landmarks(InputSpec(size=112, crop_margin=0.0))[48].round().tolist()  # a corner of the mouth
-        [41.0, 92.0]
+        [42.0, 93.0]
     """
     shape = torch.tensor(MEAN_SHAPE_68) * 112
     known = five_points(shape)

@@ -18,6 +18,7 @@ import affectkit
 from affectkit.data.video import Backend, VideoReader, open_video
 from affectkit.errors import ConfigError
 from affectkit.inference.faces import FaceSource, FrameFaces, SeenFace, describe, face_source, frame_faces
+from affectkit.inference.one_crop import face_landmarks
 from affectkit.models import AffectModel, Head, PrototypeHead, hub
 
 __all__ = ["RENDERED_WARNING", "Predictor", "Row"]
@@ -129,6 +130,7 @@ class Predictor:
         except (RuntimeError, AssertionError) as error:  # torch says it either way
             fault = f"The device {str(device)!r} cannot be used: {' '.join(str(error).split())[:200]}."
             raise ConfigError(fault, remedy="Choose cpu, or an accelerator that torch finds.") from error
+        self._landmarks = face_landmarks(self.model.input_spec).to(self.device)  # faces have one place there
         self.batch_size = batch_size
         self.faces = face_source("detect" if faces is None else faces, self.device)
         kinds = ["multilabel", "ordinal", "multiclass"]
@@ -223,7 +225,9 @@ class Predictor:
 
     def _run(self, clips: Tensor) -> list[list[float]]:
         """Values [n][columns] of clips [n, T, 3, S, S], at the middle frame."""
-        answers = self.model.predict(clips.to(self.device))
+        answers = self.model.predict(
+            clips.to(self.device), landmarks=self._landmarks.expand(*clips.shape[:2], -1, -1)
+        )
         middle = (clips.shape[1] - 1) // 2
         per_frame = {name: self.model.head(name).per_frame for name in self._heads}
         parts = [answers[name][:, middle] if per_frame[name] else answers[name] for name in self._heads]

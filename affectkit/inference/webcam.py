@@ -67,7 +67,7 @@ class Webcam(VideoReader):
         ...     isOpened = lambda self: True
         ...     read = lambda self: (True, np.zeros((4, 6, 3), np.uint8))
         ...     release = lambda self: None
-        >>> ticks = iter(range(9))
+        >>> ticks = iter([0.0, 1.0, 2.0, 3.0])
         >>> with Webcam(0, seconds=2, open_camera=lambda _: Fake(), clock=lambda: next(ticks)) as camera:
         ...     [(frame, when, tuple(picture.shape)) for frame, when, picture in camera.frames()]
         [(0, 0.0, (3, 4, 6)), (1, 1.0, (3, 4, 6))]

@@ -224,7 +224,7 @@ def _connect(ray: Any, address: str | None, workers: int) -> bool:
                 logging_level="ERROR",
                 _node_ip_address="127.0.0.1",  # without it, it may wait for a network that is not there
             )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # it raises what is no more than that
         fault = f"Ray cannot be reached or started: {' '.join(str(error).split())[:300]}."
         raise ConfigError(fault, remedy="Check the address, or unset RAY_ADDRESS to work here.") from error
     return True

@@ -125,6 +125,10 @@ def test_faults_are_named(saved, clip, tmp_path):
         spot.run(options("--model", saved, "--input", clip, clip, "--output", out))
     with pytest.raises(ConfigError, match="--format cannot be used with --spot"):
         spot.run(options("--model", saved, "--input", clip, "--output", out, "--format", "jsonl"))
+    camera = options("--model", saved, "--output", out)
+    camera.webcam = 0
+    with pytest.raises(ConfigError, match="--webcam cannot be used with --spot"):
+        spot.run(camera)
     with pytest.raises(VideoError, match="photo shows no movement"):
         spot.run(options("--model", saved, "--input", clip / "000.png", "--output", out))
     with pytest.raises(ConfigError, match=r"nan frames a second.*--fps"):
@@ -179,7 +183,30 @@ def test_a_face_that_goes_has_no_values(clip, tmp_path):
     assert {row["AU12"] for row in read(written.path)} == {"nan"}
     assert json.loads(written.sidecar.read_text())["unseen"] == {"No face was found.": 2}
     flat = MovementFinder(Predictor(make(), faces=Detector("flat")))
-    assert write_movements(flat, clip, tmp_path / "y.csv", fps=FPS).movements == 0
+    empty = write_movements(flat, clip, tmp_path / "y.csv", fps=FPS)
+    assert (written.face_seen, empty.face_seen, empty.movements) == (True, False, 0)
+    assert json.loads(empty.sidecar.read_text())["face_seen"] is False
+
+
+def test_the_command_says_what_it_did_not_see(clip, tmp_path, capsys, monkeypatch):
+    make().save_pretrained(tmp_path / "model")
+    calls = []
+
+    def find(frames):
+        calls.append(len(frames))
+        return Detector()(frames) if len(calls) == 1 and sees else [[] for _ in frames]
+
+    monkeypatch.setattr("affectkit.inference.predictor.face_source", lambda faces, device: find)
+    args = ("--model", tmp_path / "model", "--input", clip, "--output", tmp_path / "x.csv", "--fps", FPS)
+    sees = False
+    assert spot.run(options(*args)) == 0
+    assert "no face was found; say where it is with --faces" in capsys.readouterr().err
+    calls.clear()
+    sees = True
+    assert spot.run(options(*args)) == 0
+    text = capsys.readouterr()
+    assert "brief movement" in text.out
+    assert "the face was not seen in" in text.err
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from affectkit.errors import ConfigError, VideoError
 from affectkit.inference import RENDERED_WARNING, Crop, Predictor
 from affectkit.inference.align import align_face
 from affectkit.inference.faces import FrameFaces
+from affectkit.inference.one_crop import face_landmarks
 from affectkit.models import AffectModel
 
 
@@ -155,6 +156,21 @@ def test_a_photo_is_one_row_and_stands_still(make_model, tmp_path, memory_video)
     assert (row.frame, row.timestamp, row.success) == (0, 0.0, True)
     still = resized(frame).expand(1, 4, 3, 32, 32)
     assert row.values["AU01"] == pytest.approx(model.predict(still)["au"][0, 1, 0].item(), abs=1e-5)
+
+
+def test_heads_are_told_where_the_landmarks_of_a_mean_face_are(make_model, memory_video, monkeypatch):
+    model, seen = make_model(), []
+    predict = AffectModel.predict
+
+    def spy(self, frames, **given):
+        seen.append(given["landmarks"])
+        return predict(self, frames, **given)
+
+    monkeypatch.setattr(AffectModel, "predict", spy)
+    list(centred(model).predict_video(memory_video(2, lambda _: torch.zeros(3, 40, 48, dtype=torch.uint8))))
+    (landmarks,) = seen
+    assert landmarks.shape == (2, model.input_spec.frames, 68, 2)
+    torch.testing.assert_close(landmarks[0, 0], face_landmarks(model.input_spec))
 
 
 def test_photos_are_turned_upright(make_model, tmp_path, memory_video):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from affectkit.errors import ConfigError, LabelSpaceError
+from affectkit.facs import AUSet, au_name, au_prompt_pair
 from affectkit.facs.mean_shape import MEAN_SHAPE_68
 from affectkit.models import Features, build
 from affectkit.models.heads import AUHead, MicroAUHead
@@ -60,6 +61,16 @@ def test_its_probability_is_the_softmax_over_the_two_texts():
     unit = torch.nn.functional.normalize(out.units, dim=-1)
     pair = torch.einsum("bad,asd->bas", unit, head.texts) / 0.07
     torch.testing.assert_close(head.predict(out.logits), pair.softmax(-1)[..., 0])
+
+
+def test_texts_say_first_that_a_unit_acts_and_queries_begin_at_its_name():
+    head = make(n_ctx=2)  # which keeps its tower
+    tower = head.tower
+    for a, unit in enumerate(AUSet.parse("AU1,AU4,AU12")):
+        acts, rests = au_prompt_pair(unit)
+        assert ("activated" in acts, "without" in rests) == (True, True)
+        torch.testing.assert_close(head.texts[a], tower.encode([acts, rests]))
+        torch.testing.assert_close(head.attend.queries[a].detach(), tower.encode([au_name(unit)])[0])
 
 
 def test_a_units_local_vector_depends_on_its_region_only():

@@ -144,7 +144,7 @@ class Pipe:
 
 def test_what_a_process_does(monkeypatch):
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    parent = SimpleNamespace(join=lambda: time.sleep(30))
+    parent = SimpleNamespace(join=threading.Event().wait)  # for ever: behind it this process would end
     monkeypatch.setattr(multiprocessing, "parent_process", lambda: parent)
     job = workers._Job
     pipe = Pipe(job(("double", 3)), job(("raise", "plum")), None)
