@@ -37,7 +37,7 @@ class Start:
             os.kill(os.getpid(), signal.SIGKILL)
         if what == "hang":
             report(None)
-            time.sleep(60)
+            time.sleep(600)
         if what == "for ever":  # until it is told to end; leaves a file that says so
             try:
                 while True:
