@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import re
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -21,6 +24,14 @@ from affectkit.errors import ConfigError
 from affectkit.tasks.callbacks import PredictionsWriter, ResultsWriter
 
 __all__ = ["AffectCLI", "launch", "run"]
+
+# What Lightning tells everybody who runs our recipes, and which is meant or not theirs to mend.
+_KNOWN = (
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+    "You're using the WeightAveraging callback, but loading",
+    "The dirpath has changed",
+    "The number of training batches",
+)
 
 
 class AffectCLI(LightningCLI):
@@ -43,11 +54,22 @@ class AffectCLI(LightningCLI):
         """Refuse to predict with weights that nobody trained."""
         self._require_weights()
 
+    def test(self, **options: Any) -> None:
+        """Test; the numbers are printed by `ResultsWriter`, with what belongs to them, and not once more without."""
+        self.trainer.test(**{**options, "verbose": False})
+
     def _require_weights(self) -> None:
-        if self.config[self.subcommand].ckpt_path is None and self.model.hparams.get("init_from") is None:
+        path = self.config[self.subcommand].ckpt_path
+        if path is None and self.model.hparams.get("init_from") is None:
             raise ConfigError(
                 f"`affectkit {self.subcommand}` has no trained weights.",
                 remedy="Name a checkpoint with --ckpt_path, or a saved model with --model.init_from.",
+            )
+        if path is not None and str(path).endswith(".ckpt") and not Path(path).exists():
+            raise ConfigError(
+                f"There is no checkpoint {path}.",
+                remedy="`affectkit fit` leaves them in the folder `checkpoints` beside its logs, below the recipe's "
+                "default_root_dir.",
             )
 
 
@@ -87,8 +109,20 @@ def launch(args: Sequence[str], *, execute: bool = True, kind: type[AffectCLI] =
 
 def run(args: Sequence[str]) -> int:
     """Run one of Lightning's sub-commands."""
-    launch(args)
+    advice = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    advice.addFilter(_is_no_advertisement)
+    try:
+        with warnings.catch_warnings():
+            for message in _KNOWN:
+                warnings.filterwarnings("ignore", message=message)
+            launch(args)
+    finally:
+        advice.removeFilter(_is_no_advertisement)
     return 0
+
+
+def _is_no_advertisement(record: logging.LogRecord) -> bool:
+    return "litlogger" not in record.getMessage()
 
 
 def explain(message: str) -> str:

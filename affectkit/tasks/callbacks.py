@@ -45,6 +45,7 @@ class ResultsWriter(Callback):
             folder.mkdir(parents=True, exist_ok=True)
             content = {name: [row.to_dict() for row in rows] for name, rows in found.items()}
             (folder / self.filename).write_text(json.dumps(content, indent=1), encoding="utf-8")
+            print(f"results, by label as well: {folder / self.filename}")
 
 
 class PredictionsWriter(Callback):

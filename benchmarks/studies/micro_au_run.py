@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-import time
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -12,14 +9,15 @@ from typing import Any
 
 import torch
 from harness import write_run
-from lightning.pytorch import Trainer, seed_everything
+from learning import teach_landmarks, train_and_test
+from lightning.pytorch import seed_everything
 from micro_au_setup import VARIANTS, Setup, Variant
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from affectkit.data import (
     CenterCrop,
+    ClipBatch,
     Compose,
     HorizontalFlip,
     OnsetApex,
@@ -31,7 +29,7 @@ from affectkit.datamodules import RenderedDataModule
 from affectkit.models import AUHead, Backbone, MicroAUHead, MotionPool, build
 from affectkit.models.backbones import ClipBackbone
 from affectkit.synth import render_corpus
-from affectkit.tasks import EMA, MicroAU
+from affectkit.tasks import MicroAU
 
 TOWER = "affectkit-tiny-patch8"
 HEADS = 4  # of attention
@@ -79,28 +77,14 @@ def pretrain(setup: Setup, folder: Path) -> None:
     data.setup("fit")
     backbone = ClipBackbone(TOWER, tokens=True)
     readers = nn.ModuleList(nn.Linear(backbone.num_features, 2 * 68) for _ in range(2))
-    parameters = [*backbone.parameters(), *readers.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, 2e-3, total_steps=setup.pretraining_steps, pct_start=0.1
-    )
-    for step, batch in enumerate(data.train_dataloader()):
+
+    def loss_of(batch: ClipBatch) -> Tensor:
         features = backbone(batch.frames)
         side = round(features.tokens.shape[2] ** 0.5)
         whole = _landmark_loss(readers[0](features.frames[:, :, None]), batch.landmarks, setup.size, 1)
-        near = _landmark_loss(readers[1](features.tokens), batch.landmarks, setup.size, side)
-        loss = whole + near
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        schedule.step()
-        if step % 100 == 0 or step + 1 == setup.pretraining_steps:
-            print(
-                f"landmarks, step {step + 1} of {setup.pretraining_steps}: "
-                f"{whole.item():.4f} + {near.item():.4f}", flush=True,
-            )  # fmt: skip
-    save_file({f"visual.{name}": value for name, value in backbone.tower.state_dict().items()}, path)
+        return whole + _landmark_loss(readers[1](features.tokens), batch.landmarks, setup.size, side)
+
+    teach_landmarks(backbone, readers, data.train_dataloader(), setup.pretraining_steps, loss_of, path)
 
 
 def _landmark_loss(found: Tensor, landmarks: Tensor, size: int, side: int) -> Tensor:
@@ -181,47 +165,16 @@ def make_task(setup: Setup, variant: Variant, tower: Path) -> MicroAU:
 
 def run_single(setup: Setup, folder: Path, name: str, seed: int) -> None:
     """Train a variant with a seed, test it, and write what came out."""
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     torch.set_num_threads(1)
-    start, processor = time.monotonic(), time.process_time()
-    variant = VARIANTS[name]
     seed_everything(seed, verbose=False)
+    variant = VARIANTS[name]
     data = micro_data(setup, folder, variant, seed)
     task = make_task(setup, variant, tower_file(setup, folder))
-    quiet: dict[str, Any] = {
-        "accelerator": "cpu",
-        "logger": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "default_root_dir": folder,
-    }
-    trainer = Trainer(
-        max_epochs=setup.epochs,
-        gradient_clip_val=1.0,
-        callbacks=[EMA(setup.ema)],
-        limit_val_batches=0,
-        enable_checkpointing=False,
-        **quiet,
+    training = train_and_test(task, data, folder, epochs=setup.epochs, ema=setup.ema)
+    results = test_numbers(task)
+    write_run(
+        setup, folder, {"variant": name, "seed": seed, "setup": setup.name, "results": results, **training}
     )
-    trainer.fit(task, datamodule=data)
-    losses = {key: float(value) for key, value in trainer.callback_metrics.items()}
-    trained = time.process_time() - processor
-    evaluator = Trainer(**quiet)
-    evaluator.validate(task, datamodule=data, verbose=False)  # chooses thresholds on validation people
-    evaluator.test(task, datamodule=data, verbose=False)
-    content = {
-        "variant": name,
-        "seed": seed,
-        "setup": setup.name,
-        "results": test_numbers(task),
-        "train": losses,
-        "parameters": sum(p.numel() for p in task.parameters() if p.requires_grad),
-        "processor_seconds": {"training": trained, "all": time.process_time() - processor},
-        "seconds": time.monotonic() - start,
-        "torch": torch.__version__,
-        "machine": platform.machine(),
-    }
-    write_run(setup, folder, content)
 
 
 def test_numbers(task: MicroAU) -> dict[str, float]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-import time
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -12,19 +9,19 @@ from typing import Any
 
 import torch
 from harness import write_run
-from lightning.pytorch import LightningDataModule, Trainer, seed_everything
-from safetensors.torch import save_file
+from learning import teach_landmarks, train_and_test
+from lightning.pytorch import seed_everything
 from scipy.stats import spearmanr
 from ssm_setup import VARIANTS, Setup, Variant
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from affectkit.data import CenterCrop, Compose, HorizontalFlip, RandomCrop
+from affectkit.data import CenterCrop, ClipBatch, Compose, HorizontalFlip, RandomCrop
 from affectkit.datamodules import MixtureDataModule, RenderedDataModule
 from affectkit.models import PrototypeAUHead, PrototypeExpressionHead, SemanticBridge
 from affectkit.models.backbones import ClipBackbone
 from affectkit.synth import render_corpus
-from affectkit.tasks import EMA, SSM
+from affectkit.tasks import SSM
 
 TOWER = "affectkit-tiny"
 EXPERTS = {"last": 2, "experts": 4, "hidden": 64}
@@ -70,24 +67,12 @@ def pretrain(setup: Setup, folder: Path) -> None:
     data.setup("fit")
     backbone = ClipBackbone(TOWER)
     head = nn.Linear(backbone.num_features, 2 * 68)
-    parameters = [*backbone.parameters(), *head.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, 2e-3, total_steps=setup.pretraining_steps, pct_start=0.1
-    )
-    for step, batch in enumerate(data.train_dataloader()):
+
+    def loss_of(batch: ClipBatch) -> Tensor:
         found = head(backbone(batch.frames).frames).unflatten(-1, (68, 2))
-        loss = F.smooth_l1_loss(found, (batch.landmarks - setup.size / 2) / 16, beta=0.1)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        schedule.step()
-        if step % 100 == 0 or step + 1 == setup.pretraining_steps:
-            print(
-                f"landmarks, step {step + 1} of {setup.pretraining_steps}: loss {loss.item():.4f}", flush=True
-            )
-    save_file({f"visual.{name}": value for name, value in backbone.tower.state_dict().items()}, path)
+        return F.smooth_l1_loss(found, (batch.landmarks - setup.size / 2) / 16, beta=0.1)
+
+    teach_landmarks(backbone, head, data.train_dataloader(), setup.pretraining_steps, loss_of, path)
 
 
 def source_data(
@@ -140,53 +125,23 @@ def make_task(setup: Setup, variant: Variant, tower: Path) -> SSM:
 
 def run_single(setup: Setup, folder: Path, name: str, seed: int) -> None:
     """Train a variant with a seed, test it, and write what came out."""
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     torch.set_num_threads(1)
-    start, processor = time.monotonic(), time.process_time()
-    variant = VARIANTS[name]
     seed_everything(seed, verbose=False)
+    variant = VARIANTS[name]
     sources = {
         source: source_data(setup, folder, source, seed, planted=variant.planted, steps=setup.steps_per_epoch)
         for source in variant.sources
     }
-    data: LightningDataModule = MixtureDataModule({**sources}, steps_per_epoch=setup.steps_per_epoch)
+    data = MixtureDataModule({**sources}, steps_per_epoch=setup.steps_per_epoch)
     task = make_task(setup, variant, tower_file(setup, folder))
-    trainer = Trainer(
-        accelerator="cpu",
-        max_epochs=setup.epochs,
-        gradient_clip_val=1.0,
-        callbacks=[EMA(setup.ema)],
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-    )
-    trainer.fit(task, datamodule=data)
-    losses = {key: float(value) for key, value in trainer.callback_metrics.items()}
-    trained = time.process_time() - processor
-    evaluator = Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-    )
-    evaluator.validate(task, datamodule=data, verbose=False)  # chooses thresholds on validation people
-    evaluator.test(task, datamodule=data, verbose=False)
+    training = train_and_test(task, data, folder, epochs=setup.epochs, ema=setup.ema)
     content = {
         "variant": name,
         "seed": seed,
         "setup": setup.name,
         "results": test_numbers(task),
         "maps": map_numbers(task, sources["expression"]) if name in ("joint", "planted") else None,
-        "train": losses,
-        "parameters": sum(p.numel() for p in task.parameters() if p.requires_grad),
-        "processor_seconds": {"training": trained, "all": time.process_time() - processor},
-        "seconds": time.monotonic() - start,
-        "torch": torch.__version__,
-        "machine": platform.machine(),
+        **training,
     }
     write_run(setup, folder, content)
 
@@ -219,7 +174,7 @@ def map_numbers(task: SSM, data: RenderedDataModule) -> dict[str, dict[str, floa
 
     # Entries are ranked over the whole table. Equal entries of the prior (it has two values) share a rank; the last
     # number asks only about what was learned, and knows no ties.
-    def correlation(first: torch.Tensor, second: torch.Tensor) -> float:
+    def correlation(first: Tensor, second: Tensor) -> float:
         return float(spearmanr(first[learned].flatten(), second[learned].flatten()).statistic)
 
     return {

@@ -83,8 +83,10 @@ def test_validate_test_and_predict_from_a_checkpoint(tmp_path, capsys):
     assert main(["--debug", "validate", *rest]) == 0
     capsys.readouterr()
     assert main(["test", *rest]) == 0
-    printed = capsys.readouterr().out
+    printed, noise = capsys.readouterr()
     assert "au/f1_pos" in printed
+    assert "Test metric" not in printed  # the same numbers without protocol, threshold rule and interval
+    assert "litlogger" not in noise
     assert "interval over subjects" in " ".join(printed.split())
     assert (tmp_path / "logs" / "version_2" / "test_results.json").is_file()
     assert main(["predict", *rest]) == 0
@@ -97,6 +99,13 @@ def test_validate_test_and_predict_from_a_checkpoint(tmp_path, capsys):
 def test_untrained_weights_are_refused(tmp_path, capsys, command):
     assert main([command, *steps(tmp_path, "joint/demo")]) == 2
     assert "--ckpt_path" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_is_not_there_is_named(tmp_path, capsys):
+    assert main(["test", *steps(tmp_path, "joint/demo"), f"--ckpt_path={tmp_path / 'none.ckpt'}"]) == 2
+    error = capsys.readouterr().err
+    assert f"no checkpoint {tmp_path / 'none.ckpt'}" in error
+    assert "default_root_dir" in error
 
 
 def test_explain_keeps_what_it_cannot_shorten():
