@@ -110,7 +110,7 @@ class AffectTask(LightningModule):
         self._log_evaluation("test")
         rule: ThresholdRule = self.hparams["threshold"]
         self.results = self.evaluation["test"].results(
-            rule=rule, thresholds=self.thresholds, protocol=self._protocol()
+            rule=rule, thresholds=self.thresholds, protocol=self._protocol
         )
 
     def counted(self) -> list[Counted]:
@@ -121,9 +121,10 @@ class AffectTask(LightningModule):
         values = {f"{stage}/{name}": value for name, value in self.evaluation[stage].values().items()}
         self.log_dict(values, sync_dist=True, batch_size=1, add_dataloader_idx=False)
 
-    def _protocol(self) -> str:
+    def _protocol(self, dataset: str) -> str:
+        """What the numbers of a corpus were measured on; in a mixture that of its source."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        return str(getattr(data, "protocol", "test split"))
+        return str(getattr(getattr(data, "sources", {}).get(dataset, data), "protocol", "test split"))
 
     def predict_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """Probabilities (intensities for ordinal heads) by head, with where the clips are from."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -157,14 +157,18 @@ class Evaluation:
         return None
 
     def results(
-        self, *, rule: ThresholdRule, thresholds: Mapping[str, Mapping[str, float]], protocol: str
+        self,
+        *,
+        rule: ThresholdRule,
+        thresholds: Mapping[str, Mapping[str, float]],
+        protocol: Callable[[str], str],
     ) -> dict[str, list[Result]]:
         """Every number with its interval, baseline, threshold rule and protocol.
 
         Args:
             rule: Threshold rule of the action units; their numbers at 0.5 are always given as well.
             thresholds: By head, the thresholds chosen on validation data; read by the rule `val`.
-            protocol: On which data.
+            protocol: From the name of a corpus to what its numbers were measured on.
 
         Returns:
             By `dataset/head`, the results of means and single labels; and by `dataset/head/sex=female`, where the
@@ -190,7 +194,8 @@ class Evaluation:
                         collect_results(
                             estimate(tally.only(rows) if group else tally),
                             name,
-                            protocol=protocol + (f"; {group[1:]} alone, {len(rows)} {over}" if group else ""),
+                            protocol=protocol(dataset)
+                            + (f"; {group[1:]} alone, {len(rows)} {over}" if group else ""),
                             threshold_rule=its_rule,
                             resampled=over,
                             per_label=True,

@@ -144,4 +144,4 @@ class MicroAU(MultiTask):
         for name, rules in self.by_rules.items():
             logged = {f"test/{key}": value for key, value in rules.values(name).items()}
             self.log_dict(logged, sync_dist=True, batch_size=1, add_dataloader_idx=False)
-            self.results |= rules.results(name, protocol=self._protocol())
+            self.results |= rules.results(name, protocol=self._protocol)

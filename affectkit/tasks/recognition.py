@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -94,7 +94,7 @@ class RuleRecognition:
             for dataset, metric in self.metrics.items()
         ]
 
-    def results(self, name: str, *, protocol: str) -> dict[str, list[Result]]:
+    def results(self, name: str, *, protocol: Callable[[str], str]) -> dict[str, list[Result]]:
         """Every number with its interval and baseline, by `dataset/head rules`."""
         found = {}
         for data in self.datasets:
@@ -102,7 +102,7 @@ class RuleRecognition:
                 found[f"{data.name}/{name} by rules"] = collect_results(
                     estimate(self.metrics[data.name].tally()),
                     f"{name}_rules",
-                    protocol=f"{protocol}; {self.note}",
+                    protocol=f"{protocol(data.name)}; {self.note}",
                     threshold_rule="fixed",
                     resampled="subjects" if data.has_subjects else "clips",
                     per_label=True,

@@ -257,9 +257,9 @@ class SSM(AffectTask):
         for name, prototypes in found.items():
             saved[f"model.heads.{name}.prototypes"] = prototypes
 
-    def _protocol(self) -> str:
+    def _protocol(self, dataset: str) -> str:
         note = self.hparams["note"]
-        return super()._protocol() + (f"; {note}" if note else "")
+        return super()._protocol(dataset) + (f"; {note}" if note else "")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with a rate each for the image encoder, the maps and the rest, and steps by epoch."""

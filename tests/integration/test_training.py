@@ -73,7 +73,8 @@ def test_a_mixture_trains_one_head_from_two_unit_lists(tmp_path):
     labelled = {row.name for row in task.results["second/au"] if row.estimate.value == row.estimate.value}
     assert "au/f1_pos/AU12" in labelled
     assert "au/f1_pos/AU1" not in labelled
-    assert "second" in task.results["second/au"][0].protocol
+    for name in ("first", "second"):  # each of its own corpus, not of both
+        assert task.results[f"{name}/au"][0].protocol.startswith(f"{name}: test split")
 
 
 def test_thresholds_come_from_validation_and_travel_with_the_checkpoint(tmp_path):

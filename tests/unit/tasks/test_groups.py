@@ -63,15 +63,15 @@ def test_a_test_is_also_given_group_by_group():
             group = torch.tensor([int(batch.meta["subject"][0] == "s02")])
             women.update(logits["au"].sigmoid(), target.value, target.mask, group)
     chosen = {"au": {"AU1": 0.3, "AU12": 0.6}}
-    found = evaluation.results(rule="val", thresholds=chosen, protocol="test split")
+    found = evaluation.results(rule="val", thresholds=chosen, protocol=lambda name: f"{name}: test split")
     assert list(found) == ["toy/au", "toy/au/sex=female", "toy/au/sex=male"]
     rows = {(row.name, row.threshold_rule): row for row in found["toy/au/sex=female"]}
     for rule, thresholds in (("fixed", 0.5), ("val", chosen["au"])):
         wanted = estimate(women.tally(thresholds).only([0, 1]))
         assert rows["au/f1_pos", rule].estimate == wanted["f1_pos"]
         assert rows["au/f1_pos/AU12", rule].estimate == wanted["f1_pos/AU12"]
-    assert rows["au/f1_pos", "fixed"].protocol == "test split; sex=female alone, 2 subjects"
-    assert found["toy/au"][0].protocol == "test split"
+    assert rows["au/f1_pos", "fixed"].protocol == "toy: test split; sex=female alone, 2 subjects"
+    assert found["toy/au"][0].protocol == "toy: test split"
 
 
 def fold(name, people, scores):
