@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,7 @@ def main() -> int:
                 " s.dispatchEvent(new Event('input')); })()"
             )
             browser.wait("!document.getElementById('video').seeking")
+            time.sleep(1)  # until the browser stops saying that it loads
             browser.screenshot(out / f"report_{name}.png")
             if browser.faults:
                 print(f"the page has faults: {browser.faults}", file=sys.stderr)

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from affectkit.cli.pictures import add_media, needed_media, progress, say
+from affectkit.cli.pictures import add_media, needed_media, progress, say, writing
 
 __all__ = ["run"]
 
@@ -34,7 +34,7 @@ def run(args: Sequence[str]) -> int:
     from affectkit.inference.overlay import write_overlay
 
     clip = ClipTable(options.table)
-    with progress(options.out.name, quiet=options.quiet) as advance:
+    with writing(options.out), progress(options.out.name, quiet=options.quiet) as advance:
         made = write_overlay(
             clip,
             needed_media(clip, options.video),

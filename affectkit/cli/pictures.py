@@ -14,7 +14,7 @@ from affectkit.errors import ConfigError
 if TYPE_CHECKING:
     from affectkit.inference.clip_table import ClipTable
 
-__all__ = ["add_media", "media_of", "needed_media", "progress", "say"]
+__all__ = ["add_media", "media_of", "needed_media", "progress", "say", "writing"]
 
 
 def add_media(parser: argparse.ArgumentParser) -> None:
@@ -62,9 +62,23 @@ def progress(name: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), disable=quiet, transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, disable=quiet or not console.is_terminal, transient=True) as bar:
         task = bar.add_task(name, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns what the system refuses into an error that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"This cannot be written: {error.strerror or error}.",
+            path=path,
+            remedy="Choose a place with room that you may write to.",
+        ) from error
 
 
 def say(notes: Iterable[str | None]) -> None:

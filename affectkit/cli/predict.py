@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--model", required=True, help="folder or Hub name of a saved model")
+    add("--model", required=True, help="folder or Hub name of a saved model, or demo")
     media = parser.add_mutually_exclusive_group(required=True)
     media.add_argument("--input", nargs="+", metavar="PATH", help="photos, videos and folders")
     media.add_argument(
@@ -148,7 +148,7 @@ def _make_predictor(options: argparse.Namespace, batch_size: int) -> Callable[..
     return functools.partial(
         Predictor,
         str(folder.absolute()) if options.engine == "ray" and folder.is_dir() else options.model,
-        batch_size=options.batch_size or batch_size,
+        batch_size=batch_size if options.batch_size is None else options.batch_size,
         faces=options.faces,
         classes=options.classes,
         prototype_only=options.prototype_only,
@@ -176,6 +176,9 @@ def _predict_files(options: argparse.Namespace) -> int:
     processes = options.processes
     if processes is None:
         processes = 0 if len(media) == 1 else 1
+    smoothing = _smoothing(options)
+    if tables != [options.output]:
+        _make_folder(options.output)
     with _bars(options.quiet, len(media)) as show:
         results = predict_files(
             _make_predictor(options, batch_size=16),
@@ -183,7 +186,7 @@ def _predict_files(options: argparse.Namespace) -> int:
             tables,
             format=options.format,
             fill_missing=options.fill_missing,
-            smoothing=_smoothing(options),
+            smoothing=smoothing,
             backend=options.backend,
             overwrite=options.overwrite,
             devices=options.device,
@@ -195,6 +198,18 @@ def _predict_files(options: argparse.Namespace) -> int:
             progress=show,
         )
     return _say(results, options.output)
+
+
+def _make_folder(path: Path) -> None:
+    """A folder for many tables: that it cannot be made should be known before hours of work."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"The folder cannot be made: {error.strerror or error}.",
+            path=path,
+            remedy="Choose a place that you may write to.",
+        ) from error
 
 
 def _say(results: Sequence[FileResult], output: Path) -> int:
@@ -238,7 +253,9 @@ def _bars(quiet: bool, files: int) -> Iterator[Callable[[Sequence[FileResult], i
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as bar:
+    console = Console(stderr=True)
+    quiet = quiet or not console.is_terminal
+    with Progress(*columns, console=console, disable=quiet, transient=True) as bar:
         all_files = bar.add_task("files", total=files, visible=files > 1)
         frames = bar.add_task("", total=None)
 

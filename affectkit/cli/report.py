@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
-from affectkit.cli.pictures import add_media, media_of, progress, say
+from affectkit.cli.pictures import add_media, media_of, progress, say, writing
 
 __all__ = ["run"]
 
@@ -40,7 +41,7 @@ def run(args: Sequence[str]) -> int:
 
     clip = ClipTable(options.table)
     video = None if options.no_video else media_of(clip, options.video)
-    with progress(options.out.name, quiet=options.quiet) as advance:
+    with writing(options.out), progress(options.out.name, quiet=options.quiet) as advance:
         made = write_clip_report(
             clip,
             options.out,
@@ -51,7 +52,13 @@ def run(args: Sequence[str]) -> int:
             backend=options.backend,
             progress=advance,
         )
-    beside = f"; it needs {made.media.href} beside it" if made.media and made.media.href else ""
+    beside = f"; it needs {unquote(made.media.href)} beside it" if made.media and made.media.href else ""
     print(f"{made.path}: {len(clip)} frames{beside}")
+    if video is None and clip.source is not None and not options.no_video:
+        say(
+            [
+                f"the table's media {clip.source!r} is not there, so the page has timelines only; give it with --video"
+            ]
+        )
     say([*([made.media.note] if made.media and made.media.note else []), *made.notes, clip.warning])
     return 0

@@ -19,6 +19,10 @@ _IGNORED = {
     "classes": None,
     "prototype_only": False,
     "seconds": None,
+    "batch_size": None,
+    "processes": None,
+    "engine": "processes",
+    "ray_address": None,
 }
 """Options of `predict` that say nothing here, with what they hold when they are not given."""
 
@@ -27,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add `--spot` and what belongs to it."""
     group = parser.add_argument_group(
         "micro-expressions",
-        "With --spot, brief movements of one face in a long clip are found without any annotation, and the table has a "
-        "row for each: onset, apex and offset, and the model's action units.",
+        "With --spot, brief movements of one face in a long clip are found without any annotation, and the\n"
+        "table has a row for each: onset, apex and offset, and the model's action units.",
     )
     group.add_argument("--spot", action="store_true", help="find brief movements")
     group.add_argument(
@@ -50,22 +54,26 @@ def run(options: argparse.Namespace) -> int:
     """Find the movements of one clip.
 
     Args:
-        options: Of a parser with `add_arguments`, and with `model`, `input`, `output`, `faces`, `device`, `backend`
-            and `quiet`.
+        options: Of a parser with `add_arguments`, and with `model`, `input`, `output`, `overwrite`, `faces`, `device`,
+            `backend` and `quiet`.
 
     Raises:
-        ConfigError: Several inputs, or an option that does not go with `--spot`.
+        ConfigError: Several inputs, an option that does not go with `--spot`, or a table that is there already.
     """
     inputs: Sequence[str | Path] = (
         options.input if isinstance(options.input, (list, tuple)) else [options.input]
     )
     values = {name: getattr(options, name, unset) for name, unset in _IGNORED.items()}
-    given = [name for name, value in values.items() if value is not _IGNORED[name]]
+    given = [name for name, value in values.items() if value != _IGNORED[name]]
     if given:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise ConfigError(f"{names} cannot be used with --spot.", remedy="Leave it out.")
     if len(inputs) != 1:
         raise ConfigError("--spot takes one clip at a time.", remedy="Call it once for each.")
+    if Path(options.output).exists() and not options.overwrite:
+        raise ConfigError(
+            "The table is there already.", path=options.output, remedy="Give another, or --overwrite."
+        )
     from rich.console import Console
     from rich.progress import Progress
 
@@ -76,7 +84,9 @@ def run(options: argparse.Namespace) -> int:
     device = options.device if isinstance(options.device, str) else options.device[0]
     predictor = Predictor(options.model, device=device, faces=options.faces)
     finder = MovementFinder(predictor, longest=options.longest, threshold=options.spot_threshold)
-    with Progress(console=Console(stderr=True), disable=options.quiet, transient=True) as bar:
+    console = Console(stderr=True)
+    quiet = options.quiet or not console.is_terminal
+    with Progress(console=console, disable=quiet, transient=True) as bar:
         task = bar.add_task(source.name, total=None)
         written = write_movements(
             finder,

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from affectkit.cli.pictures import writing
+
 __all__ = ["run"]
 
 
@@ -25,6 +27,8 @@ def run(args: Sequence[str]) -> int:
     options = parser.parse_args(args)
     from affectkit.inference.timeline import write_timelines
 
-    for path in write_timelines(options.table, options.out, face=options.face):
+    with writing(options.out):
+        written = write_timelines(options.table, options.out, face=options.face)
+    for path in written:
         print(path)
     return 0

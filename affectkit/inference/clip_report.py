@@ -29,7 +29,7 @@ _TEMPLATES: Final = Path(__file__).parent / "templates"
 _FACES: Final = 12  # identities that the page shows, those with most frames
 _CELLS: Final = 2_000_000  # values for the readout: 5 MB of the page
 _SCALE: Final = 65_534  # of values as 16-bit numbers; one more means that there is none
-_GROUPS: Final = {"unit": "Action units", "intensity": "Intensities, 0 to 5", "expression": "Expressions"}
+_GROUPS: Final = {"unit": "Action units", "intensity": "Intensities", "expression": "Expressions"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def write_clip_report(
     most = 600 if len(shown) <= 3 else 300
     faces = [_face(clip, face, clip.stretches(face, most)) for face in shown or [-1]]
     notes = _notes(clip, frames, faces[0]["per_stretch"], step, len(shown))
-    name = Path(str(video)).name if video is not None else Path(clip.source or "Predictions").name
+    name = Path(str(video)).name if video is not None else clip.name or "Predictions"
     script = (_TEMPLATES / "clip.js").read_text(encoding="utf-8")
     page = (
         _environment()
@@ -218,7 +218,8 @@ def _face(clip: ClipTable, face: int, course: Stretches) -> dict[str, Any]:
     groups: dict[str, list[dict[str, Any]]] = {}
     for k, signal in enumerate(clip.signals):
         strip = _strip(signal, values[:, k], course, k, x) | {"index": k, "signal": signal}
-        groups.setdefault(_GROUPS[signal.kind], []).append(strip)
+        what = "probability, " if clip.metadata.get("heads") and signal.kind != "intensity" else ""
+        groups.setdefault(f"{_GROUPS[signal.kind]}: {what}0 to {signal.top:g}", []).append(strip)
     return {
         "id": face,
         "present": int(clip.present(face).sum()),
@@ -303,7 +304,8 @@ def _facts(clip: ClipTable, frames: int, name: str, media: PageMedia | None) -> 
     """The table of where the numbers come from."""
     said = clip.metadata
     lacking = len(clip.reasons)
-    why = ", ".join(f"{reason}: {count:,}" for reason, count in Counter(clip.reasons.values()).most_common(5))
+    common = Counter(clip.reasons.values()).most_common(5)
+    why = ", ".join(f"{reason.rstrip('.')}: {count:,}" for reason, count in common)
     facts = {
         "Model": _text(said.get("model")),
         "SHA-256 of its weights": _text(said.get("model_sha256")),
@@ -312,8 +314,8 @@ def _facts(clip: ClipTable, frames: int, name: str, media: PageMedia | None) -> 
         "Heads": "; ".join(_head(n, facts) for n, facts in (said.get("heads") or {}).items()) or _text(None),
         "Thresholds": ", ".join(f"{s.name} {s.threshold:.3g}" for s in clip.kind("unit")) or "none",
         "Window": _window(said, clip),
-        "Smoothing": _text(said.get("smoothing") or "none"),
-        "Faces": _text(said.get("faces") or said.get("face_detection")),
+        "Smoothing": _text(said.get("smoothing") or ("none" if "smoothing" in said else None)),
+        "Faces": _faces(said.get("faces")),
         "Media": name + (f" ({media.how})" if media else " (not shown)"),
         "Frames": f"{frames:,}"
         + (f", {clip.end - clip.times[0]:.2f} s" if clip.timed and frames > 1 else ""),
@@ -332,10 +334,21 @@ def _window(said: Mapping[str, Any], clip: ClipTable) -> str:
     if not isinstance(window, Mapping):
         return _text(None)
     before, after = int(window.get("before", 0)), int(window.get("after", 0))
-    if before == after == 0:
+    if before == after == 0 or len(clip) == 1:
         return "the frame alone"
     text = f"each frame, {before} before and {after} after it"
     return text + (f" ({(before + after + 1) * clip.interval:.2f} s in all)" if clip.timed else "")
+
+
+def _faces(found: Any) -> str:
+    """How faces were found."""
+    if isinstance(found, Mapping) and found.get("detector"):
+        placed = {
+            "aligned by": str(found.get("alignment")).replace("_", " and "),
+            "margin": found.get("crop_margin"),
+        }
+        return f"found by {found['detector']}; {_text(placed)}"
+    return _text(found)
 
 
 def _head(name: str, facts: Mapping[str, Any]) -> str:

@@ -179,6 +179,11 @@ class ClipTable:
         source = self.metadata.get("source")
         return None if source is None else str(source)
 
+    @property
+    def name(self) -> str:
+        """What a picture calls the clip: its media, else the table; empty for a data frame without media."""
+        return Path(self.source or self.path or "").name
+
     def kind(self, kind: Kind) -> tuple[Signal, ...]:
         """The signals of one kind."""
         return tuple(signal for signal in self.signals if signal.kind == kind)

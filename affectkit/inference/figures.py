@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from affectkit.metrics import Result
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from affectkit.metrics import Result
 
 __all__ = ["bar_chart", "confusion_chart", "curve_charts"]
 

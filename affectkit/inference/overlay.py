@@ -157,6 +157,8 @@ class _Canvas:
         self.panel = Panel(clip.signals, self.height, clip.concurrent, clip.warning)
         self.width = self.view + self.panel.width
         self._moves = len(clip) > 1
+        model = clip.metadata.get("model")
+        self._model = [f"model {Path(str(model)).name}"] if model else []
         self._rows = clip.by_frame()
         self._following = next(self._rows, None)
 
@@ -171,10 +173,9 @@ class _Canvas:
             _, readings, reason = self._following
         scale, left, top = self._fit(canvas, pixels)
         if not isinstance(pixels, str):
-            for reading in readings:
-                self._box(canvas, reading, scale, left, top)
-        status = f"frame {number}" + (f"  ·  {time:.2f} s" if self.clip.timed else "") if self._moves else ""
-        self.panel.draw(canvas[:, self.view :], readings, status, reason)
+            self._mark(canvas[:, : self.view], readings, scale, left, top)
+        status = [f"frame {number}"] * self._moves + [f"{time:.2f} s"] * (self._moves and self.clip.timed)
+        self.panel.draw(canvas[:, self.view :], readings, status + self._model, reason)
         return canvas
 
     def _fit(self, canvas: NDArray[np.uint8], pixels: NDArray[np.uint8] | str) -> tuple[float, int, int]:
@@ -205,28 +206,54 @@ class _Canvas:
         )
         return scale, left, top
 
-    def _box(self, canvas: NDArray[np.uint8], reading: Reading, scale: float, left: int, top: int) -> None:
-        """The box of a face with its name; nothing where no box is known."""
-        if not np.isfinite(reading.box).all():
-            return
-        view = canvas[:, : self.view]
-        color = FACE_COLORS[reading.face % len(FACE_COLORS)]
-        x, y, w, h = (float(edge) * scale for edge in reading.box)
-        x0, x1 = (int(np.clip(round(edge + left), 0, self.view - 1)) for edge in (x, x + w))
-        y0, y1 = (int(np.clip(round(edge + top), 0, self.height - 1)) for edge in (y, y + h))
+    def _mark(
+        self, view: NDArray[np.uint8], readings: Sequence[Reading], scale: float, left: int, top: int
+    ) -> None:
+        """The boxes of faces with their names; nothing of a face whose box is not known."""
         thick = max(2, round(self.height / 240))
-        view[y0 : y0 + thick, x0 : x1 + 1] = view[max(0, y1 - thick + 1) : y1 + 1, x0 : x1 + 1] = color
-        view[y0 : y1 + 1, x0 : x0 + thick] = view[y0 : y1 + 1, max(0, x1 - thick + 1) : x1 + 1] = color
+        boxes = []
+        for reading in readings:
+            if not np.isfinite(reading.box).all():
+                continue
+            color = FACE_COLORS[reading.face % len(FACE_COLORS)]
+            x, y, w, h = (float(edge) * scale for edge in reading.box)
+            x0, x1 = (int(np.clip(round(edge + left), 0, self.view - 1)) for edge in (x, x + w))
+            y0, y1 = (int(np.clip(round(edge + top), 0, self.height - 1)) for edge in (y, y + h))
+            view[y0 : y0 + thick, x0 : x1 + 1] = view[max(0, y1 - thick + 1) : y1 + 1, x0 : x1 + 1] = color
+            view[y0 : y1 + 1, x0 : x0 + thick] = view[y0 : y1 + 1, max(0, x1 - thick + 1) : x1 + 1] = color
+            boxes.append((reading, x0, y0, y1))
+        taken: list[tuple[int, int, int]] = []  # left, right and top of the names drawn
+        for reading, x0, y0, y1 in boxes:
+            self._name(view, reading, x0, (y0, y1), taken)
+
+    def _name(
+        self,
+        view: NDArray[np.uint8],
+        reading: Reading,
+        left: int,
+        ends: tuple[int, int],
+        taken: list[tuple[int, int, int]],
+    ) -> None:
+        """A face's name above its box; below or in it where there is no room, or another name."""
         name = self.panel.expression(reading)
         text = f"Face {reading.face}" if name is None else f"{reading.face}: {name}"
         size = max(10, round(13 * self.panel.unit))
         width, height = text_size(text, size, bold=True)
         pad = max(2, size // 4)
-        tag = height + pad
-        above = y0 - tag if y0 >= tag else y0
-        across = max(0, min(x0, self.view - width - 2 * pad))
-        view[above : above + tag, across : across + width + 2 * pad] = color
-        draw_text(view, across + pad, above + pad // 2, text, size, PAGE, bold=True)
+        tag, wide = height + pad, width + 2 * pad
+        x = max(0, min(left, self.view - wide))
+        inside = ends[0]
+        y = inside
+        for place in (ends[0] - tag, ends[1] + 1, inside):
+            free = all(
+                abs(place - other) >= tag or x >= end or begin >= x + wide for begin, end, other in taken
+            )
+            if free and 0 <= place <= self.height - tag:
+                y = place
+                break
+        taken.append((x, x + wide, y))
+        view[y : y + tag, x : x + wide] = FACE_COLORS[reading.face % len(FACE_COLORS)]
+        draw_text(view, x + pad, y + pad // 2, text, size, PAGE, bold=True)
 
 
 def first_size(video: VideoReader) -> tuple[int, int]:

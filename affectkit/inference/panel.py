@@ -33,7 +33,7 @@ FACE_COLORS: Final[tuple[Color, ...]] = (
 """Okabe and Ito's palette."""
 
 _MAX_SLOTS: Final = 4  # faces that have bars; of further ones only the boxes are drawn
-_ROW, _COLUMN, _FONT, _SMALL = 20, 304, 12.5, 10.5  # in units, of which a panel of 480 pixels has 480
+_ROW, _COLUMN, _FONT, _SMALL = 20, 314, 12.5, 10.5  # in units, of which a panel of 480 pixels has 480
 
 
 class Panel:
@@ -77,13 +77,15 @@ class Panel:
         self._footer = self._foot()
         self._background = self._empty()
 
-    def draw(self, target: Image, readings: Sequence[Reading], status: str, reason: str | None) -> None:
+    def draw(
+        self, target: Image, readings: Sequence[Reading], status: Sequence[str], reason: str | None
+    ) -> None:
         """Draw one frame.
 
         Args:
             target: uint8 [height, width, 3], which is overwritten.
             readings: The faces in view.
-            status: Last line, such as the time.
+            status: Parts of the last line, such as the time.
             reason: Why there is no face.
         """
         target[:] = self._background
@@ -101,9 +103,10 @@ class Panel:
                 lines = wrap(reason or "", self._px(_SMALL), self._inner)
                 for k, line in enumerate(lines[: self._slot_rows - 1]):
                     self._text(target, x, y + (k + 1) * self._row, line, MUTED, size=_SMALL)
-        more = f"  ·  {extra} more in view" if extra > 0 else ""
+        line = "  ·  ".join([*status, *([f"{extra} more in view"] if extra > 0 else [])])
         y = self.height - self._row - self._px(4) + (self._row - text_size("Ag", self._px(_SMALL))[1]) // 2
-        draw_text(target, self._px(12), y, status + more, self._px(_SMALL), MUTED, once=True)
+        if line:
+            draw_text(target, self._px(12), y, line, self._px(_SMALL), MUTED, once=True)
 
     def expression(self, reading: Reading) -> str | None:
         """The likeliest expression with its probability."""
@@ -139,7 +142,7 @@ class Panel:
 
     def _track(self) -> tuple[int, int]:
         """Left and right of a bar within its row."""
-        return self._px(166), self._column - self._px(50)
+        return self._px(176), self._column - self._px(50)
 
     def _empty(self) -> Image:
         """What never changes: the footer."""

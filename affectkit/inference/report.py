@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from affectkit.facs import ActionUnit
 from affectkit.inference.figures import bar_chart, confusion_chart, curve_charts
-from affectkit.metrics import Result
+
+if TYPE_CHECKING:
+    from affectkit.metrics import Result
 
 __all__ = ["Strip", "write_report"]
 
@@ -91,7 +93,7 @@ def write_report(
         The path of the page.
 
     Example:
-        >>> from affectkit.metrics import Estimate
+        >>> from affectkit.metrics import Estimate, Result
         >>> uar = Result("expression/uar", Estimate(0.7, 0.6, 0.8), 0.14, "held-out identities")
         >>> write_report(getfixture("tmp_path"), title="A run", results=[uar], rendered=True).name
         'index.html'

@@ -23,6 +23,10 @@ VIDEO_SUFFIXES = frozenset(
 )
 """What counts as a video in a folder. A file that is named itself may have any suffix."""
 
+_OTHER_TABLES = frozenset(
+    {".feather", ".json", ".ods", ".tsv", ".txt", ".xls", ".xlsx"}
+)  # never meant as folders
+
 Images = Literal["frames", "photos"]
 
 
@@ -51,7 +55,8 @@ def find_media(inputs: Sequence[str | Path], images: Images = "frames") -> list[
       and the folder is one of the media; with `images="photos"` each is a photo by itself;
     * images in a folder with videos are photos.
 
-    Hidden files and folders, and files of other kinds, are passed over.
+    Hidden files and folders, and files of other kinds, are passed over. A folder that cannot be read is one of the
+    media, whose error is found when it is opened.
 
     Args:
         inputs: Files and folders. A file may be of any kind: what it is shows when it is opened.
@@ -90,7 +95,8 @@ def find_media(inputs: Sequence[str | Path], images: Images = "frames") -> list[
 
 
 def _search(top: Path, images: Images) -> Iterator[Media]:
-    for at, folders, files in os.walk(top):
+    unread: list[OSError] = []
+    for at, folders, files in os.walk(top, onerror=unread.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         folder = Path(at)
         names = sorted(name for name in files if not name.startswith("."))
@@ -103,6 +109,9 @@ def _search(top: Path, images: Images) -> Iterator[Media]:
             continue
         for name in sorted(videos + pictures):
             yield Media(folder / name, (folder / name).relative_to(top), single=False)
+    for folder in sorted(Path(error.filename) for error in unread):
+        own = folder == top
+        yield Media(folder, Path(top.resolve().name) if own else folder.relative_to(top), single=own)
 
 
 def plan_tables(
@@ -121,7 +130,8 @@ def plan_tables(
         suffixes: What a table's name may end with.
 
     Raises:
-        ConfigError: Several media would go to one table, or a table would replace one of the media.
+        ConfigError: Several media would go to one table, a table would replace one of the media, or `output` is a
+            file of another kind.
 
     Example:
         >>> media = [Media(Path("in/talk.mp4"), Path("talk.mp4"))]
@@ -140,6 +150,15 @@ def plan_tables(
                 remedy="Give a folder as output: every video, photo and folder of frames gets a table there.",
             )
         tables = [output]
+    elif output.suffix.lower() in _OTHER_TABLES and not output.is_dir():
+        raise ConfigError(
+            f"{output.name!r} cannot name a table.",
+            remedy=f"Use a name that ends in {', '.join(suffixes)}, or the name of a folder.",
+        )
+    elif output.exists() and not output.is_dir():
+        raise ConfigError(
+            "This is a file, and the tables need a folder.", path=output, remedy="Give another output."
+        )
     else:
         short = [one.name.with_name(_stem(one) + suffix) for one in media]
         long = [one.name.with_name(one.name.name + suffix) for one in media]

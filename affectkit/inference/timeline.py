@@ -26,6 +26,7 @@ _WIDTH, _STRIP = 8.0, 0.36  # inches
 _INK, _MUTED, _LINE = "#1b2330", "#5c6778", "#dfe3ea"
 _COLORS: Final = {"unit": "#2f6fb5", "intensity": "#1c7c54", "expression": "#5c6778"}
 _ABOVE, _GAP = "#d9722e", "#eceef2"
+_KEY: Final = "From 0 to 1, intensities to 5. Dashed: threshold; orange: at or above it; hatched: no values."
 
 
 def write_timelines(
@@ -34,8 +35,8 @@ def write_timelines(
     """Write a figure for each identity.
 
     Each value has a strip of its own, from 0 to 1 or, for an intensity, to 5. A dashed line is the threshold of
-    a unit, and what is above it is orange; hatched stretches have frames without values. Of long clips, strips
-    show the lowest and the highest value of stretches of frames, which the title then says.
+    a unit, and what is above it is orange; hatched stretches have frames without values, as the title says. Of long
+    clips, strips show the lowest and the highest value of stretches of frames, which it then says, too.
 
     Args:
         table: Predictions; see `ClipTable`.
@@ -126,7 +127,7 @@ def _strip(axes: Axes, signal: Signal, course: Stretches, k: int, scale: float) 
         axes.stairs(high, edges, baseline=low, fill=True, color=color, linewidth=0)
     axes.stairs(high, edges, baseline=None, color=color, linewidth=1.1)
     axes.set_ylim(0, signal.top * 1.04)
-    axes.set_yticks([0, signal.top], ["", f"{signal.top:g}"])
+    axes.set_yticks([0, signal.top], ["", f"{signal.top:g}"], va="top")
     axes.tick_params(axis="both", length=0, labelsize=6.5, colors=_MUTED)
     for side, spine in axes.spines.items():
         spine.set_visible(side == "bottom")
@@ -141,8 +142,10 @@ def _strip(axes: Axes, signal: Signal, course: Stretches, k: int, scale: float) 
 
 def _title(clip: ClipTable, face: int | None, course: Stretches) -> str:
     present = 0 if face is None else int(clip.present(face).sum())
-    who = "No face has values" if face is None else f"Face {face}"
+    who = "no face has values" if face is None else f"face {face}"
     text = f"{who}: values in {present:,} of {len(clip):,} frames"
     if course.frames > 1:
         text += f"; bands span the lowest and highest of every {course.frames} frames"
-    return text
+    parts = [clip.name] if clip.name else []
+    parts += [f"model {Path(str(clip.metadata['model'])).name}"] if clip.metadata.get("model") else []
+    return f"{', '.join([*parts, text])}\n{_KEY}"

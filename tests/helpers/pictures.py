@@ -48,7 +48,7 @@ def metadata(**more) -> dict:
         "licence": "Apache-2.0",
         "trained_on": "rendered faces",
         "warning": RENDERED_WARNING,
-        "faces": {"how": "CenterFace"},
+        "faces": {"detector": "CenterFace", "alignment": "eyes_mouth", "crop_margin": 0.1},
         "window_frames": {"before": 3, "after": 4},
         "fps": 25.0,
         "complete": True,

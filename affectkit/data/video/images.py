@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -28,13 +29,18 @@ class ImageReader(VideoReader):
         files: The image of each frame.
 
     Raises:
-        VideoError: The folder holds no image, or the file does not exist.
+        VideoError: The folder holds no image or cannot be listed, or the file does not exist.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         if path.is_dir():
-            images = (file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+            try:
+                images = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
+            except OSError as fault:
+                raise VideoError(
+                    f"The folder cannot be listed: {fault.strerror or fault}.", path=path
+                ) from fault
             self.files = sorted((file for file in images if file.name[0] != "."), key=_numeric)
         else:
             self.files = [path] if path.is_file() else []
@@ -50,7 +56,12 @@ class ImageReader(VideoReader):
         for index in indices:
             file = self.files[index]
             try:
-                with Image.open(file) as image:
+                with warnings.catch_warnings():
+                    warnings.simplefilter(
+                        "ignore", Image.DecompressionBombWarning
+                    )  # phones have 108 megapixels
+                    image = Image.open(file)
+                with image:
                     if image.mode[0] in "IF":
                         raise VideoError(
                             f"Pixels of mode {image.mode} do not fit 8 bits.",
@@ -59,7 +70,14 @@ class ImageReader(VideoReader):
                             remedy="Convert the image to 8 bits a channel.",
                         )
                     yield index, np.array(ImageOps.exif_transpose(image).convert("RGB"))
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as fault:
+            except Image.DecompressionBombError as fault:
+                raise VideoError(
+                    f"The image has more than {2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6:.0f} megapixels.",
+                    path=file,
+                    frame=index,
+                    remedy="Make it smaller.",
+                ) from fault
+            except (OSError, SyntaxError, ValueError) as fault:
                 raise VideoError(f"The image cannot be read ({fault}).", path=file, frame=index) from fault
 
 

@@ -114,7 +114,8 @@ class PyAVReader(VideoReader):
         # One thread: handing slices of small frames to others waits for the scheduler wherever the cores are busy.
         rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
         image = cast("NDArray[np.uint8]", rgb.to_ndarray())
-        return np.rot90(image, round(frame.rotation / 90)).copy() if frame.rotation else image
+        turns = round(frame.rotation / 90) if abs(frame.rotation) <= 360 else 0  # beyond that it is damage
+        return np.rot90(image, turns).copy() if turns else image
 
 
 def _find(index: int, decoded: _Frames) -> VideoFrame | None:

@@ -17,6 +17,7 @@
   }));
 
   const video = byId("video");
+  const play = byId("play");
   const slider = byId("frame");
   const status = byId("status");
   const clock = byId("clock");
@@ -114,6 +115,7 @@
     video.currentTime = clip.offset + middle;
     wanted = null;
   };
+  const toggle = () => (video.paused ? video.play() : video.pause());
   const go = (place) => {
     show(Math.max(0, Math.min(count - 1, place)));
     if (video) {
@@ -145,6 +147,16 @@
       };
       requestAnimationFrame(tick);
     }
+    // Browsers draw their controls over mouth and chin while the video stands still: only for who is there to use them.
+    const controls = () => { video.controls = video.matches(":hover, :focus"); };
+    for (const kind of ["pointerenter", "pointerleave", "focus", "blur"]) video.addEventListener(kind, controls);
+    video.tabIndex = 0;
+    video.controls = false;
+    play.hidden = false;
+    play.addEventListener("click", toggle);
+    for (const kind of ["play", "pause"]) {
+      video.addEventListener(kind, () => { play.textContent = video.paused ? "Play" : "Pause"; });
+    }
     video.addEventListener("error", () => status.replaceChildren(span("The video cannot be played. Is it still where it was?", "why")));
   }
 
@@ -169,8 +181,7 @@
   slider.addEventListener("keydown", (event) => {
     if (event.key !== " " || !video) return;
     event.preventDefault();
-    if (video.paused) video.play();
-    else video.pause();
+    toggle();
   });
 
   const choose = (face) => {

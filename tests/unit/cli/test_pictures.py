@@ -66,9 +66,19 @@ def test_report(folder, tmp_path, capsys):
     for name, more in (("lost", []), ("named", ["--no-video"])):
         assert main(["report", str(folder / f"{name}.csv"), "--out", str(out), *more]) == 0
         assert "<video" not in out.read_text()
-    capsys.readouterr()
+        assert ("gone.mp4' is not there" in capsys.readouterr().err) == (name == "lost")
     assert main(["report", str(folder / "absent.csv"), "--out", str(out)]) == 3
     assert "absent.csv" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "name"), [("overlay", "o.mp4"), ("report", "p.html"), ("timeline", "t.svg")]
+)
+def test_what_cannot_be_written_is_named(folder, tmp_path, capsys, command, name):
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "new" / name
+    assert main([command, str(folder / "named.csv"), "--out", str(out)]) == 2
+    assert f"{out}: This cannot be written: Not a directory." in capsys.readouterr().err
 
 
 def test_timeline(folder, tmp_path, capsys):

@@ -93,6 +93,22 @@ def test_long_lists_of_failures_are_cut(call, media, tmp_path, capsys, monkeypat
     assert "and 2 more" in errors
 
 
+def test_a_folder_that_cannot_be_made_is_an_error_at_once(call, media, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert call("--input", media, "--output", tmp_path / "file" / "out") == 2
+    assert "The folder cannot be made: Not a directory" in capsys.readouterr().err
+
+
+def test_a_table_may_lie_among_the_frames(call, media, capsys):
+    arguments = ["--input", media / "walk", "--output", media / "walk" / "walk.csv"]
+    assert call(*arguments) == 0
+    assert call(*arguments) == 0
+    assert "3 frames, 0 failed, finished before" in capsys.readouterr().out
+    Image.new("RGB", (48, 40)).save(media / "walk" / "3.png")  # another clip now
+    assert call(*arguments) == 2
+    assert "another source_fingerprint" in capsys.readouterr().err
+
+
 def test_images_may_be_photos(call, media, tmp_path):
     out = tmp_path / "out"
     assert call("--input", media / "walk", "--output", out, "--images", "photos", "--processes", "0") == 0
@@ -105,6 +121,8 @@ def test_a_bad_single_file_is_its_error(call, media, tmp_path, capsys):
     assert "cannot be read as a video" in capsys.readouterr().err
     assert call("--input", media / "a.mp4", "--output", tmp_path / "o.csv", "--crop", "0,0,500,500") == 2
     assert "beyond the frame" in capsys.readouterr().err
+    assert call("--input", media / "a.mp4", "--output", tmp_path / "o.csv", "--batch-size", "0") == 2
+    assert "batch_size must be at least 1" in capsys.readouterr().err
 
 
 def test_no_face_is_noted(call, media, tmp_path, capsys):
@@ -179,7 +197,9 @@ def test_a_webcam_until_ctrl_c(call, tmp_path, monkeypatch, capsys):
     assert f"{table}: 5 frames, 0 failed" in capsys.readouterr().out
     assert call("--webcam", "0", "--output", table) == 2
     assert "there already" in capsys.readouterr().err
-    assert call("--webcam", "0", "--output", table, "--seconds", "60", "--overwrite") == 0
+    arguments = ["--webcam", "0", "--output", table, "--seconds", "60", "--overwrite"]
+    assert call(*arguments, "--smooth", "0.2") == 0
+    assert len(read_table(table)) == 5
     monkeypatch.setattr(Capture, "pictures", 0)
     assert call("--webcam", "0", "--output", tmp_path / "none.csv") == 3
     assert "gave no picture" in capsys.readouterr().err

@@ -69,6 +69,7 @@ def options(*args):
     parser.add_argument("--device", nargs="+", default=["cpu"])
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--quiet", action="store_true")
+    parser.add_argument("--overwrite", action="store_true")
     spot.add_arguments(parser)
     return parser.parse_args([*map(str, args), "--spot", "--quiet"])
 
@@ -125,6 +126,16 @@ def test_faults_are_named(saved, clip, tmp_path):
         spot.run(options("--model", saved, "--input", clip, clip, "--output", out))
     with pytest.raises(ConfigError, match="--format cannot be used with --spot"):
         spot.run(options("--model", saved, "--input", clip, "--output", out, "--format", "jsonl"))
+    ray = options("--model", saved, "--input", clip, "--output", out)
+    ray.engine = "ray"
+    with pytest.raises(ConfigError, match="--engine cannot be used with --spot"):
+        spot.run(ray)
+    ray.engine = "processes"  # the default, typed out
+    out.write_text("another table")
+    with pytest.raises(ConfigError, match=r"x\.csv: The table is there already"):
+        spot.run(ray)
+    assert out.read_text() == "another table"
+    out.unlink()
     camera = options("--model", saved, "--output", out)
     camera.webcam = 0
     with pytest.raises(ConfigError, match="--webcam cannot be used with --spot"):
@@ -203,7 +214,7 @@ def test_the_command_says_what_it_did_not_see(clip, tmp_path, capsys, monkeypatc
     assert "no face was found; say where it is with --faces" in capsys.readouterr().err
     calls.clear()
     sees = True
-    assert spot.run(options(*args)) == 0
+    assert spot.run(options(*args, "--overwrite")) == 0
     text = capsys.readouterr()
     assert "brief movement" in text.out
     assert "the face was not seen in" in text.err

@@ -7,6 +7,7 @@ import os
 import random
 import sys
 import wave
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -118,6 +119,15 @@ def test_rotation_is_honoured(videos, tmp_path, backend, degrees):
     with open_video(videos["closed"]) as upright, open_video(path, backend) as turned:
         goal = torch.rot90(upright.read([3])[0], degrees // 90, (1, 2))
         assert (turned.read([3])[0].float() - goal.float()).abs().mean() < 3
+
+
+def test_a_damaged_rotation_turns_nothing(videos):
+    pixels = np.arange(24).reshape(2, 4, 3)
+    converted = SimpleNamespace(to_ndarray=lambda: pixels)
+    with open_video(videos["closed"]) as reader:
+        reader._reformatter = SimpleNamespace(reformat=lambda *_, **__: converted)
+        assert reader._to_rgb(SimpleNamespace(rotation=-(2**31))) is pixels
+        assert reader._to_rgb(SimpleNamespace(rotation=-90)).shape == (4, 2, 3)
 
 
 @pytest.mark.parametrize("backend", ["pyav", "decord"])
@@ -476,6 +486,25 @@ class TestImages:
         Image.fromarray(np.full((4, 4), 999, dtype=np.uint16)).save(tmp_path / "depth.png")
         with open_video(tmp_path / "depth.png") as reader, pytest.raises(VideoError, match="8 bits"):
             reader.read([0])
+
+    def test_large_photos_are_read_and_huge_ones_named(self, tmp_path, monkeypatch):
+        Image.new("RGB", (10, 10)).save(tmp_path / "photo.png")
+        with open_video(tmp_path / "photo.png") as reader:
+            monkeypatch.setattr(
+                Image, "MAX_IMAGE_PIXELS", 99
+            )  # Pillow warns from here, and refuses from twice as many
+            assert list(reader.read([0]).shape) == [1, 3, 10, 10]
+            monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 49)
+            with pytest.raises(VideoError, match=r"more than 0 megapixels.*Make it smaller"):
+                reader.read([0])
+
+    def test_a_folder_that_cannot_be_listed(self, tmp_path, monkeypatch):
+        def refuse(_):
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(type(tmp_path), "iterdir", refuse)
+        with pytest.raises(VideoError, match="cannot be listed: Permission denied"):
+            open_video(tmp_path)
 
     def test_nothing_there(self, tmp_path):
         for path in (tmp_path, tmp_path / "none.png"):

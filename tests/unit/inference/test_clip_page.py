@@ -107,6 +107,22 @@ def test_the_line_moves_with_the_video(browser, page):
     assert browser.run("document.getElementById('frame').value") == "24"
 
 
+def test_controls_do_not_hide_mouths(browser, page):
+    load(browser, page)
+    left, top, width, height = browser.run(
+        "(() => { const b = document.getElementById('video').getBoundingClientRect();"
+        " return [b.left, b.top, b.width, b.height]; })()"
+    )
+    shown = "document.getElementById('video').controls"
+    for inside in (False, True, False):
+        browser.mouse("mouseMoved", left + width / 2, top + (height / 2 if inside else height + 60))
+        browser.wait(f"{shown} === {str(inside).lower()}")
+    browser.run("document.getElementById('play').click()")
+    browser.wait("document.getElementById('play').textContent === 'Pause'")
+    browser.wait("document.getElementById('video').ended")
+    browser.wait("document.getElementById('play').textContent === 'Play'")
+
+
 def test_keys_and_peaks(browser, page):
     load(browser, page)
     browser.run("document.getElementById('frame').focus()")

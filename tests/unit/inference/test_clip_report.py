@@ -59,7 +59,8 @@ def test_the_page_says_what_must_be_said(clip, tmp_path):
     for said in (
         "This model was trained on rendered faces only.", "0123456789abcdef", "Apache-2.0", "AU12 0.6",
         "each frame, 3 before and 4 after it (0.32 s in all)", "2 (no face: 2)", "intensity 0-5",
-        "how: CenterFace", "12, 0.48 s", "lip corner puller", "prefers-color-scheme: dark",
+        "found by CenterFace; aligned by: eyes and mouth; margin: 0.1", "12, 0.48 s",
+        "Action units: probability, 0 to 1", "Intensities: 0 to 5", "lip corner puller", "prefers-color-scheme: dark",
     ):  # fmt: skip
         assert said in text
     bare = table(12)
@@ -151,7 +152,7 @@ def test_a_photo_has_no_timeline(tmp_path):
     assert base64.b64decode(picture).startswith(b"\xff\xd8")
     assert made.media.width == 2000  # of the photo, as boxes are given
     assert 'class="layout photo"' in text
-    assert "Each unit in numbers" not in text
+    assert "All values in numbers" not in text
 
 
 def test_nobody(clip, tmp_path):
@@ -193,6 +194,8 @@ def test_timelines_are_drawn_to_scale(tmp_path):
     )
     text, _ = read(write_clip_report(data, tmp_path / "p.html").path)
     assert 'd="M0 100V75H500V100ZM750 100V0H1000V100Z"' in text
+    assert "Action units: 0 to 1" in text  # the table does not say that they are probabilities
+    assert "<td>none</td>" not in text  # nor whether it was smoothed
     assert "transparent 0 50.00%, #000 0 75.00%" in text
     assert 'height="50.0"' in text  # above the threshold of 0.5
     assert "33 %" in text

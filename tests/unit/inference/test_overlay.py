@@ -79,6 +79,21 @@ def test_the_box_is_where_the_face_is():
     assert rows[-1] == pytest.approx((7.68 + 48.64) * scale, abs=2)
 
 
+def test_names_of_neighbours_do_not_cover_each_other():
+    data = table(2, faces=2).assign(x=10.0, y=[20.0, 22.0] * 2, w=30.0, h=30.0)  # one in front of the other
+    canvas = _Canvas(ClipTable(data), (64, 64), None)
+    taken = []
+    view = np.zeros((480, canvas.view, 3), np.uint8)
+    for reading in next(ClipTable(data).by_frame())[1]:
+        canvas._name(view, reading, 75, (150, 375), taken)
+    (left, _, above), (other, _, below) = taken
+    assert (left, other) == (75, 75)
+    assert above < 150
+    assert below == 376
+    canvas._name(view, reading, 75, (5, 470), taken)  # no room but in the box
+    assert taken[-1][2] == 5
+
+
 def test_without_boxes_none_is_drawn():
     data = table(2).assign(x=np.nan, y=np.nan, w=np.nan, h=np.nan)
     canvas, image = drawn(data)
@@ -93,8 +108,8 @@ def test_a_frame_without_a_face_says_so():
     assert (np.abs(panel_.astype(int) - ABOVE).max(axis=2) < 3).sum() > 20  # "No values", and the warning
     none = Panel(canvas.clip.signals, 480, 1)
     said, unsaid = (np.zeros((480, none.width, 3), np.uint8) for _ in range(2))
-    none.draw(said, [], "", "no face")
-    none.draw(unsaid, [], "", None)
+    none.draw(said, [], [], "no face")
+    none.draw(unsaid, [], [], None)
     assert (said != unsaid).any()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,23 @@ def test_a_folder_of_all_kinds(tmp_path):
     assert names(find_media([folder])) == ["face.jpg", "talk.mp4", "clips/a", "clips/b/x.MOV"]
 
 
+def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path, monkeypatch):
+    folder = tree(tmp_path, "talk.mp4", "a/b/talk.mp4", "c/talk.mp4")
+    scan = os.scandir
+
+    def refused(path):
+        if Path(path).name == "b":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    media = find_media([folder])
+    assert names(media) == ["talk.mp4", "c/talk.mp4", "a/b"]
+    assert plan(media, "x") == ["x/talk.csv", "x/c/talk.csv", "x/a/b.csv"]
+    (alone,) = find_media([folder / "a" / "b"])
+    assert (alone.name, alone.single) == (Path("b"), True)
+
+
 def test_what_is_named_itself_may_be_of_any_kind_and_counts_once(tmp_path):
     tree(tmp_path, "recording.dat", "talk.mp4")
     media = find_media([tmp_path / "recording.dat", tmp_path, tmp_path / "talk.mp4"])
@@ -77,6 +95,17 @@ def test_one_goes_to_a_table_and_many_to_a_folder():
     found = Media(Path("in/talk.mp4"), Path("talk.mp4"), single=False)
     with pytest.raises(ConfigError, match="found in a folder"):
         plan([found], "x.csv")
+
+
+def test_other_files_are_no_folders(tmp_path):
+    talk = Media(Path("in/talk.mp4"), Path("talk.mp4"))
+    with pytest.raises(ConfigError, match=r"'face\.xlsx' cannot name a table. Use a name that ends in \.csv"):
+        plan([talk], tmp_path / "face.xlsx")
+    tree(tmp_path, "notes")
+    with pytest.raises(ConfigError, match=r"notes: This is a file"):
+        plan([talk], tmp_path / "notes")
+    (tmp_path / "may.txt").mkdir()
+    assert plan([talk], tmp_path / "may.txt") == [f"{tmp_path.as_posix()}/may.txt/talk.csv"]
 
 
 def test_a_folder_may_look_like_a_table(tmp_path):

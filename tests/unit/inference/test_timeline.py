@@ -11,7 +11,7 @@ from affectkit.inference.timeline import timeline_figure
 
 
 def test_a_strip_for_every_value():
-    clip = ClipTable(table(20, failed=range(5, 8)))
+    clip = ClipTable(table(20, failed=range(5, 8), source="talks/talk.mp4"))
     figure = timeline_figure(clip, 0)
     names = [axes.texts[0].get_text() for axes in figure.axes]
     assert names == [
@@ -30,7 +30,9 @@ def test_a_strip_for_every_value():
     np.testing.assert_array_equal(above.values, expected)
     gap = figure.axes[3].patches[0]
     assert (gap.get_x(), gap.get_x() + gap.get_width()) == (pytest.approx(0.2), pytest.approx(0.32))
-    assert figure.get_suptitle() == "Face 0: values in 17 of 20 frames"
+    title, key = figure.get_suptitle().splitlines()
+    assert title == "talk.mp4, model model, face 0: values in 17 of 20 frames"
+    assert "orange: at or above it" in key
     assert figure.get_supxlabel() == clip.warning
 
 
@@ -38,7 +40,8 @@ def test_long_clips_are_thinned_and_say_so():
     data = table(6000)
     data.loc[3001, "AU01"] = 1.0
     figure = timeline_figure(ClipTable(data), 0)
-    assert figure.get_suptitle().endswith("bands span the lowest and highest of every 5 frames")
+    title = figure.get_suptitle().splitlines()[0]
+    assert title.endswith("bands span the lowest and highest of every 5 frames")
     high = figure.axes[0].patches[-1].get_data().values
     assert len(high) == 1200
     assert high[600] == pytest.approx(1.0)
