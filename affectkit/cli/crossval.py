@@ -15,6 +15,7 @@ from affectkit.errors import ConfigError
 
 if TYPE_CHECKING:
     from affectkit.datasets.protocols import Protocol
+    from affectkit.metrics import Result
 
 __all__ = ["run"]
 
@@ -38,8 +39,17 @@ def run(args: Sequence[str]) -> int:
     parser.add_argument(
         "--fold", help="run this fold only: its name (part3, sub01), its place from 1, or me-graphau/1"
     )
-    parser.add_argument("--out", type=Path, help="folder of the results (default: runs/crossval/RECIPE)")
+    parser.add_argument(
+        "--out", type=Path, help="folder of the results (default: runs/crossval/RECIPE-OVERLAY)"
+    )
     options, overrides = parser.parse_known_args(args)
+    from affectkit.cli.lightning import quietly
+
+    with quietly():
+        return _run(args, options, overrides)
+
+
+def _run(args: Sequence[str], options: argparse.Namespace, overrides: Sequence[str]) -> int:
     from affectkit.cli.folds import load_fold, merge_predictions, reduce_folds, run_fold
     from affectkit.cli.lightning import launch
     from affectkit.datamodules.corpora import FoldDataModule
@@ -59,15 +69,18 @@ def run(args: Sequence[str]) -> int:
         "protocol": protocol.name,
         **_settings(json.loads(cli.parser.dump(cli.config, format="json"))),
     }
-    out = options.out or Path("runs", "crossval", Path(options.config[0]).stem)
+    out = options.out or Path("runs", "crossval", "-".join(Path(name).stem for name in options.config))
     folders = {fold.name: out / "folds" / fold.name.replace("/", "_") for fold in folds}
     if options.fold is None:
+        left = [fold.name for fold in folds if not _finished(folders[fold.name], settings)]
         for fold in folds:
-            if _finished(folders[fold.name], settings):
+            if fold.name not in left:
                 print(f"fold {fold.name}: finished before", flush=True)
             elif code := _spawn([*args, "--fold", fold.name]):
                 print(f"fold {fold.name} failed; the same command continues with it", file=sys.stderr)
                 return code
+        if left:
+            return 0  # the process of the last one has reported
     else:
         members = {name for fold in folds for name in (*fold.train, *fold.val, *fold.test)}
         fold = protocol.fold(options.fold, members, seed=data.split_seed)
@@ -82,7 +95,14 @@ def run(args: Sequence[str]) -> int:
         return 0
     states = [state for state in done if state is not None]
     merge_predictions(folders, out / "predictions.csv")
-    _report(out, protocol, states, reduce_folds(states, protocol))
+    results = reduce_folds(states, protocol)
+    _print(results)
+    _write(out, protocol, states, results)
+    rendered = all(state.get("rendered") for state in states)
+    page = _write_page(out, f"{protocol.corpus}: {', '.join(options.config)}", results, len(folds), rendered)
+    print(f"results: {out / 'results.json'}; page: {page}; predictions: {out / 'predictions.csv'}")
+    if rendered:
+        print("note: this corpus is a rendered rehearsal; its numbers say nothing about the real one")
     return 0
 
 
@@ -115,10 +135,8 @@ def _spawn(args: Sequence[str]) -> int:
     return subprocess.run([sys.executable, "-m", "affectkit", "crossval", *args], check=False).returncode
 
 
-def _report(
-    out: Path, protocol: Protocol, states: Sequence[Mapping[str, Any]], results: Mapping[str, Sequence[Any]]
-) -> None:
-    """Print the table and write `results.json`."""
+def _print(results: Mapping[str, Sequence[Result]]) -> None:
+    """Print the means as tables."""
     from affectkit.metrics import as_text
 
     for name, rows in results.items():
@@ -126,6 +144,15 @@ def _report(
         # The protocol stands in every row of the file, and in the table once.
         short = [replace(row, protocol=row.protocol.rpartition(", ")[2]) for row in means]
         print(as_text(short, title=f"{name}: {means[0].protocol.rpartition(', ')[0]}"))
+
+
+def _write(
+    out: Path,
+    protocol: Protocol,
+    states: Sequence[Mapping[str, Any]],
+    results: Mapping[str, Sequence[Result]],
+) -> None:
+    """Write `results.json`."""
     content = {
         "corpus": protocol.corpus,
         "protocol": protocol.name,
@@ -146,7 +173,22 @@ def _report(
     unfinished = out / "results.json.part"
     unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     unfinished.replace(out / "results.json")
-    print(f"results: {out / 'results.json'}; predictions: {out / 'predictions.csv'}")
+
+
+def _write_page(
+    out: Path, title: str, results: Mapping[str, Sequence[Result]], folds: int, rendered: bool
+) -> Path:
+    """Write `index.html`: means of whole corpora by all rules, and each label by the protocol's rule."""
+    from affectkit.inference.report import write_report
+
+    rows = [
+        row
+        for name, found in results.items()
+        if name.count("/") == 1  # no group of people, and no corpus of a composite
+        for row in found
+        if row.name.count("/") == 1 or row.threshold_rule in (None, found[0].threshold_rule)
+    ]
+    return write_report(out, title=title, results=rows, facts={"Folds": folds}, rendered=rendered)
 
 
 def _members(state: Mapping[str, Any]) -> dict[str, Any]:

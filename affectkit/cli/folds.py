@@ -80,6 +80,7 @@ def run_fold(cli: AffectCLI, protocol: Protocol, fold: Fold, folder: Path, setti
             "subjects": {part: list(getattr(fold, part)) for part in ("train", "val", "test")},
             "people": {name: list(values) for name, values in data.datasets["test"].people().items()},
             "settings": settings,
+            "rendered": data.datasets["test"].rendered,
             "thresholds": task.thresholds,
             "counts": [
                 {
@@ -196,9 +197,8 @@ def _reduce(
     rules: tuple[ThresholdRule, ...] = ("fixed",)
     if kind == "multilabel" and all(head in fold["thresholds"] for fold in folds):
         rules = ("val", "fixed") if protocol.threshold_rule == "val" else ("fixed", "val")
-    folds_text = f"{protocol.description}; {len(folds)} folds{' of ' if corpus else ''}{corpus}"
-    if note := counts[0].get("note"):
-        folds_text += f"; {note}"
+    note = f"; {counts[0]['note']}" if counts[0].get("note") else ""
+    folds_text = f"{protocol.description}{note}; {len(folds)} folds{' of ' if corpus else ''}{corpus}"
     if group is not None:
         folds_text += f"; {group[0]} alone, {sum(len(members) for members in group[1])} people"
     rows: list[Result] = []

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from affectkit.cli.recipe import find_recipe
 from affectkit.errors import ConfigError
 from affectkit.tasks.callbacks import PredictionsWriter, ResultsWriter
 
-__all__ = ["AffectCLI", "launch", "run"]
+__all__ = ["AffectCLI", "launch", "quietly", "run"]
 
 # What Lightning tells everybody who runs our recipes, and which is meant or not theirs to mend.
 _KNOWN = (
@@ -109,16 +110,23 @@ def launch(args: Sequence[str], *, execute: bool = True, kind: type[AffectCLI] =
 
 def run(args: Sequence[str]) -> int:
     """Run one of Lightning's sub-commands."""
+    with quietly():
+        launch(args)
+    return 0
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Silence what Lightning tells everybody who runs our recipes."""
     advice = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     advice.addFilter(_is_no_advertisement)
     try:
         with warnings.catch_warnings():
             for message in _KNOWN:
                 warnings.filterwarnings("ignore", message=message)
-            launch(args)
+            yield
     finally:
         advice.removeFilter(_is_no_advertisement)
-    return 0
 
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:

@@ -16,13 +16,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from affectkit.data.align import five_points, transform_points
 from affectkit.data.clip import Clip, Target
+from affectkit.data.faces import face_transform
 from affectkit.data.frames import AllFrames, FrameSampler
 from affectkit.data.record import ClipRecord
 from affectkit.data.samplers import Draw
 from affectkit.data.transforms import ClipTransform
 from affectkit.data.video import Backend, open_video
-from affectkit.errors import ConfigError, DatasetNotFoundError, VideoError
+from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError, VideoError
+from affectkit.facs.mean_shape import MEAN_SHAPE_68
 
 if TYPE_CHECKING:
     from affectkit.data.shards import CropShards
@@ -272,7 +275,12 @@ class AffectDataset(Dataset[Clip], ABC):
         record = self.clips[draw.index]
         rng = None if draw.seed is None else torch.Generator().manual_seed(draw.seed)
         keys = [None if key is None else key - record.start for key in record.key_frames]
-        positions = self.frames(self.length(draw.index), rng=rng, onset=keys[0], apex=keys[1], offset=keys[2])
+        try:
+            positions = self.frames(
+                self.length(draw.index), rng=rng, onset=keys[0], apex=keys[1], offset=keys[2]
+            )
+        except AnnotationError as error:
+            raise AnnotationError(error.fault, path=record.path, remedy=error.remedy) from error
         indices = [record.start + position for position in positions]
         points = self._points(record, indices)
         clip = Clip.make(
@@ -313,7 +321,14 @@ class AffectDataset(Dataset[Clip], ABC):
                 remedy = "Prepare it again into another folder, or choose these media."
                 raise ConfigError(f"Its crops were prepared from {source}.", path=record.path, remedy=remedy)
             self._compared.add(key)
-        return self._crops.landmarks(key, indices)
+        points = self._crops.landmarks(key, indices)
+        settings = self._crops.manifest.settings
+        if points[1].any() or settings["crop"] not in ("auto", "landmarks", "detect"):
+            return points
+        # Aligned crops say where a face is even where nobody marked it: as a mean face brought to the same place.
+        shape = torch.tensor(MEAN_SHAPE_68)
+        place = face_transform(five_points(shape), settings["size"], margin=settings["margin"])
+        return transform_points(shape, place).expand_as(points[0]).clone(), torch.ones_like(points[1])
 
     def _open_prepared(self, location: str | Path) -> CropShards:
         from affectkit.data.shards import CropShards

@@ -27,19 +27,13 @@ from affectkit.datasets.sheets import Sheet, find_sheets, read_sheet
 from affectkit.errors import ConfigError, DatasetNotFoundError, VideoError
 from affectkit.facs.coding import AlternativePolicy
 from affectkit.facs.expressions import ExpressionSet, canonical_expression, crosswalk
+from affectkit.facs.recognition import OBJECTIVE
 from affectkit.facs.rules import objective_class
 from affectkit.facs.sets import AUSet
 
-__all__ = ["OBJECTIVE", "MicroCorpus", "ObjectiveSource", "unit_counts"]
+__all__ = ["MicroCorpus", "ObjectiveSource", "unit_counts"]
 
 ObjectiveSource = Literal["auto", "file", "column", "rules"]
-
-_SEVEN = tuple(f"class {numeral}" for numeral in ("i", "ii", "iii", "iv", "v", "vi", "vii"))
-OBJECTIVE: Mapping[str, ExpressionSet] = {
-    "objective": ExpressionSet(_SEVEN[:5]),
-    "objective7": ExpressionSet(_SEVEN),
-}
-"""Objective classes: I to V, which MEGC 2018 used, and all seven."""
 
 
 def unit_counts(text: str) -> dict[str, int]:

@@ -14,7 +14,7 @@ from affectkit.facs.expressions import ExpressionSet
 from affectkit.facs.rules import OBJECTIVE_CLASSES
 from affectkit.facs.sets import AUSet
 
-__all__ = ["OBJECTIVE_SET", "ClassRules", "class_rules"]
+__all__ = ["OBJECTIVE", "OBJECTIVE_SET", "ClassRules", "class_rules"]
 
 # The emotions that Davison, Merghani & Yap (2018) began with when they made the objective classes 1 to 6.
 _EMOTIONS: Mapping[int, str] = MappingProxyType(
@@ -32,6 +32,11 @@ _REST = (
 
 OBJECTIVE_SET = ExpressionSet(_OBJECTIVE)
 """The objective classes I to VII, as `class i` to `class vii`."""
+
+OBJECTIVE: Mapping[str, ExpressionSet] = MappingProxyType(
+    {"objective": ExpressionSet(_OBJECTIVE[:5]), "objective7": OBJECTIVE_SET}
+)
+"""Objective classes by name: I to V, which MEGC 2018 used, and all seven."""
 
 _MOST_ENUMERATED = 12  # units whose 2^n combinations are looked through
 
@@ -137,7 +142,7 @@ def class_rules(units: AUSet, classes: ExpressionSet | str = OBJECTIVE_SET) -> C
 
     Args:
         units: Units that probabilities are given for.
-        classes: `OBJECTIVE_SET`, or an `ExpressionSet` or its name: "casme2_5", "megc3".
+        classes: An `ExpressionSet` or its name: "casme2_5", "megc3", or a key of `OBJECTIVE`.
 
     Raises:
         LabelSpaceError: No class could ever be chosen, or the name is unknown.
@@ -146,7 +151,10 @@ def class_rules(units: AUSet, classes: ExpressionSet | str = OBJECTIVE_SET) -> C
         >>> class_rules(AUSet.parse("casme2_8"), "casme2_5").undecidable
         ('disgust', 'repression')
     """
-    found = ExpressionSet.parse(classes) if isinstance(classes, str) else classes
+    if isinstance(classes, str):
+        found = OBJECTIVE[classes] if classes in OBJECTIVE else ExpressionSet.parse(classes)
+    else:
+        found = classes
     place = {unit.id: index for index, unit in enumerate(units)}
     by_class: dict[str, set[frozenset[int]]] = {label: set() for label in found.classes}
     for number, members in OBJECTIVE_CLASSES.items():

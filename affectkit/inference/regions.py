@@ -33,6 +33,7 @@ __all__ = [
 _COLUMNS: Final = 4  # panels in a row
 _PANEL: Final = 2.6  # inches
 _CELL: Final = 0.5  # inches: two digits and a point stay legible
+_SHADE: Final = 0.55  # opacity of the colours over the face
 
 
 @dataclass(frozen=True)
@@ -280,12 +281,20 @@ def _draw_regions(found: RegionAttention, path: Path) -> None:
         axes.set_title(title, fontsize=10)
     panels[0, 2].imshow(moved.numpy(), cmap="magma", vmin=0, vmax=max(8.0, float(moved.max())))
     panels[0, 2].set_title(f"change (grey levels, up to {float(moved.max()):.0f})", fontsize=10)
-    what = "where each unit looked" if found.learned else "weights of the regions (no attention)"
+    what = "where the unit looked" if found.learned else "weights of the region (no attention)"
+    legend = panels[0, 3].inset_axes((0.05, 0.62, 0.9, 0.07))
+    legend.imshow(torch.linspace(0, 1, 64)[None].numpy(), cmap="inferno", aspect="auto", alpha=_SHADE)
+    legend.set_xticks([0, 63], ["nowhere", "its strongest patch"], fontsize=8.5)
+    for tick, end in zip(legend.get_xticklabels(), ("left", "right"), strict=True):
+        tick.set_horizontalalignment(end)  # within the panel, or columns would differ in width
+    legend.set_yticks([])
+    legend.set_title(f"{what}:", fontsize=9.5)
     panels[0, 3].text(
-        0.0,
         0.5,
-        f"{what}:\nshare of the attention\nbright = strongest patch\noutline = region\nbold = above threshold",
+        0.3,
+        "outline: the unit's region\nbold: at or above its threshold",
         fontsize=9,
+        ha="center",
         va="center",
         transform=panels[0, 3].transAxes,
     )
@@ -303,7 +312,9 @@ def _region_panel(axes: Axes, found: RegionAttention, a: int, face: Any, side: i
     axes.imshow(face.mean(axis=2), cmap="gray", vmin=0, vmax=255)
     shades = np.ma.masked_array(attention.numpy(), mask=~inside.numpy())
     extent = (-0.5, side - 0.5, side - 0.5, -0.5)
-    axes.imshow(shades, cmap="inferno", vmin=0, vmax=top, alpha=0.55, extent=extent, interpolation="nearest")
+    axes.imshow(
+        shades, cmap="inferno", vmin=0, vmax=top, alpha=_SHADE, extent=extent, interpolation="nearest"
+    )
     for points in _outline(inside, side / inside.shape[0]):
         axes.plot(*points, color="white", linewidth=1.2, solid_capstyle="round")
     unit, p = found.units[a], float(found.probabilities[a])

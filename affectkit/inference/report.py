@@ -33,7 +33,12 @@ _NAMES = {
     "pcc": "Pearson correlation",
     "mae": "Mean absolute error",
 }
-_TARGETS = {"au": "Action units", "expression": "Expression", "intensity": "AU intensity"}
+_TARGETS = {
+    "au": "Action units",
+    "au_rules": "Emotions by FACS rules",
+    "expression": "Expression",
+    "intensity": "AU intensity",
+}
 _RULES = {
     "fixed": "fixed, not fitted",
     "val": "fitted on validation",

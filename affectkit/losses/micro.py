@@ -58,7 +58,7 @@ class GlobalDependencyLoss(nn.Module):
         """
         direction = F.normalize(units.float(), dim=-1)
         cosine = direction @ direction.transpose(1, 2)
-        acts = (value >= 0.5) & mask
+        acts = value >= 0.5
         together = acts[:, :, None] & acts[:, None, :]
         apart = acts[:, :, None] ^ acts[:, None, :]
         goal = self.rho * (together.float() - apart.float())

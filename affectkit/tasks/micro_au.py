@@ -15,7 +15,7 @@ from affectkit.models.heads import MicroAUHead, MicroAUOutputs
 from affectkit.tasks.base import seen
 from affectkit.tasks.evaluation import Counted, align_levels
 from affectkit.tasks.multitask import MultiTask
-from affectkit.tasks.recognition import RuleRecognition
+from affectkit.tasks.recognition import RuleRecognition, rules_of
 
 __all__ = ["MicroAU"]
 
@@ -38,7 +38,8 @@ class MicroAU(MultiTask):
         **options: As for `MultiTask`.
 
     Raises:
-        ConfigError: `recognition` names no head, or as for `MultiTask`.
+        ConfigError: `recognition` names no head or one of other labels, or as for `MultiTask`.
+        LabelSpaceError: No rule speaks for any of the classes of `recognition`.
 
     References:
         Micro-AU CLIP, arXiv 2603.16302. What its abstract does not say is our own design; see the documentation.
@@ -58,6 +59,8 @@ class MicroAU(MultiTask):
             raise ConfigError(
                 f"Recognition is asked of {unknown}.", remedy=f"Heads are {sorted(self.heads)}."
             )
+        for name, classes in (recognition or {}).items():
+            rules_of(self.heads[name], classes)  # what cannot be told should not be found out after training
         self.micro = {name: head for name, head in self.heads.items() if isinstance(head, MicroAUHead)}
         self.dependency = GlobalDependencyLoss(rho=dependency_target)
         self.contrast = CrossSampleContrast()

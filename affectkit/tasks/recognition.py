@@ -15,7 +15,7 @@ from affectkit.metrics import ExpressionMetrics, Result, collect_results, estima
 from affectkit.models import Head
 from affectkit.tasks.evaluation import Counted, EvaluationData
 
-__all__ = ["RuleRecognition"]
+__all__ = ["RuleRecognition", "rules_of"]
 
 TARGET = "expression"
 
@@ -37,10 +37,8 @@ class RuleRecognition:
     def __init__(
         self, head: Head, classes: str, datasets: Sequence[EvaluationData], device: torch.device | str
     ) -> None:
-        if not isinstance(head.space, AUSet) or head.kind != "multilabel":
-            raise ConfigError("Rules need the occurrence of action units.", remedy="Name an AU head.")
         self.head = head
-        self.rules: ClassRules = class_rules(head.space, classes)
+        self.rules = rules_of(head, classes)
         self.space = ExpressionSet(self.rules.labels).name
         self.datasets = datasets
         self.metrics: dict[str, ExpressionMetrics] = {
@@ -108,3 +106,10 @@ class RuleRecognition:
                     per_label=True,
                 )
         return found
+
+
+def rules_of(head: Head, classes: str) -> ClassRules:
+    """The rules for classes over the units of a head; raises what `RuleRecognition` does of them."""
+    if not isinstance(head.space, AUSet) or head.kind != "multilabel":
+        raise ConfigError("Rules need the occurrence of action units.", remedy="Name an AU head.")
+    return class_rules(head.space, classes)

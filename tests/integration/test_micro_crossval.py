@@ -1,7 +1,9 @@
 """Micro-AU CLIP on a rehearsal of CASME II, every subject left out once: numbers that can be recomputed."""
 
 import csv
+import io
 import json
+from contextlib import redirect_stdout
 
 import pytest
 import torch
@@ -16,20 +18,6 @@ from affectkit.synth.layouts.casme2 import write_casme2
 
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
 
-OPTIONS = [
-    "--trainer.accelerator=cpu",
-    "--trainer.max_epochs=1",
-    "--trainer.enable_progress_bar=false",
-    "--trainer.enable_model_summary=false",
-    "--model.init_args.backbone.init_args={model_name: affectkit-tiny, size: 64, tokens: true, trainable_blocks: 1}",
-    "--model.init_args.heads.au.init_args.text={model_name: affectkit-tiny}",
-    "--model.init_args.param_groups=null",
-    "--model.init_args.lr=0.01",
-    "--data.init_args.batch_size=4",
-    "--data.init_args.num_workers=0",
-    "--data.init_args.size=64",
-    "--data.init_args.train_transform.init_args.transforms=[{class_path: HorizontalFlip}]",
-]
 UNITS = AUSet.parse("casme2_8")
 
 
@@ -44,16 +32,23 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def out(root, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("out")
-    assert crossval.run(command(folder)) == 0
-    return folder
+def finished(root, tmp_path_factory):
+    folder, said = tmp_path_factory.mktemp("out"), io.StringIO()
+    with redirect_stdout(said):
+        assert crossval.run(command(folder)) == 0
+    return folder, said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def out(finished):
+    return finished[0]
 
 
 def command(out, *more):
     return [
-        *("--config", "micro/casme2_microauclip", "--protocol", "loso", "--out", str(out)),
-        *OPTIONS,
+        *("--config", "micro/casme2_microauclip", "--config", "micro/microauclip_rehearsal"),
+        *("--protocol", "loso", "--out", str(out)),
+        *("--trainer.max_epochs=1", "--trainer.enable_progress_bar=false"),
         *more,
     ]
 
@@ -83,6 +78,18 @@ def test_every_subject_is_left_out_once(out):
     assert [fold["test"] for fold in content["folds"]] == [["sub04"], ["sub05"], ["sub12"], ["sub17"]]
     for fold in content["folds"]:
         assert len({*fold["train"], *fold["val"], *fold["test"]}) == 4
+
+
+def test_the_table_is_printed_once_and_written_as_a_page(finished):
+    folder, said = finished
+    assert said.count("CASME2/au: CASME II") == said.count("CASME2/au by rules: ") == 1
+    assert "note: this corpus is a rendered rehearsal" in said
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    assert "Rendered faces." in page
+    assert "never found: disgust, repression" in page
+    found = results(folder, "CASME2/au")
+    for name in ("au/f1_pos", "au/f1_macro2", "au/f1_pos/AU4"):
+        assert f"{found[name]:.3f}" in page
 
 
 def test_predictions_are_pooled_before_f1_and_both_kinds_stand_side_by_side(out, clips, root, capsys):

@@ -48,6 +48,8 @@ RECIPES = {
     ],
 }
 RECIPES["micro/samm_microauclip"] = RECIPES["micro/casme2_microauclip"]
+REHEARSAL = "micro/microauclip_rehearsal"  # an overlay, run by test_micro_crossval.py
+LORA = "ablation/micro_lora"
 # overlay → what it leaves of a head or of the weights of the losses
 ABLATIONS = {
     "ablation/micro_no_pta": ({"pta": False}, {}),
@@ -93,7 +95,7 @@ def arguments(name, folder, *overlays):
 
 def test_every_recipe_is_run():
     shipped = {name for name in recipe_names() if "microauclip" in name or "/micro_" in name}
-    assert shipped | {"joint/all_rendered"} == {*RECIPES, *ABLATIONS, *BASELINES}
+    assert shipped | {"joint/all_rendered"} == {*RECIPES, *ABLATIONS, *BASELINES, REHEARSAL, LORA}
 
 
 def test_recipes_start_with_what_they_are():
@@ -101,7 +103,7 @@ def test_recipes_start_with_what_they_are():
         lines = (recipe_folder() / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
         assert lines[0].startswith("# ")
         assert any("Protocol `" in line for line in lines)
-    for name in {**ABLATIONS, **BASELINES}:
+    for name in (*ABLATIONS, *BASELINES, REHEARSAL, LORA):
         first = (recipe_folder() / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
         assert first.startswith("# Overlay on a recipe of Micro-AU CLIP: ")
 
@@ -142,6 +144,17 @@ def test_an_ablation_changes_one_thing(overlay, tmp_path):
     assert {key: task.hparams[key] for key in ("lr", "balance", "recognition")} == {
         key: whole.hparams[key] for key in ("lr", "balance", "recognition")
     }
+
+
+def test_low_rank_additions_take_the_place_of_the_last_blocks(tmp_path):
+    configs = [part for name in ("micro/casme2_microauclip", REHEARSAL, LORA) for part in ("--config", name)]
+    cli = launch(["fit", *configs, *QUIET, "--data.fold=1", f"--trainer.default_root_dir={tmp_path}"])
+    assert cli.trainer.global_step == 1
+    backbone = cli.model.model.backbone
+    assert (backbone.config["trainable_blocks"], backbone.config["lora"]["rank"]) == (None, 8)
+    learn = {name.rpartition(".")[2] for name, value in backbone.named_parameters() if value.requires_grad}
+    assert learn == {"down", "up"}
+    assert cli.model.hparams["param_groups"] == [{"pattern": "backbone.*", "lr": 1e-4}]
 
 
 @pytest.mark.parametrize("overlay", BASELINES)

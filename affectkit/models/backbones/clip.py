@@ -135,7 +135,13 @@ class ClipBackbone(Backbone):
         Returns:
             `pooled` [B, D], `frames` [B, T, D], and `tokens` [B, T, N, D] where they were asked for, in rows
             from top to bottom.
+
+        Raises:
+            ValueError: The pictures are of another size than the tower's.
         """
+        size = self.input_spec.size
+        if frames.shape[-2:] != (size, size):
+            raise ValueError(f"The tower reads {size} by {size} pixels, not {list(frames.shape[-2:])}.")
         clips = frames.shape[:2]
         encoded = self._encode(self.normalize(frames.flatten(0, 1)))
         encoded = encoded.view(*clips, *encoded.shape[1:])

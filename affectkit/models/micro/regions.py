@@ -24,8 +24,8 @@ class PatchRegions(nn.Module):
 
     The centres are those of `affectkit.facs.region_centres`; a patch belongs to a unit if it is one of the 3 × 3
     around a centre's patch, and weighs :math:`\max(0, 1 - d_1 / 3)` with the city-block distance d in patches; of
-    two centres the nearer one counts. Where a landmark that a centre needs is missing, the centre is that of a mean
-    face which fills the picture.
+    two centres the nearer one counts. Where a landmark that a centre needs is missing or not finite, the centre is
+    that of a mean face which fills the picture.
 
     Args:
         units: The units, in order.
@@ -87,12 +87,13 @@ class PatchRegions(nn.Module):
         mean = self._place(self.mean.float()[None] * picture - 0.5).expand(clips, -1, -1, -1)
         if landmarks is None:
             return mean
-        found = self._place(landmarks.float())
-        if mask is None:
-            return found
+        known = landmarks.isfinite().all(dim=-1)
+        if mask is not None:
+            known = known & mask
+        found = self._place(torch.where(known[..., None], landmarks.float(), 0.0))
         needed = (self.average > 0).flatten(0, 1).float()
-        lacking = ((~mask).float() @ needed.T).reshape(clips, *self.present.shape) > 0
-        lacking |= ~mask[:, _EYE_CORNERS].all(dim=1)[:, None, None]
+        lacking = ((~known).float() @ needed.T).reshape(clips, *self.present.shape) > 0
+        lacking |= ~known[:, _EYE_CORNERS].all(dim=1)[:, None, None]
         return torch.where(lacking[..., None], mean, found)
 
     def forward(

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -45,6 +46,17 @@ def test_each_fold_has_a_process_of_its_own_and_the_first_that_fails_stops(tmp_p
     start = [sys.executable, "-m", "affectkit", "crossval", *command, "--fold"]
     assert commands == [[*start, "sub01"], [*start, "sub02"]]
     assert "fold sub02 failed; the same command continues with it" in capsys.readouterr().err
+
+
+def test_an_overlay_has_a_folder_of_its_own(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(crossval, "_finished", lambda folder, settings: seen.append(folder))
+    monkeypatch.setattr(crossval, "_spawn", lambda args: 1)
+    recipe, overlay = tmp_path / "recipe.yaml", tmp_path / "longer.yaml"
+    recipe.write_text(RECIPE)
+    overlay.write_text("trainer: {max_epochs: 9}")
+    assert crossval.run(["--config", str(recipe), "--config", str(overlay)]) == 1
+    assert seen[0] == Path("runs/crossval/recipe-longer/folds/sub01")
 
 
 def test_settings_leave_out_where_a_recipe_runs():

@@ -19,6 +19,7 @@ BASES = {
     "ablation/ssm_": "joint/ssm_rendered",
     "ablation/micro_": "micro/microauclip_rendered",
     "baseline/micro_": "micro/microauclip_rendered",
+    "micro/microauclip_rehearsal": "micro/casme2_microauclip",
 }
 RECIPES = {
     name: [part for start, base in BASES.items() if name.startswith(start) for part in ("--config", base)]

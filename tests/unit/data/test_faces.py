@@ -54,7 +54,7 @@ def test_a_box_may_be_stretched():
 
 
 def test_the_largest_face():
-    faces = [Face((0, 0, 5, 5), 0.9), Face((3, 3, 9, 4), 0.2), Face((1, 1, 2, 2), 1.0)]
+    faces = [Face((0, 0, 5, 5), 0.9), Face((3, 3, 9, 4), 0.2), Face((1, 1, 10, 2), 1.0)]
     assert largest_face(faces) is faces[1]
     assert largest_face([]) is None
 

@@ -22,25 +22,35 @@ def clip_of(*shifts, **options):
     return Clip.make(torch.stack(frames), **options)
 
 
-def test_shifts_are_recovered_in_pixels_with_their_signs():
-    flow = OpticalFlow(shift=4.0)(clip_of((0, 0), (2, -1))).frames
+@pytest.mark.parametrize("shift", [3.0, 4.0])
+def test_shifts_are_recovered_in_pixels_with_their_signs(shift):
+    flow = OpticalFlow(shift=shift)(clip_of((0, 0), (2, -1))).frames
     assert flow.shape == (1, 3, SIZE, SIZE)
     assert flow.dtype == torch.uint8
-    u, v = ((flow[0, :2, 8:-8, 8:-8].float() - 127.5) / 127.5 * 4.0).mean(dim=(1, 2))
+    u, v = ((flow[0, :2, 8:-8, 8:-8].float() - 127.5) / 127.5 * shift).mean(dim=(1, 2))
     assert u == pytest.approx(2, abs=0.15)
     assert v == pytest.approx(-1, abs=0.15)
     assert flow[0, 2, 8:-8, 8:-8].float().mean() < 12  # a face that only shifts is not strained
 
 
-def test_stretching_is_strain():
+@pytest.mark.parametrize(
+    ("deformed", "expected"),
+    [
+        ([[1.1, 0.0], [0.0, 1.0]], 0.1),
+        ([[1.0, 0.0], [0.0, 1.1]], 0.1),
+        ([[1.0, 0.1], [0.0, 1.0]], 0.1 / 2**0.5),  # shear
+        ([[1.0, 0.05], [0.05, 1.0]], 0.1 / 2**0.5),
+        ([[1.0, 0.05], [-0.05, 1.0]], 0.0),  # a face that turns is not strained
+    ],
+)
+def test_strain_is_that_of_the_deformation(deformed, expected):
     picture = texture()[8:-8, 8:-8][None, None]
-    grid = F.affine_grid(
-        torch.tensor([[[1 / 1.1, 0.0, 0], [0, 1.0, 0]]]), [1, 1, SIZE, SIZE], align_corners=False
-    )
-    stretched = F.grid_sample(picture, grid, align_corners=False, padding_mode="border")
-    frames = (torch.cat([picture, stretched]) * 255).to(torch.uint8).expand(2, 3, SIZE, SIZE)
+    back = F.pad(torch.linalg.inv(torch.tensor(deformed)), (0, 1))[None]
+    grid = F.affine_grid(back, [1, 1, SIZE, SIZE], align_corners=False)
+    moved = F.grid_sample(picture, grid, align_corners=False, padding_mode="border")
+    frames = (torch.cat([picture, moved]) * 255).to(torch.uint8).expand(2, 3, SIZE, SIZE)
     strain = OpticalFlow(strain=0.5)(Clip.make(frames)).frames[0, 2, 12:-12, 12:-12].float() / 255 * 0.5
-    assert strain.mean() == pytest.approx(0.1, abs=0.03)
+    assert strain.mean() == pytest.approx(expected, abs=0.03)
 
 
 def test_the_apex_is_the_key_frame_else_the_last_real_one():

@@ -246,8 +246,9 @@ class TestSkipping:
 
     def test_other_errors_are_never_skipped(self, root):
         dataset = Corpus(root, records(root, "a"), on_error="skip", frames=OnsetApex())
-        with pytest.raises(AnnotationError, match="no onset"):
+        with pytest.raises(AnnotationError, match="no onset") as caught:
             dataset[0]
+        assert caught.value.path == dataset.clips[0].path
 
 
 def test_datasets_can_be_copied_and_pickled(root):

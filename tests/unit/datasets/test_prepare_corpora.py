@@ -6,11 +6,14 @@ import pytest
 import torch
 from pyarrow import dataset as arrow
 
+from affectkit.data.align import reference_points
 from affectkit.data.faces import Face, box_transform
 from affectkit.datamodules import DISFADataModule
 from affectkit.datasets import CASME2, DISFA
 from affectkit.datasets.prepare import prepare
 from affectkit.errors import ConfigError
+from affectkit.inference.one_crop import face_landmarks
+from affectkit.models import InputSpec
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +47,24 @@ def test_a_micro_expression_has_one_place_that_of_its_onset(corpora, tmp_path):
         assert row["transform"] == pytest.approx(expected)
     other = restless(dataset.load(record, [record.onset + 3]))[0][0].box
     assert box_transform(other, 32, margin=0.1).flatten().tolist() != pytest.approx(expected)
+
+
+def upright(frames):
+    """A detector that always finds a face at one place."""
+    return [[Face((10.0, 10.0, 40.0, 40.0), 1.0, reference_points(size=40) + 10)] for _ in frames]
+
+
+def test_aligned_crops_without_landmarks_give_those_of_a_mean_face(corpora, tmp_path):
+    """At the place where a model looks for them when it predicts."""
+    dataset = CASME2(corpora / "CASME2")
+    dataset.clips = dataset.clips[:1]
+    prepare(dataset, tmp_path / "aligned", size=48, detector=upright, margin=0.2)
+    clip = CASME2(corpora / "CASME2", prepared=tmp_path / "aligned")[0]
+    assert clip.landmarks_mask.all()
+    expected = face_landmarks(InputSpec(size=48, crop_margin=0.2))
+    torch.testing.assert_close(clip.landmarks, expected.expand_as(clip.landmarks), atol=1e-4, rtol=0)
+    prepare(dataset, tmp_path / "whole", size=48, crop="none")
+    assert not CASME2(corpora / "CASME2", prepared=tmp_path / "whole")[0].landmarks_mask.any()
 
 
 def test_windows_of_a_video_with_landmarks(corpora, tmp_path):

@@ -68,6 +68,27 @@ def test_projection_drops_rules_and_lists_what_cannot_be_decided() -> None:
     assert class_rules(UNITS).undecidable == ()
 
 
+@pytest.mark.parametrize(
+    ("emotion", "active"),
+    [
+        *(("happiness", {12}), ("surprise", {1, 2}), ("anger", {4, 7})),
+        *(("disgust", {10}), ("sadness", {15}), ("fear", {20})),
+    ],
+)
+def test_emotions_take_the_rules_of_the_class_they_were_the_origin_of(emotion: str, active: set[int]) -> None:
+    rules = class_rules(UNITS, "happiness,surprise,anger,disgust,sadness,fear")
+    assert rules.rest is None
+    assert rules.decide(certain(UNITS, active)) == emotion
+
+
+def test_objective_classes_go_by_name() -> None:
+    assert class_rules(UNITS, "objective7") == class_rules(UNITS)
+    five = class_rules(UNITS, "objective")
+    assert five.labels == ("class i", "class ii", "class iii", "class iv", "class v")
+    assert five.rest is None
+    assert five.decide(certain(UNITS, {20})) != "class vi"
+
+
 def test_megc_classes_take_the_rules_of_their_emotions() -> None:
     rules = class_rules(UNITS, "megc3")
     assert rules.rest is None

@@ -53,6 +53,8 @@ def read(path):
 
 def test_the_table_holds_every_patch_of_every_region(model, clip, tmp_path):
     found = region_attention(model, clip)
+    assert torch.equal(found.onset, clip[0])
+    assert torch.equal(found.apex, clip[1])
     table, figure = write_regions(found, tmp_path / "new")
     out = model.head("au").outputs(model.features(clip[None]))
     rows = {(row["unit"], int(row["row"]) * 8 + int(row["column"])): row for row in read(table)}
@@ -125,6 +127,15 @@ def test_attention_without_queries_is_what_co_occurrence_draws(model, clip):
     assert not found.at_rest
     torch.testing.assert_close(found.learned, found.drawn)
     assert not torch.allclose(dependencies(model, clip).learned, found.learned, atol=1e-3)
+
+
+def test_attention_shown_is_the_mean_over_layers(model):
+    depend = model.head("au").depend
+    units, whole = torch.randn(2, 3, 64), torch.randn(2, 64)
+    first, second = depend.layers
+    tokens = torch.cat([units, whole[:, None]], 1)
+    looks = first.attention(tokens, depend.bias) + second.attention(first(tokens, depend.bias), depend.bias)
+    torch.testing.assert_close(depend.attention(units, whole), looks[:, :3] / 2)
 
 
 def test_attention_is_that_of_the_forward_pass():

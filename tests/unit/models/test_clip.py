@@ -133,6 +133,8 @@ class TestNumbers:
         first = backbone.tower.positional_embedding[0]
         assert torch.equal(first, same.tower.positional_embedding[0])
         assert backbone(frames(96)).frames.shape == (2, 3, 64)
+        with pytest.raises(ValueError, match=r"reads 96 by 96 pixels, not \[64, 64\]"):
+            backbone(frames(64))
 
 
 class TestWeights:

@@ -95,13 +95,8 @@ def test_landmarks_of_the_onset_place_the_regions():
     without = head.outputs(clips(B=1))
     assert torch.equal(there.places, same.places)
     assert not torch.equal(there.places, without.places)
-    masked = head.outputs(
-        clips(
-            B=1,
-            landmarks=torch.stack([low, onset], dim=1),
-            landmarks_mask=torch.zeros(1, 2, 68, dtype=torch.bool),
-        )
-    )
+    mask = torch.tensor([[[False], [True]]]).expand(1, 2, 68)
+    masked = head.outputs(clips(B=1, landmarks=torch.stack([low, onset], dim=1), landmarks_mask=mask))
     assert torch.equal(masked.places, without.places)
 
 
@@ -126,10 +121,12 @@ def test_gate_zero_leaves_units_independent():
 
 
 def test_temperature_stays_above_its_floor():
-    head = make()
+    head = make().eval()
+    warm = head(clips())
     with torch.no_grad():
         head.tau.fill_(-1.0)
     assert head.temperature_of_texts.item() == pytest.approx(0.01)
+    torch.testing.assert_close(head(clips()), warm * 7)  # it began at 0.07
     assert make(text=None).temperature_of_texts.item() == pytest.approx(0.07)
 
 

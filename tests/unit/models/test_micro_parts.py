@@ -45,15 +45,18 @@ def by_hand(points, unit):
 
 
 def as_dict(places, weights):
-    return {int(p): float(w) for p, w in zip(places, weights, strict=True) if w > 0}
+    found = [(int(p), float(w)) for p, w in zip(places, weights, strict=True) if w > 0]
+    assert len(dict(found)) == len(found)  # no patch counts twice
+    return dict(found)
 
 
 def test_regions_are_those_computed_by_hand():
     points = faces()
-    places, weights = PatchRegions(UNITS)(points, None, clips=3, picture=PICTURE, grid=GRID)
-    assert places.shape == weights.shape == (3, len(UNITS), 18)
+    units = [*UNITS, ActionUnit(12, "L"), ActionUnit(4, "R")]
+    places, weights = PatchRegions(units)(points, None, clips=3, picture=PICTURE, grid=GRID)
+    assert places.shape == weights.shape == (3, len(units), 18)
     for b in range(3):
-        for a, unit in enumerate(UNITS):
+        for a, unit in enumerate(units):
             assert as_dict(places[b, a], weights[b, a]) == pytest.approx(by_hand(points[b], unit)), unit
 
 
@@ -96,6 +99,20 @@ def test_regions_without_landmarks_are_those_of_the_mean_face():
     )
 
 
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_landmarks_that_are_not_finite_are_missing(wrong):
+    find, points = PatchRegions(UNITS), faces()[:1]
+    mask = torch.ones(1, 68, dtype=torch.bool)
+    mask[0, 48] = False
+    expected = find(points, mask, clips=1, picture=PICTURE, grid=GRID)
+    points = points.clone()
+    points[0, 48, 1] = wrong
+    for given in (None, mask, torch.ones_like(mask)):
+        places, weights = find(points, given, clips=1, picture=PICTURE, grid=GRID)
+        assert torch.equal(places, expected[0])
+        assert torch.equal(weights, expected[1])
+
+
 def test_units_without_a_region():
     with pytest.raises(LabelSpaceError, match="no region for AU61"):
         PatchRegions([ActionUnit(12), ActionUnit(61)])
@@ -110,6 +127,15 @@ def test_attention_of_a_unit_sees_no_other_region():
     out[0, 0].sum().backward()
     assert tokens.grad[0, :3].abs().sum() > 0
     assert not tokens.grad[0, 3:].any()
+
+
+def test_units_of_one_region_have_queries_of_their_own():
+    torch.manual_seed(0)
+    attend = PatchTokenAttention(16, 2, heads=4)
+    same = torch.tensor([[[0, 1, 2], [0, 1, 2]]])
+    out, seen = attend(torch.randn(1, 9, 16), same, torch.ones(1, 2, 3))
+    assert not torch.allclose(out[0, 0], out[0, 1], atol=0.1)
+    assert not torch.equal(seen[0, 0], seen[0, 1])
 
 
 @torch.no_grad()
@@ -146,6 +172,17 @@ def test_dependency_is_the_identity_at_gate_0_and_learns_from_there():
     assert torch.equal(out, units)
     out.square().sum().backward()
     assert depend.gate.grad.abs() > 0
+
+
+def test_dependency_begins_at_the_stated_gate_and_bias():
+    depend = GlobalDependencyAttention(16, 3, heads=2)
+    conditional = torch.tensor([[1.0, 0.6, 0.0], [0.3, 1.0, 0.2], [0.0, 0.4, 1.0]])
+    depend.set_cooccurrence(conditional)
+    assert depend.gate.item() == pytest.approx(0.1)
+    for i in range(4):
+        for j in range(4):
+            expected = 0.5 * math.log(conditional[i, j] + 0.05) if max(i, j) < 3 else 0.0
+            assert depend.bias[i, j].item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_dependency_prefers_units_that_occur_together():

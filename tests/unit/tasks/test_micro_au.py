@@ -8,7 +8,7 @@ from helpers.toy import ToyDataModule, ToyDataset
 from helpers.training import make_trainer
 
 from affectkit.data import collate
-from affectkit.errors import ConfigError
+from affectkit.errors import ConfigError, LabelSpaceError
 from affectkit.facs import AUSet
 from affectkit.facs.recognition import class_rules
 from affectkit.losses import CrossSampleContrast, GlobalDependencyLoss, MaskedBCE
@@ -51,7 +51,7 @@ def fitted(tmp_path, task, data=None, **options):
 
 
 def test_the_loss_is_cross_entropy_plus_weighted_contrast_and_dependency(tmp_path):
-    task = make_task(contrast_weight=0.3, dependency_weight=0.7)
+    task = make_task(contrast_weight=0.3, dependency_weight=0.7, dependency_target=0.9)
     trainer, data = fitted(tmp_path, task)
     dataset = data.datasets["train"]
     batch = collate([dataset[index] for index in range(8)])
@@ -66,7 +66,7 @@ def test_the_loss_is_cross_entropy_plus_weighted_contrast_and_dependency(tmp_pat
     parts = {
         "": MaskedBCE()(out.logits, value, mask),
         "/contrast": CrossSampleContrast()(out.units, value, mask, head.tau),
-        "/dependency": GlobalDependencyLoss()(out.units, value, mask, head.depend.cooccurrence),
+        "/dependency": GlobalDependencyLoss(rho=0.9)(out.units, value, mask, head.depend.cooccurrence),
     }
     terms = task._terms(batch)
     assert set(terms) == {f"micro{name}" for name in parts}
@@ -117,6 +117,7 @@ def test_recognition_counts_what_the_rules_decide(tmp_path):
     toy = data.datasets["test"]
     rules = class_rules(AUSet.parse(SPACE), classes)
     right = {label: [] for label in rules.labels}
+    known = [0] * len(toy.subjects)  # of each person, for intervals over people
     task.eval()
     for index in range(len(toy)):
         batch = collate([toy[index]])
@@ -124,8 +125,11 @@ def test_recognition_counts_what_the_rules_decide(tmp_path):
         with torch.no_grad():
             logits = task(batch.frames, batch.frame_mask)["micro"]
         if target.mask.all():
+            known[int(batch.subject)] += 1
             truth = rules.labels[int(target.value)]
             right[truth].append(rules.decide(task.model.head("micro").predict(logits)[0].tolist()) == truth)
+    assert min(known) > 0
+    assert task.by_rules["micro"].metrics["toy"].counts.sum(dim=(1, 2)).tolist() == known
     recalls = [sum(hits) / len(hits) for hits in right.values() if hits]
     assert trainer.callback_metrics["test/toy/micro/rules_uar"].item() == pytest.approx(
         sum(recalls) / len(recalls), abs=1e-6
@@ -142,9 +146,9 @@ def test_faults_are_named(tmp_path):
     task = MicroAU(TimmBackbone("test_vit", size=32, tokens=True), {"micro": head})
     with pytest.raises(ConfigError, match="No training corpus annotates 'micro_au'"):
         fitted(tmp_path, task)
-    task = make_task(
-        {"expression": partial(ExpressionHead, space="basic7")}, recognition={"expression": "megc3"}
-    )
-    trainer, data = fitted(tmp_path, task)
     with pytest.raises(ConfigError, match="Rules need the occurrence"):
-        trainer.test(task, datamodule=data, verbose=False)
+        make_task(
+            {"expression": partial(ExpressionHead, space="basic7")}, recognition={"expression": "megc3"}
+        )
+    with pytest.raises(LabelSpaceError, match="rule"):
+        make_task(recognition={"micro": "contempt,neutral"})
