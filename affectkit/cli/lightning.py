@@ -32,6 +32,7 @@ _KNOWN = (
     "You're using the WeightAveraging callback, but loading",
     "The dirpath has changed",
     "The number of training batches",
+    r"Found \d+ module\(s\) in eval mode",
 )
 
 
