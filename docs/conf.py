@@ -1,5 +1,19 @@
 """Settings of the documentation site."""
 
+import atexit
+import importlib
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import nbclient
+from jupyter_cache.executors import utils as executors
+from jupyter_client import KernelManager
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
+
 import affectkit
 
 project = "affectkit"
@@ -8,16 +22,18 @@ copyright = "2026, the affectkit developers"
 version = release = affectkit.__version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",  # brings myst_parser
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx.ext.mathjax",
 ]
-source_suffix = {".md": "markdown"}
+source_suffix = {".md": "myst-nb"}
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"affectkit {version}"
+html_static_path = ["_static"]
+html_css_files = ["tutorials.css"]
 
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
@@ -30,3 +46,47 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 default_role = "code"  # `name` in docstrings
+
+# The tutorials run at every build. A cell that fails, takes too long or writes to stderr fails the build.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300  # seconds a cell; the longest takes a dozen
+nb_execution_in_temp = True
+nb_output_stderr = "remove-warn"
+
+# Kernels find the `affectkit` command, stay offline, say nothing of themselves, and write into a folder that goes.
+_folder = tempfile.mkdtemp(prefix="affectkit-docs-")
+atexit.register(shutil.rmtree, _folder, ignore_errors=True)
+_places = ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "MPLCONFIGDIR")
+os.environ |= {name: str(Path(_folder, name.lower())) for name in _places}
+os.environ |= {
+    "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+    "HF_HUB_OFFLINE": "1",
+    "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime would call home
+    "OMP_NUM_THREADS": "1",  # models are tiny
+    "TTY_COMPATIBLE": "0",  # no progress bars and colours, which kernels ask commands for
+    "PYTHONWARNINGS": "ignore:IProgress not found",  # tqdm misses notebook widgets
+}
+KernelManager.transport_encryption.default_value = "auto"  # else every kernel warns
+logging.getLogger("traitlets").setLevel(logging.WARNING)  # the theme shows everybody's news
+importlib.import_module("matplotlib.font_manager")  # finds the fonts now, once for all kernels
+
+
+def _execute(notebook, **options):
+    """Run a notebook, say what fails, and join what commands write in pieces (nb_merge_streams breaks their lines)."""
+    try:
+        return nbclient.execute(notebook, coalesce_streams=True, **options)
+    except (CellExecutionError, CellTimeoutError) as error:
+        print(error, file=sys.stderr)  # Sphinx would put it into a file and name that
+        raise
+
+
+executors.executenb = _execute
+
+
+def setup(app):
+    """Read tutorials again even where only the code has changed."""
+    app.connect(
+        "env-get-outdated",
+        lambda _app, env, *_: sorted(name for name in env.found_docs if name.startswith("tutorials/")),
+    )

@@ -1,24 +1,41 @@
 """Shared by all tests: no network, one thread, and a tiny corpus that needs no media."""
 
 import os
+import shutil
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.setdefault(
+    "ORT_DISABLE_TELEMETRY", "1"
+)  # else onnxruntime leaves an identity of this machine in its home
 os.environ.setdefault(
     "JSONARGPARSE_DEPRECATION_WARNINGS", "off"
 )  # lightning 2.6 calls what jsonargparse 4.53 deprecates
 
 import tempfile
 
+import hypothesis
 import pytest
 import torch
 
-os.environ["AFFECTKIT_CACHE"] = tempfile.mkdtemp(prefix="affectkit-tests-")  # never the user's own
+hypothesis.settings.register_profile(
+    "affectkit", deadline=None
+)  # a busy machine may stand still for a second
+hypothesis.settings.load_profile("affectkit")
+_CACHE = os.environ["AFFECTKIT_CACHE"] = tempfile.mkdtemp(prefix="affectkit-tests-")  # never the user's own
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _one_thread():
+def _quick():
     torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)  # nobody cuts the power of a test
+        yield
+
+
+def pytest_unconfigure():
+    """Leave nothing behind."""
+    shutil.rmtree(_CACHE, ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items):

@@ -90,11 +90,10 @@ def align_face(frame: Tensor, face: Face, spec: InputSpec) -> Tensor:
     edges = torch.tensor([-0.5, spec.size - 0.5])
     corners = torch.cartesian_prod(edges, edges) - matrix[:, 2]
     corners = corners @ torch.linalg.inv(matrix[:, :2]).T
-    # `align_frames` averages whole blocks of pixels before it samples: keep to them, with one more all around.
+    # `align_frames` averages whole blocks of pixels before it samples between them: keep to them, with one more behind.
     block = max(1, int(1 / float(matrix[0, :2].norm())))
-    low = ((corners.amin(0) / block).floor() - 1).clamp(min=0)
+    low = (corners.amin(0) / block).floor().clamp(min=0)
     high = (corners.amax(0) / block).floor() + 2
-    high = torch.minimum(high, torch.tensor(frame.shape[:0:-1]).float())  # any larger number would do as well
     left, top, right, bottom = (int(edge) * block for edge in (*low, *high))
     part = frame[:, top : max(0, bottom), left : max(0, right)]
     if part.numel() == 0:

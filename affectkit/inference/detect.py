@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 from functools import cached_property
 from importlib import resources
 from typing import Any, Final
@@ -134,6 +135,7 @@ class CenterFace:
 
     @cached_property
     def _session(self) -> Any:
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it reports its use to its makers
         import onnxruntime
 
         asset = resources.files("affectkit.inference") / "assets" / "centerface.onnx"

@@ -203,11 +203,10 @@ class Predictor:
                 "answers_by": _answers_by(head),
                 "thresholds": dict(zip(columns, head.thresholds, strict=False)),
             }
-        digest = None if self.source is None else _sha256(hub.locate(self.source) / "model.safetensors")
         return {
             "affectkit": affectkit.__version__,
             "model": self.source,
-            "model_sha256": digest,
+            "model_sha256": self._sha256(),
             "licence": self.model.metadata.get("licence"),
             "trained_on": "rendered faces" if self.warning else self.model.metadata.get("trained_on"),
             "warning": self.warning,
@@ -217,6 +216,17 @@ class Predictor:
             "zero_shot_classes": None if self.classes is None else list(self.classes),
             "heads": heads,
         }
+
+    def _sha256(self) -> str:
+        """Of the weights' file; of a model in memory, of its tensors."""
+        if self.source is not None:
+            with (hub.locate(self.source) / "model.safetensors").open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+            digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
 
     def _step(self, fps: float) -> int:
         """Frames from one to the next in a window."""
@@ -320,8 +330,3 @@ def _answers_by(head: Head) -> str:
     if not isinstance(head, PrototypeHead) or not head.uses_prototypes:
         return "linear layer"
     return "linear layer and prototypes" if head.linear else "prototypes"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from affectkit.data.video import Backend, VideoReader, open_video
+from affectkit.data.video.images import ImageReader
 from affectkit.errors import AffectKitError, ConfigError, VideoError
 from affectkit.inference.faces import NO_FACE
 from affectkit.inference.formats import TableWriter, open_writer, table_progress
@@ -281,10 +282,10 @@ class _Tables:
         Opening a video reads all of it, so this asks for nothing that the video says.
         """
         found = table_progress(table) if self.resume else None
-        if found is None or not found.complete or self.format not in (None, found.metadata.get("format")):
+        if found is None or not found.complete:
             return None
-        same = not self._differing(found.metadata, self._metadata(source, found.metadata))
-        return self._count(found.summary, there=True) if same else None
+        wanted = self._writer(table, self._metadata(source, found.metadata)).described
+        return None if self._differing(found.metadata, wanted) else self._count(found.summary, there=True)
 
     @staticmethod
     def _differing(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
@@ -302,6 +303,16 @@ class _Tables:
             "source_fingerprint": _fingerprint(source),
         }
 
+    def _writer(self, path: Path, metadata: Mapping[str, Any]) -> TableWriter:
+        return open_writer(
+            path,
+            self.predictor.columns,
+            metadata,
+            format=self.format,
+            resume=self.resume,
+            fill_missing=self.fill_missing,
+        )
+
     def write(self, video: VideoReader, path: Path, progress: Callable[[int, int], None]) -> TableWriter:
         """Predict an opened video into a table."""
         found = table_progress(path) if self.resume else None
@@ -317,15 +328,7 @@ class _Tables:
                 path=path,
                 remedy="Give another output, or --overwrite.",
             )
-        writer = open_writer(
-            path,
-            self.predictor.columns,
-            metadata,
-            format=self.format,
-            resume=self.resume,
-            fill_missing=self.fill_missing,
-        )
-        with writer:
+        with self._writer(path, metadata) as writer:
             progress(writer.frames, video.num_frames)
             if not writer.complete and writer.next_frame < video.num_frames:
                 watched = _Watched(video, lambda: progress(writer.frames, video.num_frames))
@@ -355,11 +358,11 @@ def _nobody(*_: Any) -> None:
 def _fingerprint(path: Path) -> str | None:
     """What tells media from others of their name.
 
-    Of a file its length and the bytes at both ends, of a folder the names and lengths of its files; None of a camera.
+    Of a file its length and the bytes at both ends, of a folder the names and lengths of its images; None of a camera.
     """
     digest = hashlib.sha256()
     if path.is_dir():
-        for entry in sorted(path.iterdir()):
+        for entry in ImageReader(path).files:  # a table may be written beside them
             digest.update(f"{entry.name}\0{entry.stat().st_size}\0".encode(errors="surrogateescape"))
         return digest.hexdigest()
     if not path.is_file():

@@ -106,6 +106,8 @@ class Smoothing:
             frame: The frame.
             timestamps: float64 [frames], seconds, of all frames.
         """
+        if frame == 0:  # also of a camera, which has no list of times to search
+            return 0
         if self.unit == "frames" or self.width == 0 or not isfinite(timestamps[frame]):
             return max(0, frame - int(self.reach))
         return int(np.searchsorted(timestamps, timestamps[frame] - self.reach - _EXACT))
@@ -194,7 +196,7 @@ class _Window:
             )
         else:
             width = self.smoothing.width + (1 if self.smoothing.unit == "frames" else 0)
-            distance = np.minimum(np.abs([d for d, _ in near]), width / 2)
+            distance = np.array([d for d, _ in near])
             weight = np.where(np.isnan(table), 0.0, np.cos(pi * distance / width)[:, None] ** 2)
             total = weight.sum(axis=0)
             result = np.divide(

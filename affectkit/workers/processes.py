@@ -207,6 +207,8 @@ class _Worker:
         self.process.join(5)
         self.dead = True
         how = _how_it_ended(self.process.exitcode)
+        if self.job is None and self.ready:  # between two jobs: nothing is lost
+            return
         if self.job is None:
             raise AffectKitError(
                 f"A worker process {how} before it could work.",

@@ -19,7 +19,9 @@ def train(folder, world, kind):
         else [HELPERS / "training.py", folder, world, kind]
     )
     launcher = (
-        ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}"] if world > 1 else []
+        ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}", f"--log-dir={folder}"]
+        if world > 1
+        else []
     )
     environment = {**os.environ, "PYTHONPATH": str(HELPERS.parent), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *launcher, *map(str, program)]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -35,13 +36,20 @@ class Start:
             except FileExistsError:
                 return place
             os.kill(os.getpid(), signal.SIGKILL)
+        if what == "die afterwards":  # while another one is at work
+            while not Path(argument).exists():
+                time.sleep(0.01)
+            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        if what == "be at work":
+            Path(argument).touch()
+            time.sleep(0.6)
         if what == "hang":
             report(None)
             time.sleep(600)
-        if what == "for ever":  # until it is told to end; leaves a file that says so
+        if what in ("for ever", "for ever and loudly"):  # until it is told to end; leaves a file that says so
             try:
                 while True:
-                    report((0, 0))
+                    report((0, 0) if what == "for ever" else bytes(10**6))  # more than a pipe holds
                     time.sleep(0.01)
             finally:
                 Path(argument).write_text("closed")

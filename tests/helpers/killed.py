@@ -1,7 +1,8 @@
-"""A predictor whose process is killed in the middle of a video, the first time."""
+"""Predictors for processes that must be able to import them; some are killed in the middle, the first time."""
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 from affectkit.data.faces import Face
@@ -24,6 +25,13 @@ def killed_once(model, mark, device):
     predictor = KilledOnce(model, faces="center", device=device)
     predictor.mark = mark
     return predictor
+
+
+def without_lightning(model, device):
+    """Prediction needs nothing of training."""
+    if loaded := {"lightning", "pytorch_lightning"} & sys.modules.keys():
+        raise RuntimeError(f"{loaded} were loaded")
+    return Predictor(model, faces="center", batch_size=4, device=device)
 
 
 class KillingDetector:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import tempfile
 
 import numpy as np
 import pandas as pd
@@ -37,29 +38,33 @@ def _ray():
     """Two workers that can import the helpers."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     variables = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    for attempt in range(3):  # it gives itself 30 seconds, which a busy machine may exceed
-        try:
-            ray.init(
-                num_cpus=2,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level="ERROR",
-                _node_ip_address="127.0.0.1",
-                runtime_env={"env_vars": variables},
-            )
-            break
-        except Exception:
-            ray.shutdown()
-            if attempt == 2:
-                raise
-    yield
-    ray.shutdown()
+    with tempfile.TemporaryDirectory(
+        prefix="ray-", ignore_cleanup_errors=True
+    ) as folder:  # names of sockets are short
+        for attempt in range(3):  # it gives itself 30 seconds, which a busy machine may exceed
+            try:
+                ray.init(
+                    num_cpus=2,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level="ERROR",
+                    _node_ip_address="127.0.0.1",
+                    _temp_dir=folder,
+                    runtime_env={"env_vars": variables},
+                )
+                break
+            except Exception:
+                ray.shutdown()
+                if attempt == 2:
+                    raise
+        yield
+        ray.shutdown()
 
 
 def test_jobs_that_fail_hang_and_kill_their_worker(tmp_path):
     once = [("die once", tmp_path / "marks" / str(k)) for k in range(2)]
     jobs = [("double", 1), *once, ("raise", "plum"), ("hang", None), ("double", 2), ("die", None)]
-    events = list(run_on_ray(Start(), jobs, workers=2, attempts=2, patience=5))
+    events = list(run_on_ray(Start(), jobs, workers=2, attempts=2, patience=3))
     last = {event.job: event for event in events}
     assert [last[job].kind for job in range(7)] == [
         "done",
@@ -73,7 +78,8 @@ def test_jobs_that_fail_hang_and_kill_their_worker(tmp_path):
     assert [event.kind for event in events if event.job == 1] == ["begun", "begun", "done"]
     assert (last[0].content, last[5].content) == (2, 4)
     assert "RuntimeError: bad plum" in str(last[3].content)
-    assert "for 5 seconds" in str(last[4].content)
+    assert "for 3 seconds" in str(last[4].content)
+    assert [event.kind for event in events if event.job == 6] == ["begun", "begun", "failed"]
     assert "died, 2 times" in str(last[6].content)
 
 
@@ -190,16 +196,22 @@ def test_without_ray_the_extra_is_named(monkeypatch):
 class FakeRay:
     """A Ray that only remembers how it was started."""
 
-    def __init__(self, fails=False):
-        self.fails, self.asked = fails, {}
+    def __init__(self, fails=False, running=False):
+        self.fails, self.running, self.asked = fails, running, {}
 
     def is_initialized(self):
-        return False
+        return self.running
 
     def init(self, **options):
         self.asked = options
         if self.fails:
             raise ConnectionError("no\nhead")
+
+    def remote(self, **options):
+        return lambda worker: worker
+
+    def shutdown(self):
+        self.asked = "shutdown"
 
 
 def test_a_cluster_is_used_where_one_is_named(monkeypatch):
@@ -215,6 +227,14 @@ def test_a_cluster_is_used_where_one_is_named(monkeypatch):
     assert there.asked["address"] == "ray://head:10001"
     with pytest.raises(ConfigError, match="no head"):
         on_ray._connect(FakeRay(fails=True), None, 3)
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_a_ray_is_ended_by_who_started_it(monkeypatch, running):
+    fake = FakeRay(running=running)
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    assert list(run_on_ray(Start(), [], workers=1)) == []
+    assert (fake.asked == "shutdown") is not running
 
 
 def test_what_a_worker_does(tmp_path):

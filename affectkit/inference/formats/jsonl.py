@@ -56,8 +56,10 @@ class JsonlWriter(LineWriter):
         return dump({name: _or_null(value) for name, value in values.items()})
 
     def _close(self, metadata: Mapping[str, Any]) -> None:
-        self._put(dump({"summary": self.summary.entries(complete=metadata["complete"])}))
-        super()._close(metadata)
+        try:
+            self._put(dump({"summary": self.summary.entries(complete=metadata["complete"])}))
+        finally:
+            super()._close(metadata)
 
     def _progress(self) -> Progress | None:
         return jsonl_progress(self.path)
@@ -82,7 +84,7 @@ def jsonl_progress(path: Path) -> Progress | None:
         found = _object(path, number, line)
         if (summary := _summary(path, number, found)) is not None:
             progress.complete = summary["complete"]
-            break
+            continue
         _check(path, number, found, progress.metadata["columns"])
         progress.add(place, found["frame"], found["success"], found["reason"])
         place = end
@@ -110,7 +112,7 @@ def read_jsonl(path: Path) -> tuple[dict[str, Any], dict[str, list[Any]]]:
         found = _object(path, number, line)
         if (last := _summary(path, number, found)) is not None:
             summary = last
-            break
+            continue
         _check(path, number, found, metadata["columns"])
         for name, value in found.items():
             columns[name].append(nan if value is None and name not in _KINDS else value)

@@ -139,7 +139,8 @@ class OpenFaceWriter(CsvBase):
                 value = values[source]
                 parts.append("nan" if isnan(value) else f"{value >= self._thresholds[source]:.2f}")
         parts += [f"{values[source]:z.6f}" for _, source in self._values]
-        return join_csv(parts, self._separator).encode()
+        # Behind a space pandas finds numbers, but takes "nan" for text, and then the whole column.
+        return join_csv(parts, self._separator).replace(", nan", ",nan").encode()
 
 
 def _what_they_are(

@@ -86,7 +86,8 @@ def to_pyfeat(frame: pd.DataFrame, *, emotions: Literal["v1", "v2"] = "v2") -> p
 
     Args:
         frame: From `read_table` or `to_frame`.
-        emotions: Names of emotions: "v2", capitalised (`Happy`), or "v1", lower case (`happiness`).
+        emotions: Names and order of emotions: "v2", capitalised (`Neutral`, `Happy` …), or "v1", lower case (`anger`,
+            `disgust` … `neutral`).
 
     Raises:
         ConfigError: The frame is no tidy table of ours.
@@ -106,7 +107,8 @@ def to_pyfeat(frame: pd.DataFrame, *, emotions: Literal["v1", "v2"] = "v2") -> p
     values = list(frame.columns[len(LEADING) :])
     names = {ours: theirs if emotions == "v2" else ours for ours, theirs in _EMOTIONS.items()}
     units = [name for name in values if _UNIT.fullmatch(name)]
-    expressions = [name for name in names if name in values]
+    order = names if emotions == "v2" else (*sorted(names.keys() - {"neutral"}), "neutral")
+    expressions = [name for name in order if name in values]
     rest = [name for name in values if name not in units and name not in expressions]
     result = frame[[*_NAMES, *units, *expressions]].rename(columns=_NAMES | names)
     result["Identity"] = ("Person_" + frame["face"].astype("string")).astype("string")

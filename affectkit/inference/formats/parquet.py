@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,6 @@ class ParquetWriter(TableWriter):
             missing -= min(missing, found.num_rows)
             if not missing:
                 break
-        self._file.flush()
 
     def _append(self, row: Row) -> None:
         self._rows.append(cells(row, self.columns))
@@ -232,14 +232,17 @@ def _finish(partial: Path, path: Path, metadata: Mapping[str, Any]) -> None:
 
     schema = _schema(metadata["columns"], metadata)
     unfinished = path.with_name(path.name + ".unfinished")
-    with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
-        group: list[Any] = []
-        for batch in _batches(partial):
-            group.append(batch.cast(schema))
-            if sum(part.num_rows for part in group) >= _GROUP:
+    with unfinished.open("wb") as file:
+        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            group: list[Any] = []
+            for batch in _batches(partial):
+                group.append(batch.cast(schema))
+                if sum(part.num_rows for part in group) >= _GROUP:
+                    writer.write_table(pa.Table.from_batches(group))
+                    group = []
+            if group:
                 writer.write_table(pa.Table.from_batches(group))
-                group = []
-        if group:
-            writer.write_table(pa.Table.from_batches(group))
+        file.flush()
+        os.fsync(file.fileno())  # a power cut must not lose the rows after the partial file is gone
     unfinished.replace(path)
     partial.unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -116,7 +117,8 @@ class LineWriter(TableWriter):
         self._put(self._line(row))
 
     def _close(self, metadata: Mapping[str, Any]) -> None:
-        self._file.close()
+        with self._file:
+            os.fsync(self._file.fileno())  # before anything says that the table is complete
 
 
 def sidecar_of(path: Path) -> Path:
@@ -167,7 +169,10 @@ class CsvBase(LineWriter):
 
     def _describe(self, metadata: Mapping[str, Any]) -> None:
         unfinished = self.metadata_file.with_name(self.metadata_file.name + ".partial")
-        unfinished.write_bytes(dump(metadata, indent=2) + b"\n")
+        with unfinished.open("wb") as file:
+            file.write(dump(metadata, indent=2) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())  # a power cut may keep the new name and lose what was to be in the file
         unfinished.replace(self.metadata_file)
 
     def _progress(self) -> Progress | None:

@@ -64,6 +64,15 @@ def test_a_face_without_points_is_placed_by_its_box(alignment):
     assert shown == pytest.approx({"five_points": 50, "eyes_mouth": 5 / 3 * 0.4 * 50}[alignment], abs=1e-3)
 
 
+@pytest.mark.parametrize("box", [(100, 50, 40, 50), (100, 50, 50, 40)])
+def test_a_box_is_widened_about_its_middle(box):
+    matrix = picture_transform(Face(box, 0.9), InputSpec(size=64, crop_margin=0.0))
+    x, y, w, h = box
+    middle = transform_points(torch.tensor([[x + w / 2 - 0.5, y + h / 2 - 0.5]]), matrix)[0]
+    assert middle.tolist() == pytest.approx([31.5, 31.5])
+    assert matrix[0, 0].item() == pytest.approx(64 / 50)
+
+
 def test_a_models_own_margin_comes_first():
     assert margin_of(InputSpec(crop_margin=0.3)) == 0.3
     assert margin_of(InputSpec()) == MARGINS["five_points"]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import pickle
+import subprocess
+import sys
 from importlib import resources
 from pathlib import Path
 
@@ -208,3 +211,13 @@ def test_overlaps():
     boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0], [5.0, 0.0, 10.0, 10.0], [20.0, 20.0, 1.0, 1.0]])
     shared = overlaps(boxes, boxes[:2])
     assert torch.allclose(shared, torch.tensor([[1, 1 / 3], [1 / 3, 1], [0, 0]]), atol=1e-6)
+
+
+def test_nothing_is_reported_and_nothing_left_at_home(tmp_path):
+    code = """import torch
+from affectkit.inference import CenterFace
+CenterFace()(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))"""
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=200)
+    assert list(tmp_path.rglob("*")) == []

@@ -134,6 +134,12 @@ def test_lines_that_are_no_json(table, line, match):
     both(path, f"line 2: The line {match}")
 
 
+def test_two_files_in_one_are_not_read_as_the_first(table):
+    path = table("t.jsonl")
+    path.write_bytes(2 * path.read_bytes())
+    both(path, "line 5: The line is neither a row nor the summary")
+
+
 def test_a_class_may_be_called_summary(tmp_path):
     for name in ("t.jsonl", "t.csv", "t.parquet"):
         with open_writer(tmp_path / name, ["summary", "metadata"], {}) as writer:

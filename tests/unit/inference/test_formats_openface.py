@@ -64,7 +64,9 @@ def test_the_release_separates_by_comma_and_space(tmp_path):
     plain = write(tmp_path / "a.csv").read_text()
     spaced = write(tmp_path / "b.csv", "openface-release").read_text()
     assert spaced.startswith("frame, face_id, timestamp, confidence, success, AU06_r, ")
-    assert spaced == plain.replace(",", ", ")
+    assert spaced == plain.replace(",", ", ").replace(", nan", ",nan")
+    kinds = pd.read_csv(tmp_path / "b.csv").dtypes.astype(str)
+    assert set(kinds) == {"int64", "float64"}  # no text, although some rows failed
     # What the tools of each dialect ask for is there, by the very name.
     assert " AU12_r" in pd.read_csv(tmp_path / "b.csv").columns
     assert "AU12_r" in pd.read_csv(tmp_path / "a.csv").columns
@@ -106,10 +108,13 @@ def test_probabilities_are_never_intensities(tmp_path):
     probability = {"heads": {"au": METADATA["heads"]["au"]}}
     with open_writer(tmp_path / "t.csv", ["AU12", "AU01"], probability, format="openface") as writer:
         assert [name for name in writer.header() if name.endswith("_r")] == []
+    named = {"heads": {"mood": {"columns": ["AU12_i"], "values": "probability", "thresholds": {}}}}
     bare = {"heads": {"au": METADATA["heads"]["au"] | {"thresholds": {}}}}
     for metadata in (bare, {}, {"heads": {"expression": METADATA["heads"]["expression"]}}):
         with pytest.raises(ConfigError, match="None of the values is the intensity"):
             open_writer(tmp_path / "u.csv", ["AU12", "AU01"], metadata, format="openface")
+    with pytest.raises(ConfigError, match="None of the values is the intensity"):
+        open_writer(tmp_path / "u.csv", ["AU12_i"], named, format="openface")
 
 
 def test_heads_that_share_a_name(tmp_path):
@@ -117,6 +122,10 @@ def test_heads_that_share_a_name(tmp_path):
     metadata = {"heads": {**METADATA["heads"], "second": other}}
     writer = open_writer(tmp_path / "t.csv", ["AU12", "second.AU12"], metadata, format="openface")
     assert writer.header()[5:] == ["AU12_c", "AU12_p", "second.AU12"]
+    odd = {"columns": ["AU12"], "values": "logit", "thresholds": {}}
+    metadata = {"heads": {"odd": odd, "intensity": METADATA["heads"]["intensity"]}}
+    writer = open_writer(tmp_path / "t.csv", ["AU12", "AU12_i"], metadata, format="openface")
+    assert writer.header()[5:] == ["AU12_r", "AU12"]
     for name in ("confidence", "AU12_c", "AU12_p"):
         with pytest.raises(ConfigError, match=f"column '{name}' already"):
             open_writer(tmp_path / "t.csv", ["AU12", name], METADATA, format="openface")
@@ -155,8 +164,9 @@ def test_reading_both_dialects(tmp_path, text):
 
 def test_occurrence_is_whatever_is_not_zero(tmp_path):
     path = tmp_path / "face.csv"
-    path.write_text("frame,confidence,success,AU01_c,AU02_c\n1,1,1,2,nan\n2,1,1,0.00,0.5\n")
+    path.write_text("frame,confidence,success,AU01_c,AU02_c\n1,1,nan,2,nan\n2,1,1,0.00,0.5\n")
     frame = read_openface(path)
+    assert frame["success"].tolist() == [False, True]
     assert frame["AU01_c"].tolist() == [1.0, 0.0]
     assert frame["AU02_c"].isna().tolist() == [True, False]
     assert frame["AU02_c"][1] == 1.0

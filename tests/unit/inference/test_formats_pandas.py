@@ -19,7 +19,7 @@ def rows() -> list[Row]:
     return [
         Row(0, 0.0, True, good, None, 2, 0.98, (10.0, 20.0, 30.0, 40.0)),
         Row(0, 0.0, True, good, None, 5, 0.75, (110.0, 20.0, 30.0, 40.0)),
-        Row(2250, 90.04, False, bad, "No face was found."),
+        Row(2250, 90.94, False, bad, "No face was found."),
         Row(2251, math.nan, False, bad, "The frame is damaged."),
     ]
 
@@ -45,8 +45,13 @@ def test_pyfeat_names_order_and_values():
 
 def test_the_names_of_version_one():
     frame = to_pyfeat(to_frame(rows()), emotions="v1")
-    assert list(frame.columns[7:10]) == ["neutral", "happiness", "contempt"]
+    assert list(frame.columns[7:10]) == ["contempt", "happiness", "neutral"]
     assert frame["input"].isna().all()
+    first = ["anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"]
+    frame = to_frame([Row(0, 0.0, True, dict.fromkeys(first, 0.125))])
+    assert list(to_pyfeat(frame, emotions="v1").columns[5:13]) == first
+    second = ["Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger", "Contempt"]
+    assert list(to_pyfeat(frame).columns[5:13]) == second
 
 
 def test_files_and_rows_give_the_same_frame(tmp_path):

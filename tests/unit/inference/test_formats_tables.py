@@ -19,12 +19,13 @@ from affectkit.inference.formats.parquet import ParquetWriter
 
 
 def test_csv_to_the_letter(tmp_path):
-    path = write(tmp_path / "new" / "t.csv", ROWS[1:4])
+    path = write(tmp_path / "new" / "t.csv", [*ROWS[1:4], row(3, base=-1e-8)])
     assert path.read_text() == (
         'frame,timestamp,face,success,reason,score,x,y,w,h,AU01,AU12_i,"a wide, open smile"\n'
         "0,0.000000,1,1,,0.875000,-0.500000,2.000000,40.250000,50.000000,0.300000,1.500000,0.333333\n"
         "1,0.033333,,0,No face was found.,nan,nan,nan,nan,nan,nan,nan,nan\n"
         '2,0.066667,1,0,"The ""frame"", is damaged.",0.875000,1.500000,2.000000,40.250000,50.000000,nan,nan,nan\n'
+        "3,0.100000,0,1,,0.875000,2.500000,2.000000,40.250000,50.000000,0.000000,0.000000,0.166667\n"
     )
     assert json.loads(path.with_suffix(".json").read_text(), parse_constant=pytest.fail) == {
         "model": "runs/démo",
@@ -35,14 +36,14 @@ def test_csv_to_the_letter(tmp_path):
         "scores": [0.5, 1.0],
         "format": "csv",
         "columns": ["frame", "timestamp", "face", "success", "reason", "score", "x", "y", "w", "h", *COLUMNS],
-        "frames": 3,
-        "rows": 3,
+        "frames": 4,
+        "rows": 4,
         "failed_frames": 2,
         "failures": {"No face was found.": 1, 'The "frame", is damaged.': 1},
         "complete": True,
     }
     plain = pd.read_csv(path)
-    assert plain["AU01"].isna().tolist() == [False, True, True]
+    assert plain["AU01"].isna().tolist() == [False, True, True, False]
     assert plain["reason"][2] == 'The "frame", is damaged.'
 
 
@@ -187,6 +188,12 @@ def test_the_suffix_chooses_the_format(tmp_path):
         open_writer(tmp_path / "a.csv", COLUMNS, METADATA, format="parquet")
     with pytest.raises(ConfigError, match="Only OpenFace"):
         open_writer(tmp_path / "a.csv", COLUMNS, METADATA, fill_missing=0)
+
+
+@pytest.mark.parametrize("format", NAMES)
+def test_a_file_is_known_by_what_is_in_it(tmp_path, format):
+    path = write(tmp_path / "t.data", ROWS, format)
+    assert (len(read_table(path)), table_progress(path).complete) == (8, True)
 
 
 @pytest.mark.parametrize("name", ["frame", "x", "two\nlines", "", " AU01", "\ud800", "AU12"])

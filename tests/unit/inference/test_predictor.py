@@ -5,8 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import math
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -14,6 +12,7 @@ from helpers.faces import Script, face, person, scene
 from PIL import Image
 from torch.nn import functional as F
 
+import affectkit
 from affectkit.data.faces import largest_face
 from affectkit.data.video import open_video
 from affectkit.errors import ConfigError, VideoError
@@ -54,12 +53,14 @@ def test_columns_are_names_in_a_fixed_order(make_model):
         "au": {"type": "au", "space": "AU1,AU12"},
         "micro": {"type": "au", "space": "AU12,AU4", "per_frame": True},
     }
-    predictor = centred(make_model(heads=heads))
+    model = make_model(heads=heads)
+    model.head("micro").calibrate(thresholds=(0.25, 0.75))
+    predictor = centred(model)
     wanted = ("AU01", "AU12", "micro.AU12", "AU04", "AU06_i", "AU12_i", "happiness", "sadness")
     assert predictor.columns == wanted
     described = predictor.metadata()["heads"]
     assert described["micro"]["columns"] == ["micro.AU12", "AU04"]
-    assert described["micro"]["thresholds"] == {"micro.AU12": 0.5, "AU04": 0.5}
+    assert described["micro"]["thresholds"] == {"micro.AU12": 0.25, "AU04": 0.75}
     assert described["strength"]["values"] == "intensity 0-5"
     assert described["mood"]["values"] == "probability"
 
@@ -110,10 +111,12 @@ def test_frame_rates_set_the_spacing(make_model, memory_video):
     model = make_model(3, fps=25.0)
     predictor = centred(model)
     assert predictor.window(50.0) == (2, 2)
+    assert predictor.window(40.0) == (2, 2)
     assert predictor.window(12.0) == (1, 1)
     assert predictor.window(math.nan) == (1, 1)
     video = memory_video(9, fps=50.0)
     row = list(predictor.predict_video(video))[4]
+    assert row.timestamp == 4 / 25  # the container's, which is not the number by the rate
     clip = torch.stack([resized(video.picture(i)) for i in (2, 4, 6)])[None]
     assert row.values["AU01"] == pytest.approx(model.predict(clip)["au"][0, 1, 0].item(), abs=1e-5)
 
@@ -121,7 +124,7 @@ def test_frame_rates_set_the_spacing(make_model, memory_video):
 def test_frames_that_fail_have_a_row_and_a_reason(make_model, memory_video):
     model = make_model(3)
     broken = (0, 3, 4, 8)
-    video = memory_video(9, broken=broken)
+    video = memory_video(9, broken=broken, fps=50.0)  # its timestamps say 25
     rows = list(centred(model, batch_size=2).predict_video(video))
     assert [row.frame for row in rows] == list(range(9))
     for row in rows:
@@ -245,6 +248,7 @@ def test_saved_models_bring_their_warning_and_hash(make_model, tmp_path):
     predictor = centred(tmp_path / "model", device="cpu")
     assert predictor.warning == RENDERED_WARNING
     metadata = json.loads(json.dumps(predictor.metadata(), allow_nan=False))
+    assert metadata["affectkit"] == affectkit.__version__
     assert metadata["trained_on"] == "rendered faces"
     assert metadata["warning"] == RENDERED_WARNING
     assert metadata["licence"] == "CC0-1.0"
@@ -253,10 +257,20 @@ def test_saved_models_bring_their_warning_and_hash(make_model, tmp_path):
     assert metadata["faces"] == {"found_by": "crop", "crop": "center"}
 
 
-def test_other_models_have_no_warning(make_model):
-    predictor = centred(make_model())
+def test_other_models_have_no_warning(make_model, tmp_path):
+    make_model().save_pretrained(tmp_path / "model", metadata={"trained_on": "BP4D"})
+    predictor = centred(tmp_path / "model")
     assert predictor.warning is None
-    assert predictor.metadata()["model_sha256"] is None
+    assert predictor.metadata()["trained_on"] == "BP4D"
+
+
+def test_models_in_memory_are_told_apart_by_their_weights(make_model):
+    model = make_model()
+    first = centred(model).metadata()["model_sha256"]
+    assert first == centred(make_model()).metadata()["model_sha256"]
+    with torch.no_grad():
+        next(model.parameters())[0].add_(1e-3)
+    assert centred(model).metadata()["model_sha256"] not in (first, None)
 
 
 ANN, BOB = person(0), person(1)
@@ -305,6 +319,14 @@ def test_a_row_for_every_frame_and_face_from_that_faces_window(make_model, memor
         assert [row.values["AU01"], row.values["AU12"]] == pytest.approx(
             wanted["au"][0, middle].tolist(), abs=1e-5
         )
+
+
+def test_a_face_that_cannot_be_cut_out_has_a_row_and_a_reason(make_model, memory_video):
+    outside = face(900, 60)
+    (row,) = Predictor(make_model(), faces=lambda _: [[outside]]).predict_video(memory_video(1))
+    assert (row.success, row.reason) == (False, "The face lies outside the frame.")
+    assert (row.face, row.box, row.score) == (0, outside.box, outside.score)
+    assert all(math.isnan(value) for value in row.values.values())
 
 
 def test_a_value_depends_on_that_face_only(make_model, memory_video):
@@ -387,12 +409,35 @@ def test_heads_that_read_landmarks_get_a_mean_face(memory_video):
     assert list(row.values.values()) == pytest.approx(wanted.tolist(), abs=1e-5)
 
 
+def test_the_device_is_that_of_model_faces_and_pictures(make_model, memory_video, monkeypatch):
+    seen = []
+
+    def spy(self, frames, *, landmarks):
+        seen.append((frames.device.type, landmarks.device.type))
+        return {"au": torch.zeros(len(frames), 1, 2), "expression": torch.zeros(len(frames), 7)}
+
+    monkeypatch.setattr(AffectModel, "predict", spy)
+    predictor = centred(make_model().train(), device="meta")
+    assert len(list(predictor.predict_video(memory_video(2)))) == 2
+    assert seen == [("meta", "meta")]
+    assert {parameter.device.type for parameter in predictor.model.parameters()} == {"meta"}
+    assert not predictor.model.training
+    assert Predictor(make_model(), device="meta").faces.device.type == "meta"
+    with pytest.raises(ConfigError, match="The device 'cuda:99' cannot be used"):
+        centred(make_model(), device="cuda:99")
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_the_rows_are_those_of_the_processor(make_model, memory_video):
+    here, there = (
+        list(Predictor(make_model(4), faces=Script(seen), device=device).predict_video(memory_video(8, two)))
+        for device in ("cpu", f"cuda:{torch.cuda.device_count() - 1}")
+    )
+    assert [(row.frame, row.face) for row in here] == [(row.frame, row.face) for row in there]
+    for one, other in zip(here, there, strict=True):
+        assert other.values == pytest.approx(one.values, abs=1e-3, nan_ok=True)
+
+
 def test_a_batch_has_at_least_one_frame(make_model):
     with pytest.raises(ConfigError, match="batch_size"):
         centred(make_model(), batch_size=0)
-
-
-def test_lightning_is_not_needed():
-    code = "import affectkit.inference, sys; print({'lightning', 'pytorch_lightning'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"

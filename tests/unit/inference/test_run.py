@@ -6,19 +6,21 @@ import csv
 import functools
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from helpers.damaged import damage, video
+from helpers.killed import without_lightning
 from PIL import Image
 
 from affectkit.errors import AffectKitError, AnnotationError, ConfigError, VideoError
-from affectkit.inference import Predictor, Row, read_table, write_predictions
+from affectkit.inference import Predictor, Row, read_table, run, write_predictions
 from affectkit.inference.run import predict_files
 from affectkit.inference.smoothing import Smoothing
-from affectkit.inference.sources import find_media, plan_tables
+from affectkit.inference.sources import Media, find_media, plan_tables
 
 SUFFIXES = [".csv", ".jsonl", ".parquet"]
 
@@ -85,6 +87,7 @@ def test_each_gets_a_table_of_its_own_rows(predictor, media, tmp_path):
         assert described["source"] == str(one.source)
         assert len(described["source_fingerprint"]) == 64
         assert described["smoothing"] is None
+        assert described["fps"] == (25.0 if one.source.suffix in (".mp4", ".mkv") else None)
     assert read_table(out / "a.csv").attrs["affectkit"]["window_frames"] == {"before": 1, "after": 2}
     with (out / "_summary.csv").open() as file:
         summary = list(csv.DictReader(file))
@@ -105,9 +108,30 @@ def test_a_second_run_does_what_is_left(predictor, media, tmp_path):
     results = predict(predictor, media, out)
     assert [one.status for one in results] == ["there", "done", "there", "there"]
     assert [one.frames for one in results] == [24, 10, 1, 3]
+    assert {one.warning for one in results} == {predictor.warning}
     for path, (content, changed) in before.items():
         assert path.read_bytes() == content
         assert path.stem == "b" or path.stat().st_mtime_ns == changed
+
+
+def test_what_tells_media_from_others_of_their_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "_ENDS", 4)
+    content = b"begin middle end"
+    found = set()
+    for k, other in enumerate((content, b"Begin middle end", b"begin middle enD", b"begin  middle end")):
+        (tmp_path / "a.mp4").write_bytes(other)
+        found.add(run._fingerprint(tmp_path / "a.mp4"))
+        assert len(found) == k + 1
+    for names in (("0.png",), ("0.png", "1.png"), ("0.png", "2.png")):
+        folder = tmp_path / "".join(names)
+        folder.mkdir()
+        for name in names:
+            (folder / name).write_bytes(content)
+        found.add(run._fingerprint(folder))
+    (folder / "2.png").write_bytes(content[1:])
+    found.add(run._fingerprint(folder))
+    assert len(found) == 8
+    assert run._fingerprint(tmp_path / "camera-0") is None
 
 
 def test_moving_model_and_media_changes_nothing(predictor, model, media, tmp_path):
@@ -272,7 +296,7 @@ def test_ctrl_c_keeps_what_was_written_and_says_so(predictor, media, tmp_path):
 def test_processes_write_the_same_rows(model, predictor, media, tmp_path):
     predict(predictor, media, tmp_path / "one")
     (media / "bad.mp4").write_bytes(bytes(500))
-    make = functools.partial(Predictor, model, faces="center", batch_size=4)
+    make = functools.partial(without_lightning, model)
     heard = []
     results = predict(
         make,
@@ -308,6 +332,33 @@ def test_devices_are_dealt_in_turn(model):
     assert asked == ["cuda:0", "cuda:1", "cuda:0"]
 
 
+@pytest.mark.parametrize("engine", ["processes", "ray"])
+def test_what_the_engines_are_told(tmp_path, monkeypatch, engine):
+    told = {}
+
+    def engine_of(start, jobs, **options):
+        told.update(options, jobs=jobs, start=start)
+        yield from ()
+
+    monkeypatch.setattr(run, "run_on_ray" if engine == "ray" else "run_in_processes", engine_of)
+    monkeypatch.setattr("os.cpu_count", lambda: 9)
+    monkeypatch.chdir(tmp_path)
+    media, tables = [Media(Path("in/a.mp4"), Path("a"))], [Path("out/a.csv")]
+    arguments = {"devices": ["cpu", "cuda"], "processes": 2, "patience": 7.0, "address": "ray://head:10001"}
+    predict_files(Predictor, media, tables, engine=engine, backend="pyav", format="csv", **arguments)
+    start = told.pop("start")
+    assert start.options == ("csv", None, None, "pyav", True)
+    if engine == "ray":
+        jobs = [(tmp_path / "in/a.mp4", tmp_path / "out/a.csv")]  # its workers may stand in another folder
+        given = {"workers": 2, "gpus": 1.0, "patience": 7.0, "address": "ray://head:10001"}
+        assert (told, start.threads) == ({"jobs": jobs, **given}, None)
+        predict_files(Predictor, media, tables, engine=engine)
+        assert (told["gpus"], told["workers"]) == (0.0, 1)
+    else:
+        jobs = [(Path("in/a.mp4"), Path("out/a.csv"))]
+        assert (told, start.threads) == ({"jobs": jobs, "processes": 2, "patience": 7.0}, 4)
+
+
 def test_an_engine_that_is_none(predictor, media, tmp_path):
     with pytest.raises(ConfigError, match="no engine 'spark'"):
         predict(predictor, media, tmp_path, engine="spark")
@@ -318,8 +369,11 @@ def test_formats_of_openface_take_units_that_are_missing(predictor, media, tmp_p
     header = (tmp_path / "out" / "b.csv").read_text().splitlines()[0].split(",")
     assert {"frame", "success", "AU45_c"} <= set(header)
     assert json.loads((tmp_path / "out" / "b.json").read_text())["format"] == "openface"
-    (result,) = predict(predictor, media / "b.mkv", tmp_path / "out", format="csv")
-    assert result.status == "failed"
+    for format, missing in (("csv", None), (None, None), ("openface", None), ("openface", np.nan)):
+        (result,) = predict(predictor, media / "b.mkv", tmp_path / "out", format=format, fill_missing=missing)
+        assert "cannot be continued" in str(result.error)
+    (result,) = predict(predictor, media / "b.mkv", tmp_path / "out", format="openface", fill_missing=0)
+    assert result.status == "there"
 
 
 @pytest.mark.filterwarnings("ignore:Image size:PIL.Image.DecompressionBombWarning")
@@ -357,6 +411,35 @@ def test_rows_are_what_the_predictor_gives(predictor, memory_video, tmp_path):
     assert (writer.frames, writer.failed) == (12, 4)
     rows: list[Row] = list(predictor.predict_video(memory_video(12, broken=(0, 5, 6, 11))))
     assert read_table(writer.path).success.tolist() == [row.success for row in rows]
+
+
+def test_frames_that_give_no_rows_are_signs_of_life(model, memory_video, tmp_path):
+    """Where work goes on, faces are searched from the start again: nobody may think that it hangs."""
+    predictor = Predictor(model, faces=lambda frames: [[] for _ in frames])
+    heard = []
+
+    def stop(done, _):
+        heard.append(done)
+        if done == 20:
+            raise Stop
+
+    with pytest.raises(Stop):
+        write_predictions(predictor, memory_video(24), tmp_path / "t.csv", progress=stop)
+    heard.clear()
+    with pytest.raises(Stop):
+        write_predictions(predictor, memory_video(24), tmp_path / "t.csv", progress=stop, resume=True)
+    assert heard.count(19) > 19  # the last frame that was written is done again
+
+
+def test_the_reader_of_videos_can_be_chosen(predictor, media, tmp_path):
+    for predict_one in (
+        predictor.predict_file,
+        functools.partial(write_predictions, predictor, path=tmp_path / "t.csv"),
+    ):
+        with pytest.raises(ConfigError, match="no video backend 'film'"):
+            list(predict_one(media / "a.mp4", backend="film"))
+    (result,) = predict(predictor, media / "a.mp4", tmp_path / "out", backend="film")
+    assert "no video backend 'film'" in str(result.error)
 
 
 def test_nothing_is_written_for_what_cannot_be_opened(predictor, tmp_path):
