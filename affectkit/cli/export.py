@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+_ONLY = {  # by target, the options that mean nothing to others
+    ("hub",): ("repo", "private"),
+    ("onnx",): ("inputs", "frames", "logits"),
+    ("safetensors", "onnx"): ("out",),
+    ("safetensors", "hub"): ("half",),
+}
+
 
 def run(args: Sequence[str]) -> int:
     """Export."""
@@ -71,6 +78,12 @@ def run(args: Sequence[str]) -> int:
     needed = "repo" if options.to == "hub" else "out"
     if getattr(options, needed) is None:
         raise ConfigError(f"--to {options.to} needs --{needed}.")
+    for target, names in _ONLY.items():
+        for name in names:
+            if options.to not in target and getattr(options, name) != parser.get_default(name):
+                raise ConfigError(
+                    f"--{name} does not go with --to {options.to}.", remedy="Leave one of them out."
+                )
     model = _model(options)
     heads = ", ".join(f"{name} ({len(model.labels(name))} labels)" for name in model.heads)
     if options.to == "onnx":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import pickle
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ import affectkit.losses
 import affectkit.models
 import affectkit.tasks  # noqa: F401
 from affectkit.cli.recipe import find_recipe
-from affectkit.errors import ConfigError
+from affectkit.errors import ConfigError, WeightsError
 from affectkit.tasks.callbacks import PredictionsWriter, ResultsWriter
 
 __all__ = ["AffectCLI", "launch", "quietly", "run"]
@@ -56,9 +57,28 @@ class AffectCLI(LightningCLI):
         """Refuse to predict with weights that nobody trained."""
         self._require_weights()
 
+    def fit(self, **options: Any) -> None:
+        """Train; the checkpoint to go on from is read as `_run` says."""
+        self._run("fit", options)
+
+    def validate(self, **options: Any) -> None:
+        """Validate; the checkpoint is read as `_run` says."""
+        self._run("validate", options)
+
     def test(self, **options: Any) -> None:
         """Test; the numbers are printed by `ResultsWriter`, with what belongs to them, and not once more without."""
-        self.trainer.test(**{**options, "verbose": False})
+        self._run("test", {**options, "verbose": False})
+
+    def predict(self, **options: Any) -> None:
+        """Predict; the checkpoint is read as `_run` says."""
+        self._run("predict", options)
+
+    def _run(self, command: str, options: dict[str, Any]) -> None:
+        """Run a command of the trainer. Checkpoints hold tensors and plain values, wherever they come from.
+
+        Lightning would run what stands in one that it downloads.
+        """
+        getattr(self.trainer, command)(**{**options, "weights_only": True})
 
     def _require_weights(self) -> None:
         path = self.config[self.subcommand].ckpt_path
@@ -67,7 +87,8 @@ class AffectCLI(LightningCLI):
                 f"`affectkit {self.subcommand}` has no trained weights.",
                 remedy="Name a checkpoint with --ckpt_path, or a saved model with --model.init_from.",
             )
-        if path is not None and str(path).endswith(".ckpt") and not Path(path).exists():
+        here = path is not None and str(path).endswith(".ckpt") and "://" not in str(path)
+        if here and not Path(path).exists():
             raise ConfigError(
                 f"There is no checkpoint {path}.",
                 remedy="`affectkit fit` leaves them in the folder `checkpoints` beside its logs, below the recipe's "
@@ -86,6 +107,7 @@ def launch(args: Sequence[str], *, execute: bool = True, kind: type[AffectCLI] =
 
     Raises:
         ConfigError: The recipe names an option, a class or a file that does not exist.
+        WeightsError: The checkpoint is unsafe.
     """
     try:
         with warnings.catch_warnings():
@@ -102,6 +124,13 @@ def launch(args: Sequence[str], *, execute: bool = True, kind: type[AffectCLI] =
                 args=_resolve_recipes(args),
                 run=execute,
             )
+    except pickle.UnpicklingError as error:
+        given = re.search(r"--ckpt_path[ =](\S+)", " ".join(args))
+        raise WeightsError(
+            "The checkpoint holds more than tensors, which is not read because it can run code.",
+            path=given[1] if given else None,
+            remedy="Give a .ckpt that `affectkit fit` wrote.",
+        ) from error
     except argparse.ArgumentError as error:
         raise ConfigError(
             explain(str(error)),

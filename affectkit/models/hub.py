@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from affectkit import __version__
-from affectkit.errors import ConfigError, WeightsError
+from affectkit.errors import AffectKitError, ConfigError, WeightsError
 from affectkit.models.card import write_card
 from affectkit.registry import plain
 
@@ -32,6 +32,7 @@ __all__ = [
     "FORMAT_VERSION",
     "SHIPPED",
     "check_head_name",
+    "explained_by",
     "load_strictly",
     "locate",
     "no_weights",
@@ -50,7 +51,9 @@ SHIPPED = {"demo": Path(__file__).with_name("assets") / "demo"}
 _PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _HEAD_NAME = re.compile(r"[a-z0-9_]+")
+_SOURCES = ("pretrained", "weights")  # what a part's configuration calls the files that it starts from
 _MODEL_FILES = ["config.json", "model.safetensors", "heads/*.safetensors"]
+_COMPARE = "Compare it with the config.json of a model that affectkit saved."
 _weights_wanted: ContextVar[bool] = ContextVar("weights_wanted", default=True)
 
 
@@ -95,12 +98,13 @@ def check_head_name(name: str) -> str:
     return name
 
 
-def locate(folder: str | Path, revision: str | None = None) -> Path:
+def locate(folder: str | Path, revision: str | None = None, *, heads_only: bool = False) -> Path:
     """The local folder of a saved model, downloaded to the Hub's cache where it is a Hub name.
 
     Args:
         folder: Local folder, "owner/name" on the Hub, or a name of `SHIPPED`.
         revision: Branch, tag or commit on the Hub.
+        heads_only: Download what `Head.from_pretrained` reads, and not the rest of the model.
 
     Raises:
         WeightsError: There is no such folder or repository, or it holds nothing but pickled weights.
@@ -127,10 +131,11 @@ def locate(folder: str | Path, revision: str | None = None) -> Path:
     from huggingface_hub import snapshot_download  # only for models that are not local
 
     try:
-        return Path(snapshot_download(str(folder), revision=revision, allow_patterns=_MODEL_FILES))
-    except (OSError, ValueError, RuntimeError) as error:
+        wanted = [file for file in _MODEL_FILES if not heads_only or file != "model.safetensors"]
+        return Path(snapshot_download(str(folder), revision=revision, allow_patterns=wanted))
+    except Exception as error:  # the Hub's client and what it sends by raise many kinds
         raise WeightsError(
-            f"There is neither such a folder nor could it be had from the Hub: {error}",
+            f"There is neither such a folder nor could it be had from the Hub: {_one_line(error)}",
             path=str(folder),
             remedy="Check the name and the connection.",
         ) from error
@@ -151,7 +156,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         folder: A local model folder.
 
     Returns:
-        Its content; entries are dicts or absent, and `heads` maps valid head names to dicts.
+        Its content; entries are dicts or absent, and `heads` maps valid head names to dicts. Nothing in them says any
+        more where weights come from: a saved model brings its own, and nobody's file chooses what else is read.
 
     Raises:
         WeightsError: It is missing, damaged, of another library, or of a format this version does not know.
@@ -160,8 +166,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"The configuration cannot be read: {error}", path=path) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(
+            f"The configuration cannot be read: {error}.",
+            path=path,
+            remedy="Give a folder that affectkit saved.",
+        ) from error
     if not isinstance(config, dict) or config.get("library") != "affectkit":
         raise WeightsError(
             "This configuration is not affectkit's.", path=path, remedy="Give a folder that affectkit saved."
@@ -175,13 +185,44 @@ def read_config(folder: Path) -> dict[str, Any]:
         )
     for key in ("backbone", "temporal", "bridge", "input", "metadata"):
         if not isinstance(config.get(key) or {}, dict):
-            raise WeightsError(f"The entry {key!r} must be a dict.", path=path)
+            raise WeightsError(f"The entry {key!r} must be a dict.", path=path, remedy=_COMPARE)
     heads = config.get("heads")
     if not isinstance(heads, dict) or not all(isinstance(entry, dict) for entry in heads.values()):
-        raise WeightsError("The entry 'heads' must map names to dicts.", path=path)
-    for name in heads:
-        check_head_name(name)
+        raise WeightsError("The entry 'heads' must map names to dicts.", path=path, remedy=_COMPARE)
+    with explained_by(path):
+        for name in heads:
+            check_head_name(name)
+    config["heads"] = {name: _without_sources(entry) for name, entry in heads.items()}
+    for part in ("backbone", "temporal", "bridge"):
+        config[part] = _without_sources(config.get(part))
     return config
+
+
+def _without_sources(value: Any) -> Any:
+    """A configuration that says nothing of where weights come from."""
+    if not isinstance(value, dict):
+        return value
+    return {key: _without_sources(entry) for key, entry in value.items() if key not in _SOURCES}
+
+
+@contextmanager
+def explained_by(path: Path) -> Iterator[None]:
+    """Name the file in whatever is raised by building from what it says.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ConfigError: What it says cannot be built.
+    """
+    try:
+        yield
+    except AffectKitError as error:
+        error.path, error.remedy = error.path or path, error.remedy or _COMPARE
+        raise
+    except Exception as error:  # a value of a wrong type or size makes parts raise many kinds
+        fault = f"No model can be built from it, {type(error).__name__}: {_one_line(error)}"
+        raise ConfigError(fault, path=path, remedy=_COMPARE) from error
 
 
 def write_config(folder: Path, entries: Mapping[str, Any]) -> None:
@@ -197,7 +238,7 @@ def write_config(folder: Path, entries: Mapping[str, Any]) -> None:
     header = {"format_version": FORMAT_VERSION, "library": "affectkit", "library_version": __version__}
     config = {**header, **plain(entries)}
     text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
-    folder.mkdir(parents=True, exist_ok=True)
+    _make_folder(folder)
     _replace(folder / "config.json", lambda file: file.write_text(text, encoding="utf-8"))
     write_card(folder, config)
 
@@ -208,14 +249,29 @@ def write_tensors(path: Path, module: nn.Module, *, half: bool = False) -> None:
     Args:
         path: The file; its folder is created when absent.
         module: Parameters and persistent buffers are written under their names.
-        half: Write floating-point tensors in half precision; loading turns them into what the module has.
+        half: Write floating-point tensors in half precision, except those with larger numbers than it has; loading
+            turns them into what the module has.
     """
     tensors = {
-        name: (tensor.half() if half and tensor.is_floating_point() else tensor).detach().cpu().contiguous()
+        name: (_halved(tensor) if half else tensor).detach().cpu().contiguous()
         for name, tensor in module.state_dict().items()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     _replace(path, lambda file: save_file(tensors, file))
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"No folder can be made here: {error.strerror}.", path=folder, remedy="Name another one."
+        ) from error
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    smaller = tensor.half() if tensor.is_floating_point() else tensor
+    return smaller if smaller.isfinite().all() else tensor
 
 
 def _replace(path: Path, write: Any) -> None:
@@ -237,13 +293,17 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"The tensors cannot be read: {error}", path=path) from error
+        raise WeightsError(
+            f"The tensors cannot be read: {error}.",
+            path=path,
+            remedy="Only safetensors are read, whatever a file is called. Copy or export the model again.",
+        ) from error
 
 
 def load_strictly(
     module: nn.Module, tensors: Mapping[str, Tensor], path: Path, *, skip: Sequence[str] = ()
 ) -> None:
-    """Copy tensors into a module that has exactly these names and shapes.
+    """Copy tensors into a module that has exactly these names and shapes. All numbers must be finite.
 
     Args:
         module: What to fill.
@@ -252,7 +312,8 @@ def load_strictly(
         skip: Prefixes of names to leave alone, on both sides.
 
     Raises:
-        WeightsError: Names or shapes differ; each is listed, and the module is left as it was.
+        WeightsError: Names or shapes differ, or numbers are not finite; each is listed, and the module is left as it
+            was.
     """
     given = {name: tensor for name, tensor in tensors.items() if not name.startswith(tuple(skip))}
     wanted = {
@@ -266,11 +327,20 @@ def load_strictly(
             for name in sorted(given.keys() & wanted.keys())
             if given[name].shape != wanted[name].shape
         ],
+        "with NaN or infinity": sorted(name for name, tensor in given.items() if not tensor.isfinite().all()),
     }
     if any(faults.values()):
         listed = "; ".join(f"{fault}: {_shortened(names)}" for fault, names in faults.items() if names)
-        raise WeightsError(f"The tensors do not fit the model; {listed}.", path=path)
+        raise WeightsError(
+            f"The tensors do not fit the model; {listed}.",
+            path=path,
+            remedy="Give the tensors and the configuration of one and the same model.",
+        )
     module.load_state_dict(given, strict=not skip)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300].rstrip(".") + "."
 
 
 def _shortened(names: Sequence[str], most: int = 20) -> str:
@@ -301,9 +371,9 @@ def upload(folder: Path, repo: str, *, private: bool = False) -> str:
     try:
         api.create_repo(repo, private=private, exist_ok=True)
         return str(api.upload_folder(repo_id=repo, folder_path=folder))
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # as above
         raise WeightsError(
-            f"The Hub did not take the model: {' '.join(str(error).split())[:300]}",
+            f"The Hub did not take the model: {_one_line(error)}",
             path=repo,
             remedy="Check the name, the connection, and `hf auth login`.",
         ) from error

@@ -271,22 +271,16 @@ class AffectModel(BridgedHeads):
             ConfigError: The configuration names parts or arguments that do not exist.
         """
         path = hub.locate(folder, revision)
-        config = hub.read_config(path)
-        backbone, given = config.get("backbone"), config.get("input")
-        if not backbone or not given:
-            raise WeightsError(
-                "This folder holds heads without a backbone.",
-                path=path,
-                remedy="Load one with `AUHead.from_pretrained`, or give a whole model's folder.",
+        config = _of_a_whole_model(path)
+        given, source = config["input"], path / "config.json"
+        with hub.explained_by(source):
+            model = cls(
+                config["backbone"],
+                {name: Head.from_description(entry, source) for name, entry in config["heads"].items()},
+                config["temporal"],
+                config["bridge"],
+                input_spec={key: given.get(key) for key in _CLIP_FIELDS if key in given},
             )
-        source = path / "config.json"
-        model = cls(
-            _without_sources(backbone),
-            {name: Head.from_description(entry, source) for name, entry in config["heads"].items()},
-            config.get("temporal"),
-            _without_sources(config.get("bridge")),
-            input_spec={key: given.get(key) for key in _CLIP_FIELDS if key in given},
-        )
         tensors = path / "model.safetensors"
         model._stale = False  # the copies of prototypes come with the tensors
         hub.load_strictly(model, hub.read_tensors(tensors), tensors)
@@ -309,7 +303,7 @@ class AffectModel(BridgedHeads):
             ConfigError: `replace` names nothing here or there.
         """
         path = hub.locate(folder, revision)
-        config = hub.read_config(path)
+        config = _of_a_whole_model(path)
         known = {*self.heads, *config["heads"], *_PARTS}
         if unknown := sorted(set(replace) - known):
             raise ConfigError(
@@ -321,9 +315,9 @@ class AffectModel(BridgedHeads):
                 raise WeightsError(
                     f"The head {name!r} was trained on {labels}, and here it has {list(self.labels(name))}.",
                     path=path,
-                    remedy=f"Add {name!r} to `replace` to start it anew.",
+                    remedy=f"Let it start anew: `replace_heads: [{name}]` in a recipe.",
                 )
-        here, there = self.input_spec.to_dict(), config.get("input", {})
+        here, there = self.input_spec.to_dict(), config["input"]
         for key in ("mean", "std", "normalize"):
             if there.get(key) != here[key]:
                 raise WeightsError(
@@ -366,8 +360,13 @@ class AffectModel(BridgedHeads):
             return hub.upload(Path(folder), repo, private=private)
 
 
-def _without_sources(config: Any) -> Any:
-    """A configuration that says nothing of where weights come from: a saved model brings its own."""
-    if not isinstance(config, Mapping):
-        return config
-    return {k: _without_sources(v) for k, v in config.items() if k not in ("pretrained", "weights")}
+def _of_a_whole_model(path: Path) -> dict[str, Any]:
+    """The configuration in a folder, which must have a backbone."""
+    config = hub.read_config(path)
+    if not config["backbone"] or not config.get("input"):
+        raise WeightsError(
+            "This folder holds heads without a backbone.",
+            path=path,
+            remedy="Load one with `AUHead.from_pretrained`, or give a whole model's folder.",
+        )
+    return config

@@ -49,6 +49,11 @@ def test_no_lightning_and_no_optional_package_below_the_tasks(name):
     }
 
 
+@pytest.mark.parametrize("name", ["affectkit.data", "affectkit.models", "affectkit.inference"])
+def test_using_a_model_loads_no_metrics(name):
+    assert "torchmetrics" not in modules_after(f"import {name}")  # it would take most of the time
+
+
 def test_public_names_resolve_on_first_use():
     import affectkit
 

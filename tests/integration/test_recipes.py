@@ -1,6 +1,12 @@
 """Every shipped recipe is parsed, and one step of it is run."""
 
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
 import pytest
+import torch
 from lightning.pytorch import LightningDataModule
 
 from affectkit.cli.lightning import explain, launch
@@ -106,6 +112,40 @@ def test_a_checkpoint_that_is_not_there_is_named(tmp_path, capsys):
     error = capsys.readouterr().err
     assert f"no checkpoint {tmp_path / 'none.ckpt'}" in error
     assert "default_root_dir" in error
+
+
+class Payload:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize("command", ["fit", "test"])
+@pytest.mark.parametrize("place", ["folder", "server"])
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path, capsys, served, command, place):
+    """Also one from elsewhere, which Lightning would run."""
+    torch.save({"state_dict": Payload(tmp_path / "it-ran")}, tmp_path / "evil.ckpt")
+    where = tmp_path / "evil.ckpt" if place == "folder" else f"{served}/evil.ckpt"
+    assert main([command, *steps(tmp_path, "joint/demo"), f"--ckpt_path={where}"]) == 3
+    assert f"{where}: The checkpoint holds more than tensors" in capsys.readouterr().err
+    assert not (tmp_path / "it-ran").exists()
+
+
+@pytest.fixture
+def served(tmp_path):
+    """Where a server on this machine has the files of `tmp_path`."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    handler = partial(Quiet, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def test_explain_keeps_what_it_cannot_shorten():

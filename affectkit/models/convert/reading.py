@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,19 +64,25 @@ def load_safely(path: str | Path) -> Any:
             "There is no such file.", path=path, remedy="Give a checkpoint, such as best.ckpt."
         )
     try:
-        with safe_globals([(_Discarded, name) for name in _STAND_INS]):
+        with safe_globals([(_Discarded, name) for name in _STAND_INS]), warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", message="Detected pickle protocol"
+            )  # read or refused, whichever it is
             # Mapped, the optimiser's moments, twice the size of the weights, are never read.
             return torch.load(path, "cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL (\S+)", str(error))
+        code = f": {named[1]}" if named else ""
         raise WeightsError(
-            f"It holds more than tensors, which is not read because it can run code: {named[1] if named else error}.",
+            f"It holds more than tensors, which is not read because it can run code{code}.",
             path=path,
             remedy="Only tensors and plain values are read.",
         ) from error
     except Exception as error:  # a damaged file makes torch raise many kinds
         text = f"{type(error).__name__} {' '.join(str(error).split())[:200]}".strip() + "."
-        raise WeightsError(f"The checkpoint cannot be read: {text}", path=path) from error
+        raise WeightsError(
+            f"The checkpoint cannot be read: {text}", path=path, remedy="Copy it again; it may be cut off."
+        ) from error
 
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -231,7 +231,9 @@ class ReleasedTensors:
         unused = set(self.tensors)
         for name, place in model.state_dict().items():
             if _MADE.fullmatch(name):
-                filled[name] = place
+                filled[name] = (
+                    place.nan_to_num()
+                )  # prototypes of words that were not there; they are made anew
                 continue
             candidates = [re.sub(old, new, name) for old, new in _RULES if re.fullmatch(old, name)]
             source = next((one for one in candidates if self._parts(one)), None)

@@ -39,27 +39,30 @@ def model_of_checkpoint(path: str | Path) -> AffectModel:
             path=path,
             remedy="Give a .ckpt that `affectkit fit` wrote; `affectkit convert` reads those of other programs.",
         )
-    with hub.no_weights():
+    with hub.no_weights(), hub.explained_by(path):
         model = AffectModel(**content["model_config"])
-    own = {
-        name.removeprefix("model."): t
-        for name, t in content["state_dict"].items()
-        if name.startswith("model.")
-    }
-    hub.load_strictly(model, own, path)
-    for name, chosen in content.get("thresholds", {}).items():
-        head = model.head(name)
-        if set(chosen) != set(head.labels):
-            raise WeightsError(
-                f"The thresholds of the head {name!r} are not one for each of its labels.", path=path
-            )
-        head.calibrate(thresholds=[chosen[label] for label in head.labels])
+        own = {
+            name.removeprefix("model."): t
+            for name, t in content["state_dict"].items()
+            if name.startswith("model.")
+        }
+        hub.load_strictly(model, own, path)
+        for name, chosen in content.get("thresholds", {}).items():
+            head = model.head(name)
+            if set(chosen) != set(head.labels):
+                raise WeightsError(
+                    f"The thresholds of the head {name!r} are not one for each of its labels.",
+                    path=path,
+                    remedy="Give a .ckpt that `affectkit fit` wrote.",
+                )
+            head.calibrate(thresholds=[chosen[label] for label in head.labels])
+        learned_from = _learned_from(content.get("trained_on") or {})
     model.eval()
     model.refresh_prototypes()  # those in the file may be of another step than its (averaged) weights
     model.metadata = {
         "checkpoint": path.name,
         **{key: content[key] for key in ("epoch", "global_step") if isinstance(content.get(key), int)},
-        **_learned_from(content.get("trained_on") or {}),
+        **learned_from,
     }
     return model
 

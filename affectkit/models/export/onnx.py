@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,16 @@ import torch
 from torch import Tensor
 
 from affectkit import __version__
-from affectkit.errors import MissingDependencyError, WeightsError
-from affectkit.models.export.program import Answers, Input, example, explained, graph_arguments, tracing
+from affectkit.errors import ConfigError, MissingDependencyError, WeightsError
+from affectkit.models.export.program import (
+    Answers,
+    Input,
+    example,
+    explained,
+    graph_arguments,
+    longest_clip,
+    tracing,
+)
 from affectkit.models.model import AffectModel
 
 __all__ = ["TOLERANCE", "describe_onnx", "export_onnx"]
@@ -65,16 +75,11 @@ def export_onnx(
         >>> describe_onnx(file)["heads"]["au"]["labels"]
         ['AU1', 'AU12']
     """
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"Writing ONNX needs {error.name}, which is not installed.",
-            remedy="Install the extra: pip install 'affectkit[onnx]'.",
-        ) from error
+    for name in ("onnx", "onnxruntime", "onnxscript"):
+        _import(name)
     path = Path(path)
+    if path.is_dir():
+        raise ConfigError("This is a folder.", path=path, remedy="Name a file in it, such as model.onnx.")
     given, axes = graph_arguments(model, inputs, frames)
     with tracing(model), explained(frames), _quiet():
         program: Any = torch.onnx.export(
@@ -90,19 +95,23 @@ def export_onnx(
     program.model.metadata_props[_KEY] = json.dumps(_description(model, logits), ensure_ascii=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    program.save(partial, external_data=False)
     length = given["frames"].shape[1]
-    sizes = [(1, 1), (3, length), (1, length - 1)] if 1 in axes["frames"] else [(1, length), (3, length)]
+    longer = min(longest_clip(model) or 5, 5)
+    sizes = [(1, 1), (3, longer), (1, length - 1)] if 1 in axes["frames"] else [(1, length), (3, length)]
     others = [example(model, given, clips=b, frames=t, seed=b) for b, t in sizes]
-    difference = max(_difference(model, partial, other, logits) for other in others)
-    if not difference <= TOLERANCE:
-        partial.unlink()
-        raise WeightsError(
-            f"The file's answers differ from the model's by {difference:.2g}, more than {TOLERANCE:g}; it was removed.",
-            path=path,
-            remedy="Report it, with the output of `affectkit describe`.",
-        )
-    partial.replace(path)
+    try:
+        program.save(partial, external_data=False)
+        difference = max(_difference(model, partial, other, logits) for other in others)
+        if not difference <= TOLERANCE:
+            raise WeightsError(
+                f"The file's answers differ from the model's by {difference:.2g}, more than {TOLERANCE:g}; "
+                "it was removed.",
+                path=path,
+                remedy="Report it, with the output of `affectkit describe`.",
+            )
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
     return difference
 
 
@@ -114,19 +123,37 @@ def describe_onnx(path: str | Path) -> dict[str, Any]:
         `thresholds`, `kind`, `per_frame`), `input` (see `InputSpec`) and `metadata`.
 
     Raises:
+        MissingDependencyError: onnx is not installed.
         WeightsError: It is no such file.
     """
-    import onnx
-
+    onnx = _import("onnx")
     try:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:  # onnx raises what its parser does
-        raise WeightsError(f"This is not an ONNX file: {' '.join(str(error).split())}", path=path) from error
+        raise WeightsError(
+            f"This is not an ONNX file: {' '.join(str(error).split())}.",
+            path=path,
+            remedy="Write one with `affectkit export`.",
+        ) from error
     for entry in model.metadata_props:
         if entry.key == _KEY:
             found: dict[str, Any] = json.loads(entry.value)
             return found
-    raise WeightsError("This ONNX file does not come from affectkit.", path=path)
+    raise WeightsError(
+        "This ONNX file does not come from affectkit.", path=path, remedy="Write one with `affectkit export`."
+    )
+
+
+def _import(name: str) -> Any:
+    """A package of the extra `onnx`."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else onnxruntime reports its use to its makers
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"ONNX needs {error.name}, which is not installed.",
+            remedy="Install the extra: pip install 'affectkit[onnx]'.",
+        ) from error
 
 
 def _description(model: AffectModel, logits: bool) -> dict[str, Any]:
@@ -150,24 +177,21 @@ def _description(model: AffectModel, logits: bool) -> dict[str, Any]:
 
 
 def _difference(model: AffectModel, path: Path, given: dict[str, Tensor], logits: bool) -> float:
-    """The largest difference between the answers of a file and of its model, on some clips."""
-    import onnxruntime
-
+    """The largest difference between the answers of a file and of its model, on some clips; never NaN."""
+    onnxruntime = _import("onnxruntime")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     found = session.run(list(model.heads), {name: value.numpy() for name, value in given.items()})
     with tracing(model):
-        wanted = Answers(model, logits=logits).eval()(**{k: v.to(_device(model)) for k, v in given.items()})
+        device = next(model.parameters()).device
+        wanted = Answers(model, logits=logits).eval()(**{k: v.to(device) for k, v in given.items()})
     differences = [0.0]
     for name, values in zip(model.heads, found, strict=True):
         expected = wanted[name].float().cpu()
         answered = torch.from_numpy(values).float()
         same = answered.shape == expected.shape
-        differences.append((answered - expected).abs().max().item() if same else inf)
+        largest = (answered - expected).abs().max().item() if same else inf
+        differences.append(largest if isfinite(largest) else inf)  # `max` would pass over NaN
     return max(differences)
-
-
-def _device(model: AffectModel) -> torch.device:
-    return next(model.parameters()).device
 
 
 @contextmanager

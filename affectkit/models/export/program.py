@@ -110,7 +110,9 @@ def graph_arguments(
             torch.export.Dim("length", min=1) if most is None else torch.export.Dim("length", min=1, max=most)
         )
     ordered = [name for name in known if name in inputs]  # the tracer compares the order with the signature
-    return example(model, ordered, frames=length), dict.fromkeys(ordered, axes)
+    device = next(model.parameters()).device
+    given = {name: value.to(device) for name, value in example(model, ordered, frames=length).items()}
+    return given, dict.fromkeys(ordered, axes)
 
 
 def export_program(
@@ -178,5 +180,7 @@ def explained(frames: int | None) -> Iterator[None]:
         raise ConfigError(
             f"This architecture cannot be traced with {'any number of' if frames is None else frames} frames: "
             f"{fault[:300]}",
-            remedy="Fix the number of frames (`frames`, or --frames)." if frames is None else None,
+            remedy="Fix the number of frames (`frames`, or --frames)."
+            if frames is None
+            else "Let no part decide by the values of tensors.",
         ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -147,7 +148,7 @@ class Head(nn.Module, ABC):
 
         Args:
             thresholds: One a label, in [0, 1]; for multilabel heads.
-            temperature: Positive.
+            temperature: Positive and finite.
 
         Raises:
             ConfigError: The number of thresholds is not that of the labels, or a value is out of range.
@@ -160,8 +161,8 @@ class Head(nn.Module, ABC):
                 )
             self.thresholds = values
         if temperature is not None:
-            if not temperature > 0:
-                raise ConfigError(f"A temperature must be positive, not {temperature}.")
+            if not 0 < temperature < inf:
+                raise ConfigError(f"A temperature must be positive and finite, not {temperature}.")
             self.temperature = float(temperature)
 
     def description(self) -> dict[str, Any]:
@@ -236,7 +237,7 @@ class Head(nn.Module, ABC):
             WeightsError: There is no such head, several could be meant, or its tensors do not fit by name and
                 shape.
         """
-        path = hub.locate(folder, revision)
+        path = hub.locate(folder, revision, heads_only=True)
         heads = hub.read_config(path)["heads"]
         fitting = [key for key in heads if name in (None, key) and issubclass(_class_of(heads[key]), cls)]
         if len(fitting) != 1:
@@ -246,7 +247,8 @@ class Head(nn.Module, ABC):
                 path=path,
                 remedy=f"Heads in this folder: {kinds}. Choose one by `name`.",
             )
-        head = Head.from_description(heads[fitting[0]], path / "config.json")
+        with hub.explained_by(path / "config.json"):
+            head = Head.from_description(heads[fitting[0]], path / "config.json")
         file = path / "heads" / f"{fitting[0]}.safetensors"
         hub.load_strictly(head, hub.read_tensors(file), file)
         return head.eval()  # type: ignore[return-value]  # chosen by its class above

@@ -4,10 +4,13 @@ import json
 
 import pytest
 import torch
+from helpers.toy import ToyDataModule
 
 import affectkit
 from affectkit.cli.main import main
+from affectkit.metrics import fit_temperature
 from affectkit.models import AffectModel
+from affectkit.tasks.calibration import answers
 
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
 
@@ -50,6 +53,10 @@ def test_it_saves_what_it_fitted_and_says_so(files, capsys):
     report = model.metadata["calibration"]["au"]
     assert report["temperature"] == head.temperature
     assert list(report["measured"]) == ["validation", "test"]
+    data = ToyDataModule(clips=3, batch_size=4)
+    data.setup("validate")
+    fitted = answers(affectkit.load(files / "model"), [data.val_dataloader()])["au"]
+    assert head.temperature == pytest.approx(fit_temperature(*fitted.flat()))  # on these people alone
     validation = report["measured"]["validation"]
     assert validation["nll"] < validation["nll_before"]
     assert (

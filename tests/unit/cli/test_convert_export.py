@@ -7,9 +7,11 @@ import onnxruntime
 import pytest
 import torch
 from helpers.ssm_release import make_state
+from safetensors.torch import load_file
 
 from affectkit.cli.main import main
 from affectkit.models import AffectModel
+from affectkit.models.export import describe_onnx
 
 
 def test_convert_writes_a_model_and_says_what_was_left_out(tmp_path, capsys):
@@ -117,6 +119,7 @@ def test_results_come_into_the_card(checkpoint, tmp_path, whole):
     assert "| au/f1_pos | 0.500 | 0.250 – 0.750 | 0.125 | 0.5 |" in card
     assert "# Mine" in card
     assert "- toy people" in card
+    assert "## Citation\n\nMe, 2026" in card
     model = AffectModel.from_pretrained(tmp_path / "model")
     assert torch.equal(model.head("au").out.weight, model.head("au").out.weight.half().float())
 
@@ -131,14 +134,16 @@ def test_other_files_are_no_results(checkpoint, tmp_path, text, capsys):
 
 def test_export_to_onnx(checkpoint, tmp_path, capsys):
     out = tmp_path / "model.onnx"
-    assert (
-        main(["export", "--ckpt", str(checkpoint), "--to", "onnx", "--out", str(out), "--frames", "1"]) == 0
-    )
+    options = ["--frames", "1", "--inputs", "frames", "frame_mask", "--logits"]
+    assert main(["export", "--ckpt", str(checkpoint), "--to", "onnx", "--out", str(out), *options]) == 0
     assert capsys.readouterr().out.startswith(
         f"{out}: au (2 labels); its answers differ from the model's by "
     )
     session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
+    assert [given.name for given in session.get_inputs()] == ["frames", "frame_mask"]
+    assert session.get_inputs()[0].shape == ["batch", 1, 3, 32, 32]
     assert [output.name for output in session.get_outputs()] == ["au"]
+    assert describe_onnx(out)["values"] == "logits"
 
 
 def test_export_to_the_hub_asks_for_a_repository_and_uploads_a_card(
@@ -152,16 +157,37 @@ def test_export_to_the_hub_asks_for_a_repository_and_uploads_a_card(
 
         def upload_folder(self, *, repo_id, folder_path):
             seen["card"] = (folder_path / "README.md").read_text()
+            seen["type"] = load_file(folder_path / "model.safetensors")["heads.au.out.bias"].dtype
             return "https://example.org/commit"
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
     command = ["export", "--ckpt", str(checkpoint), "--to", "hub"]
     assert main(command) == 2
     assert "--to hub needs --repo" in capsys.readouterr().err
-    assert main([*command, "--repo", "me/faces", "--private", "--licence", "MIT"]) == 0
+    assert main([*command, "--repo", "me/faces", "--private", "--half", "--licence", "MIT"]) == 0
     assert capsys.readouterr().out == "https://example.org/commit: au (2 labels)\n"
-    assert (seen["repo"], seen["private"]) == ("me/faces", True)
+    assert (seen["repo"], seen["private"], seen["type"]) == ("me/faces", True, torch.float16)
     assert "license: mit" in seen["card"]
+
+
+@pytest.mark.parametrize(
+    ("target", "options"),
+    [
+        ("safetensors", ["--repo", "me/faces"]),
+        ("safetensors", ["--private"]),
+        ("safetensors", ["--inputs", "frames", "landmarks"]),
+        ("safetensors", ["--frames", "4"]),
+        ("safetensors", ["--logits"]),
+        ("onnx", ["--half"]),
+        ("hub", ["--half", "--logits", "--repo", "me/faces"]),
+        ("hub", ["--repo", "me/faces", "--out", "here"]),
+    ],
+)
+def test_options_of_another_target_are_refused(target, options, tmp_path, capsys):
+    out = [] if target == "hub" else ["--out", str(tmp_path / "out")]
+    assert main(["export", "--model", "demo", "--to", target, *out, *options]) == 2
+    assert f"does not go with --to {target}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_saved_model_is_exported_again(tmp_path, capsys):

@@ -40,8 +40,13 @@ def test_failed_frames_have_no_part_and_stay_without_a_value():
 
 
 def test_too_few_values_are_no_baseline():
-    found = subtract_baseline(table(AU01_i=[1.0] * 6), least=3)["AU01_i"]
+    found = subtract_baseline(table(AU01_i=[1.0] * 6), least=4)["AU01_i"]  # four values, and two
     assert found.isna().tolist() == [False] * 4 + [True] * 2
+
+
+def test_frames_of_nobody_in_particular_are_one_person():
+    given = table(AU01_i=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).assign(face=[0, 0, 0, None, None, None])
+    assert subtract_baseline(given, least=3)["AU01_i"].tolist() == [0.0, 0.0, 1.0, 0.0, 0.0, 1.0]
 
 
 def test_other_people_columns_and_quantiles():

@@ -71,3 +71,11 @@ def test_borders_and_nothing():
     assert math.isnan(expected_calibration_error(torch.zeros(0), torch.zeros(0)))
     always_right = torch.tensor([1.0, 2.0]), torch.tensor([1, 1])
     assert fit_temperature(*always_right) == pytest.approx(1 / 20, rel=1e-3)
+
+
+def test_one_half_is_yes_and_a_border_belongs_to_the_lower_bin():
+    logits, half, yes = torch.tensor([2.0]), torch.tensor([0.5]), torch.tensor([1.0])
+    assert log_loss(logits, half) == log_loss(logits, yes) < 0.2
+    assert expected_calibration_error(logits, half) == expected_calibration_error(logits, yes) < 0.2
+    logits, truth = torch.tensor([0.0, -math.log(9)]), torch.tensor([1, 0])  # p of 0.5 and 0.1
+    assert expected_calibration_error(logits, truth, bins=2) == pytest.approx(0.2)  # and not 0.3

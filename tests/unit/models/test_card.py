@@ -6,7 +6,7 @@ import json
 
 import yaml
 
-from affectkit.models import AffectModel, AUHead
+from affectkit.models import AffectModel, AUHead, list_models
 from affectkit.models.card import MARK, model_card
 
 
@@ -71,6 +71,8 @@ def test_a_card_holds_data_protocol_licence_and_results():
     assert "| AU12 | 0.812 | 0.250 |" not in lines  # of the first threshold rule only
     assert "| sex: female | au/f1_pos | 0.710 | 0.610 – – | 0.250 |" in lines
     assert "0.720" not in card
+    assert "| au/f1_pos/AU12 |" not in card  # it stands in its own table
+    assert "| metric | value | 95 % interval over subjects | trivial baseline | threshold |" in lines
     assert "| au | 1.500 | test | 0.200 | 0.100 | 0.600 | 0.500 |" in lines
     assert "- Adults only." in lines
     assert "research only: no money" in lines
@@ -110,6 +112,39 @@ def test_what_is_not_known_is_said():
     )
     assert "| au/uar | 0.500 |" in rows
     assert "- Two." in rows
+
+
+def test_what_was_said_comes_before_what_holds_for_all():
+    said = {
+        "description": "Reads faces.",
+        "intended_use": "Animation.",
+        "limits": ["Adults only."],
+        "results": {"a|b/au": [row("au/f1_pos", 0.5, "oracle", "a|b")]},
+    }
+    heads = {
+        "moods": {"type": "expression", "labels": ["x|y", "z"]},
+        "clip": {"type": "micro_au", "labels": ["AU4"], "thresholds": [0.5]},
+    }
+    lines = model_card({"heads": heads, "metadata": said}).splitlines()
+    assert "Reads faces." in lines
+    assert "Animation." in lines
+    assert "| moods | x\\|y, z | probability of each class; they sum to 1, a clip | – |" in lines
+    assert "| clip | AU4 | probability of each unit, for a clip from onset to apex, a clip | 0.5 |" in lines
+    assert "| au/f1_pos | 0.500 | 0.400 – – | 0.250 | ORACLE: fitted on test |" in lines
+    limits = lines[lines.index("## Limits") : lines.index("## Licence")]
+    assert "- Adults only." in limits
+    assert sum(line.startswith("- ") for line in limits) == 4
+    assert any("Do not decide about people" in line for line in limits)
+    plain = model_card({"heads": heads})
+    assert "people who know of it and agree" in plain
+    assert "Facial behaviour by named labels" in plain
+
+
+def test_every_kind_of_head_says_what_it_answers():
+    heads = {name: {"type": name, "labels": ["AU1"]} for name in list_models("head")}
+    answers = model_card({"heads": heads}).partition("## What it answers")[2].partition("##")[0]
+    for name in heads:
+        assert f"| {name} | AU1 | probability of" in answers or f"| {name} | AU1 | intensity of" in answers
 
 
 def test_saved_models_have_a_card_and_a_text_of_ones_own_stays(tiny_model, tmp_path):

@@ -92,6 +92,7 @@ def test_ssm_with_padding_answers_the_same_from_onnx(ssm, tmp_path):
     export_onnx(ssm, tmp_path / "ssm.onnx", inputs=["frame_mask", "frames"], logits=True)
     given, mask = clips(ssm, 4, 5), torch.arange(5) < torch.tensor([[5], [2], [1], [4]])
     found = run(tmp_path / "ssm.onnx", frames=given, frame_mask=mask)
+    assert describe_onnx(tmp_path / "ssm.onnx")["values"] == "logits"
     with torch.no_grad():
         wanted = ssm(given, mask)
     assert np.abs(found["expression"] - wanted["expression"].numpy()).max() < 1e-4
@@ -177,10 +178,27 @@ def test_an_architecture_that_cannot_be_traced_says_so():
         del registry._REGISTRIES["head"]._classes["test_only_undecided"]
 
 
-def test_a_file_that_answers_otherwise_is_not_kept(tiny_model, tmp_path, monkeypatch):
-    monkeypatch.setattr(writing, "TOLERANCE", -1.0)
-    with pytest.raises(WeightsError, match=r"model\.onnx: The file's answers differ .* it was removed"):
+def test_nan_is_a_difference_too(tiny_model, tmp_path):
+    tiny_model.head("au").temperature = float("nan")
+    with pytest.raises(WeightsError, match=r"model\.onnx: The file's answers differ .* by inf"):
         export_onnx(tiny_model, tmp_path / "model.onnx", frames=1)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ConfigError, match="This is a folder"):
+        export_onnx(tiny_model, tmp_path)
+
+
+def test_a_file_is_compared_on_shorter_and_longer_clips(tiny_model, tmp_path, monkeypatch):
+    seen = []
+
+    def compare(model, path, given, logits):
+        seen.append(tuple(given["frames"].shape[:2]))
+        return 2e-5 * (4 - len(seen))
+
+    monkeypatch.setattr(writing, "_difference", compare)
+    monkeypatch.setattr(writing, "TOLERANCE", 5e-5)
+    with pytest.raises(WeightsError, match=r"model\.onnx: .* by 6e-05, more than 5e-05; it was removed"):
+        export_onnx(tiny_model, tmp_path / "model.onnx")
+    assert seen == [(1, 1), (3, 5), (1, 2)]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -196,5 +214,9 @@ def test_other_files_are_told_apart(tmp_path):
 
 def test_without_the_packages_it_says_what_to_install(tiny_model, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(MissingDependencyError, match=r"ONNX needs onnx, .*affectkit\[onnx\]"):
+        describe_onnx(tmp_path / "model.onnx")
+    monkeypatch.delitem(sys.modules, "onnx")
     with pytest.raises(MissingDependencyError, match=r"onnxscript.*affectkit\[onnx\]"):
         export_onnx(tiny_model, tmp_path / "model.onnx")

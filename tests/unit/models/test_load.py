@@ -115,12 +115,24 @@ def test_a_head_in_a_pickle_is_refused(tiny_model, tmp_path, capsys):
     assert "code ran" not in capsys.readouterr().out
 
 
-def test_torch_hub_finds_models_and_heads_in_a_clone(tiny_model, tmp_path):
+def test_torch_hub_finds_models_and_heads_in_a_clone(tiny_model, tmp_path, monkeypatch):
     tiny_model.save_pretrained(tmp_path / "mine")
     model = torch.hub.load(str(ROOT), "affect_model", str(tmp_path / "mine"), source="local")
     head = torch.hub.load(str(ROOT), "au_head", source="local")
+    other = torch.hub.load(str(ROOT), "au_head", str(tmp_path / "mine"), name="strength", source="local")
     assert model.labels("au") == ("AU1", "AU12")
     assert isinstance(head, AUHead)
+    assert other.labels == ("AU6", "AU12")
+    asked = []
+
+    def download(repo, *, revision, allow_patterns):
+        asked.append((repo, revision))
+        return str(tmp_path / "mine")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    for entry in ("affect_model", "au_head"):
+        torch.hub.load(str(ROOT), entry, "some/where", revision="v1", source="local")
+    assert asked == [("some/where", "v1")] * 2
 
 
 def test_the_hub_is_asked_for_a_good_name_and_explains_its_refusal(tiny_model, monkeypatch):

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from affectkit.errors import ConfigError, LabelSpaceError, WeightsError
 from affectkit.models import AffectModel, AUHead, SemanticBridge
+from affectkit.models.convert import model_of_checkpoint
 
 TINY = {"type": "clip", "model_name": "affectkit-tiny"}
 SMALL = {"heads": 2, "head_width": 8, "max_frames": 4}
@@ -109,6 +110,20 @@ def test_saved_copies_are_never_older_than_the_weights(tmp_path):
     loaded = AffectModel.from_pretrained(tmp_path)
     assert same(loaded(FRAMES), model.eval()(FRAMES))
     assert same(copies(loaded), loaded.prototypes())
+
+
+def test_loading_runs_no_text_tower_and_a_checkpoint_gets_its_own_prototypes(tmp_path, monkeypatch):
+    model = make()
+    shake(model)
+    model.eval()
+    state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    state["model.heads.au.prototypes"] = torch.ones(3, 64)  # of an earlier step than the averaged weights
+    torch.save({"state_dict": state, "model_config": model.config}, tmp_path / "a.ckpt")
+    found = model_of_checkpoint(tmp_path / "a.ckpt")
+    assert same(copies(found), model.prototypes())
+    found.save_pretrained(tmp_path)
+    monkeypatch.setattr(SemanticBridge, "forward", lambda *_: pytest.fail("costs a pass"))
+    assert same(copies(AffectModel.from_pretrained(tmp_path)), copies(found))
 
 
 def test_the_round_trip_keeps_everything(tmp_path):

@@ -108,7 +108,7 @@ class Evil:
         return (print, ("code ran",))
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "last.ckpt", "x.pkl"])
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "LAST.CKPT", "x.pkl"])
 def test_pickles_are_refused(tmp_path, capsys, name):
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / name).write_bytes(pickle.dumps(Evil()))
@@ -288,6 +288,9 @@ def test_init_from_says_what_does_not_fit(tiny_model, folder):
     other = AffectModel(**(config | {"backbone": config["backbone"] | {"normalize": "per_image"}}))
     with pytest.raises(WeightsError, match="normalize = mean_std"):
         other.init_from(folder)
+    other = AffectModel(**(config | {"backbone": config["backbone"] | {"std": [0.1, 0.1, 0.1]}}))
+    with pytest.raises(WeightsError, match=r"trained with std = \[0\.5, 0\.5, 0\.5\], and here it is \[0\.1"):
+        other.init_from(folder)
 
 
 # The Hub, without a network
@@ -305,7 +308,7 @@ def test_loading_from_the_hub(tiny_model, folder, monkeypatch):
     assert torch.equal(loaded.head("au").out.bias, tiny_model.head("au").out.bias)
     assert asked["repo"] == "someone/affect-model"
     assert asked["revision"] == "v1"
-    assert all("bin" not in pattern and pattern != "*" for pattern in asked["patterns"])
+    assert asked["patterns"] == ["config.json", "model.safetensors", "heads/*.safetensors"]
 
 
 def test_an_unreachable_hub_is_explained(monkeypatch):
@@ -322,14 +325,20 @@ def test_pushing_uploads_a_whole_folder(tiny_model, monkeypatch):
 
     class Api:
         def create_repo(self, repo, *, private, exist_ok):
-            seen.update(repo=repo, private=private)
+            seen.update(repo=repo, private=private, exist_ok=exist_ok)
 
         def upload_folder(self, *, repo_id, folder_path):
             seen["files"] = sorted(f.name for f in Path(folder_path).rglob("*.*"))
+            seen["size"] = (folder_path / "model.safetensors").stat().st_size
             return "https://example.org/commit"
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
     assert tiny_model.push_to_hub("someone/affect", private=True) == "https://example.org/commit"
     assert seen["repo"] == "someone/affect"
     assert seen["private"]
+    assert seen["exist_ok"]  # a second upload is a new version
+    whole = seen["size"]
+    tiny_model.push_to_hub("someone/affect", half=True)
+    assert seen["size"] < 0.6 * whole
+    assert not seen["private"]
     assert {"README.md", "config.json", "model.safetensors", "au.safetensors"} <= set(seen["files"])
