@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from affectkit.facs import AUSet
-from affectkit.inference.spotting import Spotter
+from affectkit.inference.spotting.spotter import Spotter
 from affectkit.synth import Face, FaceRenderer
 from affectkit.synth.sampling import sample_person, sample_scene
 

@@ -179,7 +179,7 @@ def _write_page(
     out: Path, title: str, results: Mapping[str, Sequence[Result]], folds: int, rendered: bool
 ) -> Path:
     """Write `index.html`: means of whole corpora by all rules, and each label by the protocol's rule."""
-    from affectkit.inference.report import write_report
+    from affectkit.inference.reports.report import write_report
 
     rows = [
         row

@@ -68,7 +68,7 @@ def _add_clip(parser: argparse.ArgumentParser, *, required: bool) -> None:
 
 
 def _map(options: argparse.Namespace) -> int:
-    from affectkit.inference.maps import associations, write_associations
+    from affectkit.inference.pictures.maps import associations, write_associations
     from affectkit.models import AffectModel
 
     found = associations(AffectModel.from_pretrained(options.model))
@@ -85,7 +85,7 @@ def _map(options: argparse.Namespace) -> int:
 
 
 def _regions(options: argparse.Namespace) -> int:
-    from affectkit.inference.regions import region_attention, write_regions
+    from affectkit.inference.pictures.regions import region_attention, write_regions
 
     model, (clip, landmarks) = _load(options)
     found = region_attention(model, clip, landmarks, head=options.head)
@@ -101,7 +101,7 @@ def _regions(options: argparse.Namespace) -> int:
 
 
 def _dependencies(options: argparse.Namespace) -> int:
-    from affectkit.inference.regions import dependencies, write_dependencies
+    from affectkit.inference.pictures.regions import dependencies, write_dependencies
 
     model, clip = _load(options)
     found = dependencies(model, *clip, head=options.head)
@@ -119,7 +119,7 @@ def _dependencies(options: argparse.Namespace) -> int:
 
 def _load(options: argparse.Namespace) -> tuple[AffectModel, Any]:
     """The model, and the clip from onset to apex as it sees faces, with landmarks; nothing without an input."""
-    from affectkit.inference.regions import micro_head
+    from affectkit.inference.pictures.regions import micro_head
     from affectkit.models import AffectModel
 
     model = AffectModel.from_pretrained(options.model)
@@ -130,9 +130,9 @@ def _load(options: argparse.Namespace) -> tuple[AffectModel, Any]:
 def _clip(model: AffectModel, options: argparse.Namespace) -> tuple[Tensor, Tensor]:
     from affectkit.data import OnsetApex
     from affectkit.data.video import open_video
-    from affectkit.inference.movements import MovementFinder
-    from affectkit.inference.one_crop import read_clip
+    from affectkit.inference.faces.one_crop import read_clip
     from affectkit.inference.predictor import Predictor
+    from affectkit.inference.spotting.movements import MovementFinder
 
     if (options.onset is None) != (options.apex is None):
         raise ConfigError("Onset and apex belong together.", remedy="Give both, or neither to spot them.")

@@ -30,8 +30,8 @@ def run(args: Sequence[str]) -> int:
     )
     parser.add_argument("--no-sound", action="store_true", help="leave the sound out")
     options = parser.parse_args(args)
-    from affectkit.inference.clip_table import ClipTable
-    from affectkit.inference.overlay import write_overlay
+    from affectkit.inference.pictures.clip_table import ClipTable
+    from affectkit.inference.pictures.overlay import write_overlay
 
     clip = ClipTable(options.table)
     with writing(options.out), progress(options.out.name, quiet=options.quiet) as advance:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from affectkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from affectkit.inference.clip_table import ClipTable
+    from affectkit.inference.pictures.clip_table import ClipTable
 
 __all__ = ["add_media", "media_of", "needed_media", "progress", "say", "writing"]
 

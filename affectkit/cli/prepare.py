@@ -159,7 +159,7 @@ def run(args: Sequence[str]) -> int:
 
 def _detector(name: str, crop: str) -> FaceDetector | None:
     """The detector, where one is needed and there."""
-    from affectkit.inference.detect import CenterFace
+    from affectkit.inference.faces.detect import CenterFace
 
     if name == "none" or crop not in ("auto", "detect"):
         return None

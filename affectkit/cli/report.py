@@ -35,9 +35,9 @@ def run(args: Sequence[str]) -> int:
         "--no-video", action="store_true", help="timelines only, for pages that may not show the person"
     )
     options = parser.parse_args(args)
-    from affectkit.inference.clip_report import write_clip_report
-    from affectkit.inference.clip_table import ClipTable
-    from affectkit.inference.page_media import EMBED_MB
+    from affectkit.inference.pictures.clip_table import ClipTable
+    from affectkit.inference.reports.clip_report import write_clip_report
+    from affectkit.inference.reports.page_media import EMBED_MB
 
     clip = ClipTable(options.table)
     video = None if options.no_video else media_of(clip, options.video)

@@ -77,8 +77,8 @@ def run(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from affectkit.inference.movements import MovementFinder, write_movements
     from affectkit.inference.predictor import Predictor
+    from affectkit.inference.spotting.movements import MovementFinder, write_movements
 
     source = Path(inputs[0])
     device = options.device if isinstance(options.device, str) else options.device[0]

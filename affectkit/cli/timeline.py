@@ -25,7 +25,7 @@ def run(args: Sequence[str]) -> int:
         "--face", type=int, metavar="N", help="this identity only (default: all, one figure each)"
     )
     options = parser.parse_args(args)
-    from affectkit.inference.timeline import write_timelines
+    from affectkit.inference.pictures.timeline import write_timelines
 
     with writing(options.out):
         written = write_timelines(options.table, options.out, face=options.face)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from affectkit.inference.baseline import subtract_baseline
-from affectkit.inference.clip_report import ClipReport, write_clip_report
-from affectkit.inference.clip_table import ClipTable
-from affectkit.inference.crop import Crop
-from affectkit.inference.detect import CenterFace
+from affectkit.inference.faces.crop import Crop
+from affectkit.inference.faces.detect import CenterFace
 from affectkit.inference.formats import (
     TableWriter,
     open_writer,
@@ -16,11 +14,10 @@ from affectkit.inference.formats import (
     to_frame,
     to_pyfeat,
 )
-from affectkit.inference.maps import Associations, associations, write_associations
-from affectkit.inference.movements import Movement, MovementFinder, write_movements
-from affectkit.inference.overlay import Overlay, write_overlay
-from affectkit.inference.predictor import RENDERED_WARNING, Predictor, Row
-from affectkit.inference.regions import (
+from affectkit.inference.pictures.clip_table import ClipTable
+from affectkit.inference.pictures.maps import Associations, associations, write_associations
+from affectkit.inference.pictures.overlay import Overlay, write_overlay
+from affectkit.inference.pictures.regions import (
     Dependencies,
     RegionAttention,
     dependencies,
@@ -28,12 +25,15 @@ from affectkit.inference.regions import (
     write_dependencies,
     write_regions,
 )
-from affectkit.inference.report import Strip, write_report
+from affectkit.inference.pictures.timeline import write_timelines
+from affectkit.inference.predictor import RENDERED_WARNING, Predictor, Row
+from affectkit.inference.reports.clip_report import ClipReport, write_clip_report
+from affectkit.inference.reports.report import Strip, write_report
 from affectkit.inference.run import FileResult, predict_files, write_predictions
 from affectkit.inference.smoothing import Smoothing
 from affectkit.inference.sources import Media, find_media, plan_tables
-from affectkit.inference.spotting import Interval, Spotter
-from affectkit.inference.timeline import write_timelines
+from affectkit.inference.spotting.movements import Movement, MovementFinder, write_movements
+from affectkit.inference.spotting.spotter import Interval, Spotter
 from affectkit.inference.webcam import Webcam
 
 __all__ = [

@@ -17,8 +17,15 @@ from torch import Tensor
 import affectkit
 from affectkit.data.video import Backend, VideoReader, open_video
 from affectkit.errors import ConfigError
-from affectkit.inference.faces import FaceSource, FrameFaces, SeenFace, describe, face_source, frame_faces
-from affectkit.inference.one_crop import face_landmarks
+from affectkit.inference.faces.frames import (
+    FaceSource,
+    FrameFaces,
+    SeenFace,
+    describe,
+    face_source,
+    frame_faces,
+)
+from affectkit.inference.faces.one_crop import face_landmarks
 from affectkit.models import AffectModel, Head, PrototypeHead, hub
 
 __all__ = ["RENDERED_WARNING", "Predictor", "Row"]

@@ -18,7 +18,7 @@ from torch import Tensor
 from affectkit.data.video import Backend, VideoReader, open_video
 from affectkit.data.video.images import ImageReader
 from affectkit.errors import AffectKitError, ConfigError, VideoError
-from affectkit.inference.faces import NO_FACE
+from affectkit.inference.faces.frames import NO_FACE
 from affectkit.inference.formats import TableWriter, open_writer, table_progress
 from affectkit.inference.formats.table import Summary, plain
 from affectkit.inference.predictor import Predictor, Row

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from affectkit.data.video import open_video
 from affectkit.inference import CenterFace, Predictor
-from affectkit.inference.faces import NO_FACE, frame_faces
-from affectkit.inference.track import FaceTracker
+from affectkit.inference.faces.frames import NO_FACE, frame_faces
+from affectkit.inference.faces.track import FaceTracker
 from affectkit.models import AffectModel
 from affectkit.models.features import InputSpec
 

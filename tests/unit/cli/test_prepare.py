@@ -116,7 +116,7 @@ def test_a_corpus_without_landmarks_has_its_faces_detected(tmp_path, capsys):
 
     from affectkit.data.align import align_frames
     from affectkit.data.faces import face_transform
-    from affectkit.inference.detect import CenterFace
+    from affectkit.inference.faces.detect import CenterFace
 
     photo = np.ascontiguousarray(astronaut()[:224, 64:384])
     Image.fromarray(photo).save(tmp_path / "a.png")

@@ -14,8 +14,8 @@ from affectkit.cli.main import main
 from affectkit.data.faces import Face
 from affectkit.data.video import open_video
 from affectkit.errors import ConfigError, VideoError
-from affectkit.inference.movements import LEADING, MovementFinder, write_movements
 from affectkit.inference.predictor import Predictor
+from affectkit.inference.spotting.movements import LEADING, MovementFinder, write_movements
 from affectkit.models import AffectModel
 
 SIZE, FPS, AT = 64, 30.0, (40, 80)
@@ -230,7 +230,7 @@ def test_the_command_says_what_it_did_not_see(clip, tmp_path, capsys, monkeypatc
     ],
 )  # fmt: skip
 def test_models_see_what_they_were_trained_on(head, frames, sees, numbers):
-    from affectkit.inference.spotting import Interval
+    from affectkit.inference.spotting.spotter import Interval
 
     finder = MovementFinder(Predictor(make(head, frames=frames), faces="center"))
     assert finder.metadata()["spotting"]["model_sees"] == sees

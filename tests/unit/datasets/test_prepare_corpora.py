@@ -12,7 +12,7 @@ from affectkit.datamodules import DISFADataModule
 from affectkit.datasets import CASME2, DISFA
 from affectkit.datasets.prepare import prepare
 from affectkit.errors import ConfigError
-from affectkit.inference.one_crop import face_landmarks
+from affectkit.inference.faces.one_crop import face_landmarks
 from affectkit.models import InputSpec
 
 

@@ -13,7 +13,7 @@ from affectkit.data.align import align_frames, reference_points, transform_point
 from affectkit.data.faces import Face
 from affectkit.datasets.cropping import Cropper
 from affectkit.errors import AnnotationError
-from affectkit.inference.align import MARGINS, align_face, margin_of, picture_transform
+from affectkit.inference.faces.align import MARGINS, align_face, margin_of, picture_transform
 from affectkit.models.features import InputSpec
 
 

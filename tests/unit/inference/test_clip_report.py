@@ -11,8 +11,9 @@ from helpers.pictures import render, table
 from PIL import Image
 
 from affectkit.errors import ConfigError
-from affectkit.inference import ClipTable, clip_report, write_clip_report
-from affectkit.inference.encode import VideoWriter
+from affectkit.inference import ClipTable, write_clip_report
+from affectkit.inference.reports import clip_report
+from affectkit.inference.pictures.encode import VideoWriter
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +136,7 @@ def test_what_browsers_do_not_play_is_copied(tmp_path):
 
 
 def test_codecs_that_browsers_do_not_play_are_copied(tmp_path, monkeypatch):
-    monkeypatch.setattr("affectkit.inference.encode._CODECS", ("mpeg4",))
+    monkeypatch.setattr("affectkit.inference.pictures.encode._CODECS", ("mpeg4",))
     with VideoWriter(tmp_path / "v.mp4", 64, 48) as video:
         for k in range(3):
             video.write(np.zeros((48, 64, 3), np.uint8), k / 25)

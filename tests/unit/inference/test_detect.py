@@ -18,10 +18,10 @@ from torch.nn import functional as F
 
 from affectkit.data.faces import detector_name
 from affectkit.errors import ConfigError, MissingDependencyError, WeightsError
-from affectkit.inference import detect
-from affectkit.inference.detect import CenterFace, overlaps
+from affectkit.inference.faces import detect
+from affectkit.inference.faces.detect import CenterFace, overlaps
 
-ASSETS = resources.files("affectkit.inference") / "assets"
+ASSETS = resources.files("affectkit.inference.faces") / "assets"
 # Of the whole photograph, found by eye: where the box and the five points are.
 BOX = (181, 58, 88, 120)
 POINTS = [(203, 101), (246, 104), (223, 124), (203, 142), (241, 144)]
@@ -154,7 +154,7 @@ def test_the_asset_is_small_and_its_notice_tells_of_it():
     import tomllib
 
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
-    assert "affectkit/inference/assets/NOTICE" in project["license-files"]
+    assert "affectkit/inference/faces/assets/NOTICE" in project["license-files"]
 
 
 def test_a_damaged_network_is_refused(monkeypatch, photo):

@@ -8,8 +8,8 @@ import pytest
 
 from affectkit.data.video import open_video
 from affectkit.errors import ConfigError
-from affectkit.inference import encode
-from affectkit.inference.encode import VideoWriter
+from affectkit.inference.pictures import encode
+from affectkit.inference.pictures.encode import VideoWriter
 
 
 def write(path, times, **kwargs):

@@ -10,9 +10,20 @@ from PIL import Image
 
 from affectkit.data.video import open_video
 from affectkit.errors import ConfigError, VideoError
-from affectkit.inference import ClipTable, encode, panel, write_overlay
-from affectkit.inference.overlay import _Canvas
-from affectkit.inference.panel import ABOVE, BELOW, FACE_COLORS, INK, PAGE, TRACK, Panel, draw_text, wrap
+from affectkit.inference import ClipTable, write_overlay
+from affectkit.inference.pictures import encode, panel
+from affectkit.inference.pictures.overlay import _Canvas
+from affectkit.inference.pictures.panel import (
+    ABOVE,
+    BELOW,
+    FACE_COLORS,
+    INK,
+    PAGE,
+    TRACK,
+    Panel,
+    draw_text,
+    wrap,
+)
 
 
 @pytest.fixture(scope="module")
@@ -150,13 +161,17 @@ def test_every_bar_has_a_place_of_its_own(faces, height):
 
 
 def test_frames_that_cannot_be_read_are_shown_as_such(memory_video, monkeypatch, tmp_path):
-    monkeypatch.setattr("affectkit.inference.overlay.open_video", lambda *_: memory_video(6, broken=[0, 3]))
+    monkeypatch.setattr(
+        "affectkit.inference.pictures.overlay.open_video", lambda *_: memory_video(6, broken=[0, 3])
+    )
     made = write_overlay(table(6), "memory.mp4", tmp_path / "o.mp4")
     with open_video(tmp_path / "o.mp4") as reader:
         assert reader.num_frames == made.frames == 6
         dark = reader.read(range(6))[:, :, 40:200, 40:200].float().mean((1, 2, 3))
     assert (dark < 50).tolist() == [True, False, False, True, False, False]
-    monkeypatch.setattr("affectkit.inference.overlay.open_video", lambda *_: memory_video(2, broken=range(2)))
+    monkeypatch.setattr(
+        "affectkit.inference.pictures.overlay.open_video", lambda *_: memory_video(2, broken=range(2))
+    )
     with pytest.raises(VideoError, match=r"memory\.mp4: No frame can be read"):
         write_overlay(table(2), "memory.mp4", tmp_path / "o.mp4")
 
@@ -222,7 +237,7 @@ def test_one_frame_is_held_at_a_time(memory_video, monkeypatch, tmp_path):
     peaks = []
     for count in (20, 140):
         video = memory_video(count, lambda index: torch.full((3, 48, 64), index % 256, dtype=torch.uint8))
-        monkeypatch.setattr("affectkit.inference.overlay.open_video", lambda *_, video=video: video)
+        monkeypatch.setattr("affectkit.inference.pictures.overlay.open_video", lambda *_, video=video: video)
         data = ClipTable(table(count).assign(**dict.fromkeys([*UNITS, *CLASSES, "AU12_i"], 0.5)))
         tracemalloc.start()
         write_overlay(data, "memory.mp4", tmp_path / "o.mp4", height=120)

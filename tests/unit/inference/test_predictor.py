@@ -17,9 +17,9 @@ from affectkit.data.faces import largest_face
 from affectkit.data.video import open_video
 from affectkit.errors import ConfigError, VideoError
 from affectkit.inference import RENDERED_WARNING, Crop, Predictor
-from affectkit.inference.align import align_face
-from affectkit.inference.faces import FrameFaces
-from affectkit.inference.one_crop import face_landmarks
+from affectkit.inference.faces.align import align_face
+from affectkit.inference.faces.frames import FrameFaces
+from affectkit.inference.faces.one_crop import face_landmarks
 from affectkit.models import AffectModel
 
 

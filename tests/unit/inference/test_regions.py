@@ -8,8 +8,8 @@ from PIL import Image
 
 from affectkit.errors import ConfigError
 from affectkit.facs.mean_shape import MEAN_SHAPE_68
-from affectkit.inference.one_crop import face_landmarks
-from affectkit.inference.regions import (
+from affectkit.inference.faces.one_crop import face_landmarks
+from affectkit.inference.pictures.regions import (
     dependencies,
     micro_head,
     region_attention,

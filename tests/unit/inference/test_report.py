@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from affectkit.inference import Strip, write_report
-from affectkit.inference.figures import bar_chart, confusion_chart, curve_charts
+from affectkit.inference.reports.figures import bar_chart, confusion_chart, curve_charts
 from affectkit.metrics import Estimate, Result
 
 RESULTS = [

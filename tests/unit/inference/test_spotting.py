@@ -6,7 +6,7 @@ import torch
 from affectkit.errors import ConfigError, LabelSpaceError
 from affectkit.facs import ActionUnit, AUSet
 from affectkit.facs.mean_shape import MEAN_SHAPE_68
-from affectkit.inference.spotting import Spotter
+from affectkit.inference.spotting.spotter import Spotter
 
 FPS, SIZE = 60.0, 56
 UNITS = AUSet.of(1, 4, 12, 17)

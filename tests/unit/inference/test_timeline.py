@@ -7,7 +7,7 @@ from PIL import Image
 
 from affectkit.errors import ConfigError
 from affectkit.inference import ClipTable, write_timelines
-from affectkit.inference.timeline import timeline_figure
+from affectkit.inference.pictures.timeline import timeline_figure
 
 
 def test_a_strip_for_every_value():

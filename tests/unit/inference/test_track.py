@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from affectkit.data.faces import Face
 from affectkit.errors import ConfigError
-from affectkit.inference.track import FaceTracker, face_look, face_similarity, look_similarity
+from affectkit.inference.faces.track import FaceTracker, face_look, face_similarity, look_similarity
 
 ANN, BOB, CLEO = (person(seed) for seed in range(3))
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from affectkit.data.video import VideoReader
 from affectkit.data.video.index import open_container
-from affectkit.inference.clip_table import ASSUMED_FPS
-from affectkit.inference.encode import VideoWriter
-from affectkit.inference.overlay import first_size, read_frames
+from affectkit.inference.pictures.clip_table import ASSUMED_FPS
+from affectkit.inference.pictures.encode import VideoWriter
+from affectkit.inference.pictures.overlay import first_size, read_frames
 
 __all__ = ["EMBED_MB", "Embed", "PageMedia", "page_media"]
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from affectkit.data.faces import Face
 from affectkit.errors import AnnotationError, ConfigError
-from affectkit.inference.align import align_face, picture_transform
+from affectkit.inference.faces.align import align_face, picture_transform
 from affectkit.models.features import InputSpec
 
 __all__ = ["FaceTracker", "face_look", "face_similarity", "look_similarity"]

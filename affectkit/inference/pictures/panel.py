@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from affectkit.inference.clip_table import Reading, Signal
+from affectkit.inference.pictures.clip_table import Reading, Signal
 
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont

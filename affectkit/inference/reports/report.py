@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from affectkit.facs import ActionUnit
-from affectkit.inference.figures import bar_chart, confusion_chart, curve_charts
+from affectkit.inference.reports.figures import bar_chart, confusion_chart, curve_charts
 
 if TYPE_CHECKING:
     from affectkit.metrics import Result

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from affectkit.errors import ConfigError
-from affectkit.inference.clip_table import ASSUMED_FPS, ClipTable, Signal, Stretches
+from affectkit.inference.pictures.clip_table import ASSUMED_FPS, ClipTable, Signal, Stretches
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

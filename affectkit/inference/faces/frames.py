@@ -13,10 +13,10 @@ from torch import Tensor
 from affectkit.data.faces import Face, FaceDetector, detector_name
 from affectkit.data.video import VideoReader
 from affectkit.errors import AnnotationError, ConfigError, VideoError
-from affectkit.inference.align import align_face, margin_of
-from affectkit.inference.crop import Crop
-from affectkit.inference.detect import CenterFace
-from affectkit.inference.track import FaceTracker
+from affectkit.inference.faces.align import align_face, margin_of
+from affectkit.inference.faces.crop import Crop
+from affectkit.inference.faces.detect import CenterFace
+from affectkit.inference.faces.track import FaceTracker
 from affectkit.models.features import InputSpec
 
 __all__ = ["NO_FACE", "FaceSource", "FrameFaces", "SeenFace", "describe", "face_source", "frame_faces"]

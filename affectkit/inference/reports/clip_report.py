@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from affectkit.data.video import Backend, open_video
 from affectkit.errors import ConfigError
-from affectkit.inference.clip_table import ClipTable, Signal, Stretches
-from affectkit.inference.page_media import EMBED_MB, Embed, PageMedia, page_media
+from affectkit.inference.pictures.clip_table import ClipTable, Signal, Stretches
+from affectkit.inference.reports.page_media import EMBED_MB, Embed, PageMedia, page_media
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -17,11 +17,11 @@ from affectkit.data import OnsetApex, UniformSegments
 from affectkit.data.video import Backend, VideoReader, open_video
 from affectkit.errors import AnnotationError, ConfigError, VideoError
 from affectkit.facs import ActionUnit
-from affectkit.inference.align import MARGINS, margin_of
-from affectkit.inference.crop import Crop
-from affectkit.inference.one_crop import face_landmarks, place_face, read_clip
+from affectkit.inference.faces.align import MARGINS, margin_of
+from affectkit.inference.faces.crop import Crop
+from affectkit.inference.faces.one_crop import face_landmarks, place_face, read_clip
 from affectkit.inference.predictor import Predictor
-from affectkit.inference.spotting import Interval, Spotter
+from affectkit.inference.spotting.spotter import Interval, Spotter
 from affectkit.models import InputSpec, MicroAUHead
 from affectkit.models.backbones import OffApexNet, STSTNet
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from affectkit.data.video import IMAGE_SUFFIXES, Backend, VideoReader, open_video
 from affectkit.errors import ConfigError, VideoError
-from affectkit.inference.clip_table import ASSUMED_FPS, ClipTable, Reading
-from affectkit.inference.encode import VideoWriter
-from affectkit.inference.panel import FACE_COLORS, MUTED, PAGE, Panel, draw_text, text_size
+from affectkit.inference.pictures.clip_table import ASSUMED_FPS, ClipTable, Reading
+from affectkit.inference.pictures.encode import VideoWriter
+from affectkit.inference.pictures.panel import FACE_COLORS, MUTED, PAGE, Panel, draw_text, text_size
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -12,9 +12,9 @@ from affectkit.data.faces import Face, FaceDetector, largest_face
 from affectkit.data.video import VideoReader
 from affectkit.errors import AnnotationError
 from affectkit.facs.mean_shape import MEAN_SHAPE_68
-from affectkit.inference.align import picture_transform
-from affectkit.inference.crop import Crop
-from affectkit.inference.faces import NO_FACE, FaceSource
+from affectkit.inference.faces.align import picture_transform
+from affectkit.inference.faces.crop import Crop
+from affectkit.inference.faces.frames import NO_FACE, FaceSource
 from affectkit.models import InputSpec
 
 __all__ = ["face_landmarks", "place_face", "read_clip"]

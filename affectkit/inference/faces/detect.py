@@ -51,7 +51,7 @@ class CenterFace:
     References:
         Y. Xu et al., "CenterFace: Joint Face Detection and Alignment Using Face as Point", 2019
         (arXiv:1911.03599). The network is the authors', its weights rounded to half precision; see
-        `affectkit/inference/assets/NOTICE`.
+        `affectkit/inference/faces/assets/NOTICE`.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class CenterFace:
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it reports its use to its makers
         import onnxruntime
 
-        asset = resources.files("affectkit.inference") / "assets" / "centerface.onnx"
+        asset = resources.files("affectkit.inference.faces") / "assets" / "centerface.onnx"
         content = asset.read_bytes()
         if hashlib.sha256(content).hexdigest() != SHA256:
             raise WeightsError(

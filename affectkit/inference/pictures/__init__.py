@@ -1,0 +1,1 @@
+"""Predictions and models drawn: overlays, timelines, maps, regions."""
