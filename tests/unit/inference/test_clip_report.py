@@ -12,8 +12,8 @@ from PIL import Image
 
 from affectkit.errors import ConfigError
 from affectkit.inference import ClipTable, write_clip_report
-from affectkit.inference.reports import clip_report
 from affectkit.inference.pictures.encode import VideoWriter
+from affectkit.inference.reports import clip_report
 
 
 @pytest.fixture(scope="module")
