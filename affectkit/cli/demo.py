@@ -41,14 +41,17 @@ def run(args: Sequence[str]) -> int:
     options, overrides = parser.parse_known_args(args)
     started = time.monotonic()
     out: Path = options.out
-    from affectkit.cli.lightning import launch
+    from affectkit.cli.lightning import launch, quietly
     from affectkit.datasets import RenderedDataset
     from affectkit.tasks.callbacks import run_folder
 
-    cli = launch(
-        ["fit", "--config", RECIPE, "--seed_everything", str(options.seed), *_paths(out), *overrides]
-    )
-    cli.trainer.test(cli.model, datamodule=cli.datamodule, ckpt_path="best", weights_only=True)
+    with quietly():
+        cli = launch(
+            ["fit", "--config", RECIPE, "--seed_everything", str(options.seed), *_paths(out), *overrides]
+        )
+        cli.trainer.test(
+            cli.model, datamodule=cli.datamodule, ckpt_path="best", weights_only=True, verbose=False
+        )
     test = cli.datamodule.datasets["test"]
     if not isinstance(test, RenderedDataset):
         raise TypeError(f"the recipe {RECIPE} must test on rendered faces, not on {type(test).__name__}")
