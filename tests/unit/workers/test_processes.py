@@ -171,28 +171,30 @@ def test_closing_ends_those_that_hang(monkeypatch):
 def a_script(folder, job):
     """A process that has begun to do a job in a process of its own."""
     code = (
+        "import signal\n"
         "from helpers.jobs import Start\n"
         "from affectkit.workers import run_in_processes\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # shells make their background ignore it
         "if __name__ == '__main__':\n"
         f"    for event in run_in_processes(Start(), [{job!r}], processes=1):\n"
         "        print(event.kind, flush=True)\n"
     )
     (folder / "script.py").write_text(code)
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, str(folder / "script.py")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         start_new_session=True,  # a group of its own, as a terminal has
-    )
-    try:
-        while process.stdout.readline().strip() != "progress":
-            assert process.poll() is None
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+    ) as process:
+        try:
+            while process.stdout.readline().strip() != "progress":
+                assert process.poll() is None
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_ctrl_c_reaches_the_parent_only_and_files_are_closed(tmp_path):
