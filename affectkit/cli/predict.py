@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from affectkit.cli import spot
+from affectkit.cli.pictures import writing
 from affectkit.errors import ConfigError, VideoError
 
 if TYPE_CHECKING:
@@ -178,7 +179,8 @@ def _predict_files(options: argparse.Namespace) -> int:
         processes = 0 if len(media) == 1 else 1
     smoothing = _smoothing(options)
     if tables != [options.output]:
-        _make_folder(options.output)
+        with writing(options.output):  # that it cannot be made should be known before hours of work
+            options.output.mkdir(parents=True, exist_ok=True)
     with _bars(options.quiet, len(media)) as show:
         results = predict_files(
             _make_predictor(options, batch_size=16),
@@ -198,18 +200,6 @@ def _predict_files(options: argparse.Namespace) -> int:
             progress=show,
         )
     return _say(results, options.output)
-
-
-def _make_folder(path: Path) -> None:
-    """A folder for many tables: that it cannot be made should be known before hours of work."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"The folder cannot be made: {error.strerror or error}.",
-            path=path,
-            remedy="Choose a place that you may write to.",
-        ) from error
 
 
 def _say(results: Sequence[FileResult], output: Path) -> int:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from affectkit.cli.pictures import progress, say, writing
 from affectkit.errors import ConfigError
 
 __all__ = ["add_arguments", "run"]
@@ -74,9 +74,6 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(
             "The table is there already.", path=options.output, remedy="Give another, or --overwrite."
         )
-    from rich.console import Console
-    from rich.progress import Progress
-
     from affectkit.inference.predictor import Predictor
     from affectkit.inference.spotting.movements import MovementFinder, write_movements
 
@@ -84,32 +81,21 @@ def run(options: argparse.Namespace) -> int:
     device = options.device if isinstance(options.device, str) else options.device[0]
     predictor = Predictor(options.model, device=device, faces=options.faces)
     finder = MovementFinder(predictor, longest=options.longest, threshold=options.spot_threshold)
-    console = Console(stderr=True)
-    quiet = options.quiet or not console.is_terminal
-    with Progress(console=console, disable=quiet, transient=True) as bar:
-        task = bar.add_task(source.name, total=None)
+    with writing(Path(options.output)), progress(source.name, quiet=options.quiet) as advance:
         written = write_movements(
-            finder,
-            source,
-            options.output,
-            fps=options.fps,
-            backend=options.backend,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            finder, source, options.output, fps=options.fps, backend=options.backend, progress=advance
         )
     print(f"{written.path}: {_count(written.movements)}; metadata in {written.sidecar}")
+    notes = [predictor.warning]
     if written.unseen:
-        print(
-            f"note: the face was not seen in {written.unseen} of them; their values are nan", file=sys.stderr
-        )
+        notes.append(f"the face was not seen in {written.unseen} of them; their values are nan")
     if not written.face_seen:
-        print("note: no face was found; say where it is with --faces", file=sys.stderr)
+        notes.append("no face was found; say where it is with --faces")
     elif not written.movements:
-        print(
-            "note: nothing moved briefly enough; a lower --spot-threshold or a greater --longest finds more",
-            file=sys.stderr,
+        notes.append(
+            "nothing moved briefly enough; a lower --spot-threshold or a greater --longest finds more"
         )
-    if predictor.warning:
-        print(f"note: {predictor.warning}", file=sys.stderr)
+    say(notes)
     return 0
 
 

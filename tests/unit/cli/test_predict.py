@@ -96,7 +96,7 @@ def test_long_lists_of_failures_are_cut(call, media, tmp_path, capsys, monkeypat
 def test_a_folder_that_cannot_be_made_is_an_error_at_once(call, media, tmp_path, capsys):
     (tmp_path / "file").touch()
     assert call("--input", media, "--output", tmp_path / "file" / "out") == 2
-    assert "The folder cannot be made: Not a directory" in capsys.readouterr().err
+    assert "This cannot be written: Not a directory" in capsys.readouterr().err
 
 
 def test_a_table_may_lie_among_the_frames(call, media, capsys):
