@@ -60,11 +60,15 @@ def needed_media(clip: ClipTable, given: Path | None) -> Path:
 def progress(name: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
     """A progress bar: what to call with the frames done and the number in all."""
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+    from affectkit.inference.wording import printable
+
+    text = TextColumn("{task.description}", markup=False)  # a file may be called "[b].mp4"
+    columns = (text, BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    with Progress(console=console, disable=quiet or not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(name, total=None)
+    with Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(printable(name), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
@@ -83,6 +87,8 @@ def writing(path: Path) -> Iterator[None]:
 
 def say(notes: Iterable[str | None]) -> None:
     """Tell what a user should know."""
+    from affectkit.inference.wording import printable
+
     for note in notes:
         if note:
-            print(f"note: {note}", file=sys.stderr)
+            print(f"note: {printable(note)}", file=sys.stderr)

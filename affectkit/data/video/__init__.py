@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from affectkit.data.video.reader import IMAGE_SUFFIXES, VideoReader
 from affectkit.errors import ConfigError, VideoError
 
-__all__ = ["IMAGE_SUFFIXES", "Backend", "VideoReader", "open_video"]
+__all__ = ["IMAGE_SUFFIXES", "Backend", "VideoReader", "media_kind", "open_video"]
 
 Backend = Literal["auto", "pyav", "decord"]
 
@@ -51,7 +51,7 @@ def open_video(path: str | Path, backend: Backend = "auto") -> VideoReader:
 
         return ImageReader(path)
     if not path.is_file():  # a pipe or a device would block
-        raise VideoError("There is no such file.", path=path, remedy="Check the path and the dataset's root.")
+        raise VideoError("There is no such file.", path=path, remedy="Check the path.")
     if backend == "decord":
         from affectkit.data.video.decord import DecordReader
 
@@ -59,3 +59,25 @@ def open_video(path: str | Path, backend: Backend = "auto") -> VideoReader:
     from affectkit.data.video.pyav import PyAVReader
 
     return PyAVReader(path)
+
+
+def media_kind(path: str | Path) -> Literal["image", "video"] | None:
+    """Tell a photo from a video by content, without decoding; None for any other file.
+
+    Args:
+        path: A file.
+    """
+    from PIL import Image
+
+    from affectkit.data.video.index import open_container
+
+    try:
+        with Image.open(path):
+            return "image"
+    except (OSError, SyntaxError, ValueError):
+        pass
+    try:
+        open_container(Path(path))[0].close()
+    except VideoError:
+        return None
+    return "video"
