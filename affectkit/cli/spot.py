@@ -54,8 +54,8 @@ def run(options: argparse.Namespace) -> int:
     """Find the movements of one clip.
 
     Args:
-        options: Of a parser with `add_arguments`, and with `model`, `input`, `output`, `overwrite`, `faces`, `device`,
-            `backend` and `quiet`.
+        options: Of a parser with `add_arguments`, and with `model`, `input`, `output`, `overwrite`, `faces`,
+            `detector_size`, `device`, `backend` and `quiet`.
 
     Raises:
         ConfigError: Several inputs, an option that does not go with `--spot`, or a table that is there already.
