@@ -36,9 +36,21 @@ def add_media(parser: argparse.ArgumentParser) -> None:
 
 
 def media_of(clip: ClipTable, given: Path | None) -> Path | None:
-    """The media of a table: what was given, or what the table names, if that is there."""
-    if given is not None or clip.source is None:
-        return given
+    """The media of a table: what was given, or what the table names, if that is there.
+
+    Raises:
+        VideoError: What was given is not there.
+        ConfigError: It is a pattern that several files match.
+    """
+    if given is not None:
+        from affectkit.inference.sources import expand_inputs
+
+        files = expand_inputs([given])
+        if len(files) > 1:
+            raise ConfigError(f"{len(files)} files match this.", path=given, remedy="Give one file.")
+        return files[0]
+    if clip.source is None:
+        return None
     named = Path(clip.source)
     return named if named.exists() else None
 

@@ -211,6 +211,17 @@ def predict_files(
 
 
 def _summarize(results: Sequence[FileResult], others: Sequence[Other], path: Path) -> None:
+    try:
+        _write_summary(results, others, path)
+    except OSError as error:
+        raise ConfigError(
+            f"The summary cannot be written: {error.strerror or error}. The tables are kept.",
+            path=path,
+            remedy="Choose a place with room that you may write to.",
+        ) from error
+
+
+def _write_summary(results: Sequence[FileResult], others: Sequence[Other], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

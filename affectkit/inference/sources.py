@@ -92,7 +92,7 @@ class Sources(NamedTuple):
 
     Args:
         media: Photos, videos and folders of frames, each once.
-        others: All else, except for hidden and system files and the tables in the output folder.
+        others: All else, except for hidden and system files and the tables of the output.
     """
 
     media: list[Media]
@@ -153,6 +153,12 @@ def _matches(given: str) -> list[Path]:
             path=given,
             remedy="Check the folder, the pattern and the suffix.",
         )
+    try:
+        Path(given).lstat()
+    except PermissionError as fault:  # of a folder above it
+        raise VideoError(_unreachable(Path(given), fault), path=given, remedy="Check the rights.") from fault
+    except (OSError, ValueError):
+        pass
     raise VideoError("There is no such file or folder.", path=given, remedy="Check the path.")
 
 
@@ -193,13 +199,13 @@ def find_media(
     followed, after all others, and no folder is searched twice.
 
     Hidden files and folders (their names begin with a dot), `Thumbs.db`, `desktop.ini`, and tables and metadata in the
-    output folder are left out. Everything else is accounted for in `others`.
+    output are left out. Everything else is accounted for in `others`.
 
     Args:
         inputs: Files, folders and patterns, as `expand_inputs` takes them. A file that is named itself may be of any
             kind: what it is shows when it is opened.
         images: What images in a folder without videos are.
-        output: Folder of the tables, which may lie in one of the inputs.
+        output: Table or folder of tables, which may lie in one of the inputs.
 
     Raises:
         VideoError: A file or folder does not exist, or a folder holds no media; see `expand_inputs`.
@@ -299,7 +305,6 @@ class _Search:
     def _list(self, folder: Path) -> tuple[list[Path], list[Path]]:
         """Take the files of a folder; its folders, and those that links in it lead to."""
         real = folder.resolve()
-        ours = self._output is not None and real.is_relative_to(self._output)
         folders, linked = [], []
         files: dict[str, Kind] = {}
         links: set[str] = set()
@@ -322,7 +327,7 @@ class _Search:
                     folders.append(path)
                 elif mode and not stat.S_ISREG(mode):
                     self.others.append(Other(path, "not media", "A pipe, socket or device, not a file."))
-                elif ours and suffix in _OWN:
+                elif suffix in _OWN and self._is_ours(real / name):
                     continue
                 else:
                     kind, reason = _kind(path, suffix)
@@ -335,6 +340,13 @@ class _Search:
                 failed[name] = Other(path, "failed", _unreachable(path, fault))
         self._take(folder, real, files, links, failed, alone=folder == self._top and not folders + linked)
         return folders, linked
+
+    def _is_ours(self, file: Path) -> bool:
+        """Whether a table or its metadata lie in the output."""
+        output = self._output
+        if output is None:
+            return False
+        return file.is_relative_to(output) or file in (output, output.with_suffix(".json"))
 
     def _take(
         self,

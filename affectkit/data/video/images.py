@@ -36,7 +36,9 @@ class ImageReader(VideoReader):
         self.path = path
         if path.is_dir():
             try:
-                images = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
+                listed = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
+                # A pipe would block; a link that leads nowhere is a frame that cannot be read.
+                images = [file for file in listed if file.is_file() or not file.exists()]
             except OSError as fault:
                 raise VideoError(
                     f"The folder cannot be listed: {fault.strerror or fault}.", path=path

@@ -233,6 +233,16 @@ def test_a_bad_file_never_stops_the_others(predictor, media, tmp_path):
     assert (again["bad.mp4"], again["c.png"], again["a.mp4"]) == ("failed", "failed", "there")
 
 
+def test_a_summary_that_cannot_be_written_costs_no_table(predictor, media, tmp_path):
+    out = tmp_path / "out"
+    (out / "_summary.csv").mkdir(parents=True)
+    with pytest.raises(
+        ConfigError, match="The summary cannot be written: Is a directory. The tables are kept"
+    ):
+        predict(predictor, media, out, summary=out / "_summary.csv")
+    assert read_table(out / "walk.csv").attrs["affectkit"]["complete"] is True
+
+
 def test_an_unexpected_failure_is_that_files_alone(predictor, media, tmp_path, monkeypatch):
     normal = predictor.predict_video
 

@@ -10,6 +10,7 @@ import pytest
 from helpers.damaged import video
 from PIL import Image
 
+from affectkit.data import open_video
 from affectkit.errors import VideoError
 from affectkit.inference import sources
 from affectkit.inference.sources import expand_inputs, find_media, fingerprint, inventory
@@ -180,6 +181,17 @@ def test_frames_may_be_links(tmp_path):
     assert fingerprint(tmp_path / "in" / "walk") != before
 
 
+def test_pipes_and_folders_are_no_frames(tmp_path):
+    for k in (1, 3):
+        Image.new("RGB", (8, 6), (k, 0, 0)).save(tmp_path / f"{k}.png")
+    os.mkfifo(tmp_path / "2.png")  # opening it would wait for ever
+    (tmp_path / "4.png").mkdir()
+    found = find_media([tmp_path])
+    assert (names(found.media), others(found, tmp_path)) == ([tmp_path.name], {"2.png": "not media"})
+    with open_video(tmp_path) as reader:
+        assert reader.read(range(reader.num_frames))[:, 0, 0, 0].tolist() == [1, 3]
+
+
 def test_pipes_sockets_and_devices_are_no_media(tmp_path, monkeypatch):
     tree(tmp_path, "talk.mp4")
     os.mkfifo(tmp_path / "pipe.mp4")
@@ -204,16 +216,27 @@ def test_files_that_may_not_be_read_have_failed(tmp_path, monkeypatch):
             raise PermissionError(13, "Permission denied", str(path))
         return plain(path, *args, **options)
 
-    monkeypatch.setattr(Path, "open", refused)
-    found = find_media([tmp_path])
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refused)
+        found = find_media([tmp_path])
     assert others(found, tmp_path) == {"secret": "failed"}
     assert found.others[0].reason == "It cannot be read: Permission denied."
+
+    def closed(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "lstat", closed)
+    with pytest.raises(VideoError, match="cannot be read: Permission denied"):
+        find_media([tmp_path / "closed" / "talk.mp4"])
 
 
 def test_tables_in_the_output_folder_are_left_out(tmp_path):
     tree(tmp_path, "talk.mp4", "out/talk.csv", "out/talk.json", "out/a/b.parquet", "mine.csv", "out/notes.md")
     found = find_media([tmp_path], output=tmp_path / "out")
     assert others(found, tmp_path) == {"mine.csv": "not media", "out/notes.md": "not media"}
+    tree(tmp_path, "walk/1.png", "walk/walk.csv", "walk/walk.json", "walk/other.csv")
+    found = find_media([tmp_path / "walk"], output=tmp_path / "walk" / "walk.csv")
+    assert others(found, tmp_path) == {"walk/other.csv": "not media"}
 
 
 @pytest.mark.parametrize(
