@@ -237,7 +237,7 @@ def test_a_summary_that_cannot_be_written_costs_no_table(predictor, media, tmp_p
     out = tmp_path / "out"
     (out / "_summary.csv").mkdir(parents=True)
     with pytest.raises(
-        ConfigError, match="The summary cannot be written: Is a directory. The tables are kept"
+        ConfigError, match=r"The summary cannot be written: Is a directory\. The tables are kept"
     ):
         predict(predictor, media, out, summary=out / "_summary.csv")
     assert read_table(out / "walk.csv").attrs["affectkit"]["complete"] is True
