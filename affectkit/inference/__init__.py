@@ -31,9 +31,10 @@ from affectkit.inference.reports.clip_report import ClipReport, write_clip_repor
 from affectkit.inference.reports.report import Strip, write_report
 from affectkit.inference.run import FileResult, predict_files, write_predictions
 from affectkit.inference.smoothing import Smoothing
-from affectkit.inference.sources import Media, find_media, plan_tables
+from affectkit.inference.sources import Media, Other, Sources, find_media
 from affectkit.inference.spotting.movements import Movement, MovementFinder, write_movements
 from affectkit.inference.spotting.spotter import Interval, Spotter
+from affectkit.inference.table_names import plan_tables
 from affectkit.inference.webcam import Webcam
 
 __all__ = [
@@ -49,11 +50,13 @@ __all__ = [
     "Media",
     "Movement",
     "MovementFinder",
+    "Other",
     "Overlay",
     "Predictor",
     "RegionAttention",
     "Row",
     "Smoothing",
+    "Sources",
     "Spotter",
     "Strip",
     "TableWriter",

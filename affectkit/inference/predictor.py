@@ -85,6 +85,8 @@ class Predictor:
         classes: Ask the expression head about these classes instead of its own, without training: names, or free
             texts. It then answers by prototypes alone; see `AffectModel.use_classes`.
         prototype_only: Let every head that has prototypes answer by them alone; see `AffectModel.prototype_only`.
+        detector_size: Longest side in pixels of the pictures that the detector of "detect" gets; larger frames are
+            made smaller for it (default: 640). Larger values find smaller faces; see `CenterFace`.
 
     Attributes:
         columns: Names of the values: `AU01` … (probabilities), then `AU01_i` … (intensities 0–5), then the
@@ -123,6 +125,7 @@ class Predictor:
         faces: FaceSource | str | None = None,
         classes: Sequence[str] | None = None,
         prototype_only: bool = False,
+        detector_size: int | None = None,
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, not {batch_size}.")
@@ -139,7 +142,7 @@ class Predictor:
             raise ConfigError(fault, remedy="Choose cpu, or an accelerator that torch finds.") from error
         self._landmarks = face_landmarks(self.model.input_spec).to(self.device)  # faces have one place there
         self.batch_size = batch_size
-        self.faces = face_source("detect" if faces is None else faces, self.device)
+        self.faces = face_source("detect" if faces is None else faces, self.device, detector_size)
         kinds = ["multilabel", "ordinal", "multiclass"]
         self._heads = sorted(model.heads, key=lambda name: kinds.index(model.head(name).kind))
         self._columns: dict[str, str] = {}  # column -> its head

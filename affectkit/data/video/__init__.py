@@ -51,9 +51,7 @@ def open_video(path: str | Path, backend: Backend = "auto") -> VideoReader:
     path = Path(path)
     if not path.is_dir():
         if not path.is_file():  # a pipe or a device would block
-            raise VideoError(
-                "There is no such file.", path=path, remedy="Check the path and the dataset's root."
-            )
+            raise VideoError("There is no such file.", path=path, remedy="Check the path.")
         head = read_head(path)
         is_picture = picture_format(path, head) is not None
         if not is_picture and (is_video_head(head) or path.suffix.lower() not in IMAGE_SUFFIXES):

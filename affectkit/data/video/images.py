@@ -81,6 +81,8 @@ class ImageReader(VideoReader):
 def _list_folder(folder: Path) -> list[Path]:
     try:
         files = [file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
+        # A pipe would block; a link that leads nowhere is a frame that cannot be read.
+        files = [file for file in files if file.is_file() or not file.exists()]
     except OSError as fault:
         raise VideoError(f"The folder cannot be listed: {fault.strerror or fault}.", path=folder) from fault
     files = sorted((file for file in files if file.name[0] != "."), key=_numeric)

@@ -66,6 +66,7 @@ def options(*args):
         parser.add_argument(name)
     parser.add_argument("--input", nargs="+")
     parser.add_argument("--faces", default="center")
+    parser.add_argument("--detector-size", type=int)
     parser.add_argument("--device", nargs="+", default=["cpu"])
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--quiet", action="store_true")
@@ -207,7 +208,7 @@ def test_the_command_says_what_it_did_not_see(clip, tmp_path, capsys, monkeypatc
         calls.append(len(frames))
         return Detector()(frames) if len(calls) == 1 and sees else [[] for _ in frames]
 
-    monkeypatch.setattr("affectkit.inference.predictor.face_source", lambda faces, device: find)
+    monkeypatch.setattr("affectkit.inference.predictor.face_source", lambda *_: find)
     args = ("--model", tmp_path / "model", "--input", clip, "--output", tmp_path / "x.csv", "--fps", FPS)
     sees = False
     assert spot.run(options(*args)) == 0
