@@ -26,6 +26,7 @@ _EMPTY = frozenset(
 )
 _NO_NUMBER = re.compile(r"none|[+-]?(nan(\(\w*\))?|1\.#(qnan|ind)\w*)", re.ASCII | re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_PLAIN = re.compile(r"[0-9.eE+-]*")
 _FLAGS = {"true": 1.0, "yes": 1.0, "y": 1.0, "false": 0.0, "no": 0.0, "n": 0.0}
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -138,6 +139,8 @@ class Table:
             cells = np.asarray(self.columns[column])
             if cells.dtype.kind in ("fiub" if flags else "fiu"):
                 result[:, place] = cells
+            elif (plain := _plain_numbers(self.columns[column])) is not None:
+                result[:, place] = plain
             else:
                 values = (self.number(column, row, flag=flags) for row in range(len(self)))
                 result[:, place] = [np.nan if value is None else value for value in values]
@@ -294,6 +297,17 @@ def _read_parquet(path: Path) -> Table:
         raise AnnotationError("Columns are named twice.", path=path, remedy="Rename one.")
     columns = {name: table.column(name).to_numpy() for name in table.column_names}
     return Table(path, columns, range(1, table.num_rows + 1))
+
+
+def _plain_numbers(cells: Sequence[Any]) -> list[float] | None:
+    """Cells of text that hold nothing but numbers, which is quick; None where one of them needs a closer look."""
+    try:
+        if _PLAIN.fullmatch("".join(cells)):
+            values = list(map(float, cells))
+            return values if all(map(math.isfinite, values)) else None
+    except (TypeError, ValueError):
+        pass
+    return None
 
 
 def _folded(name: str) -> str:

@@ -75,6 +75,18 @@ def test_number_columns(csv, tmp_path):
         read_table(path).numbers(["b"])
 
 
+@pytest.mark.parametrize("odd", ["", "NA", "1e999", "1.", "+2", "x", "1_0"])
+def test_whole_columns_are_read_as_single_cells_are(csv, odd):
+    table = read_table(csv(f"a,b\n1,.\n-2.5e1,.\n{odd},.\n"))
+    try:
+        expected = [np.nan if (value := table.number("a", row)) is None else value for row in range(3)]
+    except AnnotationError:
+        with pytest.raises(AnnotationError, match="line 4"):
+            table.numbers(["a"])
+    else:
+        np.testing.assert_array_equal(table.numbers(["a"])[:, 0], expected)
+
+
 def test_parquet_cells(tmp_path):
     path = tmp_path / "t.PARQUET"
     columns = {
