@@ -299,7 +299,7 @@ def _read_parquet(path: Path) -> Table:
     return Table(path, columns, range(1, table.num_rows + 1))
 
 
-def _plain_numbers(cells: Sequence[Any]) -> list[float] | None:
+def _plain_numbers(cells: Sequence[Any] | NDArray[Any]) -> list[float] | None:
     """Cells of text that hold nothing but numbers, which is quick; None where one of them needs a closer look."""
     try:
         if _PLAIN.fullmatch("".join(cells)):
