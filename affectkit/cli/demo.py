@@ -50,8 +50,9 @@ def run(args: Sequence[str]) -> int:
 
     with quietly():
         cli = launch(["fit", *recipe])
+        best = cli.trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]  # the recipe's own
         cli.trainer.test(
-            cli.model, datamodule=cli.datamodule, ckpt_path="best", weights_only=True, verbose=False
+            cli.model, datamodule=cli.datamodule, ckpt_path=best, weights_only=True, verbose=False
         )
     logs = run_folder(cli.trainer)
     confusion = cli.model.evaluation["test"].metrics["rendered", "expression"].confusion()
