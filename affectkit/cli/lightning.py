@@ -12,7 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 # Imported so that recipes can name every class without its module.
@@ -23,7 +25,7 @@ import affectkit.models
 import affectkit.tasks  # noqa: F401
 from affectkit.cli.recipe import find_recipe
 from affectkit.errors import ConfigError, WeightsError
-from affectkit.tasks.callbacks import PredictionsWriter, ResultsWriter
+from affectkit.tasks.callbacks import NEWEST, NewestCheckpoint, PredictionsWriter, ResultsWriter
 
 __all__ = ["AffectCLI", "launch", "quietly", "run"]
 
@@ -34,16 +36,26 @@ _KNOWN = (
     "The dirpath has changed",
     "The number of training batches",
     r"Found \d+ module\(s\) in eval mode",
+    "Checkpoint directory .* exists and is not empty",  # of the run that is continued
 )
 
 
 class AffectCLI(LightningCLI):
-    """LightningCLI with subclass mode for model and data, our result writers, and errors a person can read."""
+    """LightningCLI with subclass mode for model and data, our result writers, and errors a person can read.
+
+    Every run that keeps checkpoints also keeps its newest state, see `NewestCheckpoint`.
+    """
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the callbacks that write what a run found beside its logs."""
         parser.add_lightning_class_args(ResultsWriter, "results")
         parser.add_lightning_class_args(PredictionsWriter, "predictions")
+
+    def before_instantiate_classes(self) -> None:
+        """Add the callback that keeps the newest state, unless the trainer keeps no checkpoints."""
+        trainer = (self.config[self.subcommand] if self.subcommand else self.config).trainer
+        if trainer.enable_checkpointing is not False and not trainer.barebones:
+            self.trainer_defaults = {"callbacks": [NewestCheckpoint()]}
 
     def before_validate(self) -> None:
         """Refuse to evaluate weights that nobody trained."""
@@ -76,9 +88,42 @@ class AffectCLI(LightningCLI):
     def _run(self, command: str, options: dict[str, Any]) -> None:
         """Run a command of the trainer. Checkpoints hold tensors and plain values, wherever they come from.
 
-        Lightning would run what stands in one that it downloads.
+        Lightning would run code that is contained in one that it downloads.
         """
-        getattr(self.trainer, command)(**{**options, "weights_only": True})
+        path = options.get("ckpt_path")
+        if path == "last":
+            path = self._last_checkpoint()
+        if command == "fit" and path is not None and Path(path).name == NEWEST and Path(path).is_file():
+            self._keep_folder(Path(path))
+        getattr(self.trainer, command)(**{**options, "ckpt_path": path, "weights_only": True})
+
+    def _last_checkpoint(self) -> str:
+        """Return the newest state that a run of this recipe has kept.
+
+        Lightning looks into the folder of the new run, finds nothing and starts from the beginning.
+        """
+        logger, root = self.trainer.logger, Path(self.trainer.default_root_dir)
+        runs = [root] if logger is None else Path(logger.save_dir or root, str(logger.name)).glob("*")
+        states = [run / "checkpoints" / NEWEST for run in runs]
+        kept = [state for state in states if state.is_file()]
+        if not kept:
+            raise ConfigError(
+                f"`--ckpt_path last` finds no {NEWEST} below {root}.",
+                remedy="Name the checkpoint, or start without --ckpt_path.",
+            )
+        return str(max(kept, key=lambda state: state.stat().st_mtime))
+
+    def _keep_folder(self, path: Path) -> None:
+        """Let a continued run keep its checkpoints where they are, the best one with its score.
+
+        In a folder of its own it would take the first epoch for the best one.
+        """
+        saved = torch.load(path, map_location="cpu", weights_only=True)["callbacks"]
+        for callback in self.trainer.checkpoint_callbacks:
+            folder = saved.get(callback.state_key, {}).get("dirpath")
+            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None and folder is not None:
+                same = Path(folder).resolve() == path.resolve().parent
+                callback.dirpath = folder if same else None
 
     def _require_weights(self) -> None:
         path = self.config[self.subcommand].ckpt_path
