@@ -34,7 +34,7 @@ def run(args: Sequence[str]) -> int:
         help="weights of OpenAI's ViT-B/16, for new expression texts later; the checkpoint lacks CLIP's words",
     )
     options = parser.parse_args(args)
-    from affectkit.models.convert import convert_ssm
+    from affectkit.methods.ssm import convert_ssm
 
     found = convert_ssm(
         options.checkpoint,

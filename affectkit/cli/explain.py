@@ -68,7 +68,7 @@ def _add_clip(parser: argparse.ArgumentParser, *, required: bool) -> None:
 
 
 def _map(options: argparse.Namespace) -> int:
-    from affectkit.inference.pictures.maps import associations, write_associations
+    from affectkit.methods.ssm import associations, write_associations
     from affectkit.models import AffectModel
 
     found = associations(AffectModel.from_pretrained(options.model))
@@ -85,7 +85,7 @@ def _map(options: argparse.Namespace) -> int:
 
 
 def _regions(options: argparse.Namespace) -> int:
-    from affectkit.inference.pictures.regions import region_attention, write_regions
+    from affectkit.methods.micro_au_clip import region_attention, write_regions
 
     model, (clip, landmarks) = _load(options)
     found = region_attention(model, clip, landmarks, head=options.head)
@@ -101,7 +101,7 @@ def _regions(options: argparse.Namespace) -> int:
 
 
 def _dependencies(options: argparse.Namespace) -> int:
-    from affectkit.inference.pictures.regions import dependencies, write_dependencies
+    from affectkit.methods.micro_au_clip import dependencies, write_dependencies
 
     model, clip = _load(options)
     found = dependencies(model, *clip, head=options.head)
@@ -119,7 +119,7 @@ def _dependencies(options: argparse.Namespace) -> int:
 
 def _load(options: argparse.Namespace) -> tuple[AffectModel, Any]:
     """The model, and the clip from onset to apex as it sees faces, with landmarks; nothing without an input."""
-    from affectkit.inference.pictures.regions import micro_head
+    from affectkit.methods.micro_au_clip import micro_head
     from affectkit.models import AffectModel
 
     model = AffectModel.from_pretrained(options.model)

@@ -19,6 +19,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 import affectkit.data
 import affectkit.datamodules
 import affectkit.losses
+import affectkit.methods
 import affectkit.models
 import affectkit.tasks  # noqa: F401
 from affectkit.cli.recipe import find_recipe

@@ -26,7 +26,7 @@ from affectkit.inference.faces.frames import (
     frame_faces,
 )
 from affectkit.inference.faces.one_crop import face_landmarks
-from affectkit.models import AffectModel, Head, PrototypeHead, hub
+from affectkit.models import AffectModel, hub
 
 __all__ = ["RENDERED_WARNING", "Predictor", "Row"]
 
@@ -207,7 +207,7 @@ class Predictor:
             heads[name] = {
                 "columns": columns,
                 "values": "intensity 0-5" if head.kind == "ordinal" else "probability",
-                "answers_by": _answers_by(head),
+                "answers_by": head.answers_by,
                 "thresholds": dict(zip(columns, head.thresholds, strict=False)),
             }
         return {
@@ -313,9 +313,7 @@ def _by_prototypes(model: AffectModel, classes: Sequence[str] | None, *, everywh
     """A copy of a model whose heads answer by prototypes alone: that of expressions, or every one that has any."""
     model = deepcopy(model).eval()
     heads = {name: model.head(name) for name in model.heads}
-    having = [
-        name for name, head in heads.items() if isinstance(head, PrototypeHead) and head.uses_prototypes
-    ]
+    having = [name for name, head in heads.items() if head.uses_prototypes]
     if not having:
         raise ConfigError(
             "No head of this model has prototypes.",
@@ -330,10 +328,3 @@ def _by_prototypes(model: AffectModel, classes: Sequence[str] | None, *, everywh
     if classes is not None:
         model.use_classes(expressions[0], classes)
     return model
-
-
-def _answers_by(head: Head) -> str:
-    """What a head's answers rest on."""
-    if not isinstance(head, PrototypeHead) or not head.uses_prototypes:
-        return "linear layer"
-    return "linear layer and prototypes" if head.linear else "prototypes"

@@ -13,17 +13,13 @@ from affectkit.models.backbones import (
     STSTNet,
     TimmBackbone,
 )
-from affectkit.models.bridges import AssociationMap, Bridge, SemanticBridge
+from affectkit.models.bridge import Bridge
 from affectkit.models.features import Features, InputSpec, Normalize, masked_mean
 from affectkit.models.heads import (
     AUHead,
     AUIntensityHead,
     ExpressionHead,
     Head,
-    MicroAUHead,
-    PrototypeAUHead,
-    PrototypeExpressionHead,
-    PrototypeHead,
 )
 from affectkit.models.loading import load
 from affectkit.models.model import AffectModel
@@ -42,7 +38,6 @@ __all__ = [
     "AUHead",
     "AUIntensityHead",
     "AffectModel",
-    "AssociationMap",
     "Backbone",
     "Bridge",
     "ClipBackbone",
@@ -55,15 +50,10 @@ __all__ = [
     "LEDBackbone",
     "LocalTemporalAttention",
     "MeanPool",
-    "MicroAUHead",
     "MotionPool",
     "Normalize",
     "OffApexNet",
-    "PrototypeAUHead",
-    "PrototypeExpressionHead",
-    "PrototypeHead",
     "STSTNet",
-    "SemanticBridge",
     "Temporal",
     "TemporalTransformer",
     "TimmBackbone",

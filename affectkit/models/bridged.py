@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from affectkit.errors import ConfigError
 from affectkit.facs import ExpressionSet
 from affectkit.models import hub
-from affectkit.models.bridges import Bridge
-from affectkit.models.heads import Head, PrototypeHead
+from affectkit.models.bridge import Bridge
+from affectkit.models.heads import Head
 from affectkit.models.registry import build
 
 __all__ = ["BridgedHeads"]
@@ -107,16 +107,16 @@ class BridgedHeads(nn.Module, ABC):
         self._check_bridged(name, built)
         self.heads[hub.check_head_name(name)] = built
 
-    def _prototype_heads(self) -> dict[str, PrototypeHead]:
+    def _prototype_heads(self) -> dict[str, Head]:
         """The heads that use prototypes, by name."""
         heads = {name: self.head(name) for name in self.heads}
-        return {n: h for n, h in heads.items() if isinstance(h, PrototypeHead) and h.uses_prototypes}
+        return {n: h for n, h in heads.items() if h.uses_prototypes}
 
     def _check_bridged(self, name: str, head: Head) -> None:
         """Refuse a head whose prototypes are not what the bridge gives."""
         if self.bridge is None:
             return
-        needs = isinstance(head, PrototypeHead) and head.uses_prototypes
+        needs = head.uses_prototypes
         given = self.bridge.spaces.get(name)
         if (given is not None) != needs or (given is not None and given.labels != head.labels):
             raise ConfigError(
@@ -124,7 +124,7 @@ class BridgedHeads(nn.Module, ABC):
                 f"takes {list(head.labels) if needs else 'none'}.",
                 remedy="Build a new model, and take over what still fits with `init_from`; or see `use_classes`.",
             )
-        if isinstance(head, PrototypeHead) and needs and head.width != self.bridge.num_features:
+        if needs and head.width != self.bridge.num_features:
             raise ConfigError(
                 f"The bridge's prototypes have {self.bridge.num_features} features, and the head {name!r} "
                 f"compares {head.width}.",
@@ -179,7 +179,7 @@ class BridgedHeads(nn.Module, ABC):
         """Let an expression head answer for any classes without training, by their prototypes alone.
 
         The bridge is given up: what it knows of the other heads stays in their copies. To ask about one set of
-        classes after another, copy the model first. See `SemanticBridge.encode_classes`.
+        classes after another, copy the model first. See `Bridge.encode_classes`.
 
         Args:
             head: An expression head with prototypes.
@@ -203,10 +203,10 @@ class BridgedHeads(nn.Module, ABC):
         self.bridge = None
         self.heads[head] = new
 
-    def _with_prototypes(self, head: str) -> PrototypeHead:
+    def _with_prototypes(self, head: str) -> Head:
         """The head of this name, which must have prototypes."""
         found = self.head(head)
-        if not isinstance(found, PrototypeHead) or not found.uses_prototypes:
+        if not found.uses_prototypes:
             raise ConfigError(
                 f"The head {head!r} has no prototypes.",
                 remedy=f"Heads with prototypes: {', '.join(self._prototype_heads()) or 'none'}.",

@@ -15,8 +15,8 @@ from torch import Tensor
 from affectkit.errors import ConfigError, WeightsError
 from affectkit.models import hub
 from affectkit.models.backbones import Backbone
+from affectkit.models.bridge import Bridge
 from affectkit.models.bridged import BridgedHeads
-from affectkit.models.bridges import Bridge
 from affectkit.models.features import Features, InputSpec
 from affectkit.models.heads import Head
 from affectkit.models.registry import build
@@ -43,7 +43,7 @@ class AffectModel(BridgedHeads):
         temporal: A `Temporal` or its configuration: `{"type": "transformer"}`; the mean over frames by
             default.
         bridge: A `Bridge` or its configuration, without label spaces: `{"type": "semantic", "text": {...}}`. It gives
-            the heads that use prototypes (`PrototypeHead`) theirs: at every step while training, and otherwise
+            the heads that use prototypes theirs: at every step while training, and otherwise
             from a copy that each head keeps and that is renewed whenever training stops.
         input_spec: What training decides about the input: `frames`, `fps`, `crop_margin`, `alignment`.
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from affectkit.errors import ConfigError
 from affectkit.facs import ActionUnit
+from affectkit.methods.ssm.semantic import SemanticBridge
 from affectkit.models import AffectModel
-from affectkit.models.bridges import SemanticBridge
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

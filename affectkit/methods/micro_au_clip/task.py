@@ -9,13 +9,13 @@ from torch import Tensor
 
 from affectkit.data import ClipBatch
 from affectkit.errors import ConfigError
-from affectkit.losses import CrossSampleContrast, GlobalDependencyLoss
+from affectkit.methods.micro_au_clip.head import MicroAUHead, MicroAUOutputs
+from affectkit.methods.micro_au_clip.losses import CrossSampleContrast, GlobalDependencyLoss
+from affectkit.methods.micro_au_clip.recognition import RuleRecognition, rules_of
 from affectkit.models import Features
-from affectkit.models.heads import MicroAUHead, MicroAUOutputs
 from affectkit.tasks.base import seen
 from affectkit.tasks.evaluation import Counted, align_levels
 from affectkit.tasks.multitask import MultiTask
-from affectkit.tasks.recognition import RuleRecognition, rules_of
 
 __all__ = ["MicroAU"]
 

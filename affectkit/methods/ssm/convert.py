@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -12,34 +11,17 @@ import torch
 
 from affectkit.errors import ConfigError, WeightsError
 from affectkit.facs import AU_SETS, ExpressionSet, association
-from affectkit.models.bridges import SemanticBridge
-from affectkit.models.convert.reading import read_checkpoint
-from affectkit.models.convert.ssm_layout import SOURCE, ReleasedTensors
+from affectkit.methods.ssm.layout import SOURCE, ReleasedTensors
+from affectkit.methods.ssm.semantic import SemanticBridge
+from affectkit.models.convert import Conversion, read_checkpoint
 from affectkit.models.model import AffectModel
 from affectkit.models.text import PromptLearner
 
-__all__ = ["Conversion", "convert_ssm"]
+__all__ = ["convert_ssm"]
 
 _CLASSES = {7: "dfew7", 11: "mafw11"}
 _UNITS = {12: "bp4d12", 8: "disfa8"}
 _CORPUS = {"bp4d12": "bp4d", "disfa8": "disfa"}
-
-
-@dataclass(frozen=True)
-class Conversion:
-    """What became of a checkpoint.
-
-    Args:
-        model: The model, in evaluation mode.
-        release: Which of the authors' two code releases it fits, 1 or 2.
-        mapped: Name in the checkpoint by ours.
-        ignored: Reason by name in the checkpoint, for tensors that say nothing new.
-    """
-
-    model: AffectModel
-    release: int
-    mapped: Mapping[str, str]
-    ignored: Mapping[str, str]
 
 
 def convert_ssm(

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from affectkit.errors import ConfigError
 from affectkit.facs import ActionUnit
+from affectkit.methods.micro_au_clip.head import MicroAUHead
 from affectkit.models import AffectModel
-from affectkit.models.heads import MicroAUHead
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

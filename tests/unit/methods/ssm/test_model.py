@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from affectkit.errors import ConfigError, LabelSpaceError, WeightsError
-from affectkit.models import AffectModel, AUHead, SemanticBridge
+from affectkit.methods.ssm import SemanticBridge
+from affectkit.models import AffectModel, AUHead
 from affectkit.models.convert import model_of_checkpoint
 
 TINY = {"type": "clip", "model_name": "affectkit-tiny"}

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 
 import __main__
 from affectkit.errors import ConfigError, LabelSpaceError, WeightsError
+from affectkit.methods.ssm import convert_ssm
 from affectkit.models import AffectModel
-from affectkit.models.convert import convert_ssm
 
 # corpus, classes, release, smoothing: BP4D is smoothed from the second release on, DISFA in both
 VARIANTS = [

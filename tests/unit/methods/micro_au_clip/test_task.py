@@ -11,9 +11,9 @@ from affectkit.data import collate
 from affectkit.errors import ConfigError, LabelSpaceError
 from affectkit.facs import AUSet
 from affectkit.facs.recognition import class_rules
-from affectkit.losses import CrossSampleContrast, GlobalDependencyLoss, MaskedBCE
-from affectkit.models import AUHead, ExpressionHead, MicroAUHead, TimmBackbone
-from affectkit.tasks import MicroAU
+from affectkit.losses import MaskedBCE
+from affectkit.methods.micro_au_clip import CrossSampleContrast, GlobalDependencyLoss, MicroAU, MicroAUHead
+from affectkit.models import AUHead, ExpressionHead, TimmBackbone
 
 SPACE = "AU1,AU4,AU12"
 

@@ -7,7 +7,7 @@ import torch
 
 from affectkit.cli.main import main
 from affectkit.errors import ConfigError
-from affectkit.inference.pictures.maps import associations, write_associations
+from affectkit.methods.ssm import associations, write_associations
 from affectkit.models import AffectModel
 
 HEADS = {

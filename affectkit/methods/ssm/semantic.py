@@ -21,9 +21,9 @@ from affectkit.facs import (
     prompt_texts,
     unit_texts,
 )
-from affectkit.models.bridges.association import AssociationMap, Directions
-from affectkit.models.bridges.base import Bridge
-from affectkit.models.bridges.classes import read_classes
+from affectkit.methods.ssm.association import AssociationMap, Directions
+from affectkit.methods.ssm.classes import read_classes
+from affectkit.models.bridge import Bridge
 from affectkit.models.registry import register
 from affectkit.models.text import PromptLearner, TextTower, encode_prompts
 
@@ -176,7 +176,7 @@ class SemanticBridge(Bridge):
 
         A class that the head was trained on keeps its prototype. For any other the learned words are the mean of
         those of the trained classes, and its row of the map, which nothing could teach, is the prior's; texts and rows
-        are made by `affectkit.models.bridges.read_classes`.
+        are made by `affectkit.methods.ssm.read_classes`.
 
         Args:
             head: The expression head.

@@ -16,9 +16,9 @@ from torch.func import functional_call
 from affectkit.data import ClipBatch, ClipMixup
 from affectkit.errors import ConfigError
 from affectkit.losses import LossBalancer, MaskedBCE, MaskedCrossEntropy, MaskedLoss, ramp
+from affectkit.methods.ssm.semantic import SemanticBridge
 from affectkit.metrics import ThresholdRule
 from affectkit.models import AffectModel, Backbone, Head, build
-from affectkit.models.bridges import SemanticBridge
 from affectkit.tasks.base import AffectTask, Averaging, batches_of, seen
 from affectkit.tasks.callbacks import EMA
 from affectkit.tasks.evaluation import align_levels
