@@ -36,6 +36,8 @@ def test_every_part_has_a_row():
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_row_names_the_recipes_that_use_the_part(part):
-    use = re.compile(rf"class_path: (?:[\w.]+\.)?{part}\b" + (rf"|type: {PARTS[part]}\b" if PARTS[part] else ""))
+    use = re.compile(
+        rf"class_path: (?:[\w.]+\.)?{part}\b" + (rf"|type: {PARTS[part]}\b" if PARTS[part] else "")
+    )
     using = {name for name, text in RECIPES.items() if use.search(text)}
     assert using == {name for name in RECIPES if any(fnmatch(name, pattern) for pattern in ROWS[part])}
