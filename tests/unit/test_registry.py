@@ -49,6 +49,7 @@ def folder(tmp_path, monkeypatch):
     """A folder that Python imports from, and plug-ins that are not loaded yet; what is registered goes again."""
     from affectkit.models.registry import _REGISTRIES
 
+    load_plugins()  # what comes with affectkit stays when the test is over
     heads = _REGISTRIES["head"]
     monkeypatch.setattr(heads, "_classes", dict(heads._classes))
     monkeypatch.setattr(affectkit.registry, "_loaded", False)
