@@ -27,6 +27,7 @@ from affectkit.inference.faces.frames import (
 )
 from affectkit.inference.faces.one_crop import face_landmarks
 from affectkit.models import AffectModel, hub
+from affectkit.models.zero_shot import heads_with_prototypes, prototype_only, use_classes
 
 __all__ = ["RENDERED_WARNING", "Predictor", "Row"]
 
@@ -83,8 +84,8 @@ class Predictor:
             the extra `face`; "center", the centred square of every frame is one face; "x,y,w,h", that box in pixels
             is; or a `Crop` or any `FaceDetector`.
         classes: Ask the expression head about these classes instead of its own, without training: names, or free
-            texts. It then answers by prototypes alone; see `AffectModel.use_classes`.
-        prototype_only: Let every head that has prototypes answer by them alone; see `AffectModel.prototype_only`.
+            texts. It then answers by prototypes alone; see `affectkit.models.use_classes`.
+        prototype_only: Let every head that has prototypes answer by them alone; see `affectkit.models.prototype_only`.
 
     Attributes:
         columns: Names of the values: `AU01` … (probabilities), then `AU01_i` … (intensities 0–5), then the
@@ -312,19 +313,18 @@ def _row(frame: FrameFaces, face: SeenFace | None, values: dict[str, float]) -> 
 def _by_prototypes(model: AffectModel, classes: Sequence[str] | None, *, everywhere: bool) -> AffectModel:
     """A copy of a model whose heads answer by prototypes alone: that of expressions, or every one that has any."""
     model = deepcopy(model).eval()
-    heads = {name: model.head(name) for name in model.heads}
-    having = [name for name, head in heads.items() if head.uses_prototypes]
+    having = heads_with_prototypes(model)
     if not having:
         raise ConfigError(
             "No head of this model has prototypes.",
             remedy="Take a model with a semantic bridge, such as one of the recipes joint/ssm_*.",
         )
-    expressions = [name for name in having if heads[name].kind == "multiclass"]
+    expressions = [name for name, head in having.items() if head.kind == "multiclass"]
     if classes is not None and not expressions:
         raise ConfigError("This model has no expression head with prototypes, so it cannot take new classes.")
     if everywhere:
         for name in having:
-            model.prototype_only(name)
+            prototype_only(model, name)
     if classes is not None:
-        model.use_classes(expressions[0], classes)
+        use_classes(model, expressions[0], classes)
     return model

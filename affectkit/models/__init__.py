@@ -14,6 +14,7 @@ from affectkit.models.backbones import (
     TimmBackbone,
 )
 from affectkit.models.bridge import Bridge
+from affectkit.models.explain import Explanation, explanations
 from affectkit.models.features import Features, InputSpec, Normalize, masked_mean
 from affectkit.models.heads import (
     AUHead,
@@ -33,6 +34,7 @@ from affectkit.models.temporal import (
     Temporal,
     TemporalTransformer,
 )
+from affectkit.models.zero_shot import prototype_only, use_classes
 
 __all__ = [
     "AUHead",
@@ -42,6 +44,7 @@ __all__ = [
     "Bridge",
     "ClipBackbone",
     "ClipTokenTransformer",
+    "Explanation",
     "ExpressionHead",
     "Features",
     "FramewiseTransformer",
@@ -58,8 +61,11 @@ __all__ = [
     "TemporalTransformer",
     "TimmBackbone",
     "build",
+    "explanations",
     "list_models",
     "load",
     "masked_mean",
+    "prototype_only",
     "register",
+    "use_classes",
 ]

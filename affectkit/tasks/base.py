@@ -90,6 +90,10 @@ class AffectTask(LightningModule):
         loaders = loaders if isinstance(loaders, list) else [loaders]
         return Evaluation(self.heads, [loader.dataset for loader in loaders], self.device)
 
+    def on_validation_epoch_start(self) -> None:
+        """Make the prototypes of the weights that are evaluated, which `EMA` has just exchanged."""
+        self.model.refresh_prototypes()
+
     def validation_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count a batch of a validation corpus."""
         self.evaluation["val"].update(dataloader_idx, self(*seen(batch)), batch)

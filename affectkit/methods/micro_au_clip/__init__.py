@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from affectkit.methods.micro_au_clip.figures import (
-    Dependencies,
-    RegionAttention,
-    dependencies,
-    micro_head,
-    region_attention,
-    write_dependencies,
-    write_regions,
-)
+from affectkit.methods.micro_au_clip.dependency_figure import Dependencies, dependencies, write_dependencies
 from affectkit.methods.micro_au_clip.gda import GlobalDependencyAttention
 from affectkit.methods.micro_au_clip.head import MicroAUHead, MicroAUOutputs
 from affectkit.methods.micro_au_clip.losses import CrossSampleContrast, GlobalDependencyLoss
 from affectkit.methods.micro_au_clip.pta import PatchTokenAttention
+from affectkit.methods.micro_au_clip.region_figure import (
+    RegionAttention,
+    micro_head,
+    region_attention,
+    write_regions,
+)
 
 if TYPE_CHECKING:
     from affectkit.methods.micro_au_clip.task import MicroAU

@@ -14,6 +14,7 @@ from affectkit.errors import ConfigError
 from affectkit.facs import ActionUnit, AUSet, LabelSpace, au_name, au_prompt_pair
 from affectkit.methods.micro_au_clip.gda import GlobalDependencyAttention
 from affectkit.methods.micro_au_clip.pta import PatchTokenAttention
+from affectkit.models import AffectModel, Explanation
 from affectkit.models.features import Features
 from affectkit.models.heads.au import AUHead
 from affectkit.models.heads.base import register
@@ -140,6 +141,14 @@ class MicroAUHead(AUHead):
             "dropout": dropout,
             "target": target,
         }
+
+    def explanations(self, model: AffectModel, name: str) -> tuple[Explanation, ...]:
+        """Where the units look in a clip, and which units look at which."""
+        from affectkit.methods.micro_au_clip.dependency_figure import explain_dependencies
+        from affectkit.methods.micro_au_clip.region_figure import explain_regions
+
+        regions = explain_regions(model, name)
+        return (regions,) if self.depend is None else (regions, explain_dependencies(model, name))
 
     def _build_texts(self, units: tuple[ActionUnit, ...], text: Mapping[str, Any] | None, n_ctx: int) -> None:
         self.tower: TextTower | None = None

@@ -13,11 +13,12 @@ from affectkit.errors import ConfigError, WeightsError
 from affectkit.facs import AU_SETS, ExpressionSet, association
 from affectkit.methods.ssm.layout import SOURCE, ReleasedTensors
 from affectkit.methods.ssm.semantic import SemanticBridge
-from affectkit.models.convert import Conversion, read_checkpoint
+from affectkit.models.convert import Conversion, Converter, read_checkpoint
 from affectkit.models.model import AffectModel
+from affectkit.models.registry import register
 from affectkit.models.text import PromptLearner
 
-__all__ = ["convert_ssm"]
+__all__ = ["SSMConverter", "convert_ssm"]
 
 _CLASSES = {7: "dfew7", 11: "mafw11"}
 _UNITS = {12: "bp4d12", 8: "disfa8"}
@@ -91,7 +92,6 @@ def convert_ssm(
     mapped = released.fill(model)
     _check_words(model, path, clip_weights)
     model.eval()
-    model.refresh_prototypes()
     model.metadata = {
         "name": "SSM",
         "source": f"converted from {path.name}, a checkpoint in the layout of {SOURCE}",
@@ -104,6 +104,30 @@ def convert_ssm(
         "notes": _notes(corpus, released.release),
     }
     return Conversion(model, released.release, mapped, ignored)
+
+
+@register("converter", "ssm")
+class SSMConverter(Converter):
+    """`convert_ssm` on the command line."""
+
+    about = "checkpoints of either release of the authors of SSM (arXiv 2604.10541)"
+    options = {  # noqa: RUF012  a ClassVar of the base class
+        "--au-set": {
+            "dest": "units",
+            "choices": tuple(_CORPUS),
+            "help": "its action units (default: by their number)",
+        },
+        "--expressions": {
+            "dest": "expressions",
+            "help": "its classes in order, by name or as a comma list (default: dfew7 or mafw11)",
+        },
+        "--clip-weights": {
+            "dest": "clip_weights",
+            "type": Path,
+            "help": "weights of OpenAI's ViT-B/16, for new expression texts later; the checkpoint lacks CLIP's words",
+        },
+    }
+    convert = staticmethod(convert_ssm)
 
 
 def _choose(head: str, given: str | None, known: Mapping[int, str], size: int, path: Path) -> str:

@@ -23,6 +23,7 @@ from affectkit.facs import (
 )
 from affectkit.methods.ssm.association import AssociationMap, Directions
 from affectkit.methods.ssm.classes import read_classes
+from affectkit.models import AffectModel, Explanation
 from affectkit.models.bridge import Bridge
 from affectkit.models.registry import register
 from affectkit.models.text import PromptLearner, TextTower, encode_prompts
@@ -169,6 +170,12 @@ class SemanticBridge(Bridge):
     def parts_of(self, head: str) -> tuple[str, ...]:
         """Prefixes of the names of those tensors whose shape or meaning hangs on a head's labels."""
         return (f"prompts.{head}.", "map.")
+
+    def explanations(self, model: AffectModel) -> tuple[Explanation, ...]:
+        """The two learned maps, where there are any."""
+        from affectkit.methods.ssm.maps import explain_maps
+
+        return () if self.map is None else (explain_maps(model),)
 
     @torch.no_grad()
     def encode_classes(self, head: str, texts: Sequence[str] | Mapping[str, str]) -> dict[str, Tensor]:

@@ -11,7 +11,6 @@ import torch.distributed as dist
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.func import functional_call
 
 from affectkit.data import ClipBatch, ClipMixup
 from affectkit.errors import ConfigError
@@ -227,35 +226,6 @@ class SSM(AffectTask):
         means = total / everywhere.clamp(min=1)
         as_dict = [dict(zip(sums, values.unbind(), strict=True)) for values in (losses, means, everywhere)]
         return as_dict[0], as_dict[1], as_dict[2]
-
-    def on_train_end(self) -> None:
-        """Make the prototypes of the weights that training leaves behind."""
-        self.model.refresh_prototypes()
-
-    def on_validation_epoch_start(self) -> None:
-        """Make the prototypes of the weights that are evaluated, which `EMA` has just exchanged."""
-        self.model.refresh_prototypes()
-
-    def on_test_epoch_start(self) -> None:
-        """Make the prototypes of the weights that are evaluated."""
-        self.model.refresh_prototypes()
-
-    def on_predict_epoch_start(self) -> None:
-        """Make the prototypes of the weights that predict."""
-        self.model.refresh_prototypes()
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Besides what every task keeps, make the prototypes of the very weights that are saved."""
-        super().on_save_checkpoint(checkpoint)
-        saved = checkpoint["state_dict"]
-        if self.model.bridge is None:
-            return
-        start = "model.bridge."
-        weights = {name.removeprefix(start): value for name, value in saved.items() if name.startswith(start)}
-        with torch.no_grad():
-            found: dict[str, Tensor] = functional_call(self.model.bridge, weights, ())
-        for name, prototypes in found.items():
-            saved[f"model.heads.{name}.prototypes"] = prototypes
 
     def _protocol(self, dataset: str) -> str:
         note = self.hparams["note"]

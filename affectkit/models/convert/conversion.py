@@ -1,13 +1,16 @@
-"""What becomes of another program's checkpoint."""
+"""Checkpoints of other programs: what a converter is, and what it leaves."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
 from affectkit.models.model import AffectModel
 
-__all__ = ["Conversion"]
+__all__ = ["Conversion", "Converter"]
 
 
 @dataclass(frozen=True)
@@ -25,3 +28,25 @@ class Conversion:
     release: int
     mapped: Mapping[str, str]
     ignored: Mapping[str, str]
+
+
+class Converter(ABC):
+    """Turns checkpoints of one program into models; `affectkit convert` lists those that are registered.
+
+    Attributes:
+        about: Whose checkpoints, in one line.
+        options: By flag, what `argparse` needs of each option; `dest` is the argument of `convert`.
+    """
+
+    about: ClassVar[str]
+    options: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    @staticmethod
+    @abstractmethod
+    def convert(path: str | Path, **options: Any) -> Conversion:
+        """Turn a checkpoint into a model that computes the same.
+
+        Args:
+            path: The file.
+            **options: By `dest`.
+        """

@@ -6,15 +6,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from torch import Tensor, nn
 
 from affectkit.errors import ConfigError, LabelSpaceError, WeightsError
 from affectkit.facs import AUSet, LabelSpace, label_space
 from affectkit.models import hub
+from affectkit.models.explain import Explanation
 from affectkit.models.features import Features
 from affectkit.models.registry import build, find, list_models, name_of, register
+
+if TYPE_CHECKING:
+    from affectkit.models.model import AffectModel
 
 __all__ = ["Head", "register"]
 
@@ -146,6 +150,15 @@ class Head(nn.Module, ABC):
         Returns:
             float32 [..., labels].
         """
+
+    def explanations(self, model: AffectModel, name: str) -> tuple[Explanation, ...]:
+        """What the head can show of what it learned; nothing by default.
+
+        Args:
+            model: The model around it.
+            name: What the model calls it.
+        """
+        return ()
 
     def by_prototypes(self, space: LabelSpace | None = None, prototypes: Tensor | None = None) -> Head:
         """A head that answers by prototypes alone, over the same labels or others.
