@@ -4,32 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
-import torch.distributed as dist
-from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from affectkit.data import ClipBatch, ClipMixup
 from affectkit.errors import ConfigError
-from affectkit.losses import LossBalancer, MaskedBCE, MaskedCrossEntropy, MaskedLoss, ramp
-from affectkit.methods.ssm.semantic import SemanticBridge
+from affectkit.losses import LossBalancer, ramp
 from affectkit.metrics import ThresholdRule
-from affectkit.models import AffectModel, Backbone, Head, build
-from affectkit.tasks.base import AffectTask, Averaging, batches_of, seen
-from affectkit.tasks.callbacks import EMA
-from affectkit.tasks.evaluation import align_levels
+from affectkit.models import Backbone, Bridge, Features, Head, build
+from affectkit.tasks.base import Averaging, Reduced
+from affectkit.tasks.multitask import MultiTask, Term
 from affectkit.tasks.optim import build_optimizer
 
 __all__ = ["SSM"]
 
-LOSSES: dict[str, type[MaskedLoss]] = {"multiclass": MaskedCrossEntropy, "multilabel": MaskedBCE}
 WEIGHTS = {"multiclass": 1.0, "multilabel": 2.0}
 
 
-class SSM(AffectTask):
+class SSM(MultiTask):
     r"""Train a head of action units and a head of expressions with prototypes that inform each other.
 
     Each head answers twice: by :math:`z`, a linear layer plus its prototypes, and by :math:`z^p`, its prototypes
@@ -41,8 +37,8 @@ class SSM(AffectTask):
               a = \frac{2}{1 + e^{-10 \cdot \mathrm{epoch} / 30}} - 1.
 
     Any corpora will do, one or a mixture, stills or clips: a head learns from those that annotate its target. The
-    sources of a step are encoded one by one. Clips that only teach action units are mixed in pairs. Evaluation is
-    that of `AffectTask`; average the weights with `affectkit.tasks.EMA`.
+    sources of a step are encoded one by one. Clips that only teach action units are mixed in pairs. All else is as in
+    `MultiTask`; average the weights with `affectkit.tasks.EMA`.
 
     Args:
         backbone: Frame encoder, a `ClipBackbone` with experts in the paper.
@@ -60,7 +56,7 @@ class SSM(AffectTask):
         momentum: Of the losses' moving means, which begin anew each epoch.
         loss_weights: By head, the weight of its loss; 1 for expressions and 2 for action units where absent.
         mixup: α of MixUp; 0 mixes nothing.
-        normalize: How losses are averaged over processes, see `affectkit.tasks.base.reduce_loss`.
+        normalize: How losses are averaged over processes, see `affectkit.tasks.base.reduce_losses`.
         threshold: See `affectkit.tasks.MultiTask`.
         input_spec: What training decides about the input and saved models must know: `frames`, `fps`,
             `crop_margin`, `alignment`.
@@ -79,11 +75,13 @@ class SSM(AffectTask):
         processes, exact resuming; each token keeps the expert it chose (see `ClipBackbone`).
     """
 
+    apart = True
+
     def __init__(
         self,
         backbone: Backbone,
         heads: dict[str, Callable[[int], Head]],
-        bridge: Callable[[dict[str, Any]], SemanticBridge] | None = None,
+        bridge: Callable[[dict[str, Any]], Bridge] | None = None,
         *,
         lr: float = 1e-4,
         backbone_lr: float = 1e-6,
@@ -105,40 +103,33 @@ class SSM(AffectTask):
         note: str | None = None,
     ) -> None:
         built = {name: factory(backbone.num_features) for name, factory in heads.items()}
+        kinds = {name: head.space.kind for name, head in built.items()}
+        if not kinds or len(set(kinds.values())) < len(kinds) or not set(kinds.values()) <= WEIGHTS.keys():
+            raise ConfigError(
+                f"SSM cannot learn the heads {sorted(heads)} together.",
+                remedy="Give one head of action units, one of expressions, or both.",
+            )
         if bridge is None:
             built = {name: _without_prototypes(head) for name, head in built.items()}
-        spaces = {name: head.space for name, head in built.items() if _uses_prototypes(head)}
-        _check(built, spaces, bridge is not None, loss_weights or {})
         super().__init__(
-            AffectModel(
-                backbone, built, bridge=None if bridge is None else bridge(spaces), input_spec=input_spec
-            )
+            backbone,
+            {name: partial(_given, head) for name, head in built.items()},
+            bridge=bridge,
+            weights={**{name: WEIGHTS[kind] for name, kind in kinds.items()}, **(loss_weights or {})},
+            lr=lr,
+            weight_decay=weight_decay,
+            normalize=normalize,
+            threshold=threshold,
+            input_spec=input_spec,
+            init_from=init_from,
+            replace_heads=replace_heads,
+            freeze=freeze,
+            compile_model=compile_model,
         )
-        self.save_hyperparameters(ignore=["backbone", "heads", "bridge"])
-        kinds = {name: head.space.kind for name, head in self.heads.items()}
-        self.losses = {name: LOSSES[kind]() for name, kind in kinds.items()}
-        weights = {name: (loss_weights or {}).get(name, WEIGHTS[kind]) for name, kind in kinds.items()}
-        self.prototype_terms = [_prototype_term(name) for name in spaces]
-        self.balancer = LossBalancer([*weights, *self.prototype_terms], weights, momentum=momentum)
+        self.prototype_terms = [_prototype_term(name) for name, head in built.items() if head.uses_prototypes]
+        names = [*self.loss_weights, *self.prototype_terms]
+        self.balancer = LossBalancer(names, self.loss_weights, momentum=momentum)
         self.mixup = ClipMixup(mixup) if mixup else None
-        if init_from is not None:
-            self.model.init_from(init_from, replace=replace_heads or [])
-        self.model.freeze(freeze or [])
-        if compile_model:
-            self.model.backbone.compile()
-
-    def on_fit_start(self) -> None:
-        """Refuse an average of weights that would also average the places where prompts end.
-
-        Raises:
-            ConfigError: A callback other than `EMA` averages weights.
-        """
-        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, WeightAveraging) and not isinstance(callback, EMA):
-                raise ConfigError(
-                    f"{type(callback).__name__} may average buffers that are no averages, such as places in a text.",
-                    remedy="Use the callback affectkit.tasks.EMA.",
-                )
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Begin the moving means anew with each epoch, and reseed what is drawn."""
@@ -146,86 +137,40 @@ class SSM(AffectTask):
         if batch_idx == 0:
             self.balancer.reset()
 
-    def training_step(self, batch: ClipBatch | dict[str, ClipBatch], batch_idx: int) -> Tensor:
-        """Loss of one step: a batch of one source, or of every source of a mixture."""
-        sources = batches_of(batch)
-        prototypes = self.model.prototypes() if self.prototype_terms else {}
-        sums: dict[str, list[Tensor]] = {name: [] for name in self.balancer.names}
-        counts: dict[str, list[Tensor]] = {name: [] for name in self.balancer.names}
-        labelled = {head.target for head in self.heads.values() for s in sources if head.target in s.targets}
-        for index, source in enumerate(sources):
-            # A head that nobody teaches in this step still takes part in the graph, once.
-            idle = {head.target for head in self.heads.values()} - labelled if index == 0 else set()
-            learning = [name for name, head in self.heads.items() if head.target in {*source.targets, *idle}]
-            if not learning:
-                continue
-            clips = self._mixed(source, self.step_seed(f"mixup {index}", batch_idx))
-            features = self.model.features(*seen(clips))
-            for name in learning:
-                for term, logits in self._answers(name, features, prototypes).items():
-                    total, count = self._sum_and_count(name, logits, clips)
-                    sums[term].append(total)
-                    counts[term].append(count)
-        losses, means, present = self._reduce(
-            {term: torch.stack(found).sum() for term, found in sums.items()},
-            {term: torch.stack(found).sum() for term, found in counts.items()},
-        )
-        self.balancer.update(means, present)
-        share = ramp(self.current_epoch, self.hparams["ramp_epochs"])
-        loss: Tensor = self.balancer(losses, dict.fromkeys(self.prototype_terms, share))
-        logged = {f"train/{_log_name(term)}": mean for term, mean in means.items()}
-        size = sum(len(source) for source in sources)
-        self.log_dict(
-            {"train/loss": loss, **logged}, on_step=False, on_epoch=True, batch_size=size, sync_dist=True
-        )
-        return loss
-
-    def _mixed(self, source: ClipBatch, seed: int) -> ClipBatch:
+    def prepare(self, batch: ClipBatch, seed: int) -> ClipBatch:
         """The batch, mixed in pairs if it teaches action units and nothing else."""
         taught = {
-            head.target: head.space.kind for head in self.heads.values() if head.target in source.targets
+            head.target: head.space.kind for head in self.heads.values() if head.target in batch.targets
         }
         if self.mixup is None or set(taught.values()) != {"multilabel"}:
-            return source
+            return batch
         (target,) = taught
-        frames, labels = self.mixup(source, target, torch.Generator().manual_seed(seed))
-        return replace(source, frames=frames, targets={target: labels})
+        frames, labels = self.mixup(batch, target, torch.Generator().manual_seed(seed))
+        return replace(batch, frames=frames, targets={target: labels})
 
-    def _answers(self, name: str, features: Any, prototypes: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A head's logits, and those of its prototypes alone where it has any, by the name of their loss."""
+    def terms(
+        self, name: str, features: Features, prototypes: Tensor | None, batch: ClipBatch
+    ) -> dict[str, Term]:
+        """A head's loss, and that of its prototypes alone where it has any."""
+        if prototypes is None:
+            return super().terms(name, features, prototypes, batch)
         head: Any = self.heads[name]
-        if name not in prototypes:
-            return {name: head(features)}
-        logits, alone = head.both(features, prototypes[name])
-        return {name: logits, _prototype_term(name): alone}
+        logits, alone = head.both(features, prototypes)
+        terms = {name: logits, _prototype_term(name): alone}
+        return {term: self.head_loss(name, found, batch) for term, found in terms.items()}
 
-    def _sum_and_count(self, name: str, logits: Tensor, batch: ClipBatch) -> tuple[Tensor, Tensor]:
-        head = self.heads[name]
-        if head.target not in batch.targets:
-            return logits.float().sum() * 0.0, logits.new_zeros((), dtype=torch.float32)
-        target = batch.targets[head.target].project(head.space.name)
-        logits, target = align_levels(logits, target, batch.frame_mask)
-        total, count = self.losses[name](logits, target.value, target.mask)
-        return total, count
-
-    def _reduce(
-        self, sums: dict[str, Tensor], counts: dict[str, Tensor]
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
-        """Losses with gradients, their means over all processes, and how many labels these are of.
-
-        One all-reduce for all of them; see `affectkit.tasks.base.reduce_loss`.
-        """
-        own, labels = torch.stack([*sums.values()]), torch.stack([*counts.values()])
-        both, world = torch.stack([own.detach(), labels]), 1
-        if dist.is_available() and dist.is_initialized():
-            world = dist.get_world_size()
-            dist.all_reduce(both)
-        total, everywhere = both
-        divisor = everywhere / world if self.hparams["normalize"] == "global" else labels
-        losses = own / torch.where(divisor > 0, divisor, 1.0)
-        means = total / everywhere.clamp(min=1)
-        as_dict = [dict(zip(sums, values.unbind(), strict=True)) for values in (losses, means, everywhere)]
-        return as_dict[0], as_dict[1], as_dict[2]
+    def combine(self, losses: Mapping[str, Reduced]) -> Tensor:
+        """Each loss relative to its moving mean; those of prototypes come in over the first epochs."""
+        self.balancer.update(
+            {term: one.mean for term, one in losses.items()},
+            {term: one.count for term, one in losses.items()},
+        )
+        share = ramp(self.current_epoch, self.hparams["ramp_epochs"])
+        loss: Tensor = self.balancer(
+            {term: losses[term].loss for term in self.balancer.names},
+            dict.fromkeys(self.prototype_terms, share),
+        )
+        return loss
 
     def _protocol(self, dataset: str) -> str:
         note = self.hparams["note"]
@@ -252,12 +197,13 @@ class SSM(AffectTask):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
 
 
-def _uses_prototypes(head: Head) -> bool:
-    return bool(getattr(head, "uses_prototypes", False))
+def _given(head: Head, in_features: int) -> Head:
+    """A factory of a head that is built already."""
+    return head
 
 
 def _without_prototypes(head: Head) -> Head:
-    if not _uses_prototypes(head):
+    if not head.uses_prototypes:
         return head
     plain: Head = build("head", {**head.config, "prototypes": False}, in_features=head.in_features)
     return plain
@@ -265,26 +211,3 @@ def _without_prototypes(head: Head) -> Head:
 
 def _prototype_term(head: str) -> str:
     return f"{head}/prototype"
-
-
-def _log_name(term: str) -> str:
-    head, _, alone = term.partition("/")
-    return f"{head}/prototype_loss" if alone else f"{head}/loss"
-
-
-def _check(
-    heads: Mapping[str, Head], spaces: Mapping[str, Any], bridged: bool, weights: Mapping[str, float]
-) -> None:
-    kinds = [head.space.kind for head in heads.values()]
-    if not kinds or len(set(kinds)) < len(kinds) or "ordinal" in kinds:
-        raise ConfigError(
-            f"SSM cannot learn the heads {sorted(heads)} together.",
-            remedy="Give one head of action units, one of expressions, or both.",
-        )
-    if bridged and not spaces:
-        raise ConfigError(
-            "The bridge makes prototypes, and no head uses any.",
-            remedy="Give a PrototypeAUHead or a PrototypeExpressionHead, or no bridge.",
-        )
-    if unknown := sorted(set(weights) - set(heads)):
-        raise ConfigError(f"A loss weight is given for {unknown}.", remedy=f"Heads are {sorted(heads)}.")
