@@ -140,13 +140,14 @@ class Registry(Generic[T]):
         )
 
     def __getitem__(self, name: str) -> type[T]:
-        if not isinstance(name, str) or name not in self._classes:
-            known = self.names()
-            if name not in known:
-                raise ConfigError(
-                    f"There is no {self.kind} named {name!r}.", remedy=f"Known: {', '.join(known)}."
-                )
-        return self._classes[name]
+        try:
+            if name not in self._classes:
+                load_plugins()
+            return self._classes[name]
+        except (KeyError, TypeError):
+            raise ConfigError(
+                f"There is no {self.kind} named {name!r}.", remedy=f"Known: {', '.join(self.names())}."
+            ) from None
 
     def build(self, config: Mapping[str, Any], **injected: Any) -> T:
         """Construct the class that `config["type"]` names from the other entries of `config`.

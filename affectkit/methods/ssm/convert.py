@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 
@@ -127,7 +127,11 @@ class SSMConverter(Converter):
             "help": "weights of OpenAI's ViT-B/16, for new expression texts later; the checkpoint lacks CLIP's words",
         },
     }
-    convert = staticmethod(convert_ssm)
+
+    @staticmethod
+    def convert(path: str | Path, **options: Any) -> Conversion:
+        """See `convert_ssm`."""
+        return convert_ssm(path, **options)
 
 
 def _choose(head: str, given: str | None, known: Mapping[int, str], size: int, path: Path) -> str:
