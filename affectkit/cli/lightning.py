@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import logging
 import pickle
 import re
 import warnings
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -21,6 +24,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 import affectkit.data
 import affectkit.datamodules
 import affectkit.losses
+import affectkit.methods
 import affectkit.models
 import affectkit.tasks  # noqa: F401
 from affectkit.cli.recipe import find_recipe
@@ -47,7 +51,10 @@ class AffectCLI(LightningCLI):
     """
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the callbacks that write what a run found beside its logs."""
+        """Add the modules to import first, and the callbacks that write what a run found beside its logs."""
+        parser.add_argument(
+            "--imports", type=list[str], default=[], help="modules whose classes a recipe names"
+        )
         parser.add_lightning_class_args(ResultsWriter, "results")
         parser.add_lightning_class_args(PredictionsWriter, "predictions")
 
@@ -145,15 +152,17 @@ def launch(args: Sequence[str], *, execute: bool = True, kind: type[AffectCLI] =
     """Parse a recipe, build its task, data and trainer, and run the sub-command.
 
     Args:
-        args: `[subcommand, "--config", recipe, …]`; recipes may be named as `affectkit recipe list` prints them.
-            Without `execute`, the sub-command is left out.
+        args: `[subcommand, "--config", recipe, …]`; recipes may be named as `affectkit recipe list` prints them, and
+            name modules to import first under `imports`. Without `execute`, the sub-command is left out.
         execute: False builds everything and runs nothing.
         kind: A subclass that builds less than everything.
 
     Raises:
-        ConfigError: The recipe names an option, a class or a file that does not exist.
+        ConfigError: The recipe names an option, a class, a module or a file that does not exist.
         WeightsError: The checkpoint is unsafe.
     """
+    args = _resolve_recipes(args)
+    _import_modules(args)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
@@ -166,7 +175,7 @@ def launch(args: Sequence[str], *, execute: bool = True, kind: type[AffectCLI] =
                 seed_everything_default=0,
                 save_config_kwargs={"overwrite": True},
                 parser_kwargs={"parser_mode": "omegaconf", "exit_on_error": False},
-                args=_resolve_recipes(args),
+                args=args,
                 run=execute,
             )
     except pickle.UnpicklingError as error:
@@ -236,3 +245,25 @@ def _resolve_recipes(args: Sequence[str]) -> list[str]:
         elif argument.startswith("--config="):
             resolved[i] = f"--config={find_recipe(argument.removeprefix('--config='))}"
     return resolved
+
+
+def _import_modules(args: Sequence[str]) -> None:
+    """Import the modules that recipes, or `--imports`, name: parsing needs their classes."""
+    words = [word for argument in args for word in argument.split("=", 1)]
+    for option, value in pairwise(words):
+        named: Any = None
+        with contextlib.suppress(yaml.YAMLError, OSError):  # the parser says it better
+            if option in ("-c", "--config"):
+                recipe = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
+                named = recipe.get("imports") if isinstance(recipe, dict) else None
+            elif option == "--imports":
+                named = yaml.safe_load(value)
+        for name in named if isinstance(named, list) else []:
+            try:
+                importlib.import_module(str(name))
+            except ImportError as error:
+                raise ConfigError(
+                    f"The module {name!r} under `imports` cannot be imported: {error}.",
+                    path=None if option == "--imports" else value,
+                    remedy="Install its package, or put its folder on PYTHONPATH.",
+                ) from error

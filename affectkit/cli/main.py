@@ -48,14 +48,14 @@ COMMANDS = {
     ),
     "explain": (
         "affectkit.cli.explain",
-        "what a model learned: map (units and expressions), regions, dependencies",
+        "what a model learned, as pictures and tables",
     ),
     "calibrate": (
         "affectkit.cli.calibrate",
         "temperatures and thresholds of a model, from validation subjects",
     ),
     "export": ("affectkit.cli.export", "a model as a folder that loads anywhere, as ONNX, or on the Hub"),
-    "convert": ("affectkit.cli.convert", "checkpoints of other programs: ssm (of its authors)"),
+    "convert": ("affectkit.cli.convert", "checkpoints of other programs"),
     "synth": ("affectkit.cli.synth", "render a corpus of synthetic faces with exact labels"),
     "demo": ("affectkit.cli.demo", "render, train, test and predict in five minutes"),
 }

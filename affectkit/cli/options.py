@@ -16,11 +16,13 @@ from pathlib import Path
 
 import yaml
 
+import affectkit
 from affectkit.cli.recipe import find_recipe
 from affectkit.errors import ConfigError
 
 __all__ = ["check_options", "parameters_of", "root_options"]
 
+_METHODS = Path(affectkit.__file__).with_name("methods")
 # Packages whose classes recipes may name without a module.
 _PACKAGES = (
     "affectkit.tasks",
@@ -30,13 +32,18 @@ _PACKAGES = (
     "affectkit.data",
     "lightning.pytorch.callbacks",
     "lightning.pytorch.loggers",
+    *(
+        f"affectkit.methods.{folder.name}"
+        for folder in sorted(_METHODS.iterdir())
+        if Path(folder, "__init__.py").is_file()
+    ),
 )
 _CLASSES: dict[tuple[str, ...], str] = {
     ("trainer",): "lightning.pytorch.Trainer",
     ("results",): "affectkit.tasks.ResultsWriter",
     ("predictions",): "affectkit.tasks.PredictionsWriter",
 }
-_ROOT = {"config", "seed_everything", "trainer", "model", "data", "results", "predictions"}
+_ROOT = {"config", "imports", "seed_everything", "trainer", "model", "data", "results", "predictions"}
 _SPECIAL = {"class_path", "init_args", "dict_kwargs", "help"}
 _GIVEN = {"self", "model", "train_dataloaders", "val_dataloaders", "dataloaders", "datamodule"}
 
@@ -235,12 +242,20 @@ def _find(name: str) -> tuple[str, ast.ClassDef] | None:
     home, _, short = name.rpartition(".")
     for module in [home] if home else _PACKAGES:
         tree = _parse(module)
-        for node in () if tree is None else tree.body:
+        for node in () if tree is None else _statements(tree.body):
             if isinstance(node, ast.ClassDef) and node.name == short:
                 return module, node
             if source := _imported(node, short):
                 return _find(source)
     return None
+
+
+def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
+    """Statements of a module, those below `if` included: a class that is imported on first use is named there."""
+    for node in body:
+        yield node
+        if isinstance(node, ast.If):
+            yield from _statements(node.body)
 
 
 def _imported(node: ast.stmt, name: str) -> str | None:

@@ -8,13 +8,9 @@ import torch
 from affectkit.errors import ConfigError, LabelSpaceError
 from affectkit.facs import FLIP_68, ActionUnit, AUSet, region_centres
 from affectkit.facs.mean_shape import MEAN_SHAPE_68
-from affectkit.models.micro import (
-    GlobalDependencyAttention,
-    LEDFilter,
-    MotionTokens,
-    PatchRegions,
-    PatchTokenAttention,
-)
+from affectkit.methods.micro_au_clip import GlobalDependencyAttention, PatchTokenAttention
+from affectkit.models.regions import PatchRegions
+from affectkit.models.temporal import LEDFilter, MotionTokens
 
 GRID, PICTURE = 14, 224
 UNITS = AUSet.of(1, 2, 4, 6, 7, 9, 10, 12, 14, 15, 17, 20, 25, 26)

@@ -21,9 +21,10 @@ from affectkit.facs import (
     prompt_texts,
     unit_texts,
 )
-from affectkit.models.bridges.association import AssociationMap, Directions
-from affectkit.models.bridges.base import Bridge
-from affectkit.models.bridges.classes import read_classes
+from affectkit.methods.ssm.association import AssociationMap, Directions
+from affectkit.methods.ssm.classes import read_classes
+from affectkit.models import AffectModel, Explanation
+from affectkit.models.bridge import Bridge
 from affectkit.models.registry import register
 from affectkit.models.text import PromptLearner, TextTower, encode_prompts
 
@@ -170,13 +171,19 @@ class SemanticBridge(Bridge):
         """Prefixes of the names of those tensors whose shape or meaning hangs on a head's labels."""
         return (f"prompts.{head}.", "map.")
 
+    def explanations(self, model: AffectModel) -> tuple[Explanation, ...]:
+        """The two learned maps, where there are any."""
+        from affectkit.methods.ssm.maps import explain_maps
+
+        return () if self.map is None else (explain_maps(model),)
+
     @torch.no_grad()
     def encode_classes(self, head: str, texts: Sequence[str] | Mapping[str, str]) -> dict[str, Tensor]:
         """Prototypes of any expression classes, without training.
 
         A class that the head was trained on keeps its prototype. For any other the learned words are the mean of
         those of the trained classes, and its row of the map, which nothing could teach, is the prior's; texts and rows
-        are made by `affectkit.models.bridges.read_classes`.
+        are made by `affectkit.methods.ssm.read_classes`.
 
         Args:
             head: The expression head.

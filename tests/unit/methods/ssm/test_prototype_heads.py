@@ -6,15 +6,8 @@ import pytest
 import torch
 
 from affectkit.errors import ConfigError, WeightsError
-from affectkit.models import (
-    AUHead,
-    ExpressionHead,
-    Features,
-    PrototypeAUHead,
-    PrototypeExpressionHead,
-    build,
-)
-from affectkit.models.heads import SmoothLogits
+from affectkit.methods.ssm import PrototypeAUHead, PrototypeExpressionHead, SmoothLogits
+from affectkit.models import AUHead, ExpressionHead, Features, build
 
 FRAMEWISE = {"type": "framewise", "heads": 2, "head_width": 3, "max_frames": 6}
 CLIP = {**FRAMEWISE, "type": "clip_token"}

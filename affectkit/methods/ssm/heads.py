@@ -11,11 +11,11 @@ from torch.nn import functional as F
 
 from affectkit.errors import ConfigError
 from affectkit.facs import LabelSpace
+from affectkit.methods.ssm.smoothing import Smoothing, SmoothLogits
 from affectkit.models.features import Features
 from affectkit.models.heads.au import AUHead
 from affectkit.models.heads.base import Head, register
 from affectkit.models.heads.expression import ExpressionHead
-from affectkit.models.heads.smoothing import Smoothing, SmoothLogits
 from affectkit.models.registry import build
 from affectkit.models.temporal import Temporal
 
@@ -38,8 +38,6 @@ class PrototypeHead(Head):
         prototypes: float [L, D], a buffer.
         smooth: What logits pass through at last, or None.
     """
-
-    prototypes: Tensor
 
     def _build(
         self,
@@ -74,6 +72,8 @@ class PrototypeHead(Head):
         self.width = self.in_features if self.temporal is None else self.temporal.num_features
         self.scale = scale
         self.uses_prototypes = prototypes
+        if prototypes:
+            self.answers_by = "linear layer and prototypes" if linear else "prototypes"
         self.linear = linear
         if linear:
             self.out = nn.Linear(self.width, len(self.space))
@@ -178,9 +178,7 @@ class PrototypeHead(Head):
             ConfigError: This head has no prototypes.
         """
         if not self.uses_prototypes:
-            raise ConfigError(
-                "This head has no prototypes to answer by.", remedy="Train it with `prototypes: true`."
-            )
+            super().by_prototypes()
         space = self.space if space is None else space
         config = {**self.config, "space": space.name, "linear": False, "smoothing": "none"}
         head: Self = build("head", config, in_features=self.in_features)

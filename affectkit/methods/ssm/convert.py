@@ -4,42 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 
 from affectkit.errors import ConfigError, WeightsError
 from affectkit.facs import AU_SETS, ExpressionSet, association
-from affectkit.models.bridges import SemanticBridge
-from affectkit.models.convert.reading import read_checkpoint
-from affectkit.models.convert.ssm_layout import SOURCE, ReleasedTensors
+from affectkit.methods.ssm.layout import SOURCE, ReleasedTensors
+from affectkit.methods.ssm.semantic import SemanticBridge
+from affectkit.models.convert import Conversion, Converter, read_checkpoint
 from affectkit.models.model import AffectModel
+from affectkit.models.registry import register
 from affectkit.models.text import PromptLearner
 
-__all__ = ["Conversion", "convert_ssm"]
+__all__ = ["SSMConverter", "convert_ssm"]
 
 _CLASSES = {7: "dfew7", 11: "mafw11"}
 _UNITS = {12: "bp4d12", 8: "disfa8"}
 _CORPUS = {"bp4d12": "bp4d", "disfa8": "disfa"}
-
-
-@dataclass(frozen=True)
-class Conversion:
-    """What became of a checkpoint.
-
-    Args:
-        model: The model, in evaluation mode.
-        release: Which of the authors' two code releases it fits, 1 or 2.
-        mapped: Name in the checkpoint by ours.
-        ignored: Reason by name in the checkpoint, for tensors that say nothing new.
-    """
-
-    model: AffectModel
-    release: int
-    mapped: Mapping[str, str]
-    ignored: Mapping[str, str]
 
 
 def convert_ssm(
@@ -109,7 +92,6 @@ def convert_ssm(
     mapped = released.fill(model)
     _check_words(model, path, clip_weights)
     model.eval()
-    model.refresh_prototypes()
     model.metadata = {
         "name": "SSM",
         "source": f"converted from {path.name}, a checkpoint in the layout of {SOURCE}",
@@ -122,6 +104,34 @@ def convert_ssm(
         "notes": _notes(corpus, released.release),
     }
     return Conversion(model, released.release, mapped, ignored)
+
+
+@register("converter", "ssm")
+class SSMConverter(Converter):
+    """`convert_ssm` on the command line."""
+
+    about = "checkpoints of either release of the authors of SSM (arXiv 2604.10541)"
+    options = {  # noqa: RUF012  a ClassVar of the base class
+        "--au-set": {
+            "dest": "units",
+            "choices": tuple(_CORPUS),
+            "help": "its action units (default: by their number)",
+        },
+        "--expressions": {
+            "dest": "expressions",
+            "help": "its classes in order, by name or as a comma list (default: dfew7 or mafw11)",
+        },
+        "--clip-weights": {
+            "dest": "clip_weights",
+            "type": Path,
+            "help": "weights of OpenAI's ViT-B/16, for new expression texts later; the checkpoint lacks CLIP's words",
+        },
+    }
+
+    @staticmethod
+    def convert(path: str | Path, **options: Any) -> Conversion:
+        """See `convert_ssm`."""
+        return convert_ssm(path, **options)
 
 
 def _choose(head: str, given: str | None, known: Mapping[int, str], size: int, path: Path) -> str:

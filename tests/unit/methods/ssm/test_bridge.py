@@ -8,8 +8,7 @@ from torch.nn import functional as F
 
 from affectkit.errors import ConfigError, LabelSpaceError, WeightsError
 from affectkit.facs import AU_SETS, EXPRESSION_SETS, association, label_space
-from affectkit.models import AssociationMap, SemanticBridge
-from affectkit.models.bridges import read_classes
+from affectkit.methods.ssm import AssociationMap, SemanticBridge, read_classes
 from affectkit.models.text import encode_prompts
 
 TINY = {"model_name": "affectkit-tiny"}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from affectkit.errors import ConfigError
-from affectkit.losses import CrossSampleContrast, GlobalDependencyLoss
+from affectkit.methods.micro_au_clip import CrossSampleContrast, GlobalDependencyLoss
 
 B, A, D = 5, 4, 6
 

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from affectkit.errors import ConfigError
 from affectkit.facs import ActionUnit
-from affectkit.models import AffectModel
-from affectkit.models.bridges import SemanticBridge
+from affectkit.methods.ssm.semantic import SemanticBridge
+from affectkit.models import AffectModel, Explanation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Associations", "associations", "write_associations"]
+__all__ = ["Associations", "associations", "explain_maps", "write_associations"]
 
 Direction = Literal["au_to_expression", "expression_to_au"]
 
@@ -118,6 +118,27 @@ def write_associations(found: Associations, folder: str | Path) -> tuple[Path, P
                     writer.writerow([direction, expression, unit, ActionUnit.parse(unit).name, *numbers])
     _draw(found, figure)
     return table, figure
+
+
+def explain_maps(model: AffectModel) -> Explanation:
+    """The maps of a model as what `affectkit explain` draws.
+
+    Args:
+        model: As for `associations`.
+    """
+
+    def draw(folder: Path, *_: object) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+        found = associations(model)
+        said = []
+        for direction, learned in found.learned.items():
+            i, j = divmod(int((learned - found.prior).abs().argmax()), len(found.units))
+            said.append(
+                f"{direction}: moved most from the prior is {found.expressions[i]} with {found.units[j]}, "
+                f"{found.prior[i, j]:.2f} -> {learned[i, j]:.2f}"
+            )
+        return write_associations(found, folder), tuple(said)
+
+    return Explanation("map", "how action units and expressions speak for each other, beside the prior", draw)
 
 
 def _draw(found: Associations, path: Path) -> None:

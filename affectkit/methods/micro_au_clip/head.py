@@ -12,15 +12,14 @@ from torch.nn import functional as F
 
 from affectkit.errors import ConfigError
 from affectkit.facs import ActionUnit, AUSet, LabelSpace, au_name, au_prompt_pair
+from affectkit.methods.micro_au_clip.gda import GlobalDependencyAttention
+from affectkit.methods.micro_au_clip.pta import PatchTokenAttention
+from affectkit.models import AffectModel, Explanation
 from affectkit.models.features import Features
 from affectkit.models.heads.au import AUHead
 from affectkit.models.heads.base import register
-from affectkit.models.micro import (
-    GlobalDependencyAttention,
-    MotionTokens,
-    PatchRegions,
-    PatchTokenAttention,
-)
+from affectkit.models.regions import PatchRegions
+from affectkit.models.temporal import MotionTokens
 from affectkit.models.text import PromptLearner, TextTower
 
 __all__ = ["MicroAUHead", "MicroAUOutputs"]
@@ -64,7 +63,7 @@ class MicroAUHead(AUHead):
     Args:
         in_features: Width D of patches and frames.
         space: An `AUSet`, or its name: "casme2_8", "AU1,AU12".
-        motion: How frames become motion, see `affectkit.models.micro.MotionTokens`.
+        motion: How frames become motion, see `affectkit.models.temporal.MotionTokens`.
         pta: Read regions by attention; else take the weighted mean of their patches.
         gda: Let units attend to each other.
         text: Arguments of `affectkit.models.text.TextTower`; None for no texts.
@@ -91,6 +90,7 @@ class MicroAUHead(AUHead):
         Micro-AU CLIP, arXiv 2603.16302. What its abstract does not say is our own design; see the documentation.
     """
 
+    sees_movements = True
     texts: Tensor
 
     def __init__(
@@ -141,6 +141,14 @@ class MicroAUHead(AUHead):
             "dropout": dropout,
             "target": target,
         }
+
+    def explanations(self, model: AffectModel, name: str) -> tuple[Explanation, ...]:
+        """Where the units look in a clip, and which units look at which."""
+        from affectkit.methods.micro_au_clip.dependency_figure import explain_dependencies
+        from affectkit.methods.micro_au_clip.region_figure import explain_regions
+
+        regions = explain_regions(model, name)
+        return (regions,) if self.depend is None else (regions, explain_dependencies(model, name))
 
     def _build_texts(self, units: tuple[ActionUnit, ...], text: Mapping[str, Any] | None, n_ctx: int) -> None:
         self.tower: TextTower | None = None

@@ -9,7 +9,7 @@ from PIL import Image
 from affectkit.errors import ConfigError
 from affectkit.facs.mean_shape import MEAN_SHAPE_68
 from affectkit.inference.faces.one_crop import face_landmarks
-from affectkit.inference.pictures.regions import (
+from affectkit.methods.micro_au_clip import (
     dependencies,
     micro_head,
     region_attention,
@@ -140,7 +140,7 @@ def test_attention_shown_is_the_mean_over_layers(model):
 
 def test_attention_is_that_of_the_forward_pass():
     """The gate's output computed from `attention` by hand, for one layer and one head."""
-    from affectkit.models.micro import GlobalDependencyAttention
+    from affectkit.methods.micro_au_clip import GlobalDependencyAttention
 
     torch.manual_seed(0)
     depend = GlobalDependencyAttention(8, 3, depth=1, heads=1, gate=1.0).eval()

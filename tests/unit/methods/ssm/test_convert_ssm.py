@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 
 import __main__
 from affectkit.errors import ConfigError, LabelSpaceError, WeightsError
-from affectkit.models import AffectModel
-from affectkit.models.convert import convert_ssm
+from affectkit.methods.ssm import convert_ssm
+from affectkit.models import AffectModel, use_classes
 
 # corpus, classes, release, smoothing: BP4D is smoothed from the second release on, DISFA in both
 VARIANTS = [
@@ -151,12 +151,12 @@ def test_clip_weights_bring_the_words(save, tmp_path, clips):
     compare(model, state, "bp4d", 7, clips)
     model.save_pretrained(tmp_path / "model")
     loaded = AffectModel.from_pretrained(tmp_path / "model")
-    loaded.use_classes("expression", ["contempt", "happiness"])
+    use_classes(loaded, "expression", ["contempt", "happiness"])
     assert loaded.labels("expression") == ("contempt", "happiness")
 
     without = convert_ssm(save(state)).model
     with pytest.raises(WeightsError, match="token embedding"):
-        without.use_classes("expression", ["contempt", "happiness"])
+        use_classes(without, "expression", ["contempt", "happiness"])
 
 
 def test_weights_of_another_clip_are_refused(save, tmp_path):

@@ -9,13 +9,14 @@ from torch import Tensor
 
 from affectkit.data import ClipBatch
 from affectkit.errors import ConfigError
-from affectkit.losses import CrossSampleContrast, GlobalDependencyLoss
+from affectkit.methods.micro_au_clip.head import MicroAUHead, MicroAUOutputs
+from affectkit.methods.micro_au_clip.losses import CrossSampleContrast, GlobalDependencyLoss
+from affectkit.methods.micro_au_clip.recognition import RuleRecognition, rules_of
 from affectkit.models import Features
-from affectkit.models.heads import MicroAUHead, MicroAUOutputs
 from affectkit.tasks.base import seen
+from affectkit.tasks.data import task_data
 from affectkit.tasks.evaluation import Counted, align_levels
-from affectkit.tasks.multitask import MultiTask
-from affectkit.tasks.recognition import RuleRecognition, rules_of
+from affectkit.tasks.multitask import MultiTask, Term
 
 __all__ = ["MicroAU"]
 
@@ -75,27 +76,26 @@ class MicroAU(MultiTask):
         """Besides the loss weights, count which units occur together in the training labels."""
         super().on_fit_start()
         for name, head in self.micro.items():
-            found = self.trainer.datamodule.cooccurrence(head.target, head.space.name)  # type: ignore[attr-defined]
+            found = task_data(self.trainer).cooccurrence(head.target, head.space.name)
+            if found is None:
+                raise ConfigError(
+                    f"No training corpus annotates {head.target!r}, which the head {name!r} learns.",
+                    remedy="Compare the head's target with the corpus's label spaces.",
+                )
             self.cooccurrence[name] = found.float().to(self.device)
             if head.depend is not None:
                 head.depend.set_cooccurrence(self.cooccurrence[name])
 
-    def _terms(self, batch: ClipBatch) -> dict[str, tuple[Tensor, Tensor]]:
-        """Sums and counts of the losses of one group of clips, by head and further term."""
-        features: Features = self.model.features(*seen(batch))
-        terms: dict[str, tuple[Tensor, Tensor]] = {}
-        for name, head in self.heads.items():
-            if name not in self.micro:
-                terms[name] = self._head_loss(name, head, head(features), batch)
-                continue
-            outputs = self.micro[name].outputs(features)
-            terms[name] = self._head_loss(name, head, outputs.logits, batch)
-            terms |= self._further(name, outputs, batch)
-        return terms
+    def terms(
+        self, name: str, features: Features, prototypes: Tensor | None, batch: ClipBatch
+    ) -> dict[str, Term]:
+        """See `MultiTask`; contrast and dependency are further terms of a micro head."""
+        if name not in self.micro:
+            return super().terms(name, features, prototypes, batch)
+        outputs = self.micro[name].outputs(features)
+        return {name: self.head_loss(name, outputs.logits, batch), **self._further(name, outputs, batch)}
 
-    def _further(
-        self, name: str, outputs: MicroAUOutputs, batch: ClipBatch
-    ) -> dict[str, tuple[Tensor, Tensor]]:
+    def _further(self, name: str, outputs: MicroAUOutputs, batch: ClipBatch) -> dict[str, Term]:
         """Contrast and dependency; nothing, but in the graph, where the batch does not annotate the target."""
         head, units = self.micro[name], outputs.units
         if head.target in batch.targets:

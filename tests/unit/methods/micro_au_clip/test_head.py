@@ -8,8 +8,9 @@ import torch
 from affectkit.errors import ConfigError, LabelSpaceError
 from affectkit.facs import AUSet, au_name, au_prompt_pair
 from affectkit.facs.mean_shape import MEAN_SHAPE_68
+from affectkit.methods.micro_au_clip import MicroAUHead
 from affectkit.models import Features, build
-from affectkit.models.heads import AUHead, MicroAUHead
+from affectkit.models.heads import AUHead
 
 D, GRID = 64, 4
 TEXT = {"model_name": "affectkit-tiny"}
