@@ -94,7 +94,9 @@ class AUMetrics(GroupedMetric):
             raise ValueError("the logit of an annotated entry is NaN")
         place = (group * len(self.labels) + unit) * 2 + (value[keep] >= 0.5)
         bits = (z + 0.0).view(torch.int32).long()  # -0.0 becomes 0.0
-        self.entries.append((bits << 32) | place)  # type: ignore[union-attr]
+        if isinstance(self.entries, Tensor):  # loaded
+            self.entries = [self.entries]
+        self.entries.append((bits << 32) | place)
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """Join the batches and gather those of all processes; one without any gives an empty tensor.
@@ -198,7 +200,7 @@ def _best_threshold(p: Tensor, positive: Tensor) -> float:
         positive: Int64 [N], 0 or 1.
     """
     packed = torch.from_numpy(np.sort((p.view(torch.int32).long() * 2 + positive).numpy()))
-    bits, counts = (packed // 2).unique_consecutive(return_counts=True)
+    bits, counts = (packed // 2).unique_consecutive(return_counts=True)  # type: ignore[no-untyped-call]
     values, before = bits.int().view(torch.float32), counts.cumsum(0) - counts
     hits = (packed % 2).sum() - torch.cat([torch.zeros(1, dtype=torch.int64), (packed % 2).cumsum(0)])[before]
     f1 = _ratio(2 * hits.double(), (len(packed) - before + positive.sum()).double())

@@ -95,8 +95,8 @@ def estimate(tally: Tally, *, level: float = 0.95) -> dict[str, Estimate]:
       with few subjects.
 
     It stays within the result's range and contains the result. `benchmarks/coverage.py` measures how often it
-    contains the true value: at 8 to 41 subjects in 93 to 97 of 100 data sets, where the percentile bootstrap with
-    8 subjects does in 77 to 90.
+    contains the true value: F1, AUC, accuracy and UAR of 8 to 41 subjects in 93 to 97 of 100 data sets, where a
+    percentile bootstrap over 8 subjects does in 77 to 89.
 
     A result that no group changes has an interval of one point. One at the border of its range that some group
     changes has the whole range.
@@ -120,7 +120,7 @@ def estimate(tally: Tally, *, level: float = 0.95) -> dict[str, Estimate]:
     References:
         Miller, The jackknife: a review, Biometrika 1974. Satterthwaite, An approximate distribution of estimates
         of variance components, Biometrics Bulletin 1946. The factor n / (n − 1) and the extension by the bias are
-        ours, chosen by the simulation.
+        ours; the simulation chose them.
     """
     return mean_of_folds([tally], level=level)
 

@@ -237,6 +237,19 @@ def test_a_threshold_lies_between_probabilities_that_differ_by_their_last_bit():
     assert metric.compute(best)["f1_pos"] == 1.0
 
 
+def test_a_saved_state_gives_the_same_results_and_can_go_on():
+    saved, restored, whole = filled(), AUMetrics(LABELS, 7), filled()
+    saved.persistent(True)
+    restored.load_state_dict({"entries": torch.cat(saved.state_dict()["entries"])}, strict=True)
+    assert restored.best_thresholds() == saved.best_thresholds()
+    for name, value in restored.compute().items():
+        assert value == saved.compute()[name], name
+    restored.load_state_dict({"entries": torch.cat(saved.state_dict()["entries"])}, strict=True)
+    for metric in (restored, whole):
+        metric.update(*sample(50, seed=1))
+    assert restored.compute()["auc"] == whole.compute()["auc"] != saved.compute()["auc"]
+
+
 def test_results_are_scalars_on_the_metric_and_do_not_follow_a_cache():
     metric = filled()
     low, high = metric.compute(0.1), metric.compute(0.9)
