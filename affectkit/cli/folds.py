@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from torchmetrics.utilities import dim_zero_cat
 
 from affectkit.cli.lightning import AffectCLI
 from affectkit.cli.truths import add_truths
@@ -84,6 +85,7 @@ def run_fold(cli: AffectCLI, protocol: Protocol, fold: Fold, folder: Path, setti
                     "note": one.note,
                     "kind": one.kind,
                     "labels": list(one.metric.labels),
+                    "num_groups": one.metric.num_groups,
                     "has_subjects": bool(data.datasets["test"].has_subjects),
                     "state": state,
                 }
@@ -120,9 +122,8 @@ def _monitor(trainer: Trainer, protocol: Protocol) -> ModelCheckpoint | None:
 
 def _state(metric: Any) -> dict[str, torch.Tensor]:
     """The counts of a metric over all processes."""
-    metric.persistent(True)
     with metric.sync_context():
-        return {name: value.cpu().clone() for name, value in metric.state_dict().items()}
+        return {name: dim_zero_cat(value).cpu().clone() for name, value in metric.metric_state.items()}
 
 
 def load_fold(folder: Path) -> dict[str, Any] | None:
@@ -218,9 +219,8 @@ def _reduce(
 
 
 def _tally(count: Mapping[str, Any], thresholds: Any) -> Tally:
-    sums = next(value for name, value in count["state"].items() if name != "fine")
     # The counts are those of all processes, and only the first process reduces them.
-    metric = METRICS[count["kind"]](count["labels"], len(sums), sync_on_compute=False)
+    metric = METRICS[count["kind"]](count["labels"], count["num_groups"], sync_on_compute=False)
     metric.persistent(True)
     metric.load_state_dict(count["state"])
     return metric.tally(thresholds) if isinstance(metric, AUMetrics) else metric.tally()

@@ -100,6 +100,7 @@ def saved(metric, kind, head, fold="1"):
     """A fold as `run_fold` saves it."""
     labels = list(metric.labels)
     count = {"dataset": "d", "head": head, "kind": kind, "labels": labels, "has_subjects": kind == "ordinal"}
+    count["num_groups"] = metric.num_groups
     return {"fold": fold, "thresholds": {}, "counts": [{**count, "state": folds._state(metric)}]}
 
 
