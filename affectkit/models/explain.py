@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
     from affectkit.models.model import AffectModel
 
-__all__ = ["Explanation", "explanations"]
+__all__ = ["Explanation", "canvas", "draw_matrix", "explanations"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +52,53 @@ def explanations(model: AffectModel, head: str | None = None) -> dict[str, tuple
     if head is None and model.bridge is not None:
         found = {"bridge": model.bridge.explanations(model), **found}
     return {part: offered for part, offered in found.items() if offered}
+
+
+def canvas(width: float, height: float) -> Figure:
+    """A white figure that belongs to no global state.
+
+    Args:
+        width: In inches.
+        height: In inches.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def draw_matrix(
+    axes: Axes,
+    values: Tensor,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    colours: str,
+    limits: tuple[float, float],
+) -> Any:
+    """Draw a matrix with its numbers; with a sign where values may be negative.
+
+    Args:
+        axes: Where.
+        values: [rows, columns], on the CPU.
+        rows: Their names.
+        columns: Their names.
+        colours: Colour map of matplotlib.
+        limits: Values at the ends of the colour map.
+
+    Returns:
+        The image, for a colour bar.
+    """
+    low, high = limits
+    image = axes.imshow(values.numpy(), cmap=colours, vmin=low, vmax=high, aspect="auto")
+    axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right", fontsize=7.5)
+    axes.set_yticks(range(len(rows)), rows, fontsize=8.5)
+    axes.tick_params(length=0)
+    for i, row in enumerate(values.tolist()):
+        for j, value in enumerate(row):
+            signed = f"{value:+.2f}" if abs(value) >= 0.005 else "·"
+            colour = "white" if abs(value) > 0.6 * high else "black"
+            text = signed if low < 0 else f"{value:.2f}"
+            axes.text(j, i, text, ha="center", va="center", fontsize=6.5, color=colour)
+    return image

@@ -6,17 +6,15 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from affectkit.errors import ConfigError
-from affectkit.methods.micro_au_clip.region_figure import canvas, micro_head
+from affectkit.methods.micro_au_clip.region_figure import micro_head
 from affectkit.models import AffectModel, Explanation
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from affectkit.models.explain import canvas, draw_matrix
 
 __all__ = ["Dependencies", "dependencies", "explain_dependencies", "write_dependencies"]
 
@@ -165,35 +163,16 @@ def _draw_dependencies(found: Dependencies, path: Path) -> None:
     names = [*found.units, "face"]
     shown: Sequence[tuple[str, Tensor, Sequence[str], str, tuple[float, float]]] = (
         ("labels: P(column | row)", found.cooccurrence, names[:-1], "Blues", (0.0, 1.0)),
-        (f"attention of the row's unit, {where}", found.learned, names, "Greens", _limits(found.learned)),
+        (
+            f"attention of the row's unit, {where}",
+            found.learned,
+            names,
+            "Greens",
+            (0.0, float(found.learned.max())),
+        ),
         (f"beyond co-occurrence (gate {found.gate:.2f})", moved, names, "RdBu_r", (-far, far)),
     )
     for axes, (title, values, columns, colours, limits) in zip(panels, shown, strict=True):
-        _matrix(axes, values, found.units, columns, colours, limits)
+        draw_matrix(axes, values, found.units, columns, colours, limits)
         axes.set_title(title, fontsize=9.5)
     figure.savefig(path, dpi=150)
-
-
-def _limits(values: Tensor) -> tuple[float, float]:
-    return 0.0, float(values.max())
-
-
-def _matrix(
-    axes: Axes,
-    values: Tensor,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    colours: str,
-    limits: tuple[float, float],
-) -> None:
-    """A matrix with its numbers."""
-    low, high = limits
-    axes.imshow(values.numpy(), cmap=colours, vmin=low, vmax=high, aspect="auto")
-    axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right", fontsize=8)
-    axes.set_yticks(range(len(rows)), rows, fontsize=8)
-    axes.tick_params(length=0)
-    for i, row in enumerate(values.tolist()):
-        for j, value in enumerate(row):
-            text = f"{value:+.2f}" if low < 0 else f"{value:.2f}"
-            colour = "white" if abs(value) > 0.6 * high else "black"
-            axes.text(j, i, text, ha="center", va="center", fontsize=7, color=colour)

@@ -14,10 +14,10 @@ from affectkit.errors import ConfigError
 from affectkit.facs import ActionUnit
 from affectkit.methods.micro_au_clip.head import MicroAUHead
 from affectkit.models import AffectModel, Explanation
+from affectkit.models.explain import canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 __all__ = ["RegionAttention", "explain_regions", "micro_head", "region_attention", "write_regions"]
 
@@ -248,16 +248,6 @@ def _outline(inside: Tensor, cell: float) -> list[tuple[tuple[float, float], tup
             xs, ys = ((v * cell - 0.5, w * cell - 0.5) for v, w in ((x0, x1), (y0, y1)))
             lines.append((xs, ys))
     return lines
-
-
-def canvas(width: float, height: float) -> Figure:
-    """A white figure that belongs to no global state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def _picture(picture: Tensor) -> Any:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, Self, get_args
+from typing import Any, ClassVar, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +28,17 @@ class PrototypeHead(Head):
     each label. A bridge gives P while training; the head keeps a copy (`prototypes`, zeros until it is set), with
     which it works alone. The second term :math:`z^p = s \cos(h, P)` is an answer of its own, bounded by ±s.
 
+    Args:
+        in_features: Width of what it reads.
+        space: The labels, or their name: "bp4d12", "basic7", "AU1,AU12".
+        per_frame: Answer for every frame or once a clip; by default as the subclass says.
+        temporal: Configuration of a temporal module of its own: `{"type": "framewise"}`.
+        prototypes: Whether to use prototypes.
+        scale: What the cosine is multiplied by.
+        smoothing: Learned smoothing of frame logits over time, see `SmoothLogits`.
+        linear: Whether there is a linear layer.
+        dropout: Probability, before the linear layer.
+
     Attributes:
         temporal: The head's temporal module, or None.
         width: D, the width of h.
@@ -37,21 +47,28 @@ class PrototypeHead(Head):
         linear: Whether there is a first.
         prototypes: float [L, D], a buffer.
         smooth: What logits pass through at last, or None.
+
+    Raises:
+        ConfigError: An argument is out of range, or the head would have neither term.
     """
 
-    def _build(
-        self,
-        temporal: Mapping[str, Any] | None,
-        prototypes: bool,
-        scale: float,
-        smoothing: Smoothing,
-        linear: bool,
-    ) -> None:
-        """The constructors' common second half.
+    by_frame: ClassVar[bool]
 
-        Raises:
-            ConfigError: An argument is out of range, or the head would have neither term.
-        """
+    def __init__(
+        self,
+        in_features: int,
+        space: str | LabelSpace,
+        *,
+        per_frame: bool | None = None,
+        temporal: dict[str, Any] | None = None,
+        prototypes: bool = True,
+        scale: float = 10.0,
+        smoothing: Smoothing = "none",
+        linear: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
+        per_frame = self.by_frame if per_frame is None else per_frame
+        super().__init__(in_features, space, per_frame=per_frame, dropout=dropout)
         if not prototypes and not linear:
             raise ConfigError(
                 "A head without prototypes and without a linear layer has no answer.", remedy="Give it one."
@@ -191,23 +208,9 @@ class PrototypeHead(Head):
 
 @register("head", "prototype_au")
 class PrototypeAUHead(PrototypeHead, AUHead):
-    """Which action units are present, by a linear layer and by likeness to each unit's prototype.
+    """Which action units are present, by default in every frame; see `PrototypeHead`.
 
-    See `PrototypeHead`. Units are answered for independently: p = sigmoid(z).
-
-    Args:
-        in_features: Width of what it reads.
-        space: An `AUSet`, or its name: "bp4d12", "AU1,AU12".
-        per_frame: Answer for every frame instead of once a clip.
-        temporal: Configuration of a temporal module of its own: `{"type": "framewise"}`.
-        prototypes: Whether to use prototypes.
-        scale: What the cosine is multiplied by.
-        smoothing: Learned smoothing of frame logits over time, see `SmoothLogits`.
-        linear: Whether there is a linear layer.
-        dropout: Probability, before the linear layer.
-
-    Raises:
-        ConfigError: An argument is out of range, or arguments exclude one another.
+    Units are answered for independently: p = sigmoid(z).
 
     Example:
         >>> head = PrototypeAUHead(8, "AU1,AU12", temporal={"type": "framewise", "heads": 2})
@@ -219,42 +222,14 @@ class PrototypeAUHead(PrototypeHead, AUHead):
         SSM, arXiv 2604.10541.
     """
 
-    def __init__(
-        self,
-        in_features: int,
-        space: str | LabelSpace,
-        *,
-        per_frame: bool = True,
-        temporal: dict[str, Any] | None = None,
-        prototypes: bool = True,
-        scale: float = 10.0,
-        smoothing: Literal["none", "frames", "pairs"] = "none",
-        linear: bool = True,
-        dropout: float = 0.0,
-    ) -> None:
-        super().__init__(in_features, space, per_frame=per_frame, dropout=dropout)
-        self._build(temporal, prototypes, scale, smoothing, linear)
+    by_frame = True
 
 
 @register("head", "prototype_expression")
 class PrototypeExpressionHead(PrototypeHead, ExpressionHead):
-    """Which expression is shown, by a linear layer and by likeness to each expression's prototype.
+    """Which expression is shown, by default once a clip; see `PrototypeHead`.
 
-    See `PrototypeHead`. Expressions exclude one another: p = softmax(z).
-
-    Args:
-        in_features: Width of what it reads.
-        space: An `ExpressionSet`, or its name: "basic7", "happiness,sadness".
-        per_frame: Answer for every frame instead of once a clip.
-        temporal: Configuration of a temporal module of its own: `{"type": "clip_token"}`.
-        prototypes: Whether to use prototypes.
-        scale: What the cosine is multiplied by.
-        smoothing: Learned smoothing of frame logits over time, see `SmoothLogits`.
-        linear: Whether there is a linear layer.
-        dropout: Probability, before the linear layer.
-
-    Raises:
-        ConfigError: An argument is out of range, or arguments exclude one another.
+    Expressions exclude one another: p = softmax(z).
 
     Example:
         >>> head = PrototypeExpressionHead(8, "basic7", temporal={"type": "clip_token", "heads": 2})
@@ -265,18 +240,4 @@ class PrototypeExpressionHead(PrototypeHead, ExpressionHead):
         SSM, arXiv 2604.10541.
     """
 
-    def __init__(
-        self,
-        in_features: int,
-        space: str | LabelSpace,
-        *,
-        per_frame: bool = False,
-        temporal: dict[str, Any] | None = None,
-        prototypes: bool = True,
-        scale: float = 10.0,
-        smoothing: Literal["none", "frames", "pairs"] = "none",
-        linear: bool = True,
-        dropout: float = 0.0,
-    ) -> None:
-        super().__init__(in_features, space, per_frame=per_frame, dropout=dropout)
-        self._build(temporal, prototypes, scale, smoothing, linear)
+    by_frame = False

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from torch import Tensor
 
@@ -14,9 +14,7 @@ from affectkit.errors import ConfigError
 from affectkit.facs import ActionUnit
 from affectkit.methods.ssm.semantic import SemanticBridge
 from affectkit.models import AffectModel, Explanation
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from affectkit.models.explain import canvas, draw_matrix
 
 __all__ = ["Associations", "associations", "explain_maps", "write_associations"]
 
@@ -143,14 +141,11 @@ def explain_maps(model: AffectModel) -> Explanation:
 
 def _draw(found: Associations, path: Path) -> None:
     """The figure."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows, columns = found.prior.shape
     count = len(found.learned)
     width, height = columns * _CELL + 0.9, rows * _CELL * 0.8 + 2.0
-    figure = Figure(figsize=(3 * width + 1.6, count * height), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = canvas(3 * width + 1.6, count * height)
+    units = [f"{unit} {ActionUnit.parse(unit).name}" for unit in found.units]
     panels = figure.subplots(count, 3, squeeze=False)
     top = max(table.max().item() for table in (found.prior, *found.learned.values()))
     far = max((table - found.prior).abs().max().item() for table in found.learned.values()) or 1.0
@@ -162,30 +157,8 @@ def _draw(found: Associations, path: Path) -> None:
             ("learned − prior", learned - found.prior, "RdBu_r", (-far, far)),
         )
         for axes, (title, values, colours, limits) in zip(row, shown, strict=True):
-            image = _panel(axes, values, found, colours, limits)
+            image = draw_matrix(axes, values, found.expressions, units, colours, limits)
             axes.set_title(f"{_TITLES[direction]}: {title}", fontsize=9.5)
             if colours == "RdBu_r" or title != "prior":
                 figure.colorbar(image, ax=axes, shrink=0.8)
     figure.savefig(path, dpi=150)
-
-
-def _panel(axes: Axes, values: Tensor, found: Associations, colours: str, limits: tuple[float, float]) -> Any:
-    """One matrix with its numbers."""
-    low, high = limits
-    image = axes.imshow(values.numpy(), cmap=colours, vmin=low, vmax=high, aspect="auto")
-    axes.set_xticks(range(len(found.units)), _unit_names(found.units), rotation=45, ha="right", fontsize=7.5)
-    axes.set_yticks(range(len(found.expressions)), found.expressions, fontsize=8.5)
-    axes.tick_params(length=0)
-    signed = low < 0
-    for i, row in enumerate(values.tolist()):
-        for j, value in enumerate(row):
-            dark = abs(value) > 0.6 * high
-            text = f"{value:.2f}"
-            if signed:
-                text = f"{value:+.2f}" if abs(value) >= 0.005 else "·"
-            axes.text(j, i, text, ha="center", va="center", fontsize=6.5, color="white" if dark else "black")
-    return image
-
-
-def _unit_names(units: Sequence[str]) -> list[str]:
-    return [f"{unit} {ActionUnit.parse(unit).name}" for unit in units]
