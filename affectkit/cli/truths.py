@@ -16,7 +16,8 @@ def add_truths(table: Path, dataset: AffectDataset, heads: Iterable[Head]) -> No
     """Add columns with the true labels to a table that `PredictionsWriter` wrote.
 
     A unit gets the column `AU01_true` (`AU01_i_true` for intensities), a dimension `valence_true`; of classes and
-    levels the name of the (likeliest) one is in `expression_true` or what else the target is called. Cells are empty where nothing is annotated.
+    levels the name of the (likeliest) one is in `expression_true`, or what else the target is called. Cells are empty
+    where nothing is annotated.
 
     Args:
         table: It is replaced when all of it has been read.
