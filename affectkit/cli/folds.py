@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from torchmetrics.utilities import dim_zero_cat
 
 from affectkit.cli.lightning import AffectCLI
 from affectkit.cli.truths import add_truths
@@ -98,6 +99,7 @@ def run_fold(cli: AffectCLI, protocol: Protocol, fold: Fold, folder: Path, setti
                     "name": one.name,
                     "note": one.note,
                     "space": one.space.name,
+                    "num_groups": one.metric.num_groups,
                     "has_subjects": bool(data.datasets["test"].has_subjects),
                     "state": state,
                 }
@@ -134,9 +136,8 @@ def _monitor(trainer: Trainer, protocol: Protocol) -> ModelCheckpoint | None:
 
 def _state(metric: Any) -> dict[str, torch.Tensor]:
     """The counts of a metric over all processes."""
-    metric.persistent(True)
     with metric.sync_context():
-        return {name: value.cpu().clone() for name, value in metric.state_dict().items()}
+        return {name: dim_zero_cat(value).cpu().clone() for name, value in metric.metric_state.items()}
 
 
 def load_fold(folder: Path) -> dict[str, Any] | None:
@@ -234,8 +235,7 @@ def _reduce(
 
 
 def _tally(count: Mapping[str, Any], thresholds: Any) -> Tally:
-    sums = next(value for name, value in count["state"].items() if name != "fine")
-    metric = metric_of(label_space(count["space"]), len(sums))
+    metric = metric_of(label_space(count["space"]), count["num_groups"])
     metric.persistent(True)
     metric.load_state_dict(count["state"])
     return metric.tally(thresholds) if isinstance(metric, ThresholdedMetric) else metric.tally()

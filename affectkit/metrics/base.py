@@ -1,10 +1,11 @@
-"""What all metrics share: fixed-size integer states, grouped by subject, and how rows reach them."""
+"""Shared base of the metrics: integer states grouped by subject, and the checks of a batch."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import inf
 from typing import Any, ClassVar, Self
 
 import torch
@@ -13,19 +14,22 @@ from torchmetrics import Metric
 
 from affectkit.errors import LabelSpaceError
 from affectkit.facs import LabelSpace
-from affectkit.metrics.bootstrap import Tally
+from affectkit.metrics.intervals import Tally
 
-__all__ = ["GroupedMetric", "ThresholdedMetric", "Thresholds", "with_means"]
+__all__ = ["AMOUNT", "GroupedMetric", "ThresholdedMetric", "Thresholds", "with_means"]
 
 Thresholds = float | Sequence[float] | Mapping[str, float]
 
+AMOUNT = (0.0, inf)
+"""The range of counts and of errors without an upper limit."""
+
 
 class GroupedMetric(Metric, ABC):
-    """A metric whose states are sums of integers with one row a group (a subject).
+    """A metric whose states are integers that know their group (a subject).
 
-    Integer sums of a fixed size make three things exact: adding the states of any number of processes, one
-    that has seen no data included; leaving masked entries out; and resampling whole subjects for a confidence
-    interval without keeping the predictions.
+    Integers, summed or simply joined, make three things exact: adding the states of any number of processes, one
+    that has seen no data included; leaving masked entries out; and leaving out whole subjects for a confidence
+    interval.
 
     Args:
         labels: Label names in the order of the last axis, unique.
@@ -36,6 +40,7 @@ class GroupedMetric(Metric, ABC):
         monitor: The result by which an epoch is chosen, the larger the better.
         baselines: Results to report, each with its trivial baseline: the name of another result, or a number.
         thresholded: Those of them that depend on a decision threshold; only of a `ThresholdedMetric`.
+        ranges: The lowest and highest value of results, by the first part of their names; 0 and 1 where it is absent.
         both_reductions: Folds are reported by both reductions, since publications use either and seldom say which.
     """
 
@@ -43,6 +48,7 @@ class GroupedMetric(Metric, ABC):
     monitor: ClassVar[str]
     baselines: ClassVar[Mapping[str, str | float]]
     thresholded: ClassVar[frozenset[str]] = frozenset()
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}
     both_reductions: ClassVar[bool] = False
 
     is_differentiable = False
@@ -91,7 +97,7 @@ class GroupedMetric(Metric, ABC):
 
     @contextmanager
     def _synced(self) -> Iterator[None]:
-        """Let the states hold the sums over all processes for a while."""
+        """Let the states hold those of all processes for a while."""
         with self.sync_context(
             dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync, should_unsync=self._should_unsync
         ):
@@ -133,7 +139,7 @@ class GroupedMetric(Metric, ABC):
 
 
 class ThresholdedMetric(GroupedMetric):
-    """A metric of probabilities whose results depend on a decision threshold a label."""
+    """A metric of logits whose results depend on a decision threshold a label, on the scale of probabilities."""
 
     @abstractmethod
     def tally(self, thresholds: Thresholds = 0.5) -> Tally:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from affectkit.facs import LabelSpace
-from affectkit.metrics.base import GroupedMetric, with_means
-from affectkit.metrics.bootstrap import Tally
+from affectkit.metrics.base import AMOUNT, GroupedMetric, with_means
 from affectkit.metrics.intensity import centred
+from affectkit.metrics.intervals import Tally
 from affectkit.metrics.registry import register
 
 __all__ = ["DimensionMetrics"]
@@ -64,6 +64,10 @@ class DimensionMetrics(GroupedMetric):
     logged = ("ccc", "pcc", "rmse")
     monitor = "ccc"
     baselines: ClassVar = {"ccc": 0.0, "pcc": 0.0, "rmse": "rmse_mean"}
+    ranges: ClassVar = {
+        **dict.fromkeys(("ccc", "pcc"), (-1.0, 1.0)),
+        **dict.fromkeys(("rmse", "rmse_mean", "num_dimensions", "annotated"), AMOUNT),
+    }
     both_reductions = True
     sums: Tensor
 
@@ -124,10 +128,10 @@ class DimensionMetrics(GroupedMetric):
     def _tally(self) -> Tally:
         step = torch.tensor([1.0, _STEP, _STEP, _STEP**2, _STEP**2, _STEP**2], dtype=torch.float64)
         results = partial(_results, labels=self.labels, scale=self.half)
-        return Tally(self.labels, self.sums.cpu().double() * step, results)
+        return Tally(self.labels, self.sums.cpu().double() * step, results, ranges=self.ranges)
 
 
-def _results(sums: Tensor, _fine: Tensor | None, labels: Sequence[str], scale: float) -> dict[str, Tensor]:
+def _results(sums: Tensor, _areas: Tensor | None, labels: Sequence[str], scale: float) -> dict[str, Tensor]:
     """Named results [S] from sums [S, D, 6] of values in half ranges; `scale` is half of the range."""
     n, x, y, xx, yy, xy = sums.unbind(-1)
     var_x, var_y, cov = centred(xx, x, n), centred(yy, y, n), xy - x * y / n

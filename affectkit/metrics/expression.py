@@ -9,9 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from affectkit.metrics.base import with_means
-from affectkit.metrics.bootstrap import Tally
+from affectkit.metrics.base import AMOUNT, with_means
 from affectkit.metrics.confusion import ConfusionMetric
+from affectkit.metrics.intervals import Tally
 from affectkit.metrics.registry import register
 
 __all__ = ["ExpressionMetrics"]
@@ -54,12 +54,14 @@ class ExpressionMetrics(ConfusionMetric):
     logged = ("uar", "war", "uf1")
     monitor = "uar"
     baselines: ClassVar = {"uar": "uar_majority", "war": "war_majority", "uf1": "uf1_majority"}
+    ranges: ClassVar = dict.fromkeys(("num_classes", "support"), AMOUNT)
 
     def _tally(self) -> Tally:
-        return Tally(self.labels, self.counts.cpu().double(), partial(_results, labels=self.labels))
+        results = partial(_results, labels=self.labels)
+        return Tally(self.labels, self.counts.cpu().double(), results, ranges=self.ranges)
 
 
-def _results(confusion: Tensor, _fine: Tensor | None, labels: Sequence[str]) -> dict[str, Tensor]:
+def _results(confusion: Tensor, _areas: Tensor | None, labels: Sequence[str]) -> dict[str, Tensor]:
     """Named results [S] from confusion matrices [S, E, E]."""
     right, true, predicted = confusion.diagonal(dim1=-2, dim2=-1), confusion.sum(-1), confusion.sum(-2)
     total, majority = true.sum(-1), true.amax(-1)

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from affectkit.metrics.base import GroupedMetric, with_means
-from affectkit.metrics.bootstrap import Tally
+from affectkit.metrics.base import AMOUNT, GroupedMetric, with_means
+from affectkit.metrics.intervals import Tally
 from affectkit.metrics.registry import register
 
 __all__ = ["IntensityMetrics"]
@@ -59,6 +59,10 @@ class IntensityMetrics(GroupedMetric):
     logged = ("icc31", "pcc", "mae")
     monitor = "icc31"
     baselines: ClassVar = {"icc31": 0.0, "pcc": 0.0, "mae": "mae_all_zero"}
+    ranges: ClassVar = {
+        **dict.fromkeys(("icc31", "pcc"), (-1.0, 1.0)),
+        **dict.fromkeys(("mae", "mae_all_zero", "num_units", "annotated"), AMOUNT),
+    }
     both_reductions = True
     sums: Tensor
 
@@ -96,10 +100,11 @@ class IntensityMetrics(GroupedMetric):
 
     def _tally(self) -> Tally:
         step = torch.tensor([1.0, _STEP, _STEP, _STEP**2, _STEP**2, _STEP**2, _STEP], dtype=torch.float64)
-        return Tally(self.labels, self.sums.cpu().double() * step, partial(_results, labels=self.labels))
+        results = partial(_results, labels=self.labels)
+        return Tally(self.labels, self.sums.cpu().double() * step, results, ranges=self.ranges)
 
 
-def _results(sums: Tensor, _fine: Tensor | None, labels: Sequence[str]) -> dict[str, Tensor]:
+def _results(sums: Tensor, _areas: Tensor | None, labels: Sequence[str]) -> dict[str, Tensor]:
     """Named results [S] from sums [S, A, 7]."""
     n, x, y, xx, yy, xy, error = sums.unbind(-1)
     var_x, var_y, cov = centred(xx, x, n), centred(yy, y, n), xy - x * y / n

@@ -9,8 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from affectkit.metrics.bootstrap import Tally
+from affectkit.metrics.base import AMOUNT
 from affectkit.metrics.confusion import ConfusionMetric
+from affectkit.metrics.intervals import Tally
 from affectkit.metrics.registry import register
 
 __all__ = ["LevelMetrics"]
@@ -60,12 +61,17 @@ class LevelMetrics(ConfusionMetric):
         "acc_adjacent": "acc_adjacent_constant",
         "acc": "acc_constant",
     }
+    ranges: ClassVar = {
+        "qwk": (-1.0, 1.0),
+        **dict.fromkeys(("mae", "mae_constant", "num_levels", "support"), AMOUNT),
+    }
 
     def _tally(self) -> Tally:
-        return Tally(self.labels, self.counts.cpu().double(), partial(_results, labels=self.labels))
+        results = partial(_results, labels=self.labels)
+        return Tally(self.labels, self.counts.cpu().double(), results, ranges=self.ranges)
 
 
-def _results(confusion: Tensor, _fine: Tensor | None, labels: Sequence[str]) -> dict[str, Tensor]:
+def _results(confusion: Tensor, _areas: Tensor | None, labels: Sequence[str]) -> dict[str, Tensor]:
     """Named results [S] from confusion matrices [S, K, K]."""
     true, predicted = confusion.sum(-1), confusion.sum(-2)
     total = true.sum(-1)

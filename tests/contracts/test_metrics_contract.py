@@ -32,6 +32,11 @@ def batch(kind, rows: int = 60, seed: int = 0):
     return probs, value, mask, group
 
 
+def has_counts(state):
+    """Whether anything was summed, or kept."""
+    return any(len(part) for part in state) if isinstance(state, list) else bool(state.any())
+
+
 def test_every_registered_metric_is_covered():
     assert set(metrics.list_metrics().values()) == set(CASES)
 
@@ -45,18 +50,20 @@ def test_what_a_metric_says_of_its_results(kind):
     assert kind.monitor in kind.baselines.keys() & set(kind.logged)
     assert {x for x in kind.baselines.values() if isinstance(x, str)} <= results.keys()
     assert bool(kind.thresholded) == issubclass(kind, ThresholdedMetric)
+    ranges = {name: kind.ranges.get(name.partition("/")[0], (0, 1)) for name in results}
+    assert kind.ranges.keys() <= {name.partition("/")[0] for name in results}
+    assert all(low <= results[name] <= high for name, (low, high) in ranges.items())
 
 
 @pytest.mark.parametrize("kind", CASES)
 class TestMetric:
-    def test_states_are_integer_sums_of_fixed_size(self, kind):
+    def test_states_are_integers_that_add_up_or_join(self, kind):
         metric = kind(LABELS, 4)
-        shapes = {name: state.shape for name, state in metric.metric_state.items()}
         metric.update(*batch(kind))
         for name, state in metric.metric_state.items():
-            assert state.dtype == torch.int64
-            assert state.shape == shapes[name]
-            assert metric._reductions[name].__name__ == "dim_zero_sum"
+            joined = isinstance(state, list)
+            assert all(part.dtype == torch.int64 for part in (state if joined else [state]))
+            assert metric._reductions[name].__name__ == ("dim_zero_cat" if joined else "dim_zero_sum")
 
     def test_ranks_add_up_exactly_an_empty_one_included(self, kind):
         whole, left, right, empty = (kind(LABELS, 4) for _ in range(4))
@@ -64,10 +71,10 @@ class TestMetric:
         whole.update(*data)
         left.update(*(x[:17] for x in data))
         right.update(*(x[17:] for x in data))
-        ranks = [left, right, empty]
         merged = kind(LABELS, 4)
         for name in merged.metric_state:
-            setattr(merged, name, sum(getattr(rank, name) for rank in ranks))
+            first, *others = (getattr(rank, name) for rank in (right, empty, left))
+            setattr(merged, name, sum(others, start=first))  # lists are joined, tensors added
         assert merged.compute().keys() == empty.compute().keys()
         for name, value in whole.compute().items():
             assert torch.equal(merged.compute()[name], value) or value.isnan()
@@ -78,14 +85,14 @@ class TestMetric:
         metric.update(*(x[:0] for x in batch(kind)))
         probs, value, mask, group = batch(kind)
         metric.update(probs, value, torch.zeros_like(mask), group)
-        assert not any(state.any() for state in metric.metric_state.values())
+        assert not any(has_counts(state) for state in metric.metric_state.values())
 
     def test_labels_and_reset(self, kind):
         metric = kind(LABELS, 4)
         metric.update(*batch(kind))
         assert metric.labels == LABELS
         metric.reset()
-        assert not any(state.any() for state in metric.metric_state.values())
+        assert not any(has_counts(state) for state in metric.metric_state.values())
 
     def test_states_survive_inference_mode_and_need_no_gradient(self, kind):
         metric = kind(LABELS, 4)

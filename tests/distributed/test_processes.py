@@ -15,7 +15,7 @@ def train(folder, world, kind):
     """Run the toy training of a kind on `world` gloo processes and return what the first one saved."""
     program = (
         [HELPERS / f"{kind}.py", folder, world]
-        if kind in ("ssm", "micro", "mood")
+        if kind in ("ssm", "micro", "mood", "counting")
         else [HELPERS / "training.py", folder, world, kind]
     )
     launcher = (
@@ -57,3 +57,11 @@ def test_two_processes_equal_one(tmp_path, kind):
             assert values[1] == pytest.approx(values[0], abs=1e-4)
     else:
         assert two["results"] == one["results"]
+
+
+@pytest.mark.distributed
+def test_labels_counted_by_several_processes_give_the_numbers_of_one(tmp_path):
+    """Also with a process that has none."""
+    one, two, three = (train(tmp_path, world, "counting") for world in (1, 2, 3))
+    assert [saved.pop("kept") for saved in (one, two, three)] == [240, 100, 100]
+    assert one == two == three

@@ -269,7 +269,7 @@ def test_shuffled_test_labels_change_no_stored_state(three_fold, recipe, tmp_pat
         torch.load(f / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"] for f in (one, other)
     )
     assert all(torch.equal(left[name], right[name]) for name in left)
-    assert not torch.equal(*(folds.load_fold(f)["counts"][0]["state"]["histogram"] for f in (one, other)))
+    assert not torch.equal(*(folds.load_fold(f)["counts"][0]["state"]["entries"] for f in (one, other)))
 
 
 @pytest.mark.parametrize(

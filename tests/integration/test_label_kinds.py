@@ -153,6 +153,7 @@ class AngleMetrics(GroupedMetric):
     logged = ("mae",)
     monitor = "mae"
     baselines = {"mae": 90.0}
+    ranges = {"mae": (0.0, 180.0)}
 
     def __init__(self, labels, num_groups, **kwargs):
         super().__init__(labels, num_groups, **kwargs)
@@ -165,7 +166,7 @@ class AngleMetrics(GroupedMetric):
         self.sums.index_put_((group,), terms, accumulate=True)
 
     def _tally(self):
-        return Tally(self.labels, self.sums.cpu().double(), results)
+        return Tally(self.labels, self.sums.cpu().double(), results, ranges=self.ranges)
 
 
 def results(sums, fine):

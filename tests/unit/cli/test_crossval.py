@@ -88,6 +88,7 @@ def test_predictions_of_all_folds_and_processes_are_joined(tmp_path):
 def saved(metric, space, head, fold="1"):
     """A fold as `run_fold` saves it."""
     count = {"dataset": "d", "head": head, "space": space, "has_subjects": head == "intensity"}
+    count["num_groups"] = metric.num_groups
     return {"fold": fold, "thresholds": {}, "counts": [{**count, "state": folds._state(metric)}]}
 
 
