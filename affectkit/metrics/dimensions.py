@@ -81,7 +81,7 @@ class DimensionMetrics(GroupedMetric):
     ) -> None:
         super().__init__(labels, num_groups, **kwargs)
         low, high = value_range
-        self.middle, self.half = (low + high) / 2, (high - low) / 2
+        self.middle, self.reach = (low + high) / 2, (high - low) / 2
         zeros = torch.zeros(num_groups, len(self.labels), 6, dtype=torch.int64)
         self.add_state("sums", zeros, dist_reduce_fx="sum")
 
@@ -118,7 +118,7 @@ class DimensionMetrics(GroupedMetric):
             )
         dimension = torch.arange(len(self.labels), device=keep.device).expand_as(keep)[keep]
         pair = torch.stack([prediction.detach()[keep].float(), value[keep].float()])
-        pair = (pair - self.middle) / self.half
+        pair = (pair - self.middle) / self.reach
         if not (pair.abs() <= _LIMIT).all():
             raise ValueError("values must lie near the range of the labels; NaN, or on another scale?")
         x, y = (pair / _STEP).round().long()
@@ -127,7 +127,7 @@ class DimensionMetrics(GroupedMetric):
 
     def _tally(self) -> Tally:
         step = torch.tensor([1.0, _STEP, _STEP, _STEP**2, _STEP**2, _STEP**2], dtype=torch.float64)
-        results = partial(_results, labels=self.labels, scale=self.half)
+        results = partial(_results, labels=self.labels, scale=self.reach)
         return Tally(self.labels, self.sums.cpu().double() * step, results, ranges=self.ranges)
 
 
