@@ -13,8 +13,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 
-from affectkit.data.clip import Target
 from affectkit.data.record import ClipRecord
+from affectkit.data.target import Target
 from affectkit.data.video import open_video
 from affectkit.datasets.clip_lists import ClipList, read_clip_list
 from affectkit.datasets.corpus import Corpus, Counts, Expected

@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
-from affectkit.data.clip import Target
 from affectkit.data.record import ClipRecord
+from affectkit.data.target import Target
 from affectkit.datasets.codes import frame_ranges, read_lines
 from affectkit.datasets.corpus import Corpus, Counts, Expected
 from affectkit.datasets.image_folders import image_fault, walk

@@ -20,8 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from affectkit.data.clip import Target
 from affectkit.data.record import ClipRecord
+from affectkit.data.target import Target
 from affectkit.data.video import open_video
 from affectkit.datasets.codes import frame_ranges
 from affectkit.datasets.corpus import Corpus

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from affectkit.data.clip import Target
 from affectkit.data.record import ClipRecord
 from affectkit.data.splits import canonical_subject, check_disjoint
 from affectkit.data.tables import Table, read_table
+from affectkit.data.target import Target
 from affectkit.datasets.base import AffectDataset
 from affectkit.datasets.frame_table import FrameTable
 from affectkit.datasets.unit_columns import like_annotation, unit_labels

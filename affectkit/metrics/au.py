@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from affectkit.errors import ConfigError, LabelSpaceError
-from affectkit.metrics.base import GroupedMetric, with_means
+from affectkit.metrics.base import AMOUNT, ThresholdedMetric, Thresholds, with_means
 from affectkit.metrics.intervals import Tally
 from affectkit.metrics.ranking import Ranking
+from affectkit.metrics.registry import register
 
-__all__ = ["AUMetrics", "Thresholds"]
-
-Thresholds = float | Sequence[float] | Mapping[str, float]
+__all__ = ["AUMetrics"]
 
 
-class AUMetrics(GroupedMetric):
+@register("occurrence")
+class AUMetrics(ThresholdedMetric):
     """F1, AUC and accuracy of action units, unit by unit and as means over units.
 
     Logits are kept as they are, in float32, each with its label, unit and group, in 8 bytes. All results are exact,
@@ -62,6 +62,16 @@ class AUMetrics(GroupedMetric):
         Tested against scikit-learn's `f1_score`, `roc_auc_score` and `accuracy_score`.
     """
 
+    logged = ("f1_pos", "f1_macro2", "auc", "acc", "f1_all_positive")
+    monitor = "f1_pos"
+    baselines: ClassVar = {
+        "f1_pos": "f1_all_positive",
+        "f1_macro2": "f1_macro2_majority",
+        "auc": 0.5,
+        "acc": "acc_majority",
+    }
+    thresholded = frozenset({"f1_pos", "f1_macro2", "acc"})
+    ranges: ClassVar = dict.fromkeys(("num_units", "support", "annotated"), AMOUNT)
     higher_is_better = True
     entries: list[Tensor] | Tensor
 
@@ -169,7 +179,7 @@ class AUMetrics(GroupedMetric):
         found = _probability(ranking.score) >= self._by_unit(thresholds)[ranking.place // 2 % units]
         counts = torch.bincount(2 * ranking.place + found, minlength=4 * units * self.num_groups)
         sums = counts.view(self.num_groups, units, 4).double()  # TN, FP, FN, TP
-        return Tally(self.labels, sums, partial(_results, labels=self.labels), ranking)
+        return Tally(self.labels, sums, partial(_results, labels=self.labels), ranking, self.ranges)
 
     def _by_unit(self, thresholds: Thresholds) -> Tensor:
         """The threshold of each unit, float32 [A]."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from affectkit.metrics.base import GroupedMetric, with_means
+from affectkit.metrics.base import AMOUNT, GroupedMetric, with_means
 from affectkit.metrics.intervals import Tally
+from affectkit.metrics.registry import register
 
 __all__ = ["IntensityMetrics"]
 
@@ -18,6 +19,7 @@ _STEP = 2.0**-16  # values are rounded to this, so that their sums are exact int
 _LIMIT = 10.0  # squares of larger values could overflow 64-bit sums
 
 
+@register("intensity")
 class IntensityMetrics(GroupedMetric):
     """ICC(3,1), Pearson correlation and mean absolute error of intensities on the 0–5 scale.
 
@@ -54,6 +56,14 @@ class IntensityMetrics(GroupedMetric):
         their analysis of variance.
     """
 
+    logged = ("icc31", "pcc", "mae")
+    monitor = "icc31"
+    baselines: ClassVar = {"icc31": 0.0, "pcc": 0.0, "mae": "mae_all_zero"}
+    ranges: ClassVar = {
+        **dict.fromkeys(("icc31", "pcc"), (-1.0, 1.0)),
+        **dict.fromkeys(("mae", "mae_all_zero", "num_units", "annotated"), AMOUNT),
+    }
+    both_reductions = True
     sums: Tensor
 
     def __init__(self, labels: Sequence[str], num_groups: int, **kwargs: Any) -> None:
@@ -90,13 +100,14 @@ class IntensityMetrics(GroupedMetric):
 
     def _tally(self) -> Tally:
         step = torch.tensor([1.0, _STEP, _STEP, _STEP**2, _STEP**2, _STEP**2, _STEP], dtype=torch.float64)
-        return Tally(self.labels, self.sums.cpu().double() * step, partial(_results, labels=self.labels))
+        results = partial(_results, labels=self.labels)
+        return Tally(self.labels, self.sums.cpu().double() * step, results, ranges=self.ranges)
 
 
 def _results(sums: Tensor, _areas: Tensor | None, labels: Sequence[str]) -> dict[str, Tensor]:
     """Named results [S] from sums [S, A, 7]."""
     n, x, y, xx, yy, xy, error = sums.unbind(-1)
-    var_x, var_y, cov = _squares(xx, x, n), _squares(yy, y, n), xy - x * y / n
+    var_x, var_y, cov = centred(xx, x, n), centred(yy, y, n), xy - x * y / n
     r = torch.where(var_x > 0, cov / (var_x * var_y).sqrt(), 0.0)
     per_unit = {
         "icc31": torch.where(var_x + var_y > 0, 2 * cov / (var_x + var_y), torch.nan),
@@ -110,7 +121,7 @@ def _results(sums: Tensor, _areas: Tensor | None, labels: Sequence[str]) -> dict
     return named | {f"annotated/{label}": n[..., i] for i, label in enumerate(labels)}
 
 
-def _squares(raw: Tensor, total: Tensor, n: Tensor) -> Tensor:
+def centred(raw: Tensor, total: Tensor, n: Tensor) -> Tensor:
     """Σ(a − ā)² from Σa² and Σa; exactly 0 where only rounding is left."""
-    centred = raw - total * total / n
-    return torch.where(centred > 1e-12 * raw, centred, 0.0)
+    squares = raw - total * total / n
+    return torch.where(squares > 1e-12 * raw, squares, 0.0)

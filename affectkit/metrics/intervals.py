@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import inf, nan
 from typing import NamedTuple
 
@@ -15,12 +15,6 @@ from affectkit.metrics.ranking import Ranking
 
 __all__ = ["Estimate", "Tally", "estimate", "mean_of_folds", "pooled"]
 
-# Lowest and highest value of the results that are not shares of something.
-_RANGES: dict[str, tuple[float, float]] = {
-    "icc31": (-1.0, 1.0),
-    "pcc": (-1.0, 1.0),
-    **dict.fromkeys(("mae", "mae_all_zero", "num_units", "num_classes", "support", "annotated"), (0.0, inf)),
-}
 _REACH = 4.0  # how many times closer to a border leaving out one group may bring a result
 
 
@@ -49,12 +43,14 @@ class Tally:
         sums: Float64 [G, ...] on the CPU, one row a group.
         results: Maps sums [S, ...] and areas [S, A] (None without a ranking) to named results, each [S].
         ranking: Scores of the same groups; None where the metric has no areas.
+        ranges: By the first part of a result's name, its lowest and highest value; 0 and 1 where it is absent.
     """
 
     labels: tuple[str, ...]
     sums: Tensor
     results: Callable[[Tensor, Tensor | None], dict[str, Tensor]]
     ranking: Ranking | None = None
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def point(self) -> dict[str, Tensor]:
         """The named results on all groups, float64 scalars."""
@@ -73,7 +69,7 @@ class Tally:
             rows: Places of the groups, each once.
         """
         ranking = self.ranking.only(rows) if self.ranking else None
-        return Tally(self.labels, self.sums[list(rows)], self.results, ranking)
+        return Tally(self.labels, self.sums[list(rows)], self.results, ranking, self.ranges)
 
     def observed(self) -> Tally:
         """The sums of those groups alone that have any."""
@@ -149,6 +145,7 @@ def pooled(folds: Sequence[Tally], *, level: float = 0.95) -> dict[str, Estimate
         torch.cat([fold.sums for fold in folds]),
         first.results,
         Ranking.join(rankings) if rankings else None,
+        first.ranges,
     )
     return estimate(merged, level=level)
 
@@ -169,7 +166,7 @@ def mean_of_folds(folds: Sequence[Tally], *, level: float = 0.95) -> dict[str, E
     Raises:
         LabelSpaceError: The folds have different labels.
     """
-    _first(folds)
+    first = _first(folds)
     points = [fold.point() for fold in folds]
     names = list(points[0])
     table = torch.stack([torch.stack([point[name] for name in names]) for point in points])  # [K, R]
@@ -183,25 +180,26 @@ def mean_of_folds(folds: Sequence[Tally], *, level: float = 0.95) -> dict[str, E
         column = torch.stack([changed[name] for name in names])[None]  # [1, R, n]
         others = torch.cat([table[:place], table[place + 1 :]])[..., None].expand(-1, -1, column.shape[-1])
         means.append(torch.cat([others, column]).nanmean(0))
-    low, high = _bounds(names, values, means, level)
+    low, high = _bounds(
+        [first.ranges.get(name.partition("/")[0], (0.0, 1.0)) for name in names], values, means, level
+    )
     triples = zip(values.tolist(), low.tolist(), high.tolist(), strict=True)
     return {name: Estimate(*triple) for name, triple in zip(names, triples, strict=True)}
 
 
 def _bounds(
-    names: Sequence[str], values: Tensor, means: Sequence[Tensor], level: float
+    ranges: Sequence[tuple[float, float]], values: Tensor, means: Sequence[Tensor], level: float
 ) -> tuple[Tensor, Tensor]:
     """Ends of the intervals, float64 [R] each.
 
     Args:
-        names: The R result names.
+        ranges: Lowest and highest value of each of the R results.
         values: Results [R].
         means: For every fold, the results without each of its groups, [R, n].
         level: Coverage.
     """
     from scipy.special import stdtrit
 
-    ranges = [_RANGES.get(name.partition("/")[0], (0.0, 1.0)) for name in names]
     floor, roof = torch.tensor(ranges, dtype=torch.float64).unbind(-1)
     at_border = (values - floor).minimum(roof - values) < 1e-12
     inner = torch.where(at_border, floor + 0.5, values)  # any value that has log odds

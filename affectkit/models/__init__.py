@@ -19,8 +19,10 @@ from affectkit.models.features import Features, InputSpec, Normalize, masked_mea
 from affectkit.models.heads import (
     AUHead,
     AUIntensityHead,
+    DimensionsHead,
     ExpressionHead,
     Head,
+    LevelsHead,
 )
 from affectkit.models.loading import load
 from affectkit.models.model import AffectModel
@@ -44,6 +46,7 @@ __all__ = [
     "Bridge",
     "ClipBackbone",
     "ClipTokenTransformer",
+    "DimensionsHead",
     "Explanation",
     "ExpressionHead",
     "Features",
@@ -51,6 +54,7 @@ __all__ = [
     "Head",
     "InputSpec",
     "LEDBackbone",
+    "LevelsHead",
     "LocalTemporalAttention",
     "MeanPool",
     "MotionPool",

@@ -118,7 +118,7 @@ class AffectModel(nn.Module):
 
     @property
     def thresholds(self) -> dict[str, Tensor]:
-        """Decision thresholds [A] of each multilabel head, float32 on the CPU; see `Head.calibrate`."""
+        """Decision thresholds [A] of each head that has some, float32 on the CPU; see `Head.calibrate`."""
         heads = {name: self.head(name) for name in self.heads}
         return {name: torch.tensor(head.thresholds) for name, head in heads.items() if head.thresholds}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,12 +14,12 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from affectkit.data import ClipBatch, concat, derive_seed
-from affectkit.losses import inverse_frequency_weights, positive_weights
+from affectkit.losses import BatchStatistic, Loss, LossTerm, inverse_frequency_weights, positive_weights
 from affectkit.metrics import Result, ThresholdRule
 from affectkit.models import AffectModel, Head
 from affectkit.tasks.data import protocol_of, task_data
 from affectkit.tasks.divergence import DivergenceWatch
-from affectkit.tasks.evaluation import Counted, Evaluation
+from affectkit.tasks.evaluation import Counted, Evaluation, align_levels
 from affectkit.tasks.supervision import find_unlearned, unlearned_warning
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "balance_weights",
     "batches_of",
     "group_by_shape",
+    "head_loss",
     "reduce_losses",
     "seen",
 ]
@@ -142,8 +143,8 @@ class AffectTask(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics and choose the thresholds that a checkpoint of this epoch will hold."""
         self._log_evaluation("val")
-        for name, head in self.heads.items():
-            if head.space.kind == "multilabel" and (found := self.evaluation["val"].best_thresholds(name)):
+        for name in self.heads:
+            if found := self.evaluation["val"].best_thresholds(name):
                 self.thresholds[name] = found
 
     def on_test_epoch_end(self) -> None:
@@ -194,9 +195,9 @@ class Reduced:
     """One loss of a step. All are scalars.
 
     Args:
-        loss: With gradients, which add up over processes to those of the mean.
-        mean: Over the labels of all processes, without gradients; 0 without any.
-        count: The labels of all processes.
+        loss: With gradients; averaged over processes by DDP, they are those of one process with all clips.
+        mean: Over all processes, without gradients; 0 without any label.
+        count: The annotated entries of all processes.
     """
 
     loss: Tensor
@@ -205,36 +206,81 @@ class Reduced:
 
 
 def reduce_losses(
-    terms: Mapping[str, tuple[Tensor, Tensor]], normalize: Averaging = "global"
+    terms: Mapping[str, Sequence[LossTerm]], normalize: Averaging = "global"
 ) -> dict[str, Reduced]:
-    """Mean losses over the annotated entries, unbiased when ranks hold different numbers of them.
+    """Reduce the losses of all groups of clips of a step, unbiased when processes hold different numbers of labels.
 
-    Gradients are averaged over ranks by DDP, so the sum of a rank is divided by the mean count of all ranks. With
-    `local`, each rank divides by its own count, which gives labels of sparsely annotated ranks a larger weight.
+    DDP averages gradients over processes. So the sum of a process is divided by the mean count of all processes, and a
+    batch statistic is added up over processes, where the gradient of a process's own part counts as often as there are
+    processes. With `local` each process works with what it has, which gives labels of sparsely annotated processes a
+    larger weight.
 
     Args:
-        terms: By name, the sum of the losses of the annotated entries on this rank, and their number; scalars.
-        normalize: `global` (unbiased) or `local`. Either takes one tiny all-reduce for all terms.
+        terms: By name, in the same order on every process, what a loss returned for each group of clips.
+        normalize: `global` (unbiased) or `local`. Either takes one small all-reduce for all sums and counts, and one
+            for each batch statistic.
 
     Returns:
         By name; losses are 0 with zero gradients where nothing is annotated.
 
     Example:
-        >>> reduce_losses({"au": (torch.tensor(6.0), torch.tensor(3.0))})["au"].loss
+        >>> parts = [(torch.tensor(4.0), torch.tensor(2)), (torch.tensor(2.0), torch.tensor(1))]
+        >>> reduce_losses({"au": parts})["au"].loss
         tensor(2.)
     """
-    own = torch.stack([total for total, _ in terms.values()])
-    labels = torch.stack([count for _, count in terms.values()]).detach().to(own.dtype)
-    both, world = torch.stack([own.detach(), labels]), 1
-    if dist.is_available() and dist.is_initialized():
-        world = dist.get_world_size()
-        dist.all_reduce(both)
-    total, count = both
-    divisor = count / world if normalize == "global" else labels
-    losses = own / torch.where(divisor > 0, divisor, 1.0)
-    means = total / count.clamp(min=1)
-    rows = zip(losses.unbind(), means.unbind(), count.unbind(), strict=True)
-    return {name: Reduced(*row) for name, row in zip(terms, rows, strict=True)}
+    world = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    reduced: dict[str, Reduced] = {}
+    pairs: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    for name, parts in terms.items():
+        statistics = [part for part in parts if isinstance(part, BatchStatistic)]
+        if statistics:
+            reduced[name] = _reduce_statistics(statistics, world, normalize)
+        else:
+            pairs[name] = [part for part in parts if not isinstance(part, BatchStatistic)]
+    if pairs:
+        own = torch.stack([torch.stack([total for total, _ in parts]).sum() for parts in pairs.values()])
+        counts = torch.stack([torch.stack([count for _, count in parts]).sum() for parts in pairs.values()])
+        labels = counts.detach().to(own.dtype)
+        both = torch.stack([own.detach(), labels])
+        if world > 1:
+            dist.all_reduce(both)
+        total, everywhere = both
+        divisor = everywhere / world if normalize == "global" else labels
+        losses = own / torch.where(divisor > 0, divisor, 1.0)
+        means = total / everywhere.clamp(min=1)
+        rows = zip(losses.unbind(), means.unbind(), everywhere.unbind(), strict=True)
+        reduced |= {name: Reduced(*row) for name, row in zip(pairs, rows, strict=True)}
+    return {name: reduced[name] for name in terms}
+
+
+def _reduce_statistics(parts: Sequence[BatchStatistic], world: int, normalize: Averaging) -> Reduced:
+    own = torch.stack([part.sums for part in parts]).sum(0)
+    count = torch.stack([part.count for part in parts]).sum()
+    total = torch.cat([own.detach().flatten(), count.to(own.dtype).reshape(1)])
+    if world > 1:
+        dist.all_reduce(total)
+    everywhere = total[:-1].reshape(own.shape)
+    # `own - own.detach()` is 0 with the gradient of `own`.
+    whole = everywhere + world * (own - own.detach()) if normalize == "global" else own
+    finish = parts[0].finish
+    return Reduced(finish(whole).float(), finish(everywhere).float(), total[-1])
+
+
+def head_loss(head: Head, loss: Loss, logits: Tensor, batch: ClipBatch) -> LossTerm:
+    """The term of a head's loss; a head without labels in the batch still takes part in the graph.
+
+    Args:
+        head: The head.
+        loss: Its loss.
+        logits: What the head made of the batch.
+        batch: The clips with their targets.
+    """
+    if head.target not in batch.targets:
+        return loss.nothing(logits)
+    target = batch.targets[head.target].project(head.space.name)
+    logits, target = align_levels(logits, target, batch.frame_mask, axes=head.logit_axes)
+    term: LossTerm = loss(logits, target.value, target.mask)
+    return term
 
 
 def seen(batch: ClipBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:

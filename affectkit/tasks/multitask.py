@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from affectkit.data import ClipBatch
 from affectkit.errors import ConfigError
-from affectkit.losses import MaskedBCE, MaskedCrossEntropy, MaskedLoss, OrdinalLoss
+from affectkit.losses import Loss, LossTerm, MaskedBCE, default_loss
 from affectkit.metrics import ThresholdRule
 from affectkit.models import AffectModel, Backbone, Bridge, Features, Head, Temporal
 from affectkit.tasks.base import (
@@ -23,24 +23,18 @@ from affectkit.tasks.base import (
     balance_weights,
     batches_of,
     group_by_shape,
+    head_loss,
     reduce_losses,
     seen,
 )
 from affectkit.tasks.callbacks import EMA
 from affectkit.tasks.data import task_data
-from affectkit.tasks.evaluation import align_levels
 from affectkit.tasks.optim import Schedule, build_optimizer, build_schedule
 
 __all__ = ["MultiTask", "Term"]
 
 Term = tuple[Tensor, Tensor]
 """Sum of the losses of annotated entries, and their number; both scalar."""
-
-DEFAULT_LOSSES: dict[str, type[MaskedLoss]] = {
-    "multilabel": MaskedBCE,
-    "multiclass": MaskedCrossEntropy,
-    "ordinal": OrdinalLoss,
-}
 
 _BALANCED: dict[Balance, str] = {"inverse_frequency": "weight", "positives": "pos_weight"}  # of a MaskedBCE
 
@@ -96,7 +90,7 @@ class MultiTask(AffectTask):
         temporal: Callable[[int], Temporal] | None = None,
         bridge: Callable[[dict[str, Any]], Bridge] | None = None,
         *,
-        losses: dict[str, MaskedLoss] | None = None,
+        losses: dict[str, Loss] | None = None,
         balance: dict[str, Balance] | None = None,
         weights: dict[str, float] | None = None,
         lr: float = 1e-3,
@@ -130,10 +124,7 @@ class MultiTask(AffectTask):
                     f"A {kind} is given for {sorted(unknown)}.", remedy=f"Heads are {sorted(heads)}."
                 )
         self.losses = nn.ModuleDict(
-            {
-                name: (losses or {}).get(name) or DEFAULT_LOSSES[head.space.kind]()
-                for name, head in self.heads.items()
-            }
+            {name: (losses or {}).get(name) or default_loss(head.space) for name, head in self.heads.items()}
         )
         self.balance = dict(balance or {})
         for name, rule in self.balance.items():
@@ -156,7 +147,7 @@ class MultiTask(AffectTask):
         groups = sources if self.apart else group_by_shape(sources)
         prototypes = self.model.prototypes()
         taught = {target for group in groups for target in group.targets}
-        sums: dict[str, Term] = {}
+        found: dict[str, list[LossTerm]] = {}
         for index, group in enumerate(groups):
             # A head that nobody teaches in this step still takes part in the graph, once.
             wanted = {
@@ -170,9 +161,8 @@ class MultiTask(AffectTask):
             features = self.model.features(*seen(clips))
             for name in learning:
                 for term, part in self.terms(name, features, prototypes.get(name), clips).items():
-                    before = sums.get(term)
-                    sums[term] = part if before is None else (before[0] + part[0], before[1] + part[1])
-        reduced = reduce_losses(sums, self.hparams["normalize"])
+                    found.setdefault(term, []).append(part)
+        reduced = reduce_losses(found, self.hparams["normalize"])
         loss = self.combine(reduced)
         means = {term: one.mean for term, one in reduced.items()}
         logged = {"train/loss": loss, **{f"train/{_log_name(term)}": mean for term, mean in means.items()}}
@@ -192,8 +182,8 @@ class MultiTask(AffectTask):
 
     def terms(
         self, name: str, features: Features, prototypes: Tensor | None, batch: ClipBatch
-    ) -> dict[str, Term]:
-        """Sums and counts of the losses that teach a head: `name`, and further ones as `name/…`.
+    ) -> dict[str, LossTerm]:
+        """Terms of the losses that teach a head: `name`, and further ones as `name/…`.
 
         Args:
             name: The head's.
@@ -209,22 +199,15 @@ class MultiTask(AffectTask):
         """The loss of a step from its terms, a scalar: their weighted sum."""
         return torch.stack([self.loss_weights[term] * one.loss for term, one in losses.items()]).sum()
 
-    def head_loss(self, name: str, logits: Tensor, batch: ClipBatch) -> Term:
-        """Sum and count of a head's loss; without labels in this batch, logits still take part in the graph.
+    def head_loss(self, name: str, logits: Tensor, batch: ClipBatch) -> LossTerm:
+        """The term of a head's loss; without labels in this batch, logits still take part in the graph.
 
         Args:
             name: The head's.
             logits: The head's.
             batch: What they are of.
         """
-        head = self.heads[name]
-        if head.target not in batch.targets:
-            return logits.float().sum() * 0.0, logits.new_zeros((), dtype=torch.float32)
-        target = batch.targets[head.target].project(head.space.name)
-        levels = 1 if head.space.kind == "ordinal" else 0
-        logits, target = align_levels(logits, target, batch.frame_mask, levels=levels)
-        total, count = self.losses[name](logits, target.value, target.mask)
-        return total, count
+        return head_loss(self.heads[name], cast("Loss", self.losses[name]), logits, batch)
 
     def on_fit_start(self) -> None:
         """Weigh the losses of the heads in `balance` by the occurrence rates of the training labels.

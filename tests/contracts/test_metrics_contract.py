@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import inspect
-
 import pytest
 import torch
 
 from affectkit import metrics
-from affectkit.metrics import AUMetrics, ExpressionMetrics, IntensityMetrics, estimate
-from affectkit.metrics.base import GroupedMetric
+from affectkit.metrics import (
+    AUMetrics,
+    DimensionMetrics,
+    ExpressionMetrics,
+    IntensityMetrics,
+    LevelMetrics,
+    estimate,
+)
+from affectkit.metrics.base import ThresholdedMetric
 
 LABELS = ("a", "b", "c")
-CASES = [AUMetrics, ExpressionMetrics, IntensityMetrics]
+CASES = [AUMetrics, ExpressionMetrics, IntensityMetrics, LevelMetrics, DimensionMetrics]
 
 
 def batch(kind, rows: int = 60, seed: int = 0):
     rng = torch.Generator().manual_seed(seed)
     probs = torch.rand(rows, 3, generator=rng)
     group = torch.randint(0, 4, (rows,), generator=rng)
-    if kind is ExpressionMetrics:
+    if kind in (ExpressionMetrics, LevelMetrics):
         value = torch.randint(0, 3, (rows,), generator=rng)
     else:
         value = torch.randint(0, 2, (rows, 3), generator=rng).float()
@@ -32,9 +37,22 @@ def has_counts(state):
     return any(len(part) for part in state) if isinstance(state, list) else bool(state.any())
 
 
-def test_every_public_metric_is_covered():
-    public = {getattr(metrics, name) for name in metrics.__all__}
-    assert {x for x in public if inspect.isclass(x) and issubclass(x, GroupedMetric)} == set(CASES)
+def test_every_registered_metric_is_covered():
+    assert set(metrics.list_metrics().values()) == set(CASES)
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_what_a_metric_says_of_its_results(kind):
+    metric = kind(LABELS, 4)
+    metric.update(*batch(kind))
+    results = metric.compute()
+    assert {*kind.logged, *kind.baselines, *kind.thresholded, kind.monitor} <= results.keys()
+    assert kind.monitor in kind.baselines.keys() & set(kind.logged)
+    assert {x for x in kind.baselines.values() if isinstance(x, str)} <= results.keys()
+    assert bool(kind.thresholded) == issubclass(kind, ThresholdedMetric)
+    ranges = {name: kind.ranges.get(name.partition("/")[0], (0, 1)) for name in results}
+    assert kind.ranges.keys() <= {name.partition("/")[0] for name in results}
+    assert all(low <= results[name] <= high for name, (low, high) in ranges.items())
 
 
 @pytest.mark.parametrize("kind", CASES)

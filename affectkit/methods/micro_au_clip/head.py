@@ -90,6 +90,7 @@ class MicroAUHead(AUHead):
         Micro-AU CLIP, arXiv 2603.16302. What its abstract does not say is our own design; see the documentation.
     """
 
+    meaning = "probability of each unit, for a clip from onset to apex"
     sees_movements = True
     texts: Tensor
 
@@ -109,8 +110,8 @@ class MicroAUHead(AUHead):
         target: str = "au",
     ) -> None:
         super().__init__(in_features, space, dropout=dropout)
-        units = tuple(cast("AUSet", self.space))  # a multilabel space is one
-        self.target = target  # type: ignore[misc]  # of this head: macro and micro units may share a model
+        units = tuple(cast("AUSet", self.space))  # an occurrence space is one
+        self.target = target  # of this head: macro and micro units may share a model
         del self.body, self.out
         self.motion = MotionTokens(in_features, motion)
         self.regions = PatchRegions(units)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from affectkit.data import ClipBatch
 from affectkit.errors import ConfigError
+from affectkit.losses import LossTerm
 from affectkit.methods.micro_au_clip.head import MicroAUHead, MicroAUOutputs
 from affectkit.methods.micro_au_clip.losses import CrossSampleContrast, GlobalDependencyLoss
 from affectkit.methods.micro_au_clip.recognition import RuleRecognition, rules_of
@@ -16,7 +17,7 @@ from affectkit.models import Features
 from affectkit.tasks.base import seen
 from affectkit.tasks.data import task_data
 from affectkit.tasks.evaluation import Counted, align_levels
-from affectkit.tasks.multitask import MultiTask, Term
+from affectkit.tasks.multitask import MultiTask
 
 __all__ = ["MicroAU"]
 
@@ -88,14 +89,14 @@ class MicroAU(MultiTask):
 
     def terms(
         self, name: str, features: Features, prototypes: Tensor | None, batch: ClipBatch
-    ) -> dict[str, Term]:
+    ) -> dict[str, LossTerm]:
         """See `MultiTask`; contrast and dependency are further terms of a micro head."""
         if name not in self.micro:
             return super().terms(name, features, prototypes, batch)
         outputs = self.micro[name].outputs(features)
         return {name: self.head_loss(name, outputs.logits, batch), **self._further(name, outputs, batch)}
 
-    def _further(self, name: str, outputs: MicroAUOutputs, batch: ClipBatch) -> dict[str, Term]:
+    def _further(self, name: str, outputs: MicroAUOutputs, batch: ClipBatch) -> dict[str, LossTerm]:
         """Contrast and dependency; nothing, but in the graph, where the batch does not annotate the target."""
         head, units = self.micro[name], outputs.units
         if head.target in batch.targets:

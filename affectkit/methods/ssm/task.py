@@ -13,16 +13,17 @@ from torch import Tensor
 
 from affectkit.data import ClipBatch, ClipMixup
 from affectkit.errors import ConfigError
-from affectkit.losses import LossBalancer, ramp
+from affectkit.facs import AUSet, ExpressionSet
+from affectkit.losses import LossBalancer, LossTerm, ramp
 from affectkit.metrics import ThresholdRule
 from affectkit.models import Backbone, Bridge, Features, Head, build
 from affectkit.tasks.base import Averaging, Reduced
-from affectkit.tasks.multitask import MultiTask, Term
+from affectkit.tasks.multitask import MultiTask
 from affectkit.tasks.optim import build_optimizer
 
 __all__ = ["SSM"]
 
-WEIGHTS = {"multiclass": 1.0, "multilabel": 2.0}
+WEIGHTS = {ExpressionSet.kind: 1.0, AUSet.kind: 2.0}
 
 
 class SSM(MultiTask):
@@ -67,7 +68,7 @@ class SSM(MultiTask):
         note: What a reader of the results must know of the model, printed with their protocol.
 
     Raises:
-        ConfigError: A head is of ordinal labels, two are of one kind, a bridge serves no head, or a weight names no
+        ConfigError: A head is of other labels, two are of one kind, a bridge serves no head, or a weight names no
             head.
 
     References:
@@ -142,7 +143,7 @@ class SSM(MultiTask):
         taught = {
             head.target: head.space.kind for head in self.heads.values() if head.target in batch.targets
         }
-        if self.mixup is None or set(taught.values()) != {"multilabel"}:
+        if self.mixup is None or set(taught.values()) != {AUSet.kind}:
             return batch
         (target,) = taught
         frames, labels = self.mixup(batch, target, torch.Generator().manual_seed(seed))
@@ -150,7 +151,7 @@ class SSM(MultiTask):
 
     def terms(
         self, name: str, features: Features, prototypes: Tensor | None, batch: ClipBatch
-    ) -> dict[str, Term]:
+    ) -> dict[str, LossTerm]:
         """A head's loss, and that of its prototypes alone where it has any."""
         if prototypes is None:
             return super().terms(name, features, prototypes, batch)

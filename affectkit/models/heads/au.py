@@ -19,6 +19,7 @@ class AUHead(Head):
         per_frame: Answer for every frame instead of once a clip.
         dropout: Probability, before each linear layer.
         hidden: Width of a hidden layer with GELU; none by default.
+        target: Name of the annotation it learns from, where it is not the usual one.
 
     Example:
         >>> import torch
@@ -28,7 +29,10 @@ class AUHead(Head):
     """
 
     target = "au"
-    kind = "multilabel"
+    kind = "occurrence"
+    values = "probability"
+    meaning = "probability of each unit"
+    thresholded = True
 
     def predict(self, logits: Tensor) -> Tensor:
         """The probability of each unit.
@@ -40,3 +44,15 @@ class AUHead(Head):
             float32 [..., A] in [0, 1].
         """
         return self.scaled(logits).sigmoid()
+
+    def evidence(self, logits: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits beside truth, for a temperature.
+
+        Args:
+            logits: [N].
+            value: [N], occurrence.
+
+        Returns:
+            The same.
+        """
+        return logits, value

@@ -19,6 +19,7 @@ class ExpressionHead(Head):
         per_frame: Answer for every frame instead of once a clip.
         dropout: Probability, before each linear layer.
         hidden: Width of a hidden layer with GELU; none by default.
+        target: Name of the annotation it learns from, where it is not the usual one.
 
     Example:
         >>> import torch
@@ -28,7 +29,9 @@ class ExpressionHead(Head):
     """
 
     target = "expression"
-    kind = "multiclass"
+    kind = "categories"
+    values = "probability"
+    meaning = "probability of each class; they sum to 1"
 
     def predict(self, logits: Tensor) -> Tensor:
         """The probability of each expression.
@@ -40,3 +43,15 @@ class ExpressionHead(Head):
             float32 [..., E] in [0, 1], summing to 1 over E.
         """
         return self.scaled(logits).softmax(-1)
+
+    def evidence(self, logits: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits beside truth, for a temperature.
+
+        Args:
+            logits: [N, E].
+            value: [N], class indices.
+
+        Returns:
+            The same.
+        """
+        return logits, value

@@ -88,7 +88,7 @@ def test_reducing_asks_no_other_process(monkeypatch):
     metric = ExpressionMetrics(["fear", "anger"], 2)
     truth = torch.tensor([0, 1])
     metric.update(torch.eye(2), truth, torch.ones(2, dtype=torch.bool), truth)
-    counted = [saved(metric, "multiclass", "expression")]
+    counted = [saved(metric, "fear,anger", "expression")]
     monkeypatch.setattr(torch.distributed, "is_available", lambda: True)
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda *_: pytest.fail("others were asked"))
@@ -96,10 +96,9 @@ def test_reducing_asks_no_other_process(monkeypatch):
     assert folds.reduce_folds(counted, find_protocol("RAFDB"))
 
 
-def saved(metric, kind, head, fold="1"):
+def saved(metric, space, head, fold="1"):
     """A fold as `run_fold` saves it."""
-    labels = list(metric.labels)
-    count = {"dataset": "d", "head": head, "kind": kind, "labels": labels, "has_subjects": kind == "ordinal"}
+    count = {"dataset": "d", "head": head, "space": space, "has_subjects": head == "intensity"}
     count["num_groups"] = metric.num_groups
     return {"fold": fold, "thresholds": {}, "counts": [{**count, "state": folds._state(metric)}]}
 
@@ -116,7 +115,7 @@ def test_intensities_are_reduced_both_ways():
         whole.update(said, truth, torch.ones(40, 1, dtype=torch.bool), group)
         parts.append(metric)
     protocol = find_protocol("DISFA")
-    states = [saved(metric, "ordinal", "intensity") for metric in parts]
+    states = [saved(metric, "intensity:AU6", "intensity") for metric in parts]
     rows = [
         row for row in folds.reduce_folds(states, protocol)["d/intensity"] if row.name == "intensity/icc31"
     ]
@@ -130,7 +129,7 @@ def test_photographs_without_subjects_are_resampled_one_by_one():
     metric = ExpressionMetrics(["fear", "anger"], 4)
     truth = torch.tensor([0, 1, 0, 1])
     metric.update(torch.eye(2)[[0, 1, 1, 1]], truth, torch.ones(4, dtype=torch.bool), torch.arange(4))
-    rows = folds.reduce_folds([saved(metric, "multiclass", "expression")], find_protocol("RAFDB"))[
+    rows = folds.reduce_folds([saved(metric, "fear,anger", "expression")], find_protocol("RAFDB"))[
         "d/expression"
     ]
     war = next(row for row in rows if row.name == "expression/war")
@@ -148,7 +147,7 @@ def test_a_composite_is_also_given_corpus_by_corpus():
         for name, whole in wholes.items():
             if fold.startswith(name):
                 whole.update(torch.eye(2)[scores], truth, mask, torch.full((2,), group))
-        states.append(saved(metric, "multiclass", "expression", fold))
+        states.append(saved(metric, "a,b", "expression", fold))
     found = folds.reduce_folds(states, find_protocol("MEGC2019"))
     assert list(found) == ["d/expression", "d/casme2/expression", "d/samm/expression"]
     for name, whole in wholes.items():
