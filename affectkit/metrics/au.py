@@ -29,7 +29,7 @@ class AUMetrics(ThresholdedMetric):
 
     Memory grows with the annotated labels and with nothing else: 14 MB for BP4D's 147,000 frames and 12 units, 1 GB
     for 10 million frames of 12 units. With several processes each of them gathers all labels while it computes.
-    Computing results needs about ten times as much on the CPU.
+    Computing intervals needs about 16 times as much on the CPU for a moment.
 
     Results of `compute`, each a mean over units and `name/AU12` for every unit:
 
