@@ -6,8 +6,9 @@ import json
 
 import yaml
 
-from affectkit.models import AffectModel, AUHead, list_models
+from affectkit.models import AffectModel, AUHead, Head, list_models
 from affectkit.models.card import MARK, model_card
+from affectkit.models.registry import find
 
 
 def row(name: str, value: float, rule: str | None = "fixed", protocol: str = "held-out subjects") -> dict:
@@ -144,7 +145,9 @@ def test_every_kind_of_head_says_what_it_answers():
     heads = {name: {"type": name, "labels": ["AU1"]} for name in list_models("head")}
     answers = model_card({"heads": heads}).partition("## What it answers")[2].partition("##")[0]
     for name in heads:
-        assert f"| {name} | AU1 | probability of" in answers or f"| {name} | AU1 | intensity of" in answers
+        meaning = find("head", name).meaning
+        assert f"| {name} | AU1 | {meaning}, a clip |" in answers
+        assert meaning != Head.meaning  # that of a head which does not say
 
 
 def test_saved_models_have_a_card_and_a_text_of_ones_own_stays(tiny_model, tmp_path):
