@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from affectkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from affectkit.datasets.protocols import Protocol
+    from affectkit.datasets.bases.protocols import Protocol
     from affectkit.metrics import Result
 
 __all__ = ["run"]

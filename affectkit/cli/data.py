@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from affectkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from affectkit.datasets.base import AffectDataset
-    from affectkit.datasets.corpus import Corpus, Counts
+    from affectkit.datasets.bases.corpus import Corpus, Counts
+    from affectkit.datasets.bases.dataset import AffectDataset
 
 __all__ = ["CORPORA", "SOURCES", "open_corpus", "open_dataset", "run"]
 
@@ -98,7 +98,7 @@ def open_dataset(name: str, root: Path, **options: Any) -> AffectDataset:
 
 
 def _check(name: str, root: Path, *, media: bool, file: Path | None) -> int:
-    from affectkit.datasets.corpus import compare_counts
+    from affectkit.datasets.bases.corpus import compare_counts
 
     corpus = open_corpus(name, root)
     found = corpus.count(media=media)
@@ -144,7 +144,7 @@ def _expected(corpus: Corpus) -> tuple[Counts | None, str]:
 
 def _counts(truths: Mapping[str, Any]) -> Counts:
     """What a manifest says about counts; it says more."""
-    from affectkit.datasets.corpus import Counts
+    from affectkit.datasets.bases.corpus import Counts
 
     stated = {name: truths[name] for name in (item.name for item in fields(Counts)) if name in truths}
     stated["parts"] = {name: _counts(part) for name, part in truths.get("parts", {}).items()}
@@ -204,7 +204,7 @@ def _rehearse(name: str, out: Path, *, size: str, seed: int, media: bool) -> int
     if out.exists() and any(out.iterdir()):
         raise ConfigError("The folder is not empty.", path=out, remedy="Give another folder, or empty it.")
     module, _, fixed = CORPORA[name]
-    write = getattr(importlib.import_module(f"affectkit.synth.layouts.{module}"), f"write_{module}")
+    write = getattr(importlib.import_module(f"affectkit.rehearse.{module}"), f"write_{module}")
     write(out, size=size, seed=seed, media=media, **fixed)
     print(f"{out}: a rendered {name}, {size}, in the layout of the real one; truths in {out / MANIFEST}")
     print(f"compare: affectkit data check {name} {out}")

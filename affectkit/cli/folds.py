@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from affectkit.cli.lightning import AffectCLI
 from affectkit.cli.truths import add_truths
-from affectkit.datasets.protocols import Fold, Protocol
+from affectkit.datasets.bases.protocols import Fold, Protocol
 from affectkit.errors import ConfigError
 from affectkit.metrics import AUMetrics, Result, Tally, ThresholdRule, collect_results, mean_of_folds, pooled
 from affectkit.tasks.callbacks import PredictionsWriter, ResultsWriter

@@ -108,7 +108,7 @@ def run(args: Sequence[str]) -> int:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from affectkit.data.shards import CropShards
-    from affectkit.datasets.prepare import prepare
+    from affectkit.datasets.preparing import prepare
 
     dataset = _open(options.corpus, options.root, options.option)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

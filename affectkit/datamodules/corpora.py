@@ -7,14 +7,14 @@ from typing import Any, Literal
 from affectkit.data import AllFrames, FrameSampler
 from affectkit.datamodules.catalog import CorpusDataModule
 from affectkit.datamodules.single import Split
-from affectkit.datasets.apex import ApexPolicy
+from affectkit.datasets.bases.apex import ApexPolicy
+from affectkit.datasets.bases.corpus import Corpus
+from affectkit.datasets.bases.micro import ObjectiveSource
+from affectkit.datasets.bases.protocols import Fold, Protocol, find_protocol
 from affectkit.datasets.bp4d import BP4D
 from affectkit.datasets.casme2 import CASME2
-from affectkit.datasets.corpus import Corpus
 from affectkit.datasets.disfa import DISFA
 from affectkit.datasets.megc2019 import MEGC2019
-from affectkit.datasets.micro import ObjectiveSource
-from affectkit.datasets.protocols import Fold, Protocol, find_protocol
 from affectkit.datasets.rafdb import RAFDB
 from affectkit.datasets.samm import SAMM
 from affectkit.datasets.smic import SMIC
@@ -37,7 +37,7 @@ class FoldDataModule(CorpusDataModule):
 
     Args:
         root: Folder of the corpus, as distributed.
-        fold: Which fold (see `affectkit.datasets.protocols`); `affectkit crossval` sets it.
+        fold: Which fold (see `affectkit.datasets.bases.protocols`); `affectkit crossval` sets it.
         protocol: Name of the protocol, the corpus's usual one by default; likewise.
         split_seed: Seed of the choice of validation subjects.
         **options: See `CorpusDataModule` and `SingleDataModule`.
@@ -101,7 +101,7 @@ class FoldDataModule(CorpusDataModule):
 
 
 class _MicroDataModule(FoldDataModule):
-    """What the datamodules of micro-expression corpora take, see `affectkit.datasets.micro.MicroCorpus`."""
+    """What the datamodules of micro-expression corpora take, see `affectkit.datasets.bases.micro.MicroCorpus`."""
 
     def __init__(
         self,
@@ -180,7 +180,7 @@ class SMICDataModule(_MicroDataModule):
 
 
 class _WindowDataModule(FoldDataModule):
-    """What the datamodules of corpora with coded frames take, see `affectkit.datasets.sequences.SequenceCorpus`."""
+    """Datamodules of corpora with coded frames, see `affectkit.datasets.bases.sequences.SequenceCorpus`."""
 
     def __init__(
         self,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from affectkit.datasets.base import AffectDataset, Split
+from affectkit.datasets.bases.corpus import Corpus
+from affectkit.datasets.bases.dataset import AffectDataset, Split
+from affectkit.datasets.bases.protocols import PROTOCOLS, Fold, Protocol
 from affectkit.datasets.bp4d import BP4D
 from affectkit.datasets.casme2 import CASME2
-from affectkit.datasets.corpus import Corpus
 from affectkit.datasets.dfew import DFEW
 from affectkit.datasets.disfa import DISFA
 from affectkit.datasets.ferv39k import FERV39k
 from affectkit.datasets.mafw import MAFW
 from affectkit.datasets.megc2019 import MEGC2019
-from affectkit.datasets.protocols import PROTOCOLS, Fold, Protocol
 from affectkit.datasets.rafdb import RAFDB
 from affectkit.datasets.rendered import RenderedDataset
 from affectkit.datasets.samm import SAMM

@@ -13,6 +13,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from affectkit.data.video import IMAGE_SUFFIXES
+from affectkit.datasets.bases.corpus import Counts, Expected
+from affectkit.datasets.bases.recordings import UNKNOWN, CodedCorpus, Recording
+from affectkit.datasets.bases.sequences import SequenceCorpus
 from affectkit.datasets.bp4d_checks import (
     CODED,
     ROWS,
@@ -22,12 +25,9 @@ from affectkit.datasets.bp4d_checks import (
     find_oddities,
     find_uneven,
 )
-from affectkit.datasets.codes import CodeTable, read_codes
-from affectkit.datasets.corpus import Counts, Expected
-from affectkit.datasets.image_folders import walk
-from affectkit.datasets.landmarks import FitFiles
-from affectkit.datasets.recordings import UNKNOWN, CodedCorpus, Recording
-from affectkit.datasets.sequences import SequenceCorpus
+from affectkit.datasets.reading.codes import CodeTable, read_codes
+from affectkit.datasets.reading.image_folders import walk
+from affectkit.datasets.reading.landmarks import FitFiles
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
 from affectkit.facs.regions import POINTS_49
 from affectkit.facs.sets import AUSet

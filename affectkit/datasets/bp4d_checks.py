@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from affectkit.datasets.codes import CodeTable, frame_ranges
-from affectkit.datasets.recordings import Recording
+from affectkit.datasets.bases.recordings import Recording
+from affectkit.datasets.reading.codes import CodeTable, frame_ranges
 from affectkit.facs.sets import AUSet
 
 __all__ = ["CODED", "ROWS", "TASKS", "find_conflicts", "find_gaps", "find_oddities", "find_uneven"]

@@ -8,11 +8,11 @@ from itertools import chain
 from types import MappingProxyType
 from typing import Final
 
-from affectkit.datasets.corpus import Expected
-from affectkit.datasets.folders import ClipTree
-from affectkit.datasets.micro import MicroCorpus, unit_counts
-from affectkit.datasets.movements import Movement, objective_of, read_movements
-from affectkit.datasets.sheets import Sheet, find_sheets, read_sheet
+from affectkit.datasets.bases.corpus import Expected
+from affectkit.datasets.bases.micro import MicroCorpus, unit_counts
+from affectkit.datasets.bases.movements import Movement, objective_of, read_movements
+from affectkit.datasets.reading.folders import ClipTree
+from affectkit.datasets.reading.sheets import Sheet, find_sheets, read_sheet
 from affectkit.errors import AnnotationError, ConfigError
 from affectkit.facs.coding import parse_coding
 from affectkit.facs.expressions import EXPRESSION_SETS

@@ -7,9 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from affectkit.datasets.clip_lists import ClipList
-from affectkit.datasets.corpus import Expected
-from affectkit.datasets.listed import ListedCorpus, Role, expected_folds, fold_role, number_key, word_class
+from affectkit.datasets.bases.corpus import Expected
+from affectkit.datasets.bases.listed import (
+    ListedCorpus,
+    Role,
+    expected_folds,
+    fold_role,
+    number_key,
+    word_class,
+)
+from affectkit.datasets.reading.clip_lists import ClipList
 from affectkit.facs.expressions import ExpressionSet
 
 __all__ = ["DFEW"]

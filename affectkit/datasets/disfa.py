@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from affectkit.data.record import ClipRecord
 from affectkit.data.video import IMAGE_SUFFIXES
-from affectkit.datasets.codes import CodeTable, frame_ranges, read_codes
-from affectkit.datasets.corpus import Counts, Expected
-from affectkit.datasets.image_folders import walk
-from affectkit.datasets.landmarks import PointFiles
-from affectkit.datasets.recordings import UNKNOWN, CodedCorpus, Recording
-from affectkit.datasets.sequences import SequenceCorpus
+from affectkit.datasets.bases.corpus import Counts, Expected
+from affectkit.datasets.bases.recordings import UNKNOWN, CodedCorpus, Recording
+from affectkit.datasets.bases.sequences import SequenceCorpus
+from affectkit.datasets.reading.codes import CodeTable, frame_ranges, read_codes
+from affectkit.datasets.reading.image_folders import walk
+from affectkit.datasets.reading.landmarks import PointFiles
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
 from affectkit.facs.regions import POINTS_66
 from affectkit.facs.sets import AUSet

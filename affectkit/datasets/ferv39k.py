@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
-from affectkit.datasets.clip_lists import ClipList
-from affectkit.datasets.corpus import Counts, Expected
-from affectkit.datasets.listed import ListedCorpus, Role, word_class
+from affectkit.datasets.bases.corpus import Counts, Expected
+from affectkit.datasets.bases.listed import ListedCorpus, Role, word_class
+from affectkit.datasets.reading.clip_lists import ClipList
 from affectkit.facs.expressions import ExpressionSet, canonical_expression
 
 __all__ = ["FERV39k"]

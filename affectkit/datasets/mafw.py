@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
 
-from affectkit.datasets.clip_lists import ClipList
-from affectkit.datasets.corpus import Expected
-from affectkit.datasets.listed import (
+from affectkit.datasets.bases.corpus import Expected
+from affectkit.datasets.bases.listed import (
     ListedCorpus,
     Role,
     expected_folds,
@@ -18,6 +17,7 @@ from affectkit.datasets.listed import (
     number_key,
     word_class,
 )
+from affectkit.datasets.reading.clip_lists import ClipList
 from affectkit.errors import ConfigError
 from affectkit.facs.expressions import ExpressionSet
 

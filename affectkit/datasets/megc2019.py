@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 from affectkit.data.clip import Clip, Target
 from affectkit.data.record import ClipRecord
 from affectkit.data.samplers import Draw
+from affectkit.datasets.bases.corpus import Corpus, Counts, Expected
 from affectkit.datasets.casme2 import CASME2
-from affectkit.datasets.corpus import Corpus, Counts, Expected
 from affectkit.datasets.samm import SAMM
 from affectkit.datasets.smic import SMIC
 

@@ -13,9 +13,9 @@ import torch
 
 from affectkit.data.clip import Target
 from affectkit.data.record import ClipRecord
-from affectkit.datasets.codes import frame_ranges, read_lines
-from affectkit.datasets.corpus import Corpus, Counts, Expected
-from affectkit.datasets.image_folders import image_fault, walk
+from affectkit.datasets.bases.corpus import Corpus, Counts, Expected
+from affectkit.datasets.reading.codes import frame_ranges, read_lines
+from affectkit.datasets.reading.image_folders import image_fault, walk
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
 from affectkit.facs.expressions import ExpressionSet
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
-from affectkit.datasets.corpus import Expected
-from affectkit.datasets.micro import MicroCorpus, unit_counts
-from affectkit.datasets.movements import Movement, read_movements
-from affectkit.datasets.sheets import Sheet
+from affectkit.datasets.bases.corpus import Expected
+from affectkit.datasets.bases.micro import MicroCorpus, unit_counts
+from affectkit.datasets.bases.movements import Movement, read_movements
+from affectkit.datasets.reading.sheets import Sheet
 from affectkit.facs.coding import CodedUnit
 from affectkit.facs.expressions import EXPRESSION_SETS
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal, get_args
 
-from affectkit.datasets.corpus import Expected
-from affectkit.datasets.folders import ClipTree, subfolders
-from affectkit.datasets.micro import MicroCorpus
-from affectkit.datasets.movements import Movement
+from affectkit.datasets.bases.corpus import Expected
+from affectkit.datasets.bases.micro import MicroCorpus
+from affectkit.datasets.bases.movements import Movement
+from affectkit.datasets.reading.folders import ClipTree, subfolders
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
 
 __all__ = ["SMIC"]

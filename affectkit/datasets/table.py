@@ -16,7 +16,7 @@ from affectkit.data.clip import Target
 from affectkit.data.record import ClipRecord
 from affectkit.data.splits import check_disjoint
 from affectkit.data.tables import Table, read_table
-from affectkit.datasets.base import AffectDataset
+from affectkit.datasets.bases.dataset import AffectDataset
 from affectkit.errors import AnnotationError, DatasetNotFoundError, LabelSpaceError
 from affectkit.facs.coding import parse_coding
 from affectkit.facs.expressions import EXPRESSION_SETS, ExpressionSet, canonical_expression

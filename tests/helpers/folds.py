@@ -4,8 +4,8 @@ from pathlib import Path
 
 from affectkit.data import AllFrames, ClipRecord, Compose
 from affectkit.datamodules.corpora import FoldDataModule
-from affectkit.datasets.corpus import Corpus
-from affectkit.datasets.protocols import find_protocol
+from affectkit.datasets.bases.corpus import Corpus
+from affectkit.datasets.bases.protocols import find_protocol
 from helpers.toy import ToyDataset
 
 DISFA = ("SN001", "SN002", "SN009", "SN006", "SN011", "SN012", "SN003", "SN004", "SN005")

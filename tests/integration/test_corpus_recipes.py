@@ -74,7 +74,7 @@ def corpus(tmp_path_factory):
     def write(name):
         folder = root / FOLDERS[name]
         if not folder.exists():
-            layout = importlib.import_module(f"affectkit.synth.layouts.{name}")
+            layout = importlib.import_module(f"affectkit.rehearse.{name}")
             getattr(layout, f"write_{name}")(folder, size="tiny", seed=1)
         return folder
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from affectkit.cli import crossval, folds
-from affectkit.datasets.protocols import find_protocol
+from affectkit.datasets.bases.protocols import find_protocol
 from affectkit.errors import ConfigError
 from affectkit.metrics import ExpressionMetrics, IntensityMetrics
 

@@ -116,7 +116,7 @@ def test_a_root_that_does_not_exist(tmp_path):
 
 def test_rehearsing_calls_the_layout_writer(tmp_path, monkeypatch, capsys):
     calls = []
-    module = ModuleType("affectkit.synth.layouts.rafdb")
+    module = ModuleType("affectkit.rehearse.rafdb")
     module.write_rafdb = lambda out, **options: calls.append((out, options))
     monkeypatch.setitem(sys.modules, module.__name__, module)
     out = tmp_path / "new"

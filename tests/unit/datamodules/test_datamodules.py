@@ -6,8 +6,8 @@ from affectkit.datamodules import BP4DDataModule, DISFADataModule, MixtureDataMo
 from affectkit.datamodules.statistics import clip_positives, count_labels
 from affectkit.errors import ConfigError, DatasetNotFoundError, SubjectLeakError, VideoError
 from affectkit.facs import label_space
-from affectkit.synth.layouts.bp4d import write_bp4d
-from affectkit.synth.layouts.disfa import write_disfa
+from affectkit.rehearse.bp4d import write_bp4d
+from affectkit.rehearse.disfa import write_disfa
 
 
 def test_counts_are_those_of_the_annotated_labels():

@@ -12,12 +12,12 @@ import torch
 from helpers.corruption import attempt
 
 from affectkit.data import open_video
+from affectkit.datasets.bases.corpus import compare_counts
 from affectkit.datasets.bp4d import BP4D
-from affectkit.datasets.corpus import compare_counts
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError, VideoError
 from affectkit.facs import AU_SETS
 from affectkit.losses import inverse_frequency_weights
-from affectkit.synth.layouts.bp4d import write_bp4d
+from affectkit.rehearse.bp4d import write_bp4d
 
 # Published with ME-GraphAU and JAA-Net, by training parts.
 WEIGHTS = {

@@ -14,11 +14,11 @@ import torch
 from helpers.corruption import as_workbook, attempt, corrupt, read_rows
 
 from affectkit.data.frames import OnsetApex
+from affectkit.datasets.bases.corpus import compare_counts
 from affectkit.datasets.casme2 import CASME2
-from affectkit.datasets.corpus import compare_counts
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError, VideoError
 from affectkit.facs.expressions import canonical_expression
-from affectkit.synth.layouts.casme2 import write_casme2
+from affectkit.rehearse.casme2 import write_casme2
 from affectkit.synth.writers import write_video
 
 TABLES = {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from affectkit.datasets.codes import frame_ranges, read_codes, read_lines
-from affectkit.datasets.folders import list_frames
-from affectkit.datasets.image_folders import image_fault, number_images, walk
-from affectkit.datasets.index_cache import cache_folder, fingerprint, load_arrays, save_arrays
+from affectkit.datasets.reading.codes import frame_ranges, read_codes, read_lines
+from affectkit.datasets.reading.folders import list_frames
+from affectkit.datasets.reading.image_folders import image_fault, number_images, walk
+from affectkit.datasets.reading.index_cache import cache_folder, fingerprint, load_arrays, save_arrays
 from affectkit.errors import AnnotationError
 
 
@@ -180,7 +180,7 @@ def test_images_are_listed_once_as_long_as_the_folder_stays(tmp_path, monkeypatc
     assert number_images([]) == {}
     calls = []
     monkeypatch.setattr(
-        "affectkit.datasets.image_folders.list_frames", lambda f: calls.append(f) or list_frames(f)
+        "affectkit.datasets.reading.image_folders.list_frames", lambda f: calls.append(f) or list_frames(f)
     )
     assert number_images([folder, empty])[folder] == {2: "2.jpg", 10: "0010.jpg"}
     assert calls == []

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from affectkit.data import ClipRecord, Target
-from affectkit.datasets.corpus import Corpus, Counts, Expected, Found, class_weights, compare_counts
+from affectkit.datasets.bases.corpus import Corpus, Counts, Expected, Found, class_weights, compare_counts
 from affectkit.errors import ConfigError
 from affectkit.facs import AUSet, parse_coding
 from affectkit.losses import inverse_frequency_weights

@@ -10,15 +10,15 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
-from affectkit.datasets import landmarks
 from affectkit.datasets.bp4d import BP4D
 from affectkit.datasets.disfa import DISFA
-from affectkit.datasets.landmarks import FitFiles, picture_size
+from affectkit.datasets.reading import landmarks
+from affectkit.datasets.reading.landmarks import FitFiles, picture_size
 from affectkit.errors import AnnotationError, VideoError
 from affectkit.facs.regions import POINTS_49, POINTS_66
-from affectkit.synth.layouts.bp4d import write_bp4d
-from affectkit.synth.layouts.disfa import write_disfa
-from affectkit.synth.layouts.landmarks import write_fit
+from affectkit.rehearse.acting.landmarks import write_fit
+from affectkit.rehearse.bp4d import write_bp4d
+from affectkit.rehearse.disfa import write_disfa
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ from helpers.corruption import attempt, corrupt_list
 
 from affectkit.data import UniformSegments, check_disjoint
 from affectkit.datasets import DFEW, MAFW, FERV39k
-from affectkit.datasets.corpus import compare_counts
-from affectkit.datasets.protocols import find_protocol
+from affectkit.datasets.bases.corpus import compare_counts
+from affectkit.datasets.bases.protocols import find_protocol
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError, VideoError
 from affectkit.facs import ExpressionSet
-from affectkit.synth.layouts.dfew import write_dfew
-from affectkit.synth.layouts.ferv39k import write_ferv39k
-from affectkit.synth.layouts.mafw import write_mafw
+from affectkit.rehearse.dfew import write_dfew
+from affectkit.rehearse.ferv39k import write_ferv39k
+from affectkit.rehearse.mafw import write_mafw
 
 CORPORA = {
     "DFEW": (DFEW, write_dfew, "EmoLabel_DataSplit/test(single-labeled)/set_1.csv"),

@@ -8,9 +8,9 @@ import pytest
 
 from affectkit.datasets import DFEW, MAFW, FERV39k
 from affectkit.errors import AnnotationError, ConfigError
-from affectkit.synth.layouts.dfew import write_dfew
-from affectkit.synth.layouts.ferv39k import write_ferv39k
-from affectkit.synth.layouts.mafw import write_mafw
+from affectkit.rehearse.dfew import write_dfew
+from affectkit.rehearse.ferv39k import write_ferv39k
+from affectkit.rehearse.mafw import write_mafw
 
 
 def classes_of(dataset):

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from affectkit.data import Draw, OnsetApex
-from affectkit.datasets.corpus import compare_counts
+from affectkit.datasets.bases.corpus import compare_counts
 from affectkit.datasets.megc2019 import MEGC2019
-from affectkit.datasets.prepare import prepare
+from affectkit.datasets.preparing import prepare
 
 
 def write(root, size, media):
     for name in ("smic", "casme2", "samm"):
-        layout = importlib.import_module(f"affectkit.synth.layouts.{name}")
+        layout = importlib.import_module(f"affectkit.rehearse.{name}")
         getattr(layout, f"write_{name}")(root / name.upper(), size=size, seed=2, media=media)
     return root
 

@@ -28,8 +28,8 @@ from affectkit.data import (
 )
 from affectkit.data.shards import CropShards
 from affectkit.datasets import TableDataset
-from affectkit.datasets import prepare as module
-from affectkit.datasets.prepare import prepare
+from affectkit.datasets.preparing import prepare
+from affectkit.datasets.preparing import run as module
 from affectkit.errors import ConfigError, VideoError
 
 
@@ -131,7 +131,7 @@ def test_loader_processes_read_crops(root, out):
 KILLED = """
     import os, signal
     from affectkit.datasets import TableDataset
-    from affectkit.datasets.prepare import prepare
+    from affectkit.datasets.preparing import prepare
 
     def report(count, total):
         if count >= 4:

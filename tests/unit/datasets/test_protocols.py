@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affectkit.datasets.protocols import PROTOCOLS, Fold, find_protocol
+from affectkit.datasets.bases.protocols import PROTOCOLS, Fold, find_protocol
 from affectkit.errors import ConfigError, SubjectLeakError
 
 BP4D = [f"F{n:03d}" for n in range(1, 24)] + [f"M{n:03d}" for n in range(1, 19)]

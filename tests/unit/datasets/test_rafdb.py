@@ -9,10 +9,10 @@ import pytest
 from helpers.corruption import attempt
 
 from affectkit.data import open_video
-from affectkit.datasets.corpus import compare_counts
+from affectkit.datasets.bases.corpus import compare_counts
 from affectkit.datasets.rafdb import RAFDB
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError, VideoError
-from affectkit.synth.layouts.rafdb import write_rafdb
+from affectkit.rehearse.rafdb import write_rafdb
 
 
 @pytest.fixture(scope="module", params=["basic", "compound"])

@@ -9,11 +9,11 @@ from collections import Counter
 import pytest
 from helpers.corruption import as_csv, as_workbook, attempt, corrupt, read_rows
 
-from affectkit.datasets.corpus import compare_counts
+from affectkit.datasets.bases.corpus import compare_counts
 from affectkit.datasets.samm import SAMM
 from affectkit.errors import AnnotationError
 from affectkit.facs.expressions import canonical_expression
-from affectkit.synth.layouts.samm import write_samm
+from affectkit.rehearse.samm import write_samm
 
 TABLE = "SAMM_Micro_FACS_Codes_v2.xlsx"
 

@@ -7,8 +7,8 @@ import datetime
 import openpyxl
 import pytest
 
-from affectkit.datasets import sheets
-from affectkit.datasets.sheets import find_sheets, read_sheet
+from affectkit.datasets.reading import sheets
+from affectkit.datasets.reading.sheets import find_sheets, read_sheet
 from affectkit.errors import AnnotationError, DatasetNotFoundError
 
 NAMES = ("subject", "clip", "onset")

@@ -11,10 +11,10 @@ from helpers.corruption import attempt
 
 from affectkit.data.frames import OnsetApex
 from affectkit.datasets import BP4D, CASME2, MEGC2019
-from affectkit.datasets.corpus import compare_counts
+from affectkit.datasets.bases.corpus import compare_counts
 from affectkit.datasets.smic import SMIC
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
-from affectkit.synth.layouts.smic import write_smic
+from affectkit.rehearse.smic import write_smic
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from helpers.toy import ToyDataset
 from affectkit.cli import folds
 from affectkit.data import Draw, collate
 from affectkit.datasets import BP4D
-from affectkit.datasets.protocols import find_protocol
+from affectkit.datasets.bases.protocols import find_protocol
 from affectkit.metrics import AUMetrics, ExpressionMetrics, estimate
 from affectkit.models import AUHead
 from affectkit.tasks.evaluation import Evaluation, groups_of

@@ -1,0 +1,331 @@
+"""Corpora that code the frames of long recordings, one by one.
+
+Frames are counted by the label files, from 1; position `k` of a record is label frame `k + 1`. A recording is a
+video, or a folder of images whose names hold numbers that lie a fixed distance from the label frames.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from abc import abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from affectkit.data.clip import Target
+from affectkit.data.record import ClipRecord
+from affectkit.data.video import open_video
+from affectkit.datasets.bases.corpus import Corpus
+from affectkit.datasets.bases.protocols import find_protocol
+from affectkit.datasets.bases.recordings import UNKNOWN, CodedCorpus, Recording, pack, unpack
+from affectkit.datasets.reading.codes import frame_ranges
+from affectkit.datasets.reading.image_folders import image_fault, number_images
+from affectkit.datasets.reading.index_cache import fingerprint, load_arrays, save_arrays
+from affectkit.datasets.reading.landmarks import LandmarkFiles, picture_size
+from affectkit.errors import AnnotationError, ConfigError, VideoError
+from affectkit.facs.sets import AUSet
+
+__all__ = ["SequenceCorpus"]
+
+
+class SequenceCorpus(Corpus):
+    """Base of corpora with labels for each frame, read in windows that never cross a gap.
+
+    A gap is a frame without labels, or, once there are images, without an image. The windows of a recording hold
+    each of its frames once; the last one before a gap is shorter.
+
+    Landmarks that the corpus ships are read with the frames that they belong to; what lacks them is masked, and so
+    is everything where the pictures have been cut (see `affectkit.datasets.reading.landmarks`).
+
+    Args:
+        root: See `Corpus`.
+        window: Frames a clip; 1 gives stills, None the longest clips without a gap.
+        frame_offset: Number of an image less the label frame that it shows; by default -1 where images are counted
+            from 0, else 0.
+        **options: See `Corpus`.
+
+    Raises:
+        ConfigError: The window is shorter than one frame.
+    """
+
+    frames_per_second: float
+    parser_version: int = 1
+
+    def __init__(
+        self, root: str | Path, *, window: int | None = 16, frame_offset: int | None = None, **options: Any
+    ) -> None:
+        if window is not None and window < 1:
+            raise ConfigError(f"A window of {window} frames is empty.", remedy="Take 1 frame or more.")
+        self.window = window
+        self.frame_offset = frame_offset
+        self.image_offset = 0
+        super().__init__(root, **options)
+
+    @abstractmethod
+    def annotation_files(self) -> Sequence[Path]:
+        """Every file that `parse` reads, sorted.
+
+        Raises:
+            DatasetNotFoundError: There is none.
+        """
+
+    @abstractmethod
+    def parse(self, files: Sequence[Path]) -> CodedCorpus:
+        """Read the annotation files."""
+
+    @abstractmethod
+    def find_media(self, names: Iterable[str]) -> Mapping[str, Path]:
+        """The video or folder of images of each recording that has one."""
+
+    def count_from_zero(self, images: Mapping[Path, Mapping[int, str]]) -> bool:
+        """Whether the first image of a recording has the number 0, out of the images by folder and number."""
+        return any(0 in numbers for numbers in images.values())
+
+    @abstractmethod
+    def find_landmarks(self) -> LandmarkFiles | None:
+        """The landmarks of the pictures that are read, counted from 0; None where there are none."""
+
+    def bad_landmarks(self, recording: str) -> Collection[int]:
+        """Frames, counted from 0, whose landmarks are known to be wrong."""
+        return ()
+
+    @abstractmethod
+    def expected_path(self, recording: Recording) -> Path:
+        """Where the media of a recording belong, if they are not there yet."""
+
+    @abstractmethod
+    def unit_spaces(self, columns: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
+        """The label space of each target, out of what the files code."""
+
+    def decode(self, target: str, codes: NDArray[np.int8]) -> NDArray[np.float32]:
+        """Turn codes [N, C] into label values; `UNKNOWN` stays."""
+        return codes.astype(np.float32)
+
+    def source(self, target: str) -> str:
+        """Which codes a target is made of."""
+        return target
+
+    def annotations(self) -> list[ClipRecord]:
+        """See `Corpus`: a record a recording."""
+        coded = self._coded()
+        self.revision = coded.revision
+        self.warnings += coded.warnings
+        self.conflicts += coded.conflicts
+        self.columns = coded.columns
+        self.recordings = {recording.name: recording for recording in coded.recordings}
+        self.spaces = self.unit_spaces(coded.columns)
+        media = self.find_media(self.recordings)
+        self._files = number_images({path for path in media.values() if path.is_dir()})
+        self._from_zero = self.count_from_zero(self._files)
+        self.image_offset = -int(self._from_zero) if self.frame_offset is None else self.frame_offset
+        return [
+            ClipRecord(
+                clip=recording.name,
+                path=media.get(recording.name, self.expected_path(recording)),
+                subject=recording.subject,
+                fps=self.frames_per_second,
+                start=int(recording.frames[0]) - 1,
+                stop=int(recording.frames[-1]),
+                extra={"sequence": recording.name},
+            )
+            for recording in coded.recordings
+        ]
+
+    def records(self) -> list[ClipRecord]:
+        """The windows of the chosen split."""
+        return [
+            replace(record, clip=f"{record.clip}:{first}", start=first, stop=min(first + size, stop))
+            for record in super().records()
+            for start, stop in self.runs(record)
+            for size in [self.window or stop - start]
+            for first in range(start, stop, size)
+        ]
+
+    def labels(self, record: ClipRecord, indices: Sequence[int]) -> dict[str, Target]:
+        """See `AffectDataset`: labels by frame, [T, A]; frames that are not coded are masked."""
+        recording = self.recordings[record.extra["sequence"]]
+        frames = np.asarray(indices, dtype=np.int64) + 1
+        rows = np.searchsorted(recording.frames, frames).clip(max=len(recording.frames) - 1)
+        coded = torch.from_numpy(recording.frames[rows] == frames)[:, None]
+        places = torch.from_numpy(rows)
+        targets = {}
+        for target, space in self.spaces.items():
+            values = self._values(recording.name, target)[places]
+            targets[target] = Target.make(torch.where(coded, values, torch.nan), space=space)
+        return targets
+
+    def landmarks(self, record: ClipRecord, indices: Sequence[int]) -> tuple[Tensor, Tensor] | None:
+        """See `AffectDataset`; None where the corpus is there without them.
+
+        Raises:
+            AnnotationError: A file of landmarks is damaged.
+            VideoError: The picture's size cannot be read.
+        """
+        files = self._landmark_files
+        if files is None:
+            return None
+        name = record.extra["sequence"]
+        frames = self._frames_shown(record, indices)
+        return files.points(name, frames, self._picture_size(record), self.bad_landmarks(name))
+
+    def load(self, record: ClipRecord, indices: Sequence[int]) -> Tensor:
+        """See `AffectDataset`."""
+        files = self._files.get(record.path)
+        if files is None:
+            return super().load(record, indices)
+        images = []
+        for index in indices:
+            number = index + 1 + self.image_offset
+            if number not in files:
+                remedy = "Unpack the images again, or check frame_offset."
+                raise VideoError(f"There is no image {number}.", path=record.path, frame=index, remedy=remedy)
+            path = record.path / files[number]
+            with open_video(path) as reader:
+                images.append(reader.read([0]))
+            if images[-1].shape != images[0].shape:
+                raise VideoError("The image differs in size from those before it.", path=path, frame=index)
+        return torch.cat(images)
+
+    def coded_frames(self, record: ClipRecord) -> int:
+        """See `Corpus`."""
+        return int(self.recordings[record.clip].coded.sum())
+
+    def positives(self, record: ClipRecord) -> dict[str, int]:
+        """See `Corpus`: positive frames by unit, of all units that the occurrence codes hold."""
+        columns = self.columns.get(self.source("au"), ())
+        if not columns:
+            return {}
+        positive = self.decode("au", self.recordings[record.clip].codes[self.source("au")]) == 1
+        return {f"AU{unit}": int(n) for unit, n in zip(columns, positive.sum(0), strict=True)}
+
+    def parts(self) -> dict[str, list[ClipRecord]]:
+        """See `Corpus`: the three parts of the usual protocol, where it knows all subjects."""
+        try:
+            subjects = {recording.subject for recording in self.recordings.values()}
+            tested = find_protocol(type(self).name, "3fold").divide(sorted(subjects))
+        except ConfigError:
+            return {}
+        return {part: [r for r in self.everything if r.subject in people] for part, people in tested.items()}
+
+    def missing(self) -> Iterator[str]:
+        """See `Corpus`: every coded image is decoded at low resolution, videos are opened, landmarks are read.
+
+        Frames without landmarks are only warned of, since the original corpora have some.
+        """
+        with ThreadPoolExecutor() as pool:
+            for record in self.everything:
+                place = f"{record.clip} ({record.path})"
+                yield from (f"{place}: {fault}" for fault in self._media_faults(record, pool))
+                if self._landmark_files is not None:
+                    yield from self._landmark_faults(record, self._landmark_files)
+
+    def _media_faults(self, record: ClipRecord, pool: ThreadPoolExecutor) -> Iterator[str]:
+        frames = self.recordings[record.clip].frames
+        files = self._files.get(record.path)
+        if files is None:
+            try:
+                with open_video(record.path, self.backend) as reader:
+                    there = reader.num_frames
+            except VideoError as error:
+                yield error.fault
+                return
+            if there < frames[-1]:
+                yield f"frames {there + 1}-{frames[-1]} are annotated, the video has {there}"
+            return
+        absent = [frame for frame in frames.tolist() if frame + self.image_offset not in files]
+        if absent:
+            yield f"there is no image of label frames {frame_ranges(absent)}"
+        names = [name for frame in frames.tolist() if (name := files.get(frame + self.image_offset))]
+        for name, fault in zip(names, pool.map(lambda n: image_fault(record.path / n), names), strict=True):
+            if fault is not None:
+                yield f"{name} {fault}"
+
+    def _landmark_faults(self, record: ClipRecord, files: LandmarkFiles) -> Iterator[str]:
+        """The first file of a recording's landmarks that cannot be read; warns of what is absent or of no use."""
+        frames = self._frames_shown(record, (self.recordings[record.clip].frames - 1).tolist())
+        try:
+            files.read(record.clip, frames)
+            absent = files.absent(record.clip, frames)
+        except AnnotationError as error:
+            yield str(error)
+            return
+        notes = [f"{record.clip}: there are no landmarks of frames {frame_ranges(absent)}"] if absent else []
+        with contextlib.suppress(VideoError):  # which is reported as such
+            size = self._picture_size(record)
+            if not files.fits(size):
+                shape = "{} x {} pixels are not {} x {} scaled".format(*size, *files.size)
+                notes.append(f"{record.path.parent}: {shape}, so landmarks are masked")
+        self.warnings += [note for note in notes if note not in self.warnings]
+
+    def runs(self, record: ClipRecord) -> list[tuple[int, int]]:
+        """The stretches of frames that have labels and, once there are images, an image: first position and end."""
+        recording = self.recordings[record.clip]
+        positions, coded = recording.frames - 1, recording.coded
+        files = self._files.get(record.path)
+        if files is not None:
+            there = np.isin(positions + 1 + self.image_offset, np.fromiter(files, dtype=np.int64))
+            absent = (positions[~there] + 1).tolist()
+            if absent:
+                frames = frame_ranges(absent)
+                self.warnings.append(f"{record.clip}: label frames {frames} have no image and are left out")
+            positions, coded = positions[there], coded[there]
+        ends = np.flatnonzero((np.diff(positions) != 1) | (coded[1:] != coded[:-1])) + 1
+        return [(int(run[0]), int(run[-1]) + 1) for run in np.split(positions, ends) if len(run)]
+
+    @functools.cached_property
+    def _landmark_files(self) -> LandmarkFiles | None:
+        return self.find_landmarks()
+
+    def _frames_shown(self, record: ClipRecord, indices: Sequence[int]) -> list[int]:
+        """Which frames of the recording, from 0, are read at positions: others if images are counted otherwise."""
+        shift = self.image_offset + 1 if self._from_zero and record.path in self._files else 0
+        return [index + shift for index in indices]
+
+    def _picture_size(self, record: ClipRecord) -> tuple[int, int]:
+        """Width and height of a recording's pictures, of which the first one is looked at, once."""
+        if record.path not in self._sizes:
+            first = next(iter(self._files.get(record.path, {}).values()), None)
+            self._sizes[record.path] = picture_size(record.path if first is None else record.path / first)
+        return self._sizes[record.path]
+
+    @functools.cached_property
+    def _sizes(self) -> dict[Path, tuple[int, int]]:
+        return {}
+
+    def _values(self, name: str, target: str) -> Tensor:
+        """Label values of all rows of a recording in the target's space, float32 [N, A], NaN where unknown."""
+        if (name, target) not in self._value_table:
+            source = self.source(target)
+            codes = self.recordings[name].codes[source]
+            known = np.where(codes == UNKNOWN, np.float32(np.nan), self.decode(target, codes))
+            place = {unit: column for column, unit in enumerate(self.columns[source])}
+            units = [unit.id for unit in AUSet.parse(self.spaces[target])]
+            values = np.full((len(codes), len(units)), np.nan, dtype=np.float32)
+            for column, unit in enumerate(units):
+                if unit in place:
+                    values[:, column] = known[:, place[unit]]
+            self._value_table[name, target] = torch.from_numpy(values)
+        return self._value_table[name, target]
+
+    @functools.cached_property
+    def _value_table(self) -> dict[tuple[str, str], Tensor]:
+        return {}
+
+    def _coded(self) -> CodedCorpus:
+        """The parsed annotation, from the cache where the files are as they were."""
+        files = self.annotation_files()
+        key = fingerprint(f"{type(self).name} {self.parser_version}", files)
+        arrays = load_arrays(key)
+        if arrays is None:
+            coded = self.parse(files)
+            save_arrays(key, pack(coded))
+            return coded
+        return unpack(arrays)
