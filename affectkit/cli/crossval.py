@@ -52,7 +52,7 @@ def run(args: Sequence[str]) -> int:
 def _run(args: Sequence[str], options: argparse.Namespace, overrides: Sequence[str]) -> int:
     from affectkit.cli.folds import load_fold, merge_predictions, reduce_folds, run_fold
     from affectkit.cli.lightning import launch
-    from affectkit.datamodules.corpora import FoldDataModule
+    from affectkit.datamodules import FoldDataModule
 
     recipes = [argument for name in options.config for argument in ("--config", name)]
     cli = launch([*recipes, *overrides, "--trainer.logger=false"], execute=False)

@@ -15,7 +15,7 @@ from affectkit.errors import MissingDependencyError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from affectkit.datasets import RenderedDataset
+    from affectkit.datasets.rendered import RenderedDataset
     from affectkit.inference import Strip
     from affectkit.metrics import Result
     from affectkit.models import AffectModel
@@ -42,7 +42,7 @@ def run(args: Sequence[str]) -> int:
     started = time.monotonic()
     out: Path = options.out
     from affectkit.cli.lightning import launch, quietly
-    from affectkit.datasets import RenderedDataset
+    from affectkit.datasets.rendered import RenderedDataset
     from affectkit.tasks.callbacks import run_folder
 
     with quietly():

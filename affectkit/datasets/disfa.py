@@ -7,7 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from affectkit.data.record import ClipRecord
 from affectkit.data.video import IMAGE_SUFFIXES
 from affectkit.datasets.bases.corpus import Counts, Expected
+from affectkit.datasets.bases.protocols import three_folds
 from affectkit.datasets.bases.recordings import UNKNOWN, CodedCorpus, Recording
 from affectkit.datasets.bases.sequences import SequenceCorpus
 from affectkit.datasets.reading.codes import CodeTable, frame_ranges, read_codes
 from affectkit.datasets.reading.image_folders import walk
 from affectkit.datasets.reading.landmarks import PointFiles
+from affectkit.datasets.registry import register
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
 from affectkit.facs.regions import POINTS_66
 from affectkit.facs.sets import AUSet
@@ -34,8 +36,19 @@ _IMAGES = re.compile(r"(?:(left|right)_?video_?)?(SN\d{3})(?:_comp)?", re.ASCII 
 _POINTS = re.compile(r".*_lm\.mat", re.IGNORECASE)
 _CLOSED = re.compile(r"tmp_frame_lm", re.IGNORECASE)
 _PICTURE = (1024, 768)
-_SUBJECTS = tuple(f"SN{number:03d}" for number in (*range(1, 14), 16, 17, 18, 21, *range(23, 33)))
 _UNITS = AUSet.parse("disfa12")
+PARTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "part1": (
+        "SN001", "SN002", "SN009", "SN010", "SN016", "SN026", "SN027", "SN030", "SN032",
+    ),
+    "part2": (
+        "SN006", "SN011", "SN012", "SN013", "SN018", "SN021", "SN024", "SN028", "SN031",
+    ),
+    "part3": (
+        "SN003", "SN004", "SN005", "SN007", "SN008", "SN017", "SN023", "SN025", "SN029",
+    ),
+}  # fmt: skip
+_SUBJECTS = tuple(sorted(subject for part in PARTS.values() for subject in part))
 _LENGTHS = {"SN010": 4844}
 _LENGTH = 4845
 _THRESHOLD = 2
@@ -46,7 +59,7 @@ _PART_POSITIVES = {
     "part2": (43605, (1469, 879, 6653, 3558, 1287, 6187, 13206, 4123)),
     "part3": (43605, (3198, 3640, 8161, 4409, 2968, 6161, 12191, 2508)),
 }
-_POSITIVES: Mapping[int, Mapping[int, int]] = {
+POSITIVES: Mapping[int, Mapping[int, int]] = {
     2: {1: 6506, 2: 5644, 4: 19933, 5: 1150, 6: 10327, 9: 5473, 12: 16851, 25: 36247, 26: 11533},
     3: {1: 4757, 2: 4710, 4: 12297, 5: 431, 12: 9982, 25: 22312, 26: 4060},
     4: {1: 1948, 2: 1205, 4: 5711, 5: 138, 12: 2749, 25: 6619, 26: 531},
@@ -82,7 +95,7 @@ def _expected(threshold: int) -> Expected:
         subjects=27,
         clips=27,
         frames=130_814,
-        positives={f"AU{unit}": n for unit, n in _POSITIVES.get(threshold, {}).items()},
+        positives={f"AU{unit}": n for unit, n in POSITIVES.get(threshold, {}).items()},
         parts={
             part: Counts(
                 subjects=9,
@@ -97,6 +110,7 @@ def _expected(threshold: int) -> Expected:
     )
 
 
+@register
 class DISFA(SequenceCorpus):
     """DISFA, the Denver Intensity of Spontaneous Facial Action database.
 
@@ -133,6 +147,7 @@ class DISFA(SequenceCorpus):
         "database. IEEE Transactions on Affective Computing 4(2), 2013."
     )
     licence = "On a signed agreement with the University of Denver, for research; not redistributable."
+    protocols = (three_folds("DISFA", PARTS),)
     frames_per_second = 20.0
     media_options = ("camera", "image_base")
     expected: ClassVar[Mapping[str, Expected]] = {_revision(n): _expected(n) for n in range(1, 6)}
@@ -160,7 +175,8 @@ class DISFA(SequenceCorpus):
         self.camera = camera
         self.media = media
         self.image_base = image_base
-        super().__init__(root, frame_offset=None if image_base is None else image_base - 1, **options)
+        self.frame_offset = None if image_base is None else image_base - 1
+        super().__init__(root, **options)
 
     @functools.cached_property
     def _tree(self) -> list[tuple[Path, list[str], list[str]]]:

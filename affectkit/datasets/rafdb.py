@@ -14,8 +14,10 @@ import torch
 from affectkit.data.clip import Target
 from affectkit.data.record import ClipRecord
 from affectkit.datasets.bases.corpus import Corpus, Counts, Expected
+from affectkit.datasets.bases.protocols import Protocol
 from affectkit.datasets.reading.codes import frame_ranges, read_lines
 from affectkit.datasets.reading.image_folders import image_fault, walk
+from affectkit.datasets.registry import register
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
 from affectkit.facs.expressions import ExpressionSet
 
@@ -25,8 +27,8 @@ _LIST = re.compile(r"list_pa(?:r?ti|rtiti)tion_label\.txt", re.IGNORECASE)
 _ROW = re.compile(r"\s*(\S+)\s+(\d{1,2})\s*", re.ASCII)
 _NAME = re.compile(r"((train|test)_(\d{1,6}))(_aligned)?\.(?:jpe?g|png|bmp)", re.ASCII | re.IGNORECASE)
 _CLOSED = re.compile(r"manual|auto|boundingbox|Feature", re.IGNORECASE)
-_SPACES = {"basic": ExpressionSet.parse("rafdb7"), "compound": ExpressionSet.parse("rafdb11")}
-_TOTALS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
+SPACES = {"basic": ExpressionSet.parse("rafdb7"), "compound": ExpressionSet.parse("rafdb11")}
+TOTALS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     "basic": {
         "train": (1290, 281, 717, 4772, 1982, 705, 2524),
         "test": (329, 74, 160, 1185, 478, 162, 680),
@@ -41,15 +43,21 @@ Key = tuple[str, int]
 
 
 def _expected(kind: str) -> Expected:
-    names = _SPACES[kind].classes
+    names = SPACES[kind].classes
     parts = {
         split: Counts(clips=sum(counts), classes=dict(zip(names, counts, strict=True)))
-        for split, counts in _TOTALS[kind].items()
+        for split, counts in TOTALS[kind].items()
     }
     whole = {name: sum(part.classes[name] for part in parts.values()) for name in names}
     return Expected(clips=sum(whole.values()), classes=whole, parts=parts)
 
 
+def _official(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The images whose names say so."""
+    return {"official": tuple(name for name in names if name.startswith("test_"))}
+
+
+@register
 class RAFDB(Corpus):
     """RAF-DB, the Real-world Affective Faces Database.
 
@@ -80,10 +88,23 @@ class RAFDB(Corpus):
         "recognition in the wild. CVPR 2017."
     )
     licence = "On request for non-commercial research; not redistributable."
+    protocols = (
+        Protocol(
+            name="official",
+            corpus="RAFDB",
+            reduction="mean_of_folds",
+            threshold_rule="val",
+            description="RAF-DB, official test split; epoch chosen on a validation part held out of the training "
+            "split",
+            divide=_official,
+            val_fraction=0.1,
+        ),
+    )
     has_subjects = False
     media_options = ("kind", "images")
+    clip_frames = 1
     expected: ClassVar[Mapping[str, Expected]] = {
-        f"RAF-DB {kind}{way}": _expected(kind) for kind in _SPACES for way in ("", ", class folders")
+        f"RAF-DB {kind}{way}": _expected(kind) for kind in SPACES for way in ("", ", class folders")
     }
 
     def __init__(
@@ -95,14 +116,15 @@ class RAFDB(Corpus):
         space: str | None = None,
         **options: Any,
     ) -> None:
-        if kind not in _SPACES or images not in ("aligned", "original"):
+        if kind not in SPACES or images not in ("aligned", "original"):
             raise ConfigError(
                 f"RAF-DB has no {kind!r} expressions or no {images!r} images.",
                 remedy="Use kind 'basic' or 'compound', images 'aligned' or 'original'.",
             )
         self.kind = kind
         self.images = images
-        self.classes = _SPACES[kind]
+        self.crop = "none" if images == "aligned" else "auto"
+        self.classes = SPACES[kind]
         self.spaces = {"expression": self.classes.name if space is None else ExpressionSet.parse(space).name}
         super().__init__(root, **options)
 
@@ -181,7 +203,7 @@ class RAFDB(Corpus):
 
     def _kind_of(self, folder: Path) -> str | None:
         names = [self.root.name, *folder.relative_to(self.root).parts]
-        return next((name.lower() for name in reversed(names) if name.lower() in _SPACES), None)
+        return next((name.lower() for name in reversed(names) if name.lower() in SPACES), None)
 
     @property
     def _base(self) -> Path:
@@ -250,7 +272,7 @@ def _oddities(labels: Mapping[Key, tuple[str, int]], kind: str) -> Iterator[str]
     for split in ("train", "test"):
         numbers = {number for own, number in labels if own == split}
         absent = sorted(set(range(1, max(numbers, default=0) + 1)) - numbers)
-        published = sum(_TOTALS[kind][split])
+        published = sum(TOTALS[kind][split])
         if not numbers:
             yield f"There are no {split} labels"
         elif 0 < abs(len(numbers) - published) < published // 10:

@@ -17,6 +17,7 @@ from affectkit.data.record import ClipRecord
 from affectkit.data.splits import check_disjoint
 from affectkit.data.tables import Table, read_table
 from affectkit.datasets.bases.dataset import AffectDataset
+from affectkit.datasets.registry import register
 from affectkit.errors import AnnotationError, DatasetNotFoundError, LabelSpaceError
 from affectkit.facs.coding import parse_coding
 from affectkit.facs.expressions import EXPRESSION_SETS, ExpressionSet, canonical_expression
@@ -29,6 +30,7 @@ _UNIT_COLUMN = re.compile(r"(AU\d{1,2}[LR]?)(_i)?")
 _LANDMARKS = [f"{axis}{point}" for point in range(68) for axis in "xy"]
 
 
+@register
 class TableDataset(AffectDataset):
     r"""Clips listed in `index.parquet` or `index.csv`, one row each; only `path` is required.
 

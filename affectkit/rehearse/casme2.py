@@ -9,20 +9,19 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from affectkit.errors import ConfigError
+from affectkit.datasets.casme2 import CASME2, ROWS
 from affectkit.rehearse.acting.micro import (
     PIXELS,
     Actors,
     Clip,
-    Size,
     Unit,
-    check_size,
     deal_units,
     match_sets,
     pick,
     save_image,
     write_manifest,
 )
+from affectkit.rehearse.registry import Size, register
 from affectkit.synth.writers import write_video
 
 __all__ = ["write_casme2"]
@@ -41,22 +40,7 @@ _FILES: Final[Mapping[str, str]] = {
     "20190701": "CASME2-coding-20190701.xlsx",
     "MEB": "CASME2-coding-updated.xlsx",
 }
-_ROWS: Final = (9, 13, 7, 5, 19, 5, 9, 3, 14, 14, 10, 12, 8, 4, 3, 4, 36, 3, 16, 11, 2, 2, 12, 10, 7, 17)
-_PEOPLE: Final = [person for person, rows in enumerate(_ROWS, start=1) for _ in range(rows)]
-_UNITS: Final[Mapping[str, Mapping[int, int]]] = {
-    "20140508": {
-        1: 26, 2: 21, 4: 129, 5: 2, 6: 13, 7: 38, 9: 13, 10: 17, 12: 34, 14: 27, 15: 16, 16: 1, 17: 25, 18: 1,
-        20: 1, 24: 2, 25: 2, 26: 1, 38: 2,
-    },
-    "20190701": {
-        1: 28, 2: 25, 4: 125, 5: 5, 6: 10, 7: 38, 9: 9, 10: 18, 12: 39, 14: 22, 15: 17, 16: 5, 17: 26, 18: 1,
-        20: 2, 24: 6, 25: 2, 26: 1, 38: 2,
-    },
-    "MEB": {
-        1: 26, 2: 22, 4: 130, 5: 2, 6: 13, 7: 39, 9: 13, 10: 16, 12: 34, 14: 27, 15: 16, 16: 1, 17: 25, 18: 1,
-        20: 1, 24: 2, 25: 2, 26: 1, 38: 2,
-    },
-}  # fmt: skip
+_PEOPLE: Final = [person for person, rows in enumerate(ROWS, start=1) for _ in range(rows)]
 _NUMBER_CELLS: Final = 133
 _SIDED_CELLS: Final = 49
 _UNKNOWN: Final = {(5, "EP05_03"), (5, "EP07_01"), (5, "EP13_04f"), (19, "EP11_01f"), (26, "EP13_01")}
@@ -84,6 +68,7 @@ _TYPICAL: Final = {
 _ADDED: Final = Clip(24, "EP02_07", 24, 45, 66, None, "?", "disgust", 45)
 
 
+@register("casme2")
 def write_casme2(
     out: str | Path,
     *,
@@ -93,10 +78,6 @@ def write_casme2(
     revision: Revision = "20140508",
     variant: Variant = "cropped",
     objective_file: bool = False,
-    missing_frames: int = 0,
-    broken_images: int = 0,
-    apex_outside: int = 0,
-    unlisted_clips: int = 0,
 ) -> dict[str, Any]:
     """Write a rehearsal of CASME II.
 
@@ -108,24 +89,11 @@ def write_casme2(
         revision: Which table: of 2014-05-08, of 2019-07-01, or the corrected copy that MEB uses.
         variant: Which frames: cropped, selected raw, full raw, or compressed videos.
         objective_file: Whether the table of objective classes lies beside it.
-        missing_frames: Defect: so many clips lack a frame in their middle.
-        broken_images: Defect: so many clips have a frame that is cut off.
-        apex_outside: Defect: so many rows have an apex behind the offset.
-        unlisted_clips: Defect: so many clips are on disk and not in the table.
 
     Returns:
         The manifest.
-
-    Raises:
-        ConfigError: The folder is not empty, or an argument is not known.
     """
     out = Path(out)
-    check_size(size, out)
-    if revision not in _FILES or variant not in _FOLDERS:
-        raise ConfigError(
-            f"revision={revision!r} or variant={variant!r} is not known.",
-            remedy=f"Use one of: {', '.join(_FILES)}; {', '.join(_FOLDERS)}.",
-        )
     rng = np.random.default_rng([seed, 0])
     clips = _plan(rng, revision)
     column, file = _objective(rng, clips)
@@ -134,9 +102,6 @@ def write_casme2(
     numbers = [(column[k], file[k]) for k, clip in enumerate(clips) if clip in chosen]
     if size != "full":
         chosen = [_shortened(clip, place, size) for place, clip in enumerate(chosen)]
-    outside = {place for place, clip in enumerate(chosen) if isinstance(clip.apex_cell, int)}
-    for place in sorted(outside)[:apex_outside]:
-        chosen[place] = replace(chosen[place], apex_cell=chosen[place].offset + 7)
     out.mkdir(parents=True, exist_ok=True)
     _write_table(out / _FILES[revision], chosen, [number for number, _ in numbers], revision)
     if objective_file:
@@ -145,23 +110,10 @@ def write_casme2(
         clip.truth(f"sub{clip.person:02d}") | {"objective_column": a, "objective_file": b}
         for clip, (a, b) in zip(chosen, numbers, strict=True)
     ]
-    defects: dict[str, list[str]] = {"missing": [], "broken": [], "unlisted": []}
-    if media:
-        more = [replace(clip, name=f"EP99_{k + 1:02d}") for k, clip in enumerate(chosen[:unlisted_clips])]
-        actors = Actors(PIXELS[size], seed)
-        for place, clip in enumerate([*chosen, *more]):
-            path = out / _FOLDERS[variant] / f"sub{clip.person:02d}" / clip.name
-            _film(actors, clip, place, path, variant)
-            if place >= len(chosen):
-                defects["unlisted"].append(f"sub{clip.person:02d}/{clip.name}")
-            elif variant != "video" and place < missing_frames:
-                lost = path / _file_name(variant, clip.onset + 2)
-                lost.unlink()
-                defects["missing"].append(str(lost.relative_to(out)))
-            elif variant != "video" and place < missing_frames + broken_images:
-                broken = path / _file_name(variant, clip.onset + 2)
-                broken.write_bytes(broken.read_bytes()[:-200])
-                defects["broken"].append(str(broken.relative_to(out)))
+    actors = Actors(PIXELS[size], seed)
+    for place, clip in enumerate(chosen if media else ()):
+        path = out / _FOLDERS[variant] / f"sub{clip.person:02d}" / clip.name
+        _film(actors, clip, place, path, variant)
     return write_manifest(
         out,
         truths,
@@ -170,7 +122,6 @@ def write_casme2(
         size=size,
         seed=seed,
         variant=variant,
-        defects=defects,
     )
 
 
@@ -186,7 +137,7 @@ def _plan(rng: np.random.Generator, revision: Revision) -> list[Clip]:
         if revision == "20190701" or (_PEOPLE[row], names[row]) not in _UNKNOWN
     ]
     added = revision == "MEB"
-    counts = dict(_UNITS[revision])
+    counts = {int(unit[2:]): n for unit, n in CASME2.expected[revision].positives.items()}
     fixed = {34: (16, 24)} if revision == "20190701" else {}
     cells = _cells(rng, len(known) + added - len(fixed), counts, list(fixed.values()))
     spare = cells.pop() if added else None

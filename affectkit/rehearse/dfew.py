@@ -8,21 +8,20 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from affectkit.datasets.dfew import FIRST, NUMBERS, TESTS, TOTALS
 from affectkit.facs.expressions import EXPRESSION_SETS
 from affectkit.rehearse.acting.listed import ListedClip, deal, draw_numbers, film, rows_of, write_truths
-from affectkit.rehearse.acting.macro import Size, write_text
+from affectkit.rehearse.acting.macro import write_text
+from affectkit.rehearse.registry import Size, register
 
 __all__ = ["write_dfew"]
 
 _CLASSES: Final = EXPRESSION_SETS["dfew7"].classes
-_TOTALS: Final = (2445, 1894, 2669, 2173, 1469, 145, 902)
-_TESTS: Final = (2341, 2341, 2340, 2339, 2336)
-_FIRST: Final = (489, 379, 534, 435, 294, 29, 181)
-_NUMBERS: Final = 16372
 
 Lists = Literal["official", "single_set", "rewritten"]
 
 
+@register("dfew")
 def write_dfew(
     out: str | Path,
     *,
@@ -33,10 +32,6 @@ def write_dfew(
     folds: Sequence[int] = (1, 2, 3, 4, 5),
     clips: Literal["frames", "video"] = "frames",
     pixels: int = 64,
-    missing_clips: int = 0,
-    truncated_clip: bool = False,
-    conflict: bool = False,
-    leak: bool = False,
 ) -> dict[str, Any]:
     """Write acted expressions as DFEW is distributed.
 
@@ -50,42 +45,41 @@ def write_dfew(
         folds: Whose lists are written.
         clips: Folders of images in `clip_224x224`, or videos in `original`.
         pixels: Side of the frames.
-        missing_clips: Leave out so many of the last clips.
-        truncated_clip: Cut off the first clip.
-        conflict: Change a class in the last list.
-        leak: Name a tested clip in the training list of the first fold as well.
 
     Returns:
         The manifest, which is written as `rehearsal.json` too.
     """
     root = Path(out)
     rng = np.random.default_rng([seed, 71])
-    dealt = deal(rng, size, _CLASSES, _TOTALS, _TESTS, _FIRST)
-    numbers = draw_numbers(rng, len(dealt), _NUMBERS)
+    dealt = deal(rng, size, _CLASSES, TOTALS, TESTS, FIRST)
+    numbers = draw_numbers(rng, len(dealt), NUMBERS)
     every = [ListedClip(f"{n:05d}", *own) for n, own in zip(numbers, dealt, strict=True)]
     every.sort(key=lambda clip: clip.name)
     where = root / "Clip" / ("clip_224x224" if clips == "frames" else "original")
     names = [clip.name if clips == "frames" else str(int(clip.name)) for clip in every]
-    made = {"lengths": {}, "missing_clips": [], "truncated_clips": []} if not media else film(
+    lengths = {} if not media else film(
         dict(zip([where / name for name in names], every, strict=True)),
         pixels=pixels,
         seed=seed,
         frame_name="{clip}_{number:05d}.jpg",
         suffix=None if clips == "frames" else ".mp4",
-        missing=missing_clips,
-        truncated=truncated_clip,
     )  # fmt: skip
     for fold in folds:
         for split in ("train", "test"):
             rows = rows_of(every, fold, split)
-            if leak and split == "train" and fold == folds[0]:
-                rows.append(rows_of(every, fold, "test")[0])
             listed = [(clip.name, _CLASSES.index(clip.label)) for clip in rows]
-            if conflict and split == "test" and fold == folds[-1]:
-                listed[0] = listed[0][0], (listed[0][1] + 1) % len(_CLASSES)
-            _write_list(root, lists, fold, split, listed, made["lengths"])
+            _write_list(root, lists, fold, split, listed, lengths)
     return write_truths(
-        root, "DFEW", every, _CLASSES, len(_TESTS), size=size, seed=seed, media=media, lists=lists, **made
+        root,
+        "DFEW",
+        every,
+        _CLASSES,
+        len(TESTS),
+        size=size,
+        seed=seed,
+        media=media,
+        lists=lists,
+        lengths=lengths,
     )
 
 

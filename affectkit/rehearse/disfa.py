@@ -9,10 +9,10 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from affectkit.datasets.disfa import DISFA, PARTS, POSITIVES
 from affectkit.facs.sets import AU_SETS
-from affectkit.rehearse.acting.landmarks import LandmarkDefect, in_picture, write_points
+from affectkit.rehearse.acting.landmarks import in_picture, write_points
 from affectkit.rehearse.acting.macro import (
-    Size,
     Studio,
     draw_scores,
     strongest,
@@ -21,37 +21,25 @@ from affectkit.rehearse.acting.macro import (
     write_text,
     write_video,
 )
+from affectkit.rehearse.registry import Size, register
 
 __all__ = ["write_disfa"]
 
 _UNITS: Final = tuple(unit.id for unit in AU_SETS["disfa12"])
 _USUAL: Final = tuple(unit.id for unit in AU_SETS["disfa8"])
-_PARTS: Final = {
-    "part1": ("SN001", "SN002", "SN009", "SN010", "SN016", "SN026", "SN027", "SN030", "SN032"),
-    "part2": ("SN006", "SN011", "SN012", "SN013", "SN018", "SN021", "SN024", "SN028", "SN031"),
-    "part3": ("SN003", "SN004", "SN005", "SN007", "SN008", "SN017", "SN023", "SN025", "SN029"),
-}
 _SMALL: Final = {
     "tiny": (("SN001", "SN003", "SN006"), 40),
     "small": (("SN001", "SN002", "SN003", "SN004", "SN006", "SN009", "SN010", "SN011", "SN012"), 100),
 }
 _LENGTH: Final = 4845
 _SHORT: Final = "SN010"  # it lacks the last frame
+_PUBLISHED: Final = DISFA.expected["DISFA"]
 _FRAMES: Final = 130_814
-# The real corpus: frames at 2 or more in each part, in the order of disfa8, and in all; and at 3, 4 and 5.
-_PART_POSITIVES: Final = {
-    "part1": (1839, 1125, 5119, 2360, 1218, 4503, 10850, 4902),
-    "part2": (1469, 879, 6653, 3558, 1287, 6187, 13206, 4123),
-    "part3": (3198, 3640, 8161, 4409, 2968, 6161, 12191, 2508),
-}
-_STRONGER: Final = {
-    1: (4757, 1948, 555), 2: (4710, 1205, 369), 4: (12297, 5711, 1383), 5: (431, 138, 34),
-    12: (9982, 2749, 172), 25: (22312, 6619, 1039), 26: (4060, 531, 217),
-}  # fmt: skip
 # Of units 15, 17 and 20 only their rarity is known.
 _OTHERS: Final = {5: 1150, 15: 2500, 17: 4500, 20: 1900}
 
 
+@register("disfa")
 def write_disfa(
     out: str | Path,
     *,
@@ -62,10 +50,6 @@ def write_disfa(
     cameras: tuple[str, ...] = ("left", "right"),
     pixels: int = 64,
     quirks: bool = True,
-    gap: bool = False,
-    absent_unit: bool = False,
-    short_video: bool = False,
-    landmark_defect: LandmarkDefect = "none",
 ) -> dict[str, Any]:
     """Write rendered faces and their intensities as DISFA is distributed.
 
@@ -82,10 +66,6 @@ def write_disfa(
         pixels: Width of the images, a multiple of 8.
         quirks: Windows line ends, byte-order marks, differing spellings, and landmarks of a frame too many here and
             there.
-        gap: Leave frames 11 to 13 out of all files of the first subject.
-        absent_unit: Leave out the file of AU4 of the second subject.
-        short_video: End the first subject's videos two frames early.
-        landmark_defect: What is wrong with the landmarks of the first subject, see `write_points`.
 
     Returns:
         The manifest, which is written as `rehearsal.json` too: counts, parts, and unless in size "full" every level
@@ -94,7 +74,7 @@ def write_disfa(
     root = Path(out)
     rng = np.random.default_rng([seed, 43])
     subjects, length = _SMALL.get(
-        size, (tuple(sorted(s for people in _PARTS.values() for s in people)), _LENGTH)
+        size, (tuple(sorted(s for people in PARTS.values() for s in people)), _LENGTH)
     )
     lengths = [length - (subject == _SHORT) for subject in subjects]
     levels = _draw_levels(subjects, lengths, size, rng)
@@ -102,10 +82,8 @@ def write_disfa(
     recordings: dict[str, Any] = {}
     positive = np.zeros((len(subjects), 6, len(_UNITS)), dtype=np.int64)
     for number, (subject, start, stop) in enumerate(zip(subjects, ends[:-1], ends[1:], strict=True)):
-        frames = [k for k in range(1, stop - start + 1) if not (gap and number == 0 and 11 <= k <= 13)]
-        own = levels[start:stop][np.array(frames) - 1]
-        units = [unit for unit in _UNITS if not (absent_unit and number == 1 and unit == 4)]
-        for unit in units:
+        frames, own = list(range(1, stop - start + 1)), levels[start:stop]
+        for unit in _UNITS:
             column = own[:, _UNITS.index(unit)].tolist()
             lines = [f"{frame},{level}" for frame, level in zip(frames, column, strict=True)]
             spelling = "SN{}_AU{}.txt" if quirks and number == 2 else "SN{}_au{}.txt"
@@ -117,11 +95,10 @@ def write_disfa(
         if size != "full":
             recordings[subject] |= {
                 "frames": frames,
-                "intensity": {f"AU{u}": "".join(map(str, own[:, _UNITS.index(u)].tolist())) for u in units},
+                "intensity": {f"AU{u}": "".join(map(str, own[:, _UNITS.index(u)].tolist())) for u in _UNITS},
             }
         if media:
-            shown = levels[start : stop - 2 * short_video * (number == 0)]
-            seen = _write_media(root, subject, number, shown, images, cameras, pixels, seed, quirks)
+            seen = _write_media(root, subject, number, own, images, cameras, pixels, seed, quirks)
         if media and seen:
             points = write_points(
                 root / "Landmark_Points" / subject / "tmp_frame_lm",
@@ -130,12 +107,11 @@ def write_disfa(
                 (pixels, pixels * 768 // 1024),
                 other_names=quirks and number == 2,
                 surplus=quirks and number == 1,
-                defect=landmark_defect if number == 0 else "none",
             )
             recordings[subject] |= {} if size == "full" else {"landmarks": points}
     parts = {
         part: _count([subject in people for subject in subjects], recordings, positive)
-        for part, people in _PARTS.items()
+        for part, people in PARTS.items()
     }
     return write_manifest(
         root,
@@ -162,23 +138,24 @@ def _draw_levels(
     total = sum(lengths)
     of_part = {
         part: np.repeat([subject in people for subject in subjects], lengths)
-        for part, people in _PARTS.items()
+        for part, people in PARTS.items()
     }
     levels = np.zeros((total, len(_UNITS)), dtype=np.uint8)
     for column, unit in enumerate(_UNITS):
         scores = draw_scores(rng, lengths, smooth=30)
         present = np.zeros(total, dtype=bool)
         if unit in _USUAL:
-            place = _USUAL.index(unit)
-            whole = sum(counts[place] for counts in _PART_POSITIVES.values())
+            whole = _PUBLISHED.positives[f"AU{unit}"]
             for part, rows in of_part.items():
                 rare = round(max(whole / _FRAMES, 0.15) * rows.sum())
-                count = _PART_POSITIVES[part][place] if size == "full" else rare
+                count = _PUBLISHED.parts[part].positives[f"AU{unit}"] if size == "full" else rare
                 present[rows] = strongest(scores[rows], count)
         else:
             whole = _OTHERS[unit]
             present = strongest(scores, whole if size == "full" else round(max(whole / _FRAMES, 0.1) * total))
-        share = _STRONGER.get(unit, (round(0.6 * whole), round(0.2 * whole), round(0.04 * whole)))
+        share = [
+            POSITIVES[level].get(unit, round(part * whole)) for level, part in ((3, 0.6), (4, 0.2), (5, 0.04))
+        ]
         counts = [n if size == "full" else round(n / whole * present.sum()) for n in share]
         # What is present stands above what is not; among the latter the strongest are traces.
         ranked = np.where(present, scores + 100, scores)

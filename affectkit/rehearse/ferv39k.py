@@ -7,16 +7,16 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from affectkit.datasets.ferv39k import SPLIT
 from affectkit.facs.expressions import EXPRESSION_SETS
 from affectkit.rehearse.acting.listed import ListedClip, deal, film, rows_of, write_truths
-from affectkit.rehearse.acting.macro import Size, write_text
+from affectkit.rehearse.acting.macro import write_text
+from affectkit.rehearse.registry import Size, register
 
 __all__ = ["write_ferv39k"]
 
 _CLASSES: Final = EXPRESSION_SETS["dfew7"].classes
 _WORDS: Final = ("Happy", "Sad", "Neutral", "Angry", "Surprise", "Disgust", "Fear")
-_TRAIN: Final = (5854, 5523, 7790, 5906, 2502, 1833, 1680)
-_TEST: Final = (1473, 1393, 1958, 1487, 638, 467, 431)
 _SCENES: Final = (
     "Action", "Argue", "Business", "Conflict", "Contest", "Crime", "Crisis", "DailyLife", "ElegantArt", "Experiment",
     "History", "Interview", "Liveshow", "Medicine", "OfficialEvent", "ScholarReport", "School", "Social", "Speech",
@@ -24,6 +24,7 @@ _SCENES: Final = (
 )  # fmt: skip
 
 
+@register("ferv39k")
 def write_ferv39k(
     out: str | Path,
     *,
@@ -33,9 +34,6 @@ def write_ferv39k(
     lists: Literal["official", "rewritten"] = "official",
     pixels: int = 64,
     quirks: bool = True,
-    missing_clips: int = 0,
-    truncated_clip: bool = False,
-    conflict: bool = False,
 ) -> dict[str, Any]:
     """Write acted expressions as FERV39k is distributed.
 
@@ -47,9 +45,6 @@ def write_ferv39k(
         lists: "official", which name classes, or "rewritten" by others: clip, frames and number of the class.
         pixels: Side of the frames.
         quirks: Write the list of one scene, which is not for this task.
-        missing_clips: Leave out so many of the last clips.
-        truncated_clip: Cut off the first clip.
-        conflict: Call the first tested clip something else than its folder does.
 
     Returns:
         The manifest, which is written as `rehearsal.json` too.
@@ -57,8 +52,8 @@ def write_ferv39k(
     root = Path(out)
     rng = np.random.default_rng([seed, 79])
     # Fold 1 tests what the official split tests; "fold 0" is the training part.
-    totals = np.add(_TRAIN, _TEST).tolist()
-    dealt = deal(rng, size, _CLASSES, totals, (sum(_TEST),), _TEST)
+    totals, test = np.add(SPLIT["train"], SPLIT["test"]).tolist(), SPLIT["test"]
+    dealt = deal(rng, size, _CLASSES, totals, (sum(test),), test)
     if size != "full":
         dealt += [(label, 0) for label, _ in dealt for _ in range(3)]
     scenes = rng.permutation(np.arange(len(dealt)) % len(_SCENES)).tolist()
@@ -71,20 +66,16 @@ def write_ferv39k(
         places[clip.name] = f"{_SCENES[scene]}/{_WORDS[_CLASSES.index(label)]}/{number:04d}"
     every.sort(key=lambda clip: clip.name)
     where = root / "2_ClipsforFaceCrop"
-    made = {"lengths": {}, "missing_clips": [], "truncated_clips": []} if not media else film(
+    lengths = {} if not media else film(
         {where / places[clip.name]: clip for clip in every},
         pixels=pixels,
         seed=seed,
         frame_name="{number:04d}.jpg",
         suffix=None,
-        missing=missing_clips,
-        truncated=truncated_clip,
     )  # fmt: skip
     for split in ("train", "test"):
         rows = rows_of(every, 1, split)
         words = [_WORDS[_CLASSES.index(clip.label)] for clip in rows]
-        if conflict and split == "test":
-            words[0] = _WORDS[(_WORDS.index(words[0]) + 1) % len(_WORDS)]
         if lists == "official":
             setups = root / "4_setups"
             lines = [f"{places[clip.name]} {word}" for clip, word in zip(rows, words, strict=True)]
@@ -93,10 +84,10 @@ def write_ferv39k(
                 write_text(setups / "22_scenes" / "Action" / f"{split}.csv", lines[:1])
         else:
             lines = [
-                f"{places[clip.name]} {made['lengths'].get(clip.name, 16)} {_WORDS.index(word)}"
+                f"{places[clip.name]} {lengths.get(clip.name, 16)} {_WORDS.index(word)}"
                 for clip, word in zip(rows, words, strict=True)
             ]
             write_text(root / f"FERV39K_{split}.txt", lines)
     return write_truths(
-        root, "FERV39k", every, _CLASSES, 1, size=size, seed=seed, media=media, lists=lists, **made
+        root, "FERV39k", every, _CLASSES, 1, size=size, seed=seed, media=media, lists=lists, lengths=lengths
     )

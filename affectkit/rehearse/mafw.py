@@ -7,20 +7,19 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from affectkit.datasets.mafw import FIRST, NUMBERS, TESTS, TOTALS
 from affectkit.facs.expressions import EXPRESSION_SETS
 from affectkit.rehearse.acting.listed import ListedClip, deal, draw_numbers, film, rows_of, write_truths
-from affectkit.rehearse.acting.macro import Size, write_text
+from affectkit.rehearse.acting.macro import write_text
+from affectkit.rehearse.registry import Size, register
 
 __all__ = ["write_mafw"]
 
 _CLASSES: Final = EXPRESSION_SETS["mafw11"].classes
-_TOTALS: Final = (1242, 1470, 1138, 1390, 1072, 639, 625, 236, 916, 262, 182)
-_TESTS: Final = (1839, 1837, 1833, 1832, 1831)
-_FIRST: Final = (249, 294, 228, 278, 215, 128, 125, 48, 184, 53, 37)
-_NUMBERS: Final = 10045
 _ANGER_FIRST: Final = (3, 5, 6, 0, 2, 1, 4, 7, 8, 9, 10)  # places in `_CLASSES`
 
 
+@register("mafw")
 def write_mafw(
     out: str | Path,
     *,
@@ -31,8 +30,6 @@ def write_mafw(
     clips: Literal["frames", "video"] = "video",
     pixels: int = 64,
     quirks: bool = True,
-    missing_clips: int = 0,
-    truncated_clip: bool = False,
 ) -> dict[str, Any]:
     """Write acted expressions as MAFW is distributed.
 
@@ -46,34 +43,30 @@ def write_mafw(
         clips: Folders of images or videos.
         pixels: Side of the frames.
         quirks: Write the lists for compound expressions and those with captions, which are not for this task.
-        missing_clips: Leave out so many of the last clips.
-        truncated_clip: Cut off the first clip.
 
     Returns:
         The manifest, which is written as `rehearsal.json` too.
     """
     root = Path(out)
     rng = np.random.default_rng([seed, 73])
-    dealt = deal(rng, size, _CLASSES, _TOTALS, _TESTS, _FIRST)
-    numbers = draw_numbers(rng, len(dealt), _NUMBERS)
+    dealt = deal(rng, size, _CLASSES, TOTALS, TESTS, FIRST)
+    numbers = draw_numbers(rng, len(dealt), NUMBERS)
     every = [ListedClip(f"{n:05d}", *own) for n, own in zip(numbers, dealt, strict=True)]
     every.sort(key=lambda clip: clip.name)
     where = root / "data" / ("frames" if clips == "frames" else "clips")
-    made = {"lengths": {}, "missing_clips": [], "truncated_clips": []} if not media else film(
+    lengths = {} if not media else film(
         {where / clip.name: clip for clip in every},
         pixels=pixels,
         seed=seed,
         frame_name="{number:06d}.png",
         suffix=None if clips == "frames" else ".mp4",
-        missing=missing_clips,
-        truncated=truncated_clip,
     )  # fmt: skip
     order = _CLASSES if lists == "happiness_first" else [_CLASSES[place] for place in _ANGER_FIRST]
-    for fold in range(1, len(_TESTS) + 1):
+    for fold in range(1, len(TESTS) + 1):
         for split in ("train", "test"):
             rows = rows_of(every, fold, split)
             if lists != "official":
-                lines = [f"{c.name} {made['lengths'].get(c.name, 16)} {order.index(c.label)}" for c in rows]
+                lines = [f"{c.name} {lengths.get(c.name, 16)} {order.index(c.label)}" for c in rows]
                 write_text(root / f"MAFW_set_{fold}_{split}.txt", lines)
                 continue
             sets = root / "Train & Test Set"
@@ -87,5 +80,14 @@ def write_mafw(
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes("\n".join(captions).encode("gb18030"))
     return write_truths(
-        root, "MAFW", every, _CLASSES, len(_TESTS), size=size, seed=seed, media=media, lists=lists, **made
+        root,
+        "MAFW",
+        every,
+        _CLASSES,
+        len(TESTS),
+        size=size,
+        seed=seed,
+        media=media,
+        lists=lists,
+        lengths=lengths,
     )

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 
-from affectkit.facs.expressions import EXPRESSION_SETS
+from affectkit.datasets.rafdb import SPACES, TOTALS
 from affectkit.facs.rules import DU_2014
-from affectkit.rehearse.acting.macro import Size, Studio, write_image, write_manifest, write_text
+from affectkit.rehearse.acting.macro import Studio, write_image, write_manifest, write_text
+from affectkit.rehearse.registry import Size, register
 
 __all__ = ["write_rafdb"]
 
-_CLASSES: Final = {
-    "basic": EXPRESSION_SETS["rafdb7"].classes,
-    "compound": EXPRESSION_SETS["rafdb11"].classes,
-}
-# The real corpus: photographs of each class.
-_COUNTS: Final[Mapping[str, Mapping[str, tuple[int, ...]]]] = {
-    "basic": {
-        "train": (1290, 281, 717, 4772, 1982, 705, 2524),
-        "test": (329, 74, 160, 1185, 478, 162, 680),
-    },
-    "compound": {
-        "train": (562, 219, 107, 130, 68, 597, 117, 444, 138, 667, 113),
-        "test": (135, 47, 22, 33, 18, 141, 33, 116, 38, 174, 35),
-    },
-}
 _DIGITS: Final = {"basic": {"train": 5, "test": 4}, "compound": {"train": 4, "test": 3}}
 _SMALL: Final = {"tiny": {"train": 3, "test": 1}, "small": {"train": 12, "test": 4}}
 
 
+@register("rafdb")
 def write_rafdb(
     out: str | Path,
     *,
@@ -43,9 +29,6 @@ def write_rafdb(
     layout: Literal["official", "nested", "class_folders"] = "official",
     pixels: int = 64,
     quirks: bool = True,
-    missing_images: int = 0,
-    truncated_image: bool = False,
-    conflict: bool = False,
 ) -> dict[str, Any]:
     """Write rendered faces and their expressions as RAF-DB is distributed.
 
@@ -60,41 +43,27 @@ def write_rafdb(
         layout: "official", "nested" (`Image/aligned/aligned`), or "class_folders" (`train/4/…`, without a list).
         pixels: Side of the aligned photographs; the original ones are larger.
         quirks: Line ends as in the real lists: none behind the last basic row, Windows ones in the compound list.
-        missing_images: Leave out so many of the last photographs.
-        truncated_image: Cut off the first photograph.
-        conflict: Name the first image twice, with two labels.
 
     Returns:
         The manifest, which is written as `rehearsal.json` too: counts, parts, and every label.
     """
     root = Path(out)
     rng = np.random.default_rng([seed, 47])
-    classes = _CLASSES[kind]
+    classes = SPACES[kind].classes
     labels: dict[str, int] = {}
-    for split, counts in _COUNTS[kind].items():
+    for split, counts in TOTALS[kind].items():
         if size != "full":
             counts = (_SMALL[size][split],) * len(classes)
         drawn = rng.permutation(np.repeat(np.arange(1, len(classes) + 1), counts)).tolist()
         digits = _DIGITS[kind][split]
         labels |= {f"{split}_{number:0{digits}d}": label for number, label in enumerate(drawn, start=1)}
-    base = root / kind
     lines = [f"{name}.jpg {label}" for name, label in labels.items()]
-    if conflict:
-        first, label = next(iter(labels.items()))
-        lines.insert(1, f"{first}.jpg {label % len(classes) + 1}")
     if layout != "class_folders":
         compound = kind == "compound" and quirks
-        path = base / "EmoLabel" / "list_patition_label.txt"
+        path = root / kind / "EmoLabel" / "list_patition_label.txt"
         write_text(path, lines, crlf=compound, final_newline=compound or not quirks)
-    names = list(labels)
-    lacking = names[len(names) - missing_images :]
-    if media:
-        for name in names:
-            if name not in lacking:
-                _shoot(base, name, labels[name], classes, layout, pixels, seed)
-    cut = _aligned(base, names[0], labels[names[0]], layout)
-    if media and truncated_image:
-        cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    for name, label in labels.items() if media else ():
+        _shoot(root / kind, name, label, classes, layout, pixels, seed)
     parts = {
         split: _count([label for name, label in labels.items() if name.startswith(split)], classes)
         for split in ("train", "test")
@@ -111,8 +80,6 @@ def write_rafdb(
             **_count(list(labels.values()), classes),
             "parts": parts,
             "labels": {name: classes[label - 1] for name, label in labels.items()},
-            "missing_images": lacking if media else [],
-            "truncated_image": [names[0]] if media and truncated_image else [],
         },
     )
 

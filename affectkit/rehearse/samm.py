@@ -10,35 +10,24 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from affectkit.datasets.samm import ROWS, SAMM
 from affectkit.rehearse.acting.micro import (
     PIXELS,
     Actors,
     Clip,
-    Size,
     Unit,
-    check_size,
     deal_units,
     match_sets,
     pick,
     save_image,
     write_manifest,
 )
+from affectkit.rehearse.registry import Size, register
 
 __all__ = ["write_samm"]
 
-_ROWS: Final = {
-    6: 11, 7: 10, 9: 4, 10: 4, 11: 20, 12: 3, 13: 6, 14: 11, 15: 3, 16: 5, 17: 6, 18: 4, 19: 3, 20: 9, 21: 2,
-    22: 5, 23: 1, 24: 1, 25: 4, 26: 13, 28: 3, 30: 3, 31: 1, 32: 6, 33: 5, 34: 3, 35: 9, 36: 1, 37: 3,
-}  # fmt: skip
-_PEOPLE: Final = [person for person, rows in _ROWS.items() for _ in range(rows)]
-_EMOTIONS: Final = {
-    "Anger": 57, "Other": 26, "Happiness": 26, "Surprise": 15, "Contempt": 12, "Disgust": 9, "Fear": 8,
-    "Sadness": 6,
-}  # fmt: skip
-_UNITS: Final = {
-    1: 6, 2: 18, 4: 23, 5: 10, 6: 5, 7: 46, 8: 1, 9: 5, 10: 6, 12: 28, 13: 3, 14: 11, 15: 4, 17: 6, 18: 4, 20: 7,
-    21: 1, 23: 1, 24: 9, 25: 7, 26: 6, 31: 2, 38: 2, 39: 5, 43: 8, 56: 1, 61: 1,
-}  # fmt: skip
+_PEOPLE: Final = [person for person, rows in ROWS.items() for _ in range(rows)]
+_PUBLISHED: Final = SAMM.expected["v2"]
 _CLASSES: Final = {7: 84, 1: 24, 3: 20, 2: 13, 4: 8, 6: 7, 5: 3}
 _CLASSED_PEOPLE: Final = 21  # who show the objective classes I to V
 _INDUCEMENTS: Final = {3: 31, 1: 27, 7: 26, 4: 21, 5: 19, 2: 18, 6: 17}
@@ -74,6 +63,7 @@ _NOTES: Final = (
 )  # fmt: skip
 
 
+@register("samm")
 def write_samm(
     out: str | Path,
     *,
@@ -82,8 +72,6 @@ def write_samm(
     media: bool = True,
     header_row: int = 14,
     variant: Literal["raw", "cropped"] = "raw",
-    missing_frames: int = 0,
-    broken_images: int = 0,
 ) -> dict[str, Any]:
     """Write a rehearsal of SAMM.
 
@@ -94,17 +82,11 @@ def write_samm(
         media: Whether faces are rendered; else only the table is written.
         header_row: Row of the header, 14 as distributed or 1 as in copies; above it stand notes.
         variant: Whether frames lie in the root, as distributed, or in SAMM_CROP.
-        missing_frames: Defect: so many clips lack a frame in their middle.
-        broken_images: Defect: so many clips have a frame that is cut off.
 
     Returns:
         The manifest.
-
-    Raises:
-        ConfigError: The folder is not empty, or the size is not known.
     """
     out = Path(out)
-    check_size(size, out)
     rng = np.random.default_rng([seed, 0])
     clips = _plan(rng)
     classes = _objective(rng)
@@ -115,7 +97,6 @@ def write_samm(
         chosen = [_shortened(clip, place, size) for place, clip in enumerate(chosen)]
     out.mkdir(parents=True, exist_ok=True)
     _write_table(out / "SAMM_Micro_FACS_Codes_v2.xlsx", chosen, numbers, header_row)
-    defects: dict[str, list[str]] = {"missing": [], "broken": []}
     if media:
         actors = Actors(PIXELS[size], seed)
         for place, clip in enumerate(chosen):
@@ -126,20 +107,11 @@ def write_samm(
             width = 5 if place % 4 == 3 else 4  # as a quarter of the real files
             for number, image in zip(frames, actors.perform(clip, place, frames), strict=True):
                 save_image(folder / f"{subject}_{number:0{width}d}.jpg", image, grey=True)
-            spoilt = folder / f"{subject}_{clip.onset + 2:0{width}d}.jpg"
-            if place < missing_frames:
-                spoilt.unlink()
-                defects["missing"].append(str(spoilt.relative_to(out)))
-            elif place < missing_frames + broken_images:
-                spoilt.write_bytes(spoilt.read_bytes()[:-200])
-                defects["broken"].append(str(spoilt.relative_to(out)))
     truths = [
         clip.truth(f"{clip.person:03d}") | {"objective_column": number}
         for clip, number in zip(chosen, numbers, strict=True)
     ]
-    return write_manifest(
-        out, truths, corpus="SAMM", revision="v2", size=size, seed=seed, variant=variant, defects=defects
-    )
+    return write_manifest(out, truths, corpus="SAMM", revision="v2", size=size, seed=seed, variant=variant)
 
 
 def _plan(rng: np.random.Generator) -> list[Clip]:
@@ -187,9 +159,10 @@ def _names(rng: np.random.Generator) -> list[str]:
 def _emotions(rng: np.random.Generator) -> list[str]:
     """Subject 25 shows only "Other", all others something else too."""
     words = ["Other" if person == 25 else "" for person in _PEOPLE]
-    left = _EMOTIONS | {"Other": _EMOTIONS["Other"] - _ROWS[25]}
+    left = {word.capitalize(): count for word, count in _PUBLISHED.classes.items()}
+    left["Other"] -= ROWS[25]
     usual = ("Anger", "Happiness", "Surprise", "Contempt")
-    for person in _ROWS:
+    for person in ROWS:
         if person != 25:
             words[_PEOPLE.index(person)] = usual[person % 4]
             left[usual[person % 4]] -= 1
@@ -199,7 +172,7 @@ def _emotions(rng: np.random.Generator) -> list[str]:
 
 def _cells(rng: np.random.Generator) -> list[tuple[str | int, tuple[Unit, ...]]]:
     """The cells without "or", as the table has them, with the units they stand for."""
-    left = dict(_UNITS)
+    left = {int(unit[2:]): count for unit, count in _PUBLISHED.positives.items()}
     for _, units in _CHOICES.values():
         for unit in units:
             left[unit.number] -= 1
@@ -238,7 +211,7 @@ def _marked(numbers: Sequence[int], place: int, shapes: Iterator[str]) -> tuple[
 
 def _objective(rng: np.random.Generator) -> list[int]:
     """The objective class of each row; I to V stand at 21 people only."""
-    people = sorted(_ROWS, key=lambda person: -_ROWS[person])[:_CLASSED_PEOPLE]
+    people = sorted(ROWS, key=lambda person: -ROWS[person])[:_CLASSED_PEOPLE]
     first = [_PEOPLE.index(person) for person in people]
     others = [row for row, person in enumerate(_PEOPLE) if person in people and row not in first]
     rows = first + rng.permutation(others).tolist()

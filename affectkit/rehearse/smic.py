@@ -7,32 +7,29 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from affectkit.errors import ConfigError
+from affectkit.datasets.smic import CLASSES, ROWS
 from affectkit.rehearse.acting.micro import (
     PIXELS,
     Actors,
     Clip,
-    Size,
     Unit,
-    check_size,
     pick,
     save_image,
     write_manifest,
 )
+from affectkit.rehearse.registry import Size, register
 
 __all__ = ["write_smic"]
 
 _ROWS: Final = {
-    "HS": {
-        1: 6, 2: 6, 3: 39, 4: 19, 5: 2, 6: 4, 8: 13, 9: 4, 11: 7, 12: 9, 13: 10, 14: 10, 15: 4, 18: 7, 19: 2, 20: 22,
-    },
+    "HS": ROWS,
     "VIS": {11: 9, 12: 9, 13: 9, 14: 9, 15: 9, 18: 9, 19: 8, 20: 9},
-}  # fmt: skip
-_KINDS: Final = {"ne": "negative", "po": "positive", "sur": "surprise"}
+}
 _COUNTS: Final = {"HS": {"ne": 70, "po": 51, "sur": 43}, "VIS": {"ne": 24, "po": 28, "sur": 19}}
 _UNITS: Final = {"ne": (4, 7), "po": (6, 12), "sur": (1, 2, 5)}
 
 
+@register("smic")
 def write_smic(
     out: str | Path,
     *,
@@ -42,7 +39,6 @@ def write_smic(
     part: Literal["HS", "VIS", "NIR"] = "HS",
     variant: Literal["cropped", "raw"] = "cropped",
     padded_subjects: bool = False,
-    broken_images: int = 0,
 ) -> dict[str, Any]:
     """Write a rehearsal of SMIC: there is no table, folders say what is in them.
 
@@ -54,32 +50,21 @@ def write_smic(
         part: The camera.
         variant: Which frames.
         padded_subjects: Whether folders are called s03 instead of s3.
-        broken_images: Defect: so many clips have a frame that is cut off.
 
     Returns:
         The manifest.
-
-    Raises:
-        ConfigError: The folder is not empty, or an argument is not known.
     """
     out = Path(out)
-    check_size(size, out)
-    if part not in ("HS", "VIS", "NIR") or variant not in ("cropped", "raw"):
-        raise ConfigError(
-            f"part={part!r} or variant={variant!r} is not known.",
-            remedy="Use HS, VIS or NIR; cropped or raw.",
-        )
     rng = np.random.default_rng([seed, 0])
     clips = _plan(rng, "HS" if part == "HS" else "VIS")
     people = sorted({clip.person for clip in clips}, key=lambda person: (person % 4, person))
     chosen = pick(clips, size, people, {clip.name for clip in clips if clip.name.endswith("01")})
     actors = Actors(PIXELS[size], seed)
     truths = []
-    broken = []
     for place, clip in enumerate(chosen):
         kind = clip.name.split("_")[1]
         subject = f"s{clip.person:02d}" if padded_subjects else f"s{clip.person}"
-        folder = out / f"SMIC_all_{variant}" / part / subject / "micro" / _KINDS[kind] / clip.name
+        folder = out / f"SMIC_all_{variant}" / part / subject / "micro" / CLASSES[kind] / clip.name
         folder.mkdir(parents=True)
         (folder.parents[2] / "non_micro").mkdir(exist_ok=True)
         length = clip.offset - clip.onset + 1 if size == "full" else 8 + place % 3
@@ -103,9 +88,6 @@ def write_smic(
         for number, image in zip(numbers, actors.perform(short, place, numbers), strict=True):
             name = f"{'reg_' if variant == 'cropped' else ''}image{number:0{width}d}.bmp"
             save_image(folder / name, image)
-            if place < broken_images and number == numbers[2]:
-                (folder / name).write_bytes((folder / name).read_bytes()[:-500])
-                broken.append(str((folder / name).relative_to(out)))
     return write_manifest(
         out,
         truths,
@@ -114,7 +96,6 @@ def write_smic(
         size=size,
         seed=seed,
         variant=variant,
-        defects={"broken": broken},
     )
 
 
@@ -129,5 +110,5 @@ def _plan(rng: np.random.Generator, part: str) -> list[Clip]:
         length = int(np.clip(rng.normal(34, 9), 11, 51)) if part == "HS" else int(rng.integers(4, 14))
         units = tuple(map(Unit, _UNITS[kind]))
         name = f"s{person}_{kind}_{number:02d}"
-        clips.append(Clip(person, name, onset, onset, onset + length - 1, units, "", _KINDS[kind], ""))
+        clips.append(Clip(person, name, onset, onset, onset + length - 1, units, "", CLASSES[kind], ""))
     return sorted(clips, key=lambda clip: (clip.person, clip.name))

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from affectkit.data.record import ClipRecord
 from affectkit.data.video import open_video
 from affectkit.datasets.bases.dataset import AffectDataset, Split
-from affectkit.datasets.bases.protocols import Fold, Protocol, find_protocol
+from affectkit.datasets.bases.protocols import Fold, Protocol
 from affectkit.errors import ConfigError, VideoError
 from affectkit.facs.sets import AUSet
 
@@ -77,7 +77,7 @@ class Corpus(AffectDataset):
         split: The part to read; every part but "all" belongs to a fold.
         fold: Which fold: its name (`part3` tests part 3, `sub01` tests that subject), its place from 1, or a
             published numbering such as `me-graphau/1`. Not needed where the protocol has only one.
-        protocol: Name of the protocol (`affectkit.datasets.bases.protocols`); the corpus's usual one by default.
+        protocol: Name of one of `protocols`; the first by default.
         seed: Seed of the choice of validation subjects.
         **options: Those of `AffectDataset`.
 
@@ -86,12 +86,14 @@ class Corpus(AffectDataset):
 
     Attributes:
         expected: Published counts by revision of the annotation.
+        protocols: The corpus's protocols, the usual one first.
         revision: The revision that was found.
         warnings: What was odd but could be read, a line each.
         conflicts: Labels that contradict each other, a line each.
     """
 
     expected: ClassVar[Mapping[str, Expected]] = {}
+    protocols: ClassVar[tuple[Protocol, ...]]
     revision: str = "unknown"
 
     def __init__(
@@ -104,12 +106,24 @@ class Corpus(AffectDataset):
         seed: int = 0,
         **options: Any,
     ) -> None:
-        self.protocol: Protocol = find_protocol(type(self).name, protocol)
+        self.protocol = self.find_protocol(protocol)
         self.fold = fold
         self.seed = seed
         self.warnings: list[str] = []
         self.conflicts: list[str] = []
         super().__init__(root, split=split, **options)
+
+    @classmethod
+    def find_protocol(cls, name: str | None = None) -> Protocol:
+        """One of `protocols`, the first by default.
+
+        Raises:
+            ConfigError: There is no such protocol.
+        """
+        known = {protocol.name: protocol for protocol in cls.protocols}
+        if name is not None and name not in known:
+            raise ConfigError(f"{cls.name} has no protocol {name!r}.", remedy=f"It has: {', '.join(known)}.")
+        return cls.protocols[0] if name is None else known[name]
 
     @abstractmethod
     def annotations(self) -> list[ClipRecord]:

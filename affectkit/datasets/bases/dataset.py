@@ -10,7 +10,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -19,10 +19,18 @@ from torch.utils.data import Dataset
 from affectkit.data.align import five_points, transform_points
 from affectkit.data.clip import Clip, Target
 from affectkit.data.faces import face_transform
-from affectkit.data.frames import AllFrames, FrameSampler
+from affectkit.data.frames import AllFrames, FrameSampler, UniformSegments
 from affectkit.data.record import ClipRecord
 from affectkit.data.samplers import Draw
-from affectkit.data.transforms import ClipTransform
+from affectkit.data.transforms import (
+    CenterCrop,
+    ClipTransform,
+    ColorJitter,
+    Compose,
+    HorizontalFlip,
+    RandomResizedCrop,
+    Resize,
+)
 from affectkit.data.video import Backend, open_video
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError, VideoError
 from affectkit.facs.mean_shape import MEAN_SHAPE_68
@@ -76,6 +84,9 @@ class AffectDataset(Dataset[Clip], ABC):
             the alignment of each frame would move more than the face does.
         media_options: Arguments, kept as attributes, that decide which pictures a clip has; crops that were prepared
             with others are refused.
+        crop: How preparing finds the face where nobody says otherwise, see `affectkit.datasets.preparing`; "none" for
+            pictures that show nothing but a face.
+        clip_frames: Frames of a clip where nobody says otherwise.
     """
 
     name: str
@@ -84,6 +95,8 @@ class AffectDataset(Dataset[Clip], ABC):
     has_subjects: bool = True
     align_per: ClassVar[Literal["clip", "frame"]] = "frame"
     media_options: ClassVar[tuple[str, ...]] = ()
+    crop: str = "auto"
+    clip_frames: ClassVar[int] = 8
     spaces: dict[str, str]
 
     def __init__(
@@ -121,6 +134,18 @@ class AffectDataset(Dataset[Clip], ABC):
         self._subject_index = {name: index for index, name in enumerate(self.subjects)}
         self._chosen = targets
         self._check_targets()
+
+    @classmethod
+    def sampling(cls, num_frames: int) -> dict[str, Any]:
+        """Arguments that give clips of a number of frames: one of each of as many equal segments."""
+        return {"frames": UniformSegments(num_frames)}
+
+    @classmethod
+    def default_transform(cls, size: int, *, train: bool) -> ClipTransform:
+        """Transform for pictures of a side in pixels; the corpus's usual augmentation in training."""
+        if train:
+            return Compose([RandomResizedCrop(size), HorizontalFlip(), ColorJitter()])
+        return Compose([Resize(size), CenterCrop(size)])
 
     @abstractmethod
     def records(self) -> list[ClipRecord]:

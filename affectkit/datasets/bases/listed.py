@@ -14,15 +14,18 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 
 from affectkit.data.clip import Target
+from affectkit.data.frames import UniformSegments
 from affectkit.data.record import ClipRecord
+from affectkit.data.transforms import ClipTransform, Compose, HorizontalFlip, RandomResizedCrop
 from affectkit.data.video import open_video
 from affectkit.datasets.bases.corpus import Corpus, Counts, Expected
+from affectkit.datasets.bases.protocols import Protocol, listed_folds
 from affectkit.datasets.reading.clip_lists import ClipList, read_clip_list
 from affectkit.datasets.reading.image_folders import walk
 from affectkit.errors import ConfigError, DatasetNotFoundError, VideoError
 from affectkit.facs.expressions import ExpressionSet, canonical_expression
 
-__all__ = ["ListedCorpus", "Role", "expected_folds", "fold_role", "number_key", "word_class"]
+__all__ = ["ListedCorpus", "Role", "expected_folds", "five_folds", "fold_role", "number_key", "word_class"]
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm"})
 _LIST_SUFFIXES = frozenset({".csv", ".txt"})
@@ -69,6 +72,7 @@ class ListedCorpus(Corpus):
 
     has_subjects = False
     media_options = ("media",)
+    clip_frames = 16
     classes: ClassVar[ExpressionSet]
     media_folders: ClassVar[tuple[str, ...]]
     lists_hint: ClassVar[str]
@@ -79,6 +83,24 @@ class ListedCorpus(Corpus):
         self.media = media
         self.spaces = {"expression": self.classes.name if space is None else ExpressionSet.parse(space).name}
         super().__init__(root, **options)
+
+    @classmethod
+    def sampling(cls, num_frames: int) -> dict[str, Any]:
+        """See `AffectDataset`; clips that are shorter hold their last frame."""
+        return {"frames": UniformSegments(num_frames, short="hold")}
+
+    @classmethod
+    def default_transform(cls, size: int, *, train: bool) -> ClipTransform:
+        """See `AffectDataset`: in training a crop of 8 to 100 % of the picture, a flip and `distortions`."""
+        if not train:
+            return super().default_transform(size, train=False)
+        crop = RandomResizedCrop(size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3))
+        return Compose([*cls.distortions(), crop, HorizontalFlip()])
+
+    @classmethod
+    def distortions(cls) -> list[ClipTransform]:
+        """What training does to pictures before they are cropped, after the corpus's publications."""
+        return []
 
     @abstractmethod
     def role(self, path: PurePosixPath) -> Role | None:
@@ -334,6 +356,16 @@ def word_class(listed: ClipList, row: int, classes: ExpressionSet) -> str:
             remedy=f"Classes are {', '.join(classes.classes)}.",
         )
     return name
+
+
+def five_folds(corpus: str) -> Protocol:
+    """The five folds of a corpus's own lists."""
+    return listed_folds(
+        corpus,
+        "5fold",
+        f"{corpus}, the 5 folds of its lists; epoch chosen on a tenth of each training list",
+        **{str(fold): f"set_{fold}" for fold in range(1, 6)},
+    )
 
 
 def expected_folds(

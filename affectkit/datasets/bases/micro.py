@@ -169,6 +169,7 @@ class MicroCorpus(Corpus):
         else:
             records = [self._locate(movement, self.tree) for movement in movements]
             self._warn_of_more(movements, self.tree)
+            self.crop = "none" if self.variant(self.tree) == "cropped" else "auto"
         for record in records:
             if record.extra["no_apex"] is not None and record.au is not None:
                 self._warn(record, f"no apex: {record.extra['no_apex']}")

@@ -6,18 +6,15 @@ subjects are drawn by a seeded rule; a `Fold` cannot be made with one subject in
 
 from __future__ import annotations
 
-import csv
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
-from types import MappingProxyType
-from typing import Literal
+from typing import Final, Literal
 
 from affectkit.data.splits import check_disjoint, split_subjects
 from affectkit.errors import ConfigError
 
-__all__ = ["PROTOCOLS", "Fold", "Protocol", "find_protocol"]
+__all__ = ["Fold", "Protocol", "leave_one_subject_out", "listed_folds", "one_test", "three_folds"]
 
 Division = Callable[[Sequence[str]], Mapping[str, tuple[str, ...]]]
 
@@ -81,7 +78,7 @@ class Protocol:
             ConfigError: A fold would have nobody to test, or fewer than two subjects to train and validate on.
 
         Example:
-            >>> fold = PROTOCOLS["CASME2", "loso"].folds(["sub01", "sub02", "sub03"])[0]
+            >>> fold = leave_one_subject_out("CASME2", "CASME II").folds(["sub01", "sub02", "sub03"])[0]
             >>> fold.name, fold.test, len(fold.train), len(fold.val)
             ('sub01', ('sub01',), 1, 1)
         """
@@ -124,96 +121,13 @@ class Protocol:
         return Fold(name, parts["train"], parts["val"], tuple(sorted(test)))
 
 
-def find_protocol(corpus: str, name: str | None = None) -> Protocol:
-    """The protocol of a corpus by its name, the corpus's first one by default.
+def leave_one_subject_out(corpus: str, what: str) -> Protocol:
+    """Test each subject in turn, pool the predictions of all folds.
 
-    Raises:
-        ConfigError: There is none.
-
-    Example:
-        >>> find_protocol("DISFA").name
-        '3fold'
+    Args:
+        corpus: The corpus, as its dataset class is named.
+        what: Its name in the description of the protocol.
     """
-    known = {protocol.name: protocol for (its, _), protocol in PROTOCOLS.items() if its == corpus}
-    if name is None and known:
-        return next(iter(known.values()))
-    if name not in known:
-        raise ConfigError(
-            f"{corpus} has no protocol {name!r}.", remedy=f"It has: {', '.join(known) or 'none'}."
-        )
-    return known[name]
-
-
-def _read(name: str) -> list[dict[str, str]]:
-    """The rows of a list in `affectkit/datasets/folds`."""
-    with resources.files("affectkit.datasets").joinpath("folds", name).open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-@functools.cache
-def _listed_parts(name: str) -> Mapping[str, str]:
-    return MappingProxyType({row["subject"]: row["part"] for row in _read(name)})
-
-
-def _by_part(
-    subjects: Sequence[str], *, file: str, corpus: str, tested: tuple[str, ...]
-) -> dict[str, tuple[str, ...]]:
-    """Each of the `tested` parts of a fold list in turn."""
-    part_of = _listed_parts(file)
-    if unknown := sorted(set(subjects) - part_of.keys()):
-        raise ConfigError(
-            f"The fold list {file} of {corpus} does not know {', '.join(unknown)}.",
-            remedy="Is this another corpus? Its subjects have no part, so they could leak.",
-        )
-    return {part: tuple(s for s in subjects if part_of[s] == part) for part in tested}
-
-
-def _each(subjects: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Each subject in turn."""
-    return {subject: (subject,) for subject in subjects}
-
-
-def _official(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The images whose names say so."""
-    return {"official": tuple(name for name in names if name.startswith("test_"))}
-
-
-def _listed(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The clips of each fold whose names say where they are tested, `set_1/00151`."""
-    tested = {name: name.partition("/")[0].split("+") for name in names}
-    folds = sorted({fold for own in tested.values() for fold in own if fold})
-    return {fold: tuple(name for name in names if fold in tested[name]) for fold in folds}
-
-
-def _five_fold(corpus: str) -> Protocol:
-    return Protocol(
-        name="5fold",
-        corpus=corpus,
-        reduction="mean_of_folds",
-        threshold_rule="val",
-        description=f"{corpus}, the 5 folds of its lists; epoch chosen on a tenth of each training list",
-        divide=_listed,
-        val_fraction=0.1,
-        aliases={str(fold): f"set_{fold}" for fold in range(1, 6)},
-    )
-
-
-def _three_fold(corpus: str, size: str) -> Protocol:
-    parts = ("part1", "part2", "part3")
-    return Protocol(
-        name="3fold",
-        corpus=corpus,
-        reduction="mean_of_folds",
-        threshold_rule="val",
-        description=f"{corpus}, 3 subject-exclusive parts ({size} subjects), frame-based; epoch and "
-        "thresholds chosen on validation subjects of the training parts",
-        divide=functools.partial(_by_part, file=f"{corpus.lower()}_3fold.csv", corpus=corpus, tested=parts),
-        val_fraction=0.2,
-        aliases={f"{row['numbering']}/{row['fold']}": row["test_part"] for row in _read("numberings.csv")},
-    )
-
-
-def _loso(corpus: str, what: str) -> Protocol:
     return Protocol(
         name="loso",
         corpus=corpus,
@@ -225,44 +139,108 @@ def _loso(corpus: str, what: str) -> Protocol:
     )
 
 
-_ALL = (
-    _three_fold("BP4D", "14/14/13"),
-    Protocol(
-        name="fera2015",
-        corpus="BP4D",
+_REVERSED: Final = {"1": "part3", "2": "part2", "3": "part1"}
+_IN_ORDER: Final = {"1": "part1", "2": "part2", "3": "part3"}
+_NUMBERINGS: Final[Mapping[str, Mapping[str, str]]] = {
+    "me-graphau": _REVERSED,
+    "jaa-net": {"combine_1_2": "part3", "combine_1_3": "part2", "combine_2_3": "part1"},
+    "ssm": _IN_ORDER,
+    "fmae": _IN_ORDER,
+    "aunets": _IN_ORDER,
+}
+"""The part that publications test in what they call a fold."""
+
+
+def three_folds(corpus: str, parts: Mapping[str, Sequence[str]]) -> Protocol:
+    """Test each of three parts of the subjects in turn, as action units by frame are evaluated.
+
+    Args:
+        corpus: The corpus, as its dataset class is named.
+        parts: The subjects of `part1`, `part2` and `part3`.
+    """
+    size = "/".join(str(len(subjects)) for subjects in parts.values())
+    return Protocol(
+        name="3fold",
+        corpus=corpus,
         reduction="mean_of_folds",
         threshold_rule="val",
-        description="BP4D, FERA 2015: trained on odd-numbered subjects, tested on the even-numbered ones (its "
-        "development partition); epoch chosen on validation subjects of the odd-numbered",
-        divide=functools.partial(_by_part, file="bp4d_fera2015.csv", corpus="BP4D", tested=("dev",)),
+        description=f"{corpus}, 3 subject-exclusive parts ({size} subjects), frame-based; epoch and "
+        "thresholds chosen on validation subjects of the training parts",
+        divide=functools.partial(_by_part, corpus=corpus, parts=parts, tested=tuple(parts)),
         val_fraction=0.2,
-    ),
-    _three_fold("DISFA", "9/9/9"),
-    _loso("CASME2", "CASME II"),
-    _loso("SAMM", "SAMM"),
-    _loso("SMIC", "SMIC-HS"),
-    _loso("MEGC2019", "MEGC 2019 composite of SMIC-HS, CASME II and SAMM"),
-    Protocol(
-        name="official",
-        corpus="RAFDB",
+        aliases={f"{who}/{fold}": part for who, folds in _NUMBERINGS.items() for fold, part in folds.items()},
+    )
+
+
+def one_test(
+    corpus: str,
+    name: str,
+    *,
+    parts: Mapping[str, Sequence[str]],
+    test: str,
+    description: str,
+) -> Protocol:
+    """Test one part of the subjects, train and validate on the others.
+
+    Args:
+        corpus: The corpus, as its dataset class is named.
+        name: Of the protocol.
+        parts: The subjects of all parts.
+        test: The part to test.
+        description: Of the protocol.
+    """
+    return Protocol(
+        name=name,
+        corpus=corpus,
         reduction="mean_of_folds",
         threshold_rule="val",
-        description="RAF-DB, official test split; epoch chosen on a validation part held out of the training split",
-        divide=_official,
-        val_fraction=0.1,
-    ),
-    _five_fold("DFEW"),
-    Protocol(
-        name="official",
-        corpus="FERV39k",
+        description=description,
+        divide=functools.partial(_by_part, corpus=corpus, parts=parts, tested=(test,)),
+        val_fraction=0.2,
+    )
+
+
+def listed_folds(corpus: str, name: str, description: str, **aliases: str) -> Protocol:
+    """Test in each fold the clips whose names begin with it, `set_1/00151`; in several, `set_1+set_2/00151`.
+
+    Args:
+        corpus: The corpus, as its dataset class is named.
+        name: Of the protocol.
+        description: Of the protocol.
+        **aliases: Other names of folds.
+    """
+    return Protocol(
+        name=name,
+        corpus=corpus,
         reduction="mean_of_folds",
         threshold_rule="val",
-        description="FERV39k, the split of its lists; epoch chosen on a tenth of the training list",
+        description=description,
         divide=_listed,
         val_fraction=0.1,
-    ),
-    _five_fold("MAFW"),
-)
+        aliases=aliases,
+    )
 
-PROTOCOLS: Mapping[tuple[str, str], Protocol] = MappingProxyType({(p.corpus, p.name): p for p in _ALL})
-"""Every protocol by corpus and name; the first of a corpus is its default."""
+
+def _by_part(
+    subjects: Sequence[str], *, corpus: str, parts: Mapping[str, Sequence[str]], tested: tuple[str, ...]
+) -> dict[str, tuple[str, ...]]:
+    """Each of the `tested` parts in turn."""
+    part_of = {subject: part for part, its in parts.items() for subject in its}
+    if unknown := sorted(set(subjects) - part_of.keys()):
+        raise ConfigError(
+            f"The fold list of {corpus} does not know {', '.join(unknown)}.",
+            remedy="Is this another corpus? Its subjects have no part, so they could leak.",
+        )
+    return {part: tuple(s for s in subjects if part_of[s] == part) for part in tested}
+
+
+def _each(subjects: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Each subject in turn."""
+    return {subject: (subject,) for subject in subjects}
+
+
+def _listed(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The clips of each fold whose names say where they are tested, `set_1/00151`."""
+    tested = {name: name.partition("/")[0].split("+") for name in names}
+    folds = sorted({fold for own in tested.values() for fold in own if fold})
+    return {fold: tuple(name for name in names if fold in tested[name]) for fold in folds}

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from affectkit.data.clip import Target
+from affectkit.data.frames import AllFrames
 from affectkit.data.record import ClipRecord
 from affectkit.data.video import open_video
 from affectkit.datasets.bases.corpus import Corpus
-from affectkit.datasets.bases.protocols import find_protocol
 from affectkit.datasets.bases.recordings import UNKNOWN, CodedCorpus, Recording, pack, unpack
 from affectkit.datasets.reading.codes import frame_ranges
 from affectkit.datasets.reading.image_folders import image_fault, number_images
@@ -48,26 +48,32 @@ class SequenceCorpus(Corpus):
     Args:
         root: See `Corpus`.
         window: Frames a clip; 1 gives stills, None the longest clips without a gap.
-        frame_offset: Number of an image less the label frame that it shows; by default -1 where images are counted
-            from 0, else 0.
         **options: See `Corpus`.
 
     Raises:
         ConfigError: The window is shorter than one frame.
+
+    Attributes:
+        frame_offset: Number of an image less the label frame that it shows; None for -1 where images are counted
+            from 0, else 0.
     """
 
     frames_per_second: float
     parser_version: int = 1
+    frame_offset: int | None = None
+    clip_frames = 16
 
-    def __init__(
-        self, root: str | Path, *, window: int | None = 16, frame_offset: int | None = None, **options: Any
-    ) -> None:
+    def __init__(self, root: str | Path, *, window: int | None = 16, **options: Any) -> None:
         if window is not None and window < 1:
             raise ConfigError(f"A window of {window} frames is empty.", remedy="Take 1 frame or more.")
         self.window = window
-        self.frame_offset = frame_offset
         self.image_offset = 0
         super().__init__(root, **options)
+
+    @classmethod
+    def sampling(cls, num_frames: int) -> dict[str, Any]:
+        """See `AffectDataset`: windows of consecutive frames, all of which are read."""
+        return {"window": num_frames, "frames": AllFrames()}
 
     @abstractmethod
     def annotation_files(self) -> Sequence[Path]:
@@ -210,7 +216,7 @@ class SequenceCorpus(Corpus):
         """See `Corpus`: the three parts of the usual protocol, where it knows all subjects."""
         try:
             subjects = {recording.subject for recording in self.recordings.values()}
-            tested = find_protocol(type(self).name, "3fold").divide(sorted(subjects))
+            tested = self.find_protocol("3fold").divide(sorted(subjects))
         except ConfigError:
             return {}
         return {part: [r for r in self.everything if r.subject in people] for part, people in tested.items()}

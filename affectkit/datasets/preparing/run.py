@@ -69,7 +69,7 @@ def prepare(
     out: str | Path,
     *,
     size: int = 256,
-    crop: str = "auto",
+    crop: str | None = None,
     margin: float = 0.15,
     detector: FaceDetector | None = None,
     codec: Codec = "jpeg",
@@ -93,7 +93,8 @@ def prepare(
         dataset: The corpus; of its clips, all frames that any of them covers.
         out: Folder or URI to write, see `affectkit.data.shards`.
         size: Pixels of the pictures' sides.
-        crop: How the face is found, see `affectkit.datasets.preparing.cropping.Cropper`.
+        crop: How the face is found, see `affectkit.datasets.preparing.cropping.Cropper`; the
+            dataset's `crop` by default.
         margin: What is added around the tight picture of a face, as a share of its side, at each side.
         detector: Finds faces in frames without landmarks.
         codec: How pictures are compressed; "png" loses nothing.
@@ -118,6 +119,7 @@ def prepare(
             "do not work together.",
             remedy=f"Use codec {', '.join(get_args(Codec))}, quality 1 to 100, a frame a file or more.",
         )
+    crop = dataset.crop if crop is None else crop
     cropper = Cropper(crop, size, margin, detector)
     _require_faces(dataset, cropper)
     folder = Folder(out)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from affectkit.facs.regions import POINTS_49, POINTS_66
 
-__all__ = ["BP4D_PICTURE", "DISFA_PICTURE", "LandmarkDefect", "in_picture", "write_fit", "write_points"]
+__all__ = ["BP4D_PICTURE", "DISFA_PICTURE", "in_picture", "write_fit", "write_points"]
 
 BP4D_PICTURE: Final = (1040, 1392)
 DISFA_PICTURE: Final = (1024, 768)
 """Width and height of the real pictures; rendered ones are the same in small."""
 
-LandmarkDefect = Literal["none", "absent", "count", "truncated"]
 _Points = npt.NDArray[np.float64]
 
 
@@ -44,7 +43,6 @@ def write_fit(
     size: tuple[int, int],
     *,
     lost: Collection[int] = (),
-    defect: LandmarkDefect = "none",
 ) -> dict[str, str]:
     """Write BP4D's 49 points: a structure array `fit` with an entry a frame, empty where the face was not tracked.
 
@@ -53,13 +51,12 @@ def write_fit(
         seen: Points [68, 2] in the written pictures, by frame from 0; other frames were not tracked.
         size: Width and height of the written pictures.
         lost: Frames that the tracker lost.
-        defect: End four entries early ("absent"), give one entry a point too few ("count"), or cut the file off.
 
     Returns:
         All 68 points of each label frame (from 1) that has an entry, in pixels of the written pictures.
     """
     tracked = {frame: points for frame, points in seen.items() if frame not in lost}
-    fit = np.empty((1, max(seen) + 1 - 4 * (defect == "absent")), dtype=[("pred", object), ("pose", object)])
+    fit = np.empty((1, max(seen) + 1), dtype=[("pred", object), ("pose", object)])
     for frame in range(fit.size):
         pose = np.empty((1, 1), dtype=[("angle", object), ("rot", object)])
         pose[0, 0] = (np.zeros((1, 3)), np.eye(3))
@@ -67,12 +64,8 @@ def write_fit(
         if frame in tracked:
             pred = _as_recorded(tracked[frame], size, BP4D_PICTURE)[list(POINTS_49)]
         fit[0, frame] = (pred, pose)
-    if defect == "count":
-        fit[0, -1]["pred"] = np.ones((48, 2))
     _save(path, {"fit": fit})
-    if defect == "truncated":
-        _cut(path)
-    return {str(frame + 1): _text(points) for frame, points in tracked.items() if frame < fit.size}
+    return {str(frame + 1): _text(points) for frame, points in tracked.items()}
 
 
 def write_points(
@@ -83,7 +76,6 @@ def write_points(
     *,
     other_names: bool = False,
     surplus: bool = False,
-    defect: LandmarkDefect = "none",
 ) -> dict[str, str]:
     """Write DISFA's 66 points: a file a frame, counted from 0.
 
@@ -94,24 +86,17 @@ def write_points(
         size: See `write_fit`.
         other_names: Call files `l00000_lm.mat` instead of `SN001_0000_lm.mat`.
         surplus: Write a file more than there are frames.
-        defect: Leave out the fourth file ("absent"), give it a point too few ("count"), or cut it off.
 
     Returns:
         See `write_fit`.
     """
-    fourth = sorted(seen)[3]
     shown: dict[int, _Points] = dict(seen)
     if surplus:
         shown[max(seen) + 1] = seen[max(seen)]
-    if defect == "absent":
-        del shown[fourth]
     for frame, points in shown.items():
         name = f"l{frame:05d}_lm.mat" if other_names else f"{subject}_{frame:04d}_lm.mat"
         pts = _as_recorded(points, size, DISFA_PICTURE)[list(POINTS_66)]
-        few = defect == "count" and frame == fourth
-        _save(folder / name, {"pts": pts[:-1] if few else pts})
-        if defect == "truncated" and frame == fourth:
-            _cut(folder / name)
+        _save(folder / name, {"pts": pts})
     return {str(frame + 1): _text(points) for frame, points in shown.items() if frame in seen}
 
 
@@ -134,8 +119,3 @@ def _save(path: Path, variables: dict[str, npt.NDArray[Any]]) -> None:
 def _text(points: npt.NDArray[Any]) -> str:
     """Points as `x y x y …`."""
     return " ".join(f"{value:.2f}" for value in points.ravel().tolist())
-
-
-def _cut(path: Path) -> None:
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2])

@@ -10,7 +10,8 @@ from typing import Any, Final
 import numpy as np
 
 from affectkit.facs.rules import DU_2014
-from affectkit.rehearse.acting.macro import Size, Studio, write_image, write_manifest, write_video
+from affectkit.rehearse.acting.macro import Studio, write_image, write_manifest, write_video
+from affectkit.rehearse.registry import Size
 
 __all__ = ["ListedClip", "deal", "draw_numbers", "film", "rows_of", "write_truths"]
 
@@ -79,9 +80,7 @@ def film(
     seed: int,
     frame_name: str,
     suffix: str | None,
-    missing: int,
-    truncated: bool,
-) -> dict[str, Any]:
+) -> dict[str, int]:
     """Render people who show their expression and calm down again.
 
     Args:
@@ -90,16 +89,13 @@ def film(
         seed: Of every draw.
         frame_name: Form of the names of images, with `clip` and `number` from 1.
         suffix: Of video files; None for folders of images.
-        missing: Leave out so many of the last clips.
-        truncated: Cut off the first clip (of a folder, the last image).
 
     Returns:
-        Frames of each clip, and the defects, for the manifest.
+        Frames of each clip by its name.
     """
     studio = Studio(pixels, seed)
-    entries = list(clips.items())
-    lengths, there = {}, entries[: len(entries) - missing]
-    for place, (path, clip) in enumerate(there):
+    lengths = {}
+    for place, (path, clip) in enumerate(clips.items()):
         rng = np.random.default_rng([seed, 61, place])
         shown = DU_2014.get(clip.label)
         units = _UNITS.get(clip.label, () if shown is None else shown.prototypical)
@@ -110,19 +106,11 @@ def film(
         images = [studio.shoot(dict.fromkeys(units, level), yaw).image for level in course]
         lengths[clip.name] = length
         if suffix is None:
-            files = [path / frame_name.format(clip=path.name, number=n) for n in range(1, length + 1)]
-            for file, image in zip(files, images, strict=True):
-                write_image(file, image)
+            for number, image in enumerate(images, start=1):
+                write_image(path / frame_name.format(clip=path.name, number=number), image)
         else:
-            files = [path.with_name(path.name + suffix)]
-            write_video(files[0], images, fps=25)
-        if truncated and place == 0:
-            files[-1].write_bytes(files[-1].read_bytes()[: files[-1].stat().st_size // 2])
-    return {
-        "lengths": lengths,
-        "missing_clips": [clip.name for _, clip in entries[len(there) :]],
-        "truncated_clips": [there[0][1].name] if truncated else [],
-    }
+            write_video(path.with_name(path.name + suffix), images, fps=25)
+    return lengths
 
 
 def write_truths(

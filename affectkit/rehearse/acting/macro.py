@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,6 @@ from affectkit.synth.render import Face, FaceRenderer, Rendered
 from affectkit.synth.sampling import sample_person, sample_scene
 
 __all__ = [
-    "Size",
     "Studio",
     "draw_scores",
     "strongest",
@@ -25,7 +24,6 @@ __all__ = [
     "write_video",
 ]
 
-Size = Literal["tiny", "small", "full"]
 
 _SHOWN: Final = frozenset(unit.id for unit in AU_SETS["rendered"])
 

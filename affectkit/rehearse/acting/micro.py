@@ -11,17 +11,16 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from affectkit.errors import ConfigError
+from affectkit.rehearse.registry import Size
 from affectkit.synth.render import Face, FaceRenderer, Person
 from affectkit.synth.rig import RIG_UNITS
 from affectkit.synth.sampling import sample_person, sample_scene
 
 __all__ = [
-    "PIXELS", "Actors", "Clip", "Size", "Unit", "check_size", "deal_units", "match_sets", "pick", "save_image",
+    "PIXELS", "Actors", "Clip", "Unit", "deal_units", "match_sets", "pick", "save_image",
     "write_manifest",
 ]  # fmt: skip
 
-Size = Literal["tiny", "small", "full"]
 PIXELS: Final[Mapping[str, int]] = {"tiny": 64, "small": 128, "full": 280}
 """Side of the rendered frames."""
 
@@ -74,18 +73,6 @@ class Clip:
             "units": None if self.units is None else sorted(map(str, self.units)),
             "emotion": self.emotion,
         }
-
-
-def check_size(size: str, out: Path) -> None:
-    """Refuse what `size` cannot be, and folders that are not empty.
-
-    Raises:
-        ConfigError: The size is not known, or something is in the folder.
-    """
-    if size not in PIXELS:
-        raise ConfigError(f"The size {size!r} is not known.", remedy=f"Use one of: {', '.join(PIXELS)}.")
-    if out.exists() and any(out.iterdir()):
-        raise ConfigError("The folder is not empty.", path=out, remedy="Give another folder, or empty it.")
 
 
 def deal_units(
@@ -226,7 +213,6 @@ def write_manifest(out: Path, clips: Sequence[Mapping[str, Any]], **more: Any) -
         The manifest. Its `counts` are what `affectkit data check` should find.
     """
     manifest = {"rendered": True, "format_version": 1, **more, "counts": _counts(clips), "clips": list(clips)}
-    out.mkdir(parents=True, exist_ok=True)
     (out / "rehearsal.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return manifest
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from affectkit.cli import crossval, folds
-from affectkit.datasets.bases.protocols import find_protocol
+from affectkit.datasets import find_corpus
 from affectkit.errors import ConfigError
 from affectkit.metrics import ExpressionMetrics, IntensityMetrics
 
@@ -103,7 +103,7 @@ def test_intensities_are_reduced_both_ways():
         metric.update(said, truth, torch.ones(40, 1, dtype=torch.bool), group)
         whole.update(said, truth, torch.ones(40, 1, dtype=torch.bool), group)
         parts.append(metric)
-    protocol = find_protocol("DISFA")
+    protocol = find_corpus("DISFA").find_protocol()
     states = [saved(metric, "ordinal", "intensity") for metric in parts]
     rows = [
         row for row in folds.reduce_folds(states, protocol)["d/intensity"] if row.name == "intensity/icc31"
@@ -118,9 +118,9 @@ def test_photographs_without_subjects_are_resampled_one_by_one():
     metric = ExpressionMetrics(["fear", "anger"], 4)
     truth = torch.tensor([0, 1, 0, 1])
     metric.update(torch.eye(2)[[0, 1, 1, 1]], truth, torch.ones(4, dtype=torch.bool), torch.arange(4))
-    rows = folds.reduce_folds([saved(metric, "multiclass", "expression")], find_protocol("RAFDB"))[
-        "d/expression"
-    ]
+    rows = folds.reduce_folds(
+        [saved(metric, "multiclass", "expression")], find_corpus("RAFDB").find_protocol()
+    )["d/expression"]
     war = next(row for row in rows if row.name == "expression/war")
     assert (war.estimate.value, war.resampled, war.threshold_rule) == (0.75, "clips", None)
 
@@ -137,7 +137,7 @@ def test_a_composite_is_also_given_corpus_by_corpus():
             if fold.startswith(name):
                 whole.update(torch.eye(2)[scores], truth, mask, torch.full((2,), group))
         states.append(saved(metric, "multiclass", "expression", fold))
-    found = folds.reduce_folds(states, find_protocol("MEGC2019"))
+    found = folds.reduce_folds(states, find_corpus("MEGC2019").find_protocol())
     assert list(found) == ["d/expression", "d/casme2/expression", "d/samm/expression"]
     for name, whole in wholes.items():
         rows = {row.name: row for row in found["/".join(filter(None, ("d", name, "expression")))]}

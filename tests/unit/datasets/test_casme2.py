@@ -11,6 +11,7 @@ import numpy as np
 import openpyxl
 import pytest
 import torch
+from fakes.files import apex_outside, lost_and_broken
 from helpers.corruption import as_workbook, attempt, corrupt, read_rows
 
 from affectkit.data.frames import OnsetApex
@@ -348,7 +349,10 @@ def test_swapped_columns_are_not_read(tmp_path):
 
 @pytest.mark.parametrize("variant", ["cropped", "selected", "raw", "video"])
 def test_frames_are_found_by_number(tmp_path, variant):
-    manifest = write_casme2(tmp_path, variant=variant, unlisted_clips=1)
+    manifest = write_casme2(tmp_path, variant=variant)
+    path = CASME2(tmp_path).clips[0].path
+    more = path.with_name(f"EP99_01{path.suffix}")
+    shutil.copy(path, more) if path.is_file() else shutil.copytree(path, more)
     data = CASME2(tmp_path)
     found = data.count()
     assert found.missing == ()
@@ -407,14 +411,16 @@ def test_apex_policies(tiny):
 
 
 def test_defects_are_reported_and_clamped(tmp_path):
-    manifest = write_casme2(tmp_path, missing_frames=1, broken_images=1, apex_outside=1)
+    manifest = write_casme2(tmp_path)
+    apex_outside(next(tmp_path.glob("*.xlsx")))
+    folders = [record.path for record in CASME2(tmp_path).clips]
+    (lost,), (broken,) = lost_and_broken(folders, 1, 1)
     data = CASME2(tmp_path)
-    lost, broken = manifest["defects"]["missing"][0], manifest["defects"]["broken"][0]
     missing = data.count().missing
     assert len(missing) == 2
-    number = int(lost.rsplit("img", 1)[1].removesuffix(".jpg"))
+    number = int(lost.stem.rpartition("img")[2])
     assert f"frames {number} are missing" in missing[0]
-    assert broken.rsplit("/", 1)[1] in missing[1]
+    assert broken.name in missing[1]
     first = manifest["clips"][0]
     assert data[0].frames.shape[0] == first["offset"] - first["onset"]
     assert any(f"frames {number} are not there" in line for line in data.warnings)

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from affectkit.data import ClipRecord, Target
+from affectkit.datasets import CASME2, RAFDB
 from affectkit.datasets.bases.corpus import Corpus, Counts, Expected, Found, class_weights, compare_counts
 from affectkit.errors import ConfigError
 from affectkit.facs import AUSet, parse_coding
@@ -21,6 +22,7 @@ class Toy(Corpus):
     """Two clips a subject, the second with a coding and an emotion."""
 
     name = "CASME2"
+    protocols = CASME2.protocols
     citation = "none"
     licence = "none"
     expected: ClassVar = {"r1": Expected(subjects=4, clips=8)}
@@ -55,6 +57,7 @@ class Toy(Corpus):
 
 class Stills(Toy):
     name = "RAFDB"
+    protocols = RAFDB.protocols
     has_subjects = False
     coded_frames = Corpus.coded_frames
 

@@ -1,6 +1,5 @@
 """The composite of MEGC 2019 on rehearsals of its three corpora."""
 
-import importlib
 from collections import Counter
 
 import pytest
@@ -10,12 +9,11 @@ from affectkit.data import Draw, OnsetApex
 from affectkit.datasets.bases.corpus import compare_counts
 from affectkit.datasets.megc2019 import MEGC2019
 from affectkit.datasets.preparing import prepare
+from affectkit.rehearse import rehearse
 
 
 def write(root, size, media):
-    for name in ("smic", "casme2", "samm"):
-        layout = importlib.import_module(f"affectkit.rehearse.{name}")
-        getattr(layout, f"write_{name}")(root / name.upper(), size=size, seed=2, media=media)
+    rehearse("megc2019", root, size=size, seed=2, media=media)
     return root
 
 

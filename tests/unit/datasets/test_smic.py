@@ -7,6 +7,7 @@ import shutil
 from collections import Counter
 
 import pytest
+from fakes.files import cut
 from helpers.corruption import attempt
 
 from affectkit.data.frames import OnsetApex
@@ -80,13 +81,14 @@ def test_other_parts_and_long_clips_are_not_taken(tiny, tmp_path):
 
 
 def test_defects_are_reported(tmp_path):
-    manifest = write_smic(tmp_path, broken_images=1)
+    write_smic(tmp_path)
     data = SMIC(tmp_path)
+    broken = cut(data._files[data.clips[0].clip][2])
     for file in data._files[data.clips[3].clip]:
         file.unlink()
     missing = SMIC(tmp_path).count().missing
     assert len(missing) == 2
-    assert manifest["defects"]["broken"][0].rsplit("/", 1)[1] in missing[0]
+    assert broken.name in missing[0]
     assert "there is no frame" in missing[1]
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from pyarrow import parquet
 
-from affectkit.datasets import FrameTable, TableDataset
+from affectkit.datasets.table import FrameTable, TableDataset
 from affectkit.errors import AnnotationError, DatasetNotFoundError, SubjectLeakError, VideoError
 
 

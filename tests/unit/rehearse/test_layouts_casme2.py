@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from affectkit.errors import ConfigError
+from affectkit.rehearse import rehearse
 from affectkit.rehearse.acting.micro import Actors, Clip, Unit, deal_units
 from affectkit.rehearse.casme2 import write_casme2
 
@@ -83,12 +84,16 @@ def test_sides_move_on_their_side():
 
 def test_wrong_arguments(tmp_path):
     with pytest.raises(ConfigError, match="size"):
-        write_casme2(tmp_path, size="huge")
+        rehearse("casme2", tmp_path, size="huge")
     for name in ("revision", "variant"):
         with pytest.raises(ConfigError, match=f"{name}='x'"):
-            write_casme2(tmp_path, **{name: "x"})
+            rehearse("casme2", tmp_path, **{name: "x"})
     (tmp_path / "mine").touch()
     with pytest.raises(ConfigError, match="not empty"):
-        write_casme2(tmp_path)
+        rehearse("casme2", tmp_path)
+    with pytest.raises(ConfigError, match="no option 'variants'"):
+        rehearse("casme2", tmp_path, variants="raw")
+    with pytest.raises(ConfigError, match="Unknown corpus"):
+        rehearse("CK+", tmp_path)
     with pytest.raises(ValueError, match="do not agree"):
         deal_units(np.random.default_rng(0), [2, 1], {4: 2})

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 
 import pytest
+from fakes.listed import write_few
 from PIL import Image
 
 from affectkit.data import open_video
@@ -39,7 +40,7 @@ def test_lists_of_dfew(tmp_path):
 
 
 def test_clips_of_dfew(tmp_path):
-    manifest = write_dfew(tmp_path, pixels=16, missing_clips=30)
+    manifest = write_few(write_dfew, tmp_path, pixels=16, missing=30)
     first, *_, last = manifest["labels"]
     images = sorted((tmp_path / "Clip/clip_224x224" / first).iterdir())
     assert [image.name for image in images] == [f"{first}_{n:05d}.jpg" for n in range(1, len(images) + 1)]
@@ -53,7 +54,7 @@ def test_clips_of_dfew(tmp_path):
 
 
 def test_mafw(tmp_path):
-    manifest = write_mafw(tmp_path / "a", pixels=16, missing_clips=50)
+    manifest = write_few(write_mafw, tmp_path / "a", pixels=16, missing=50)
     sets = tmp_path / "a/Train & Test Set"
     lines = (sets / "single/no_caption/set_3/test.txt").read_text().splitlines()
     rows = {name.removesuffix(".mp4"): label for name, label in map(str.split, lines)}
@@ -79,7 +80,7 @@ def test_mafw(tmp_path):
 
 
 def test_mafw_as_folders(tmp_path):
-    manifest = write_mafw(tmp_path, clips="frames", pixels=16, missing_clips=50)
+    manifest = write_few(write_mafw, tmp_path, clips="frames", pixels=16, missing=50)
     frames = tmp_path / "data/frames"
     assert len(list(frames.iterdir())) == 5 == 55 - len(manifest["missing_clips"])
     first = next(iter(manifest["labels"]))
@@ -102,7 +103,7 @@ def test_ferv39k_in_full(tmp_path):
 
 
 def test_ferv39k_in_small(tmp_path):
-    manifest = write_ferv39k(tmp_path / "a", pixels=16, missing_clips=26)
+    manifest = write_few(write_ferv39k, tmp_path / "a", pixels=16, missing=26)
     assert (manifest["parts"]["train"]["clips"], manifest["parts"]["test"]["clips"]) == (21, 7)
     folders = [path.parent for path in (tmp_path / "a/2_ClipsforFaceCrop").glob("*/*/*/0001.jpg")]
     assert len(folders) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from affectkit.errors import ConfigError
+from affectkit.rehearse import rehearse
 from affectkit.rehearse.smic import write_smic
 
 
@@ -30,4 +31,4 @@ def test_tiny_looks_like_the_real_one(tmp_path):
 def test_wrong_arguments(tmp_path):
     for name in ("part", "variant"):
         with pytest.raises(ConfigError, match=f"{name}='x'"):
-            write_smic(tmp_path, **{name: "x"})
+            rehearse("smic", tmp_path, **{name: "x"})
