@@ -157,17 +157,12 @@ def _count(module: nn.Module, prefix: str) -> dict[str, Any]:
 
 def _output(head: Head) -> dict[str, Any]:
     """Shape and meaning of what a head predicts."""
-    values = {
-        "multilabel": "probability of each label, independent of the others",
-        "multiclass": "probability of each class; they sum to 1",
-        "ordinal": "expected intensity of each label, 0 to 5",
-    }
     axes: list[str | int] = ["B", "T"] if head.per_frame else ["B"]
     where = "every frame" if head.per_frame else "the clip"
     return {
         "shape": [*axes, len(head.labels)],
         "kind": head.kind,
-        "meaning": f"{values[head.kind]}; of {where}",
+        "meaning": f"{head.meaning}; of {where}",
     }
 
 

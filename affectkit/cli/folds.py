@@ -17,9 +17,18 @@ from affectkit.cli.lightning import AffectCLI
 from affectkit.cli.truths import add_truths
 from affectkit.datasets.bases.protocols import Fold, Protocol
 from affectkit.errors import ConfigError
-from affectkit.metrics import AUMetrics, Result, Tally, ThresholdRule, collect_results, mean_of_folds, pooled
+from affectkit.facs import label_space
+from affectkit.metrics import (
+    Result,
+    Tally,
+    ThresholdedMetric,
+    ThresholdRule,
+    collect_results,
+    mean_of_folds,
+    metric_of,
+    pooled,
+)
 from affectkit.tasks.callbacks import PredictionsWriter, ResultsWriter
-from affectkit.tasks.evaluation import METRICS
 
 __all__ = ["FINISHED", "load_fold", "merge_predictions", "reduce_folds", "run_fold"]
 
@@ -88,8 +97,7 @@ def run_fold(cli: AffectCLI, protocol: Protocol, fold: Fold, folder: Path, setti
                     "head": one.title,
                     "name": one.name,
                     "note": one.note,
-                    "kind": one.kind,
-                    "labels": list(one.metric.labels),
+                    "space": one.space.name,
                     "has_subjects": bool(data.datasets["test"].has_subjects),
                     "state": state,
                 }
@@ -190,12 +198,13 @@ def _reduce(
 ) -> list[Result]:
     """The results of one metric over some folds, for all tested people or a group of them, by place in each fold."""
     counts = [fold["counts"][place] for fold in folds]
-    head, kind = counts[0]["head"], counts[0]["kind"]
+    head = counts[0]["head"]
+    metric = type(metric_of(label_space(counts[0]["space"]), 1))
     reductions: list[str] = [protocol.reduction]
-    if kind == "ordinal":
+    if metric.both_reductions:
         reductions += [name for name in _REDUCE if name != protocol.reduction]
     rules: tuple[ThresholdRule, ...] = ("fixed",)
-    if kind == "multilabel" and all(head in fold["thresholds"] for fold in folds):
+    if metric.thresholded and all(head in fold["thresholds"] for fold in folds):
         rules = ("val", "fixed") if protocol.threshold_rule == "val" else ("fixed", "val")
     note = f"; {counts[0]['note']}" if counts[0].get("note") else ""
     folds_text = f"{protocol.description}{note}; {len(folds)} folds{' of ' if corpus else ''}{corpus}"
@@ -213,6 +222,7 @@ def _reduce(
             found = collect_results(
                 _REDUCE[reduction](tallies),
                 counts[0].get("name", head),
+                metric,
                 protocol=f"{folds_text}, {_REDUCTIONS[reduction]}",
                 threshold_rule=rule,
                 resampled="subjects" if counts[0]["has_subjects"] else "clips",
@@ -225,10 +235,10 @@ def _reduce(
 
 def _tally(count: Mapping[str, Any], thresholds: Any) -> Tally:
     sums = next(value for name, value in count["state"].items() if name != "fine")
-    metric = METRICS[count["kind"]](count["labels"], len(sums))
+    metric = metric_of(label_space(count["space"]), len(sums))
     metric.persistent(True)
     metric.load_state_dict(count["state"])
-    return metric.tally(thresholds) if isinstance(metric, AUMetrics) else metric.tally()
+    return metric.tally(thresholds) if isinstance(metric, ThresholdedMetric) else metric.tally()
 
 
 def merge_predictions(folders: Mapping[str, Path], path: Path) -> None:

@@ -45,12 +45,12 @@ def add_truths(table: Path, dataset: AffectDataset, heads: Iterable[Head]) -> No
 
 
 def _columns(head: Head) -> list[str]:
-    if head.space.kind == "multiclass":
+    if head.space.indexed:
         return [f"{head.target}_true"]
     return [f"{column}_true" for column in head.columns]
 
 
 def _cells(head: Head, value: Sequence[float], mask: Sequence[bool]) -> list[str]:
-    if head.space.kind == "multiclass":
+    if head.space.indexed:
         return [head.space.labels[int(value[0])] if mask[0] else ""]
     return [f"{number:g}" if known else "" for number, known in zip(value, mask, strict=True)]

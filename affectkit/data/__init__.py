@@ -10,7 +10,7 @@ from affectkit.data.align import (
     transform_points,
 )
 from affectkit.data.balance import draw_weights
-from affectkit.data.clip import Clip, ClipBatch, Target, collate, concat
+from affectkit.data.clip import Clip, ClipBatch, collate, concat
 from affectkit.data.faces import Face, FaceDetector, face_transform
 from affectkit.data.flow import OpticalFlow
 from affectkit.data.frames import AllFrames, FrameSampler, OnsetApex, UniformSegments, Window, sliding_windows
@@ -19,6 +19,7 @@ from affectkit.data.record import ClipRecord
 from affectkit.data.samplers import Draw, EvalSampler, ReplaySampler, derive_seed
 from affectkit.data.shards import CropShards
 from affectkit.data.splits import check_disjoint, k_fold, leave_one_subject_out, split_subjects
+from affectkit.data.target import Target
 from affectkit.data.transforms import (
     CenterCrop,
     ClipTransform,

@@ -14,108 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from affectkit.data.target import Target
 from affectkit.errors import ConfigError, LabelSpaceError
-from affectkit.facs.expressions import ExpressionSet, crosswalk
-from affectkit.facs.sets import AUSet
-from affectkit.facs.spaces import label_space, project
+from affectkit.facs.spaces import label_space
 
-__all__ = ["Clip", "ClipBatch", "Target", "collate", "concat"]
-
-_space = functools.lru_cache(maxsize=None)(label_space)
-
-
-@dataclass(frozen=True, eq=False)
-class Target:
-    """Labels in a named label space, with a mask of those that were annotated.
-
-    Args:
-        value: float [..., A] for action units (0 or 1, soft values between, or intensities 0–5); int64 [...],
-            without a class axis, for expressions.
-        mask: bool, as `value`; True where annotated.
-        space: Name of the label space, as `affectkit.facs.spaces.label_space` reads it.
-
-    Raises:
-        LabelSpaceError: Shape, dtype or a value does not fit the label space, or a masked value is not 0.
-
-    Example:
-        >>> target = Target.make(torch.tensor([1.0, float("nan")]), space="AU6,AU12")
-        >>> target.value.tolist(), target.mask.tolist()
-        ([1.0, 0.0], [True, False])
-        >>> target.project("AU12,AU6,AU4").mask.tolist()
-        [False, True, False]
-    """
-
-    value: Tensor
-    mask: Tensor
-    space: str
-
-    def __post_init__(self) -> None:
-        space, value, mask = _space(self.space), self.value, self.mask
-        if space.kind == "multiclass":
-            fits = value.dtype == torch.int64
-        else:
-            fits = value.is_floating_point() and value.shape[-1:] == (len(space),)
-        if not fits or mask.dtype != torch.bool or mask.shape != value.shape:
-            raise LabelSpaceError(
-                f"Value {value.dtype} {list(value.shape)} with mask {mask.dtype} {list(mask.shape)} does not "
-                f"fit the {space.kind} space '{self.space}' of {len(space)} labels."
-            )
-        if value.device.type != "cpu":  # looking at values would make an accelerator wait
-            return
-        highest = len(space) - 1 if space.kind == "multiclass" else 5
-        sound = torch.where(mask, (value >= 0) & (value <= highest), value == 0)
-        if not sound.all():
-            raise LabelSpaceError(
-                f"Values {value[~sound].tolist()[:5]} are not in 0 to {highest}, or not 0 where masked.",
-                remedy="Mask what is not annotated with Target.make.",
-            )
-
-    @classmethod
-    def make(cls, value: Tensor, mask: Tensor | None = None, *, space: str) -> Target:
-        """Mask what is missing: NaN among action units, negative numbers among classes.
-
-        Args:
-            value: As in the class, with missing entries.
-            mask: bool, as `value`: False masks further entries.
-            space: Name of the label space.
-        """
-        known = value >= 0 if value.dtype == torch.int64 else torch.isfinite(value)
-        known = known if mask is None else known & mask
-        return cls(torch.where(known, value, torch.zeros((), dtype=value.dtype)), known, space)
-
-    @property
-    def classes(self) -> bool:
-        """Whether `value` holds class indices, without a label axis."""
-        return _space(self.space).kind == "multiclass"
-
-    def project(self, space: str) -> Target:
-        """Say the same in another label space; labels that it has and this one lacks are masked.
-
-        Args:
-            space: Name of the other label space.
-
-        Raises:
-            LabelSpaceError: The two spaces are of different kinds.
-        """
-        if space == self.space:
-            return self
-        source, target = _space(self.space), _space(space)
-        device = self.value.device
-        if isinstance(source, ExpressionSet) and isinstance(target, ExpressionSet):
-            route = [-1 if goal is None else goal for goal in crosswalk(source, target)]
-            value = torch.tensor(route, device=device)[self.value]
-            mask = self.mask & (value >= 0)
-        elif isinstance(source, AUSet) and isinstance(target, AUSet):
-            columns, present = project(source, target)
-            value = self.value[..., columns]
-            mask = self.mask[..., columns] & torch.tensor(present, device=device)
-        else:
-            raise LabelSpaceError(f"Labels of '{self.space}' cannot be read as '{space}'.")
-        return Target(torch.where(mask, value, 0), mask, space)
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> Target:
-        """Apply one tensor function to value and mask."""
-        return Target(change(self.value), change(self.mask), self.space)
+__all__ = ["Clip", "ClipBatch", "collate", "concat"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,7 +155,7 @@ def concat(batches: Sequence[ClipBatch]) -> ClipBatch:
     """Join batches of one frame shape, from one corpus or from several.
 
     Targets of one name meet in one label space: the union of the action-unit sets, or the first batch's
-    expressions. What a batch does not annotate is masked.
+    expressions; where one batch has distributions, all become such. What a batch does not annotate is masked.
 
     Args:
         batches: One batch or more.
@@ -285,8 +188,7 @@ def _as_batch(clip: Clip, length: int) -> ClipBatch:
 
     targets = {}
     for name, target in clip.targets.items():
-        per_frame = target.value.dim() == (1 if target.classes else 2)
-        whole = target.map(padded) if per_frame else target
+        whole = target.map(padded) if target.leading else target
         targets[name] = whole.map(lambda tensor: tensor[None])
     return ClipBatch(
         frames=padded(clip.frames)[None],
@@ -306,6 +208,8 @@ def _join(name: str, batches: Sequence[ClipBatch]) -> Target:
     given = [batch.targets.get(name) for batch in batches]
     space = _common_space(tuple(dict.fromkeys(target.space for target in given if target is not None)))
     parts = [None if target is None else target.project(space) for target in given]
+    if any(part is not None and part.soft for part in parts):
+        parts = [None if part is None else part.as_soft() for part in parts]
     like = next(part for part in parts if part is not None)
     if any(part is not None and part.value.shape[1:] != like.value.shape[1:] for part in parts):
         raise LabelSpaceError(
@@ -328,6 +232,4 @@ def _masked(like: Target, length: int) -> Target:
 
 @functools.cache
 def _common_space(names: tuple[str, ...]) -> str:
-    spaces = [_space(name) for name in names]
-    units = [space for space in spaces if isinstance(space, AUSet)]
-    return functools.reduce(AUSet.union, units).name if len(units) == len(spaces) else names[0]
+    return functools.reduce(lambda one, other: one.join(other), map(label_space, names)).name

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from affectkit.data.clip import Clip, Target
+from affectkit.data.clip import Clip
+from affectkit.data.target import Target
 from affectkit.data.transforms import ClipTransform
 from affectkit.errors import ConfigError
 
@@ -94,5 +95,5 @@ def _flow(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 
 def _at(target: Target, keep: slice) -> Target:
     """A target by frame at one frame; one of the clip as it is."""
-    by_frame = target.value.ndim == (1 if target.classes else 2)
+    by_frame = target.leading == 1
     return target.map(lambda values: values[keep]) if by_frame else target

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from affectkit.data.clip import ClipBatch, Target
+from affectkit.data.clip import ClipBatch
+from affectkit.data.target import Target
 from affectkit.errors import ConfigError, LabelSpaceError
 from affectkit.facs.spaces import label_space
 
@@ -20,7 +21,8 @@ class ClipMixup:
     r"""MixUp of whole clips: :math:`\lambda x + (1-\lambda) x'`, and so for labels.
 
     One :math:`\lambda \sim \mathrm{Beta}(\alpha, \alpha)` a batch, one partner a clip, the same for all its frames.
-    Binary cross-entropy is linear in its target, so the loss against the mixed labels is the mixed loss. A label that
+    Cross-entropy is linear in its target, so the loss against the mixed labels is the mixed loss; classes become
+    distributions over two of them. A label that
     either clip lacks is masked. A frame whose partner only pads is left as it is, with its own labels.
 
     Args:
@@ -64,21 +66,22 @@ class ClipMixup:
 
         Args:
             batch: B clips; its `frame_mask` holds for the mixed frames too.
-            target: Name of a target of binary labels.
+            target: Name of a target whose labels may be soft: units, classes or levels.
             rng: Source of randomness on the CPU; torch's own by default.
 
         Returns:
             Frames [B, T, C, H, W], float32 in 0-1, and the target with values in 0-1.
 
         Raises:
-            LabelSpaceError: The batch has no such target, or its labels are not binary.
+            LabelSpaceError: The batch has no such target, or its labels cannot be soft.
         """
         labels = batch.targets.get(target)
-        if labels is None or label_space(labels.space).kind != "multilabel":
+        if labels is None or not label_space(labels.space).soft:
             raise LabelSpaceError(
-                f"MixUp needs binary labels, and the batch has "
+                f"MixUp needs labels that may be soft, and the batch has "
                 f"{'no target' if labels is None else labels.space + ' under'} {target!r}."
             )
+        labels = labels.as_soft()
         seed = int(torch.randint(2**62, (), generator=rng))
         share = random.Random(seed).betavariate(self.alpha, self.alpha)
         partner = torch.randperm(len(batch), generator=rng).to(batch.frames.device)
@@ -87,12 +90,11 @@ class ClipMixup:
         frames = batch.frames.to(torch.float32) / 255
         frames = frames + other[:, :, None, None, None] * (frames[partner] - frames)
         value, mask = labels.value, labels.mask
-        if value.dim() == 3:
-            mixes = batch.frame_mask[partner][:, :, None]
-            weight = other[:, :, None].to(value.dtype)
+        if labels.leading == 2:
+            mixes, weight = batch.frame_mask[partner], other
         else:
-            mixes = torch.ones_like(mask)
-            weight = value.new_tensor(1 - share)
-        mask = mask & (mask[partner] | ~mixes)
-        mixed = value + weight * (value[partner] - value)
-        return frames, Target(torch.where(mask, mixed, 0.0), mask, labels.space)
+            mixes, weight = torch.ones_like(batch.valid), torch.full_like(other[:, 0], 1 - share)
+        mask = mask & (mask[partner] | ~(mixes if labels.soft else mixes.unsqueeze(-1)))
+        known = mask.unsqueeze(-1) if labels.soft else mask
+        mixed = value + weight.unsqueeze(-1).to(value.dtype) * (value[partner] - value)
+        return frames, Target(torch.where(known, mixed, 0.0), mask, labels.space)

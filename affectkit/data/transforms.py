@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from affectkit.data.clip import Clip, Target
+from affectkit.data.clip import Clip
+from affectkit.data.target import Target
 from affectkit.errors import ConfigError
 from affectkit.facs.regions import FLIP_68
-from affectkit.facs.sets import AUSet
 from affectkit.facs.spaces import label_space
 
 __all__ = [
@@ -315,6 +315,5 @@ def _reordered(labels: Tensor, order: list[int]) -> Tensor:
 @functools.cache
 def _flip_order(name: str) -> list[int] | None:
     """Where each label comes from under a flip; None where all stay."""
-    space = label_space(name)
-    order = list(space.flip_permutation()) if isinstance(space, AUSet) else []
+    order = list(label_space(name).flip_permutation())
     return None if order == sorted(order) else order

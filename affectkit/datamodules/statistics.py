@@ -9,7 +9,7 @@ from torch import Tensor
 
 from affectkit.datasets import AffectDataset
 from affectkit.errors import ConfigError
-from affectkit.facs import label_space
+from affectkit.facs import UnitSpace, label_space
 
 __all__ = ["clip_positives", "count_labels", "count_pairs"]
 
@@ -80,7 +80,7 @@ def clip_positives(dataset: AffectDataset, target: str, units: str | None = None
 
 
 def _has_units(dataset: AffectDataset, target: str, space: str) -> bool:
-    return target in dataset.targets and label_space(space).kind != "multiclass"
+    return target in dataset.targets and isinstance(label_space(space), UnitSpace)
 
 
 def _rows(dataset: AffectDataset, target: str, space: str) -> Iterator[tuple[Tensor, Tensor]]:

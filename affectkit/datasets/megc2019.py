@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from affectkit.data.clip import Clip, Target
+from affectkit.data.clip import Clip
 from affectkit.data.record import ClipRecord
 from affectkit.data.samplers import Draw
+from affectkit.data.target import Target
 from affectkit.datasets.bases.corpus import Corpus, Counts, Expected
 from affectkit.datasets.bases.protocols import leave_one_subject_out
 from affectkit.datasets.casme2 import CASME2

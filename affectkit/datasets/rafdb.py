@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
-from affectkit.data.clip import Target
 from affectkit.data.record import ClipRecord
+from affectkit.data.target import Target
 from affectkit.datasets.bases.corpus import Corpus, Counts, Expected
 from affectkit.datasets.bases.protocols import Protocol
 from affectkit.datasets.reading.codes import frame_ranges, read_lines

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from affectkit.data.clip import Target
 from affectkit.data.record import ClipRecord
 from affectkit.data.splits import check_disjoint
 from affectkit.data.tables import Table, read_table
+from affectkit.data.target import Target
 from affectkit.datasets.bases.dataset import AffectDataset
 from affectkit.datasets.registry import register
 from affectkit.errors import AnnotationError, DatasetNotFoundError, LabelSpaceError

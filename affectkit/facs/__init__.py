@@ -1,8 +1,9 @@
-"""The domain: action units, expressions, and what is known about both. Standard library only."""
+"""The domain: action units, expressions and other labels, and what is known about them. Standard library only."""
 
 from __future__ import annotations
 
 from affectkit.facs.coding import AlternativePolicy, CodedUnit, Coding, Placement, parse_coding
+from affectkit.facs.dimensions import VALENCE_AROUSAL, Dimensions
 from affectkit.facs.expressions import (
     CROSSWALKS,
     EXPRESSION_SETS,
@@ -10,6 +11,7 @@ from affectkit.facs.expressions import (
     canonical_expression,
     crosswalk,
 )
+from affectkit.facs.levels import Levels
 from affectkit.facs.priors import PRIORS, association, typical_units
 from affectkit.facs.prompts import (
     PROMPT_STYLES,
@@ -44,8 +46,8 @@ from affectkit.facs.rules import (
     prior,
     pspi,
 )
-from affectkit.facs.sets import AU_SETS, AUSet
-from affectkit.facs.spaces import Kind, LabelSpace, label_space, project
+from affectkit.facs.sets import AU_SETS, AUIntensitySet, AUSet, UnitSpace
+from affectkit.facs.spaces import LabelSpace, Projection, label_space, register_space
 from affectkit.facs.units import ACTION_UNITS, ActionUnit, Area, Side, UnitFacts
 
 __all__ = [
@@ -63,7 +65,9 @@ __all__ = [
     "PRIORS",
     "PROMPT_STYLES",
     "REGIONS",
+    "VALENCE_AROUSAL",
     "ZHANG_JI_2005",
+    "AUIntensitySet",
     "AUSet",
     "ActionUnit",
     "AlternativePolicy",
@@ -73,15 +77,18 @@ __all__ = [
     "CodedUnit",
     "Coding",
     "Combination",
+    "Dimensions",
     "ExpressionSet",
-    "Kind",
     "LabelSpace",
+    "Levels",
     "Placement",
     "Point",
     "PrimarySecondary",
+    "Projection",
     "RegionTable",
     "Side",
     "UnitFacts",
+    "UnitSpace",
     "association",
     "au_name",
     "au_prompt",
@@ -93,11 +100,11 @@ __all__ = [
     "objective_class",
     "parse_coding",
     "prior",
-    "project",
     "prompt_text",
     "prompt_texts",
     "pspi",
     "region_centres",
+    "register_space",
     "typical_units",
     "unit_texts",
 ]

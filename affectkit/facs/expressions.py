@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import cast
 
 from affectkit.errors import LabelSpaceError
+from affectkit.facs.spaces import LabelSpace, Projection, register_space
 
 __all__ = ["CROSSWALKS", "EXPRESSION_SETS", "ExpressionSet", "canonical_expression", "crosswalk"]
 
@@ -36,9 +37,12 @@ def canonical_expression(text: str) -> str:
     return _SYNONYMS.get(word, word)
 
 
+@register_space
 @dataclass(frozen=True, slots=True)
-class ExpressionSet:
+class ExpressionSet(LabelSpace):
     """An ordered, immutable set of expression classes, of which a clip shows one.
+
+    A target is the index of a class, or a distribution over the classes.
 
     Args:
         classes: Class names in index order, as `canonical_expression` spells them; at least two, none twice.
@@ -52,6 +56,12 @@ class ExpressionSet:
         >>> ExpressionSet(("happiness", "anger")).name
         'happiness,anger'
     """
+
+    kind = "categories"
+    bare = True
+    indexed = True
+    soft = True
+    over_frames = "agree"
 
     classes: tuple[str, ...]
 
@@ -89,10 +99,10 @@ class ExpressionSet:
                 remedy=f"Use a list such as happiness,anger or one of: {', '.join(EXPRESSION_SETS)}.",
             ) from error
 
-    @property
-    def kind(self) -> Literal["multiclass"]:
-        """The kind of label space: one class of several."""
-        return "multiclass"
+    @classmethod
+    def named(cls) -> tuple[str, ...]:
+        """The registered names, `EXPRESSION_SETS`."""
+        return tuple(EXPRESSION_SETS)
 
     @property
     def name(self) -> str:
@@ -104,11 +114,22 @@ class ExpressionSet:
         """The class names in index order."""
         return self.classes
 
-    def __str__(self) -> str:
-        return self.name
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """From the first class's index to the last one's."""
+        return 0, len(self.classes) - 1
 
-    def __len__(self) -> int:
-        return len(self.classes)
+    def project(self, other: LabelSpace) -> Projection:
+        """Map classes to those of another set, see `crosswalk`.
+
+        Args:
+            other: The set in which the labels are wanted.
+
+        Raises:
+            LabelSpaceError: It is of another kind.
+        """
+        self.check_same(other)
+        return crosswalk(self, cast("ExpressionSet", other))
 
     def index(self, expression: str) -> int:
         """The index of a class, given in any spelling that `canonical_expression` knows.
@@ -201,7 +222,7 @@ CROSSWALKS: Mapping[tuple[str, str], Mapping[str, str]] = MappingProxyType(
 )
 
 
-def crosswalk(source: ExpressionSet, target: ExpressionSet) -> tuple[int | None, ...]:
+def crosswalk(source: ExpressionSet, target: ExpressionSet) -> Projection:
     """For each class of `source` its index in `target`, or None where the label must be masked.
 
     A published crosswalk (`CROSSWALKS`) decides where there is one. Otherwise a class keeps its name, and

@@ -2,43 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import ClassVar, Self, cast
 
 from affectkit.errors import LabelSpaceError
+from affectkit.facs.spaces import LabelSpace, register_space
 from affectkit.facs.units import ActionUnit
 
-__all__ = ["AU_SETS", "AUSet"]
-
-_ORDINAL_PREFIX = "intensity:"
+__all__ = ["AU_SETS", "AUIntensitySet", "AUSet", "UnitSpace"]
 
 
 @dataclass(frozen=True, slots=True)
-class AUSet:
-    """An ordered, immutable set of action units, the label space of AU detection and AU intensity.
+class UnitSpace(LabelSpace):
+    """An ordered, immutable set of action units; the base of occurrence and intensity.
 
     Args:
         units: The units in the order of the label vector; at least one, none twice.
-        kind: `"multilabel"` for occurrence (0 or 1 a unit), `"ordinal"` for intensity (0 to 5 a unit, the
-            FACS letters A to E).
 
     Raises:
         LabelSpaceError: No unit is given, or one twice.
-
-    Example:
-        >>> units = AUSet.parse("AU1,AU2,AU12L,AU12R")
-        >>> units.columns
-        ('AU01', 'AU02', 'AU12L', 'AU12R')
-        >>> units.flip_permutation()
-        (0, 1, 3, 2)
-        >>> AUSet.parse("1,2,4,6,9,12,25,26").name
-        'disfa8'
     """
 
+    prefix: ClassVar[str] = ""
+    over_frames = "max"  # a clip shows what one of its frames shows
+
     units: tuple[ActionUnit, ...]
-    kind: Literal["multilabel", "ordinal"] = "multilabel"
 
     def __post_init__(self) -> None:
         if not self.units:
@@ -50,30 +40,22 @@ class AUSet:
             )
 
     @classmethod
-    def of(cls, *ids: int) -> AUSet:
-        """The set of the given FACS numbers, both sides, as occurrence.
+    def parse(cls, text: str) -> Self:
+        """Read a registered name or a comma list of units, behind `intensity:` for intensities.
 
         Args:
-            ids: FACS numbers in label order.
-        """
-        return cls(tuple(map(ActionUnit, ids)))
-
-    @classmethod
-    def parse(cls, text: str) -> AUSet:
-        """Read a registered name or a comma list; `intensity:` in front makes the set ordinal.
-
-        Args:
-            text: Such as `disfa8`, `AU1,AU2,AU12L`, `intensity:disfa8`.
+            text: Such as `disfa8`, `AU1,AU2,AU12L`; `intensity:disfa8` for an `AUIntensitySet`.
 
         Raises:
             LabelSpaceError: Neither a registered name nor a list of units.
         """
-        body = text.strip().removeprefix(_ORDINAL_PREFIX)
-        kind: Literal["multilabel", "ordinal"] = "multilabel" if body == text.strip() else "ordinal"
-        if body in AU_SETS:
-            return replace(AU_SETS[body], kind=kind)
+        body = text.strip().removeprefix(cls.prefix)
         try:
-            return cls(tuple(map(ActionUnit.parse, body.split(","))), kind)
+            if text.strip() != cls.prefix + body:
+                raise LabelSpaceError(f"it does not begin with {cls.prefix!r}.")
+            return cls(
+                AU_SETS[body].units if body in AU_SETS else tuple(map(ActionUnit.parse, body.split(",")))
+            )
         except LabelSpaceError as error:
             raise LabelSpaceError(
                 f"{text!r} is not a set of action units: {error.fault}",
@@ -83,8 +65,7 @@ class AUSet:
     @property
     def name(self) -> str:
         """The registered name where there is one, else the units joined by commas; `parse` reads both."""
-        prefix = _ORDINAL_PREFIX if self.kind == "ordinal" else ""
-        return prefix + _NAMES.get(self.units, ",".join(self.labels))
+        return self.prefix + _NAMES.get(self.units, ",".join(self.labels))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -95,12 +76,6 @@ class AUSet:
     def columns(self) -> tuple[str, ...]:
         """The units as table columns: `AU01`, `AU12L`."""
         return tuple(unit.column for unit in self.units)
-
-    def __str__(self) -> str:
-        return self.name
-
-    def __len__(self) -> int:
-        return len(self.units)
 
     def __iter__(self) -> Iterator[ActionUnit]:
         return iter(self.units)
@@ -123,7 +98,7 @@ class AUSet:
             )
         return self.units.index(unit)
 
-    def union(self, other: AUSet) -> AUSet:
+    def union(self, other: Self) -> Self:
         """Both sets in one: this set's order first, then the new units in ascending order.
 
         Args:
@@ -132,23 +107,31 @@ class AUSet:
         Raises:
             LabelSpaceError: One set is of occurrence and the other of intensity.
         """
-        if self.kind != other.kind:
-            raise LabelSpaceError(
-                f"{self.name} and {other.name} cannot be joined: occurrence and intensity differ in kind.",
-                remedy="Use as_occurrence() or as_intensity() on one of them.",
-            )
-        return replace(self, units=self.units + _ascending(set(other.units) - set(self.units)))
+        self.check_same(other)
+        return type(self)(self.units + tuple(sorted(set(other.units) - set(self.units))))
 
-    def as_intensity(self) -> AUSet:
-        """The same units as an ordinal space, 0 to 5."""
-        return replace(self, kind="ordinal")
+    def join(self, other: LabelSpace) -> Self:
+        """The space in which targets of both meet in a batch: their union.
+
+        Args:
+            other: A set of the same kind.
+
+        Raises:
+            LabelSpaceError: It is of another kind.
+        """
+        self.check_same(other)
+        return self.union(cast("Self", other))
+
+    def as_intensity(self) -> AUIntensitySet:
+        """The same units with intensities from 0 to 5."""
+        return AUIntensitySet(self.units)
 
     def as_occurrence(self) -> AUSet:
-        """The same units as a multilabel space, 0 or 1."""
-        return replace(self, kind="multilabel")
+        """The same units, each present or absent."""
+        return AUSet(self.units)
 
     def flip_permutation(self) -> tuple[int, ...]:
-        """Where each label comes from after a horizontal flip: `flipped = labels[permutation]`.
+        """Where each label of the axis comes from after a horizontal flip: `flipped = labels[permutation]`.
 
         Units without a side stay; L and R change places. Applied twice it is the identity.
 
@@ -158,8 +141,81 @@ class AUSet:
         return tuple(self.index(unit.mirrored()) for unit in self.units)
 
 
-def _ascending(units: Iterable[ActionUnit]) -> tuple[ActionUnit, ...]:
-    return tuple(sorted(units))
+@register_space
+@dataclass(frozen=True, slots=True)
+class AUSet(UnitSpace):
+    """A set of action units of which each is present (1) or absent (0); probabilities lie between.
+
+    Args:
+        units: The units in the order of the label vector; at least one, none twice.
+
+    Raises:
+        LabelSpaceError: No unit is given, or one twice.
+
+    Example:
+        >>> units = AUSet.parse("AU1,AU2,AU12L,AU12R")
+        >>> units.columns
+        ('AU01', 'AU02', 'AU12L', 'AU12R')
+        >>> units.flip_permutation()
+        (0, 1, 3, 2)
+        >>> AUSet.parse("1,2,4,6,9,12,25,26").name
+        'disfa8'
+    """
+
+    kind = "occurrence"
+    bare = True
+    soft = True
+
+    @classmethod
+    def of(cls, *ids: int) -> AUSet:
+        """The set of the given FACS numbers, both sides.
+
+        Args:
+            ids: FACS numbers in label order.
+        """
+        return cls(tuple(map(ActionUnit, ids)))
+
+    @classmethod
+    def named(cls) -> tuple[str, ...]:
+        """The registered names, `AU_SETS`."""
+        return tuple(AU_SETS)
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """From 0 (absent) to 1 (present)."""
+        return 0.0, 1.0
+
+
+@register_space
+@dataclass(frozen=True, slots=True)
+class AUIntensitySet(UnitSpace):
+    """A set of action units with intensities from 0 (absent) to 5, the FACS letters A to E.
+
+    Args:
+        units: The units in the order of the label vector; at least one, none twice.
+
+    Raises:
+        LabelSpaceError: No unit is given, or one twice.
+
+    Example:
+        >>> AUIntensitySet.parse("intensity:AU6,AU12L").columns
+        ('AU06_i', 'AU12L_i')
+        >>> AUSet.parse("6,10,12,14,17").as_intensity().name
+        'intensity:bp4d5'
+    """
+
+    kind = "intensity"
+    prefix = "intensity:"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The units as table columns: `AU01_i`, `AU12L_i`."""
+        return tuple(f"{unit.column}_i" for unit in self.units)
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """From 0 (absent) to 5 (E)."""
+        return 0.0, 5.0
 
 
 # The units and their order as the corpora's protocols give them. The names that end in a number say how many.

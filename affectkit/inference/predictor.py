@@ -17,6 +17,7 @@ from torch import Tensor
 import affectkit
 from affectkit.data.video import Backend, VideoReader, open_video
 from affectkit.errors import ConfigError
+from affectkit.facs import AUSet, ExpressionSet, UnitSpace
 from affectkit.inference.faces.frames import (
     FaceSource,
     FrameFaces,
@@ -87,9 +88,9 @@ class Predictor:
         prototype_only: Let every head that has prototypes answer by them alone; see `AffectModel.prototype_only`.
 
     Attributes:
-        columns: Names of the values: `AU01` … (probabilities), then `AU01_i` … (intensities 0–5), then the
-            expressions by name (probabilities). Where two heads have a name in common, the second head's is
-            preceded by its own name and a dot.
+        columns: Names of the values: `AU01` … (probabilities), then `AU01_i` … (intensities 0–5), then those of the
+            other heads by name: expressions and levels (probabilities), dimensions. Where two heads have a name in
+            common, the second head's is preceded by its own name and a dot.
         warning: What a user must know about the model, or None.
         faces: What finds the faces.
 
@@ -140,8 +141,10 @@ class Predictor:
         self._landmarks = face_landmarks(self.model.input_spec).to(self.device)  # faces have one place there
         self.batch_size = batch_size
         self.faces = face_source("detect" if faces is None else faces, self.device)
-        kinds = ["multilabel", "ordinal", "multiclass"]
-        self._heads = sorted(model.heads, key=lambda name: kinds.index(model.head(name).kind))
+        spaces = {name: model.head(name).space for name in model.heads}
+        self._heads = sorted(
+            spaces, key=lambda name: [not isinstance(spaces[name], kind) for kind in (AUSet, UnitSpace)]
+        )
         self._columns: dict[str, str] = {}  # column -> its head
         for name in self._heads:
             for column in model.head(name).columns:
@@ -206,7 +209,7 @@ class Predictor:
             head, columns = self.model.head(name), [c for c, home in self._columns.items() if home == name]
             heads[name] = {
                 "columns": columns,
-                "values": "intensity 0-5" if head.kind == "ordinal" else "probability",
+                "values": head.values,
                 "answers_by": _answers_by(head),
                 "thresholds": dict(zip(columns, head.thresholds, strict=False)),
             }
@@ -321,7 +324,7 @@ def _by_prototypes(model: AffectModel, classes: Sequence[str] | None, *, everywh
             "No head of this model has prototypes.",
             remedy="Take a model with a semantic bridge, such as one of the recipes joint/ssm_*.",
         )
-    expressions = [name for name in having if heads[name].kind == "multiclass"]
+    expressions = [name for name in having if isinstance(heads[name].space, ExpressionSet)]
     if classes is not None and not expressions:
         raise ConfigError("This model has no expression head with prototypes, so it cannot take new classes.")
     if everywhere:

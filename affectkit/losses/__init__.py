@@ -14,7 +14,7 @@ from affectkit.losses.cross_entropy import MaskedCrossEntropy
 from affectkit.losses.dice import DiceLoss
 from affectkit.losses.micro import CrossSampleContrast, GlobalDependencyLoss
 from affectkit.losses.ordinal import OrdinalLoss
-from affectkit.losses.registry import build, list_losses, register
+from affectkit.losses.registry import build, default_loss, list_losses, register
 from affectkit.losses.weights import inverse_frequency_weights, positive_weights
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "MaskedLoss",
     "OrdinalLoss",
     "build",
+    "default_loss",
     "inverse_frequency_weights",
     "list_losses",
     "positive_weights",

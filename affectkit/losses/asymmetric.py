@@ -41,7 +41,7 @@ class AsymmetricLoss(MaskedLoss):
         `clip=0.05` it is the loss of K. Yuan et al., "AUFormer", ECCV 2024, at a fixed exponent.
     """
 
-    kind = "multilabel"
+    kind = "occurrence"
     weight: Tensor | None
 
     def __init__(

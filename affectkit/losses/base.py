@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +23,14 @@ class MaskedLoss(nn.Module, ABC):
 
     A subclass sets `kind`, is registered under a name, and computes `per_entry`. Weights given for each label
     are buffers [labels].
+
+    Attributes:
+        kind: The kind of label space it is for.
+        entry_axes: Axes of the logits behind those of `mask`: 1 where a label has several, such as its classes.
     """
 
-    kind: ClassVar[Literal["multilabel", "multiclass", "ordinal"]]
+    kind: ClassVar[str]
+    entry_axes: ClassVar[int] = 0
 
     def forward(self, logits: Tensor, value: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Sum and count.
@@ -41,15 +46,14 @@ class MaskedLoss(nn.Module, ABC):
         Raises:
             ValueError: The shapes do not fit.
         """
-        extra = 0 if self.kind == "multilabel" else 1  # classes or levels come last in the logits
-        lead = logits.shape[: logits.ndim - extra]
+        lead = logits.shape[: logits.ndim - self.entry_axes]
         if lead != value.shape or lead != mask.shape:
             raise ValueError(
                 f"Logits {list(logits.shape)}, values {list(value.shape)} and mask {list(mask.shape)} "
-                f"do not fit a {self.kind} loss."
+                f"do not fit a loss of {self.kind}."
             )
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        logits = logits.masked_fill(~(mask if not extra else mask.unsqueeze(-1)), 0.0)
+        logits = logits.masked_fill(~(mask.unsqueeze(-1) if self.entry_axes else mask), 0.0)
         value = value.masked_fill(~mask, 0)
         with torch.autocast(logits.device.type, enabled=False):
             losses = self.per_entry(logits, value).masked_fill(~mask, 0.0)

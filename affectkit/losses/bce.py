@@ -14,7 +14,7 @@ from affectkit.losses.registry import register
 __all__ = ["MaskedBCE"]
 
 
-@register("bce")
+@register("bce", default=True)
 class MaskedBCE(MaskedLoss):
     r"""Binary cross-entropy, :math:`-\omega_i [\pi_i y \log p + (1-y) \log(1-p)]`.
 
@@ -33,7 +33,7 @@ class MaskedBCE(MaskedLoss):
         (tensor(0.6931), tensor(1.))
     """
 
-    kind = "multilabel"
+    kind = "occurrence"
     weight: Tensor | None
     pos_weight: Tensor | None
 

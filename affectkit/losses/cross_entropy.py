@@ -14,7 +14,7 @@ from affectkit.losses.registry import register
 __all__ = ["MaskedCrossEntropy"]
 
 
-@register("cross_entropy")
+@register("cross_entropy", default=True)
 class MaskedCrossEntropy(MaskedLoss):
     r"""Cross-entropy, :math:`-\omega_c \log p_c` of the annotated class c.
 
@@ -34,7 +34,8 @@ class MaskedCrossEntropy(MaskedLoss):
         (tensor(1.3863), tensor(1.))
     """
 
-    kind = "multiclass"
+    kind = "categories"
+    entry_axes = 1
     weight: Tensor | None
 
     def __init__(self, *, weight: Sequence[float] | None = None, label_smoothing: float = 0.0) -> None:

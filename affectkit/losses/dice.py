@@ -39,7 +39,7 @@ class DiceLoss(MaskedLoss):
         to action units.
     """
 
-    kind = "multilabel"
+    kind = "occurrence"
     weight: Tensor | None
 
     def __init__(self, *, smooth: float = 1.0, weight: Sequence[float] | None = None) -> None:

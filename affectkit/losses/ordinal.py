@@ -13,7 +13,7 @@ from affectkit.losses.registry import register
 __all__ = ["OrdinalLoss"]
 
 
-@register("ordinal")
+@register("ordinal", default=True)
 class OrdinalLoss(MaskedLoss):
     r"""Mean binary cross-entropy of the questions "is it at least k?", k = 1..K.
 
@@ -37,7 +37,8 @@ class OrdinalLoss(MaskedLoss):
         L. Li and H.-T. Lin, "Ordinal regression by extended binary classification", NeurIPS 2006.
     """
 
-    kind = "ordinal"
+    kind = "intensity"
+    entry_axes = 1
     weight: Tensor | None
 
     def __init__(self, *, weight: Sequence[float] | None = None) -> None:

@@ -10,14 +10,46 @@ from affectkit.facs import LabelSpace
 from affectkit.losses.base import MaskedLoss
 from affectkit.registry import Registry
 
-__all__ = ["build", "list_losses", "register"]
+__all__ = ["build", "default_loss", "list_losses", "register"]
 
 _LOSSES: Registry[MaskedLoss] = Registry("loss")
+_DEFAULTS: Registry[MaskedLoss] = Registry("kind of label with a default loss")
 
 
-def register(name: str) -> Callable[[type[MaskedLoss]], type[MaskedLoss]]:
-    """Class decorator that makes a loss available to configurations under `name`."""
-    return _LOSSES.register(name)
+def register(name: str, *, default: bool = False) -> Callable[[type[MaskedLoss]], type[MaskedLoss]]:
+    """Class decorator that makes a loss available to configurations.
+
+    Args:
+        name: What configurations call it.
+        default: Make it the loss of its kind of label where none is named; it must need no arguments.
+
+    Raises:
+        ConfigError: The name is taken, or the kind has a default loss.
+    """
+
+    def file(cls: type[MaskedLoss]) -> type[MaskedLoss]:
+        if default:
+            _DEFAULTS.register(cls.kind)(cls)
+        return _LOSSES.register(name)(cls)
+
+    return file
+
+
+def default_loss(space: LabelSpace) -> MaskedLoss:
+    """The loss of a label space where none is named.
+
+    Args:
+        space: The head's label space.
+
+    Raises:
+        ConfigError: Its kind has no default loss.
+
+    Example:
+        >>> from affectkit.facs import label_space
+        >>> default_loss(label_space("basic7"))
+        MaskedCrossEntropy()
+    """
+    return _DEFAULTS.build({"type": space.kind})
 
 
 def list_losses() -> tuple[str, ...]:
@@ -49,7 +81,7 @@ def build(config: Mapping[str, Any], space: LabelSpace) -> MaskedLoss:
     loss = _LOSSES.build(config)
     if loss.kind != space.kind:
         raise LabelSpaceError(
-            f"The loss {config['type']!r} is for {loss.kind} labels, and {space.name!r} is {space.kind}.",
+            f"The loss {config['type']!r} is for labels of {loss.kind}, and {space.name!r} is of {space.kind}.",
             remedy="Choose another loss for this head.",
         )
     for name, weights in loss.named_buffers():

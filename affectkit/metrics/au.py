@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from affectkit.errors import ConfigError, LabelSpaceError
-from affectkit.metrics.base import GroupedMetric, with_means
+from affectkit.metrics.base import ThresholdedMetric, Thresholds, with_means
 from affectkit.metrics.bootstrap import Tally
+from affectkit.metrics.registry import register
 
-__all__ = ["AUMetrics", "Thresholds"]
-
-Thresholds = float | Sequence[float] | Mapping[str, float]
+__all__ = ["AUMetrics"]
 
 _TAIL = torch.linspace(
     5, 12, 29, dtype=torch.float64
@@ -23,7 +22,8 @@ _TAIL = torch.linspace(
 _FINE_CELLS, _FINE_LIMIT = 4096, 16.0  # logits -16 … 16 in steps of 1/128
 
 
-class AUMetrics(GroupedMetric):
+@register("occurrence")
+class AUMetrics(ThresholdedMetric):
     """F1, AUC and accuracy of action-unit probabilities, unit by unit and as means over units.
 
     Probabilities are counted in histograms, one for each group, unit and true class, whose cells begin at
@@ -63,6 +63,15 @@ class AUMetrics(GroupedMetric):
         Tested against scikit-learn's `f1_score`, `roc_auc_score` and `accuracy_score`.
     """
 
+    logged = ("f1_pos", "f1_macro2", "auc", "acc", "f1_all_positive")
+    monitor = "f1_pos"
+    baselines: ClassVar = {
+        "f1_pos": "f1_all_positive",
+        "f1_macro2": "f1_macro2_majority",
+        "auc": 0.5,
+        "acc": "acc_majority",
+    }
+    thresholded = frozenset({"f1_pos", "f1_macro2", "acc"})
     higher_is_better = True
     histogram: Tensor
     fine: Tensor

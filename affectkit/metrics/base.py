@@ -5,16 +5,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from affectkit.errors import LabelSpaceError
+from affectkit.facs import LabelSpace
 from affectkit.metrics.bootstrap import Tally
 
-__all__ = ["GroupedMetric", "with_means"]
+__all__ = ["GroupedMetric", "ThresholdedMetric", "Thresholds", "with_means"]
+
+Thresholds = float | Sequence[float] | Mapping[str, float]
 
 
 class GroupedMetric(Metric, ABC):
@@ -27,7 +30,20 @@ class GroupedMetric(Metric, ABC):
     Args:
         labels: Label names in the order of the last axis, unique.
         num_groups: Number of groups; `group` indices lie in 0 … num_groups − 1.
+
+    Attributes:
+        logged: Names of the results to log in validation and test.
+        monitor: The result by which an epoch is chosen, the larger the better.
+        baselines: Results to report, each with its trivial baseline: the name of another result, or a number.
+        thresholded: Those of them that depend on a decision threshold; only of a `ThresholdedMetric`.
+        both_reductions: Folds are reported by both reductions, since publications use either and seldom say which.
     """
+
+    logged: ClassVar[tuple[str, ...]]
+    monitor: ClassVar[str]
+    baselines: ClassVar[Mapping[str, str | float]]
+    thresholded: ClassVar[frozenset[str]] = frozenset()
+    both_reductions: ClassVar[bool] = False
 
     is_differentiable = False
     full_state_update = False
@@ -41,6 +57,16 @@ class GroupedMetric(Metric, ABC):
             raise LabelSpaceError(f"A metric needs unique labels, at least one, but got {self.labels}.")
         if num_groups < 1:
             raise ValueError(f"num_groups must be at least 1, not {num_groups}")
+
+    @classmethod
+    def of(cls, space: LabelSpace, num_groups: int) -> Self:
+        """The metric of a label space.
+
+        Args:
+            space: Label space of this metric's kind.
+            num_groups: Number of groups.
+        """
+        return cls(space.labels, num_groups)
 
     @property
     def update_called(self) -> bool:
@@ -104,6 +130,22 @@ class GroupedMetric(Metric, ABC):
         if ((group < 0) | (group >= self.num_groups)).any():
             raise ValueError(f"a group lies outside 0 … {self.num_groups - 1}")
         return keep, group
+
+
+class ThresholdedMetric(GroupedMetric):
+    """A metric of probabilities whose results depend on a decision threshold a label."""
+
+    @abstractmethod
+    def tally(self, thresholds: Thresholds = 0.5) -> Tally:
+        """The sums of every group over all processes, at some thresholds.
+
+        Args:
+            thresholds: One for all labels, one a label in their order, or by label.
+        """
+
+    @abstractmethod
+    def best_thresholds(self) -> dict[str, float]:
+        """The threshold of each label, by name, that maximises its result on the data seen so far."""
 
 
 def with_means(per_label: Mapping[str, Tensor], labels: Sequence[str]) -> dict[str, Tensor]:

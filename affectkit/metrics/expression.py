@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from affectkit.metrics.base import GroupedMetric, with_means
 from affectkit.metrics.bootstrap import Tally
+from affectkit.metrics.registry import register
 
 __all__ = ["ExpressionMetrics"]
 
 
+@register("categories")
 class ExpressionMetrics(GroupedMetric):
     """UAR, WAR and UF1 of one class out of several, from a confusion matrix a group.
 
@@ -48,6 +50,9 @@ class ExpressionMetrics(GroupedMetric):
         See et al., MEGC 2019 – the Second Facial Micro-Expressions Grand Challenge, FG 2019 (UF1 and UAR).
     """
 
+    logged = ("uar", "war", "uf1")
+    monitor = "uar"
+    baselines: ClassVar = {"uar": "uar_majority", "war": "war_majority", "uf1": "uf1_majority"}
     higher_is_better = True
     counts: Tensor
 

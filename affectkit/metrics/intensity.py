@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from affectkit.metrics.base import GroupedMetric, with_means
 from affectkit.metrics.bootstrap import Tally
+from affectkit.metrics.registry import register
 
 __all__ = ["IntensityMetrics"]
 
@@ -18,6 +19,7 @@ _STEP = 2.0**-16  # values are rounded to this, so that their sums are exact int
 _LIMIT = 10.0  # squares of larger values could overflow 64-bit sums
 
 
+@register("intensity")
 class IntensityMetrics(GroupedMetric):
     """ICC(3,1), Pearson correlation and mean absolute error of intensities on the 0–5 scale.
 
@@ -54,6 +56,10 @@ class IntensityMetrics(GroupedMetric):
         their analysis of variance.
     """
 
+    logged = ("icc31", "pcc", "mae")
+    monitor = "icc31"
+    baselines: ClassVar = {"icc31": 0.0, "pcc": 0.0, "mae": "mae_all_zero"}
+    both_reductions = True
     sums: Tensor
 
     def __init__(self, labels: Sequence[str], num_groups: int, **kwargs: Any) -> None:

@@ -9,6 +9,7 @@ from math import isnan
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from affectkit.errors import ConfigError
+from affectkit.metrics.base import GroupedMetric
 from affectkit.metrics.bootstrap import Estimate
 
 if TYPE_CHECKING:
@@ -25,20 +26,6 @@ _RULES: dict[str, str] = {
     "val": "fitted on validation",
     "oracle": "ORACLE: fitted on test",
 }
-# The trivial baseline of each metric: another result's name, or what a guess without knowledge gets.
-_BASELINES: dict[str, str | float] = {
-    "f1_pos": "f1_all_positive",
-    "f1_macro2": "f1_macro2_majority",
-    "auc": 0.5,
-    "acc": "acc_majority",
-    "uar": "uar_majority",
-    "war": "war_majority",
-    "uf1": "uf1_majority",
-    "icc31": 0.0,
-    "pcc": 0.0,
-    "mae": "mae_all_zero",
-}
-_THRESHOLDED = {"f1_pos", "f1_macro2", "acc"}
 
 
 @dataclass(frozen=True)
@@ -84,6 +71,7 @@ class Result:
 def collect_results(
     estimates: Mapping[str, Estimate],
     target: str,
+    metric: type[GroupedMetric],
     *,
     protocol: str,
     threshold_rule: ThresholdRule = "fixed",
@@ -95,7 +83,8 @@ def collect_results(
 
     Args:
         estimates: From `estimate`, `pooled` or `mean_of_folds`.
-        target: The name's first part: `au`, `intensity` or `expression`.
+        target: The name's first part, such as `au`.
+        metric: The class that the estimates are from; it says which results have which baseline.
         protocol: On which data, and how folds were reduced.
         threshold_rule: Where the thresholds of the estimates come from.
         resampled: What the groups are.
@@ -114,13 +103,13 @@ def collect_results(
         )
     results = []
     for name, value in estimates.items():
-        metric, slash, label = name.partition("/")
-        if metric not in _BASELINES or (label and not per_label):
+        result, slash, label = name.partition("/")
+        if result not in metric.baselines or (label and not per_label):
             continue
-        baseline = _BASELINES[metric]
+        baseline = metric.baselines[result]
         if isinstance(baseline, str):
             baseline = estimates[baseline + slash + label].value
-        rule = threshold_rule if metric in _THRESHOLDED else None
+        rule = threshold_rule if result in metric.thresholded else None
         results.append(Result(f"{target}/{name}", value, baseline, protocol, rule, resampled, level))
     return results
 

@@ -101,8 +101,8 @@ class AffectTask(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics and choose the thresholds that a checkpoint of this epoch will hold."""
         self._log_evaluation("val")
-        for name, head in self.heads.items():
-            if head.space.kind == "multilabel" and (found := self.evaluation["val"].best_thresholds(name)):
+        for name in self.heads:
+            if found := self.evaluation["val"].best_thresholds(name):
                 self.thresholds[name] = found
 
     def on_test_epoch_end(self) -> None:

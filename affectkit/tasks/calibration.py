@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from affectkit.data import ClipBatch
 from affectkit.errors import ConfigError
-from affectkit.metrics import AUMetrics, expected_calibration_error, fit_temperature, log_loss
+from affectkit.metrics import (
+    ThresholdedMetric,
+    expected_calibration_error,
+    fit_temperature,
+    log_loss,
+    metric_of,
+)
 from affectkit.models import AffectModel, Head
 from affectkit.tasks.base import seen
 from affectkit.tasks.evaluation import align_levels
@@ -24,7 +30,7 @@ class Answered:
     """Logits of one head beside the labels, of everything annotated.
 
     Args:
-        logits: float32 [N, A], [N, E] for classes, or [N, A, 5] for levels.
+        logits: float32 [N, ...], the head's.
         value: [N, A], or [N] for classes.
         mask: bool, as `value`.
     """
@@ -33,13 +39,9 @@ class Answered:
     value: Tensor
     mask: Tensor
 
-    def flat(self) -> tuple[Tensor, Tensor]:
-        """Logits [n] and yes or no [n], or logits [n, E] and classes [n], as `affectkit.metrics.log_loss` has them."""
-        logits, value = self.logits[self.mask], self.value[self.mask]
-        if self.logits.ndim > self.value.ndim and self.value.ndim > 1:  # levels: at least 1, at least 2, …
-            at_least = value[:, None] >= torch.arange(1, logits.shape[-1] + 1)
-            return logits.flatten(), at_least.flatten()
-        return logits, value
+    def evidence(self, head: Head) -> tuple[Tensor, Tensor] | None:
+        """Logits beside truth as `affectkit.metrics.log_loss` takes them, see `Head.evidence`."""
+        return head.evidence(self.logits[self.mask], self.value[self.mask])
 
 
 @torch.inference_mode()
@@ -51,7 +53,7 @@ def answers(model: AffectModel, loaders: Iterable[Iterable[ClipBatch]]) -> dict[
         loaders: Of validation or test data.
 
     Returns:
-        By head; those without any label are left out.
+        By head; those without any label or without probabilities are left out.
     """
     training, device = model.training, next(model.parameters()).device
     model.eval()
@@ -69,17 +71,20 @@ def answers(model: AffectModel, loaders: Iterable[Iterable[ClipBatch]]) -> dict[
     joined = {
         name: Answered(*(torch.cat(part) for part in zip(*rows, strict=True))) for name, rows in found.items()
     }
-    return {name: rows for name, rows in joined.items() if rows.mask.any()}
+    return {
+        name: rows
+        for name, rows in joined.items()
+        if rows.mask.any() and rows.evidence(model.head(name)) is not None
+    }
 
 
 def _rows(head: Head, logits: Tensor, batch: ClipBatch) -> tuple[Tensor, Tensor, Tensor]:
     target = batch.targets[head.target].project(head.space.name)
-    levels = 1 if head.kind == "ordinal" else 0
-    logits, target = align_levels(logits, target, batch.frame_mask, levels=levels)
+    logits, target = align_levels(logits, target, batch.frame_mask, axes=head.logit_axes)
+    target = target.likeliest()
     value, mask = target.value, target.mask
     mask = mask & batch.valid.reshape(-1, *[1] * (mask.ndim - 1))
-    last = 0 if head.kind == "multiclass" else 1  # axes of a row's labels
-    rows = value.ndim - last
+    rows = target.leading
     return logits.flatten(0, rows - 1), value.flatten(0, rows - 1), mask.flatten(0, rows - 1)
 
 
@@ -102,13 +107,17 @@ def calibrate(model: AffectModel, found: Mapping[str, Answered]) -> None:
         )
     for name, rows in found.items():
         head = model.head(name)
-        head.calibrate(temperature=fit_temperature(*rows.flat()))
-        if head.kind == "multilabel":
-            metric = AUMetrics(head.labels, 1)
+        head.calibrate(temperature=fit_temperature(*_known(rows, head)))
+        if head.thresholded:
+            metric = cast("ThresholdedMetric", metric_of(head.space, 1))
             nobody = torch.zeros(len(rows.value), dtype=torch.int64)
             metric.update(head.predict(rows.logits), rows.value, rows.mask, nobody)
             best = metric.best_thresholds()
             head.calibrate(thresholds=[best[label] for label in head.labels])
+
+
+def _known(rows: Answered, head: Head) -> tuple[Tensor, Tensor]:
+    return cast("tuple[Tensor, Tensor]", rows.evidence(head))  # `answers` leaves others out
 
 
 def measure(model: AffectModel, found: Mapping[str, Answered]) -> dict[str, dict[str, Any]]:
@@ -123,7 +132,7 @@ def measure(model: AffectModel, found: Mapping[str, Answered]) -> dict[str, dict
     """
     measured: dict[str, dict[str, Any]] = {}
     for name, rows in found.items():
-        logits, truth = rows.flat()
+        logits, truth = _known(rows, model.head(name))
         measured[name] = {"labels": len(truth)}
         for suffix, temperature in (("_before", 1.0), ("", model.head(name).temperature)):
             measured[name][f"ece{suffix}"] = expected_calibration_error(logits, truth, temperature)

@@ -11,30 +11,19 @@ from torch import Tensor
 
 from affectkit.data import ClipBatch, Target
 from affectkit.errors import ConfigError
+from affectkit.facs import LabelSpace
 from affectkit.metrics import (
-    AUMetrics,
-    ExpressionMetrics,
-    IntensityMetrics,
+    GroupedMetric,
     Result,
+    ThresholdedMetric,
     ThresholdRule,
     collect_results,
     estimate,
+    metric_of,
 )
 from affectkit.models import Head
 
 __all__ = ["Counted", "Evaluation", "EvaluationData", "align_levels", "groups_of"]
-
-AnyMetric = AUMetrics | ExpressionMetrics | IntensityMetrics
-METRICS: dict[str, type[AnyMetric]] = {
-    "multilabel": AUMetrics,
-    "multiclass": ExpressionMetrics,
-    "ordinal": IntensityMetrics,
-}
-LOGGED = {
-    "multilabel": ("f1_pos", "f1_macro2", "auc", "acc", "f1_all_positive"),
-    "multiclass": ("uar", "war", "uf1"),
-    "ordinal": ("icc31", "pcc", "mae"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +35,15 @@ class Counted:
         title: What stands behind it over the numbers: the head's name, or "au by rules".
         name: The first part of the numbers' names: the head's name, or "au_rules".
         metric: The counts.
-        kind: Of the labels, a key of `METRICS`.
+        space: The label space of the numbers.
         note: What a reader must know beside the protocol.
     """
 
     dataset: str
     title: str
     name: str
-    metric: AnyMetric
-    kind: str
+    metric: GroupedMetric
+    space: LabelSpace
     note: str = ""
 
 
@@ -100,12 +89,11 @@ class Evaluation:
             raise ConfigError(
                 "Two corpora of one evaluation have the same name.", remedy="Name the sources apart."
             )
-        self.metrics: dict[tuple[str, str], AnyMetric] = {}
+        self.metrics: dict[tuple[str, str], GroupedMetric] = {}
         for data in datasets:
             for name, head in heads.items():
                 if head.target in data.targets:
-                    metric = METRICS[head.space.kind](head.space.labels, data.num_groups)
-                    self.metrics[data.name, name] = metric.to(device)
+                    self.metrics[data.name, name] = metric_of(head.space, data.num_groups).to(device)
         if not self.metrics:
             raise ConfigError(
                 f"None of the heads {sorted(heads)} has a target that {[data.name for data in datasets]} annotate.",
@@ -136,23 +124,23 @@ class Evaluation:
             f"{dataset}/{name}/{key}": value
             for (dataset, name), metric in self.metrics.items()
             for key, value in metric.compute().items()
-            if key in LOGGED[self.heads[name].space.kind]
+            if key in metric.logged
         }
 
     def counted(self) -> list[Counted]:
         """The counts of every corpus and head."""
         return [
-            Counted(dataset, name, name, metric, self.heads[name].space.kind)
+            Counted(dataset, name, name, metric, self.heads[name].space)
             for (dataset, name), metric in self.metrics.items()
         ]
 
     def best_thresholds(self, head: str) -> dict[str, float] | None:
-        """Thresholds that maximise a head's F1 on the data seen; None where no corpus has its target.
+        """Thresholds that maximise a head's F1 on the data seen; None where no corpus has its target, or it has none.
 
         With several corpora the first that annotates the head's target decides.
         """
         for (_, name), metric in self.metrics.items():
-            if name == head and isinstance(metric, AUMetrics):
+            if name == head and isinstance(metric, ThresholdedMetric):
                 return metric.best_thresholds()
         return None
 
@@ -179,9 +167,11 @@ class Evaluation:
             data = next(data for data in self.datasets if data.name == dataset)
             over: Literal["subjects", "clips"] = "subjects" if data.has_subjects else "clips"
             groups = {f"/{group}": rows for group, rows in groups_of(data.people()).items()}
-            for its_rule in dict.fromkeys(("fixed", rule) if isinstance(metric, AUMetrics) else ("fixed",)):
+            for its_rule in dict.fromkeys(
+                ("fixed", rule) if isinstance(metric, ThresholdedMetric) else ("fixed",)
+            ):
                 tally = metric.tally()
-                if isinstance(metric, AUMetrics) and its_rule != "fixed":
+                if isinstance(metric, ThresholdedMetric) and its_rule != "fixed":
                     chosen = metric.best_thresholds() if its_rule == "oracle" else thresholds.get(name)
                     if chosen is None:
                         raise ConfigError(
@@ -194,6 +184,7 @@ class Evaluation:
                         collect_results(
                             estimate(tally.only(rows) if group else tally),
                             name,
+                            type(metric),
                             protocol=protocol(dataset)
                             + (f"; {group[1:]} alone, {len(rows)} {over}" if group else ""),
                             threshold_rule=its_rule,
@@ -226,33 +217,24 @@ def groups_of(people: Mapping[str, Sequence[str | None]]) -> dict[str, list[int]
 
 
 def align_levels(
-    prediction: Tensor, target: Target, frame_mask: Tensor, *, levels: int = 0
+    prediction: Tensor, target: Target, frame_mask: Tensor, *, axes: int = 1
 ) -> tuple[Tensor, Target]:
     """Bring a head's output and a target to the same level: both by frame, or both by clip.
 
-    A clip's label is compared with the mean of the frames' outputs; a clip's output with the strongest annotated
-    label of its frames, since a clip shows a unit that one of its frames shows. A framewise class becomes the
-    clip's only where all annotated frames agree.
+    A clip's label is compared with the mean of the frames' outputs; a clip's output with the label that its frames
+    make, see `Target.over_frames`: of units the strongest, of classes the one on which all annotated frames agree.
 
     Args:
         prediction: Head output, float `[B, L]` or `[B, T, L]`.
         target: Target of the head's label space, of a batch.
         frame_mask: bool `[B, T]`, False where a frame pads.
-        levels: Further axes of `prediction` behind its labels: 1 for the logits of ordinal heads.
+        axes: Axes of `prediction` behind clips and frames, for logits `Head.logit_axes`.
 
     Returns:
         Output and target of one level.
     """
-    by_frame = prediction.ndim - levels == 3
-    labelled_by_frame = target.value.ndim == (2 if target.classes else 3)
+    by_frame, labelled_by_frame = prediction.ndim - axes == 2, target.leading == 2
     if by_frame and not labelled_by_frame:
-        weight = frame_mask.reshape(*frame_mask.shape, *[1] * (prediction.ndim - 2)).to(prediction.dtype)
+        weight = frame_mask.reshape(*frame_mask.shape, *[1] * axes).to(prediction.dtype)
         return (prediction * weight).sum(1) / weight.sum(1).clamp(min=1), target
-    if labelled_by_frame and not by_frame:
-        if target.classes:
-            highest = target.value.masked_fill(~target.mask, -1).amax(1)
-            agree = ((target.value == highest[:, None]) | ~target.mask).all(1)
-            mask = target.mask.any(1) & agree
-            return prediction, Target(highest.masked_fill(~mask, 0), mask, target.space)
-        return prediction, Target(target.value.amax(1), target.mask.any(1), target.space)
-    return prediction, target
+    return prediction, target.over_frames() if labelled_by_frame and not by_frame else target

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from affectkit.data import ClipBatch
 from affectkit.errors import ConfigError
-from affectkit.losses import MaskedBCE, MaskedCrossEntropy, MaskedLoss, OrdinalLoss
+from affectkit.losses import MaskedBCE, MaskedLoss, default_loss
 from affectkit.metrics import ThresholdRule
 from affectkit.models import AffectModel, Backbone, Head, Temporal
 from affectkit.tasks.base import (
@@ -28,12 +28,6 @@ from affectkit.tasks.evaluation import align_levels
 from affectkit.tasks.optim import Schedule, build_optimizer, build_schedule
 
 __all__ = ["MultiTask"]
-
-DEFAULT_LOSSES: dict[str, type[MaskedLoss]] = {
-    "multilabel": MaskedBCE,
-    "multiclass": MaskedCrossEntropy,
-    "ordinal": OrdinalLoss,
-}
 
 _BALANCED: dict[Balance, str] = {"inverse_frequency": "weight", "positives": "pos_weight"}  # of a MaskedBCE
 
@@ -114,10 +108,7 @@ class MultiTask(AffectTask):
                     f"A {kind} is given for {sorted(unknown)}.", remedy=f"Heads are {sorted(heads)}."
                 )
         self.losses = nn.ModuleDict(
-            {
-                name: (losses or {}).get(name) or DEFAULT_LOSSES[head.space.kind]()
-                for name, head in self.heads.items()
-            }
+            {name: (losses or {}).get(name) or default_loss(head.space) for name, head in self.heads.items()}
         )
         for name, rule in (balance or {}).items():
             if isinstance(
@@ -162,8 +153,7 @@ class MultiTask(AffectTask):
         if head.target not in batch.targets:
             return logits.float().sum() * 0.0, logits.new_zeros((), dtype=torch.float32)
         target = batch.targets[head.target].project(head.space.name)
-        levels = 1 if head.space.kind == "ordinal" else 0
-        logits, target = align_levels(logits, target, batch.frame_mask, levels=levels)
+        logits, target = align_levels(logits, target, batch.frame_mask, axes=head.logit_axes)
         total, count = self.losses[name](logits, target.value, target.mask)
         return total, count
 

@@ -88,7 +88,14 @@ class RuleRecognition:
     def counted(self, name: str) -> list[Counted]:
         """The counts of every corpus, of the head with this name."""
         return [
-            Counted(dataset, f"{name} by rules", f"{name}_rules", metric, "multiclass", self.note)
+            Counted(
+                dataset,
+                f"{name} by rules",
+                f"{name}_rules",
+                metric,
+                ExpressionSet(self.rules.labels),
+                self.note,
+            )
             for dataset, metric in self.metrics.items()
         ]
 
@@ -100,6 +107,7 @@ class RuleRecognition:
                 found[f"{data.name}/{name} by rules"] = collect_results(
                     estimate(self.metrics[data.name].tally()),
                     f"{name}_rules",
+                    ExpressionMetrics,
                     protocol=f"{protocol(data.name)}; {self.note}",
                     threshold_rule="fixed",
                     resampled="subjects" if data.has_subjects else "clips",
@@ -110,6 +118,6 @@ class RuleRecognition:
 
 def rules_of(head: Head, classes: str) -> ClassRules:
     """The rules for classes over the units of a head; raises what `RuleRecognition` does of them."""
-    if not isinstance(head.space, AUSet) or head.kind != "multilabel":
+    if not isinstance(head.space, AUSet):
         raise ConfigError("Rules need the occurrence of action units.", remedy="Name an AU head.")
     return class_rules(head.space, classes)

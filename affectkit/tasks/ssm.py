@@ -15,6 +15,7 @@ from torch.func import functional_call
 
 from affectkit.data import ClipBatch, ClipMixup
 from affectkit.errors import ConfigError
+from affectkit.facs import AUSet, ExpressionSet
 from affectkit.losses import LossBalancer, MaskedBCE, MaskedCrossEntropy, MaskedLoss, ramp
 from affectkit.metrics import ThresholdRule
 from affectkit.models import AffectModel, Backbone, Head, build
@@ -26,8 +27,8 @@ from affectkit.tasks.optim import build_optimizer
 
 __all__ = ["SSM"]
 
-LOSSES: dict[str, type[MaskedLoss]] = {"multiclass": MaskedCrossEntropy, "multilabel": MaskedBCE}
-WEIGHTS = {"multiclass": 1.0, "multilabel": 2.0}
+LOSSES: dict[str, type[MaskedLoss]] = {ExpressionSet.kind: MaskedCrossEntropy, AUSet.kind: MaskedBCE}
+WEIGHTS = {ExpressionSet.kind: 1.0, AUSet.kind: 2.0}
 
 
 class SSM(AffectTask):
@@ -72,7 +73,7 @@ class SSM(AffectTask):
         note: What a reader of the results must know of the model, printed with their protocol.
 
     Raises:
-        ConfigError: A head is of ordinal labels, two are of one kind, a bridge serves no head, or a weight names no
+        ConfigError: A head is of other labels, two are of one kind, a bridge serves no head, or a weight names no
             head.
 
     References:
@@ -186,7 +187,7 @@ class SSM(AffectTask):
         taught = {
             head.target: head.space.kind for head in self.heads.values() if head.target in source.targets
         }
-        if self.mixup is None or set(taught.values()) != {"multilabel"}:
+        if self.mixup is None or set(taught.values()) != {AUSet.kind}:
             return source
         (target,) = taught
         frames, labels = self.mixup(source, target, torch.Generator().manual_seed(seed))
@@ -306,7 +307,7 @@ def _check(
     heads: Mapping[str, Head], spaces: Mapping[str, Any], bridged: bool, weights: Mapping[str, float]
 ) -> None:
     kinds = [head.space.kind for head in heads.values()]
-    if not kinds or len(set(kinds)) < len(kinds) or "ordinal" in kinds:
+    if not kinds or len(set(kinds)) < len(kinds) or set(kinds) - set(LOSSES):
         raise ConfigError(
             f"SSM cannot learn the heads {sorted(heads)} together.",
             remedy="Give one head of action units, one of expressions, or both.",

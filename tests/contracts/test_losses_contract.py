@@ -13,24 +13,24 @@ from affectkit.facs import label_space
 from affectkit.losses import MaskedLoss, build, list_losses
 
 SPACES = {
-    "multilabel": label_space("AU1,AU2,AU12"),
-    "multiclass": label_space("happiness,anger,neutral"),
-    "ordinal": label_space("intensity:AU1,AU2,AU12"),
+    "occurrence": label_space("AU1,AU2,AU12"),
+    "categories": label_space("happiness,anger,neutral"),
+    "intensity": label_space("intensity:AU1,AU2,AU12"),
 }
 LOSSES = {
-    "bce": ("multilabel", {}),
+    "bce": ("occurrence", {}),
     "bce/weighted": (
-        "multilabel",
+        "occurrence",
         {"weight": [0.5, 1.0, 1.5], "pos_weight": [1.0, 2.0, 3.0], "smoothing": 0.1},
     ),
-    "cross_entropy": ("multiclass", {}),
-    "cross_entropy/weighted": ("multiclass", {"weight": [0.5, 1.0, 1.5], "label_smoothing": 0.1}),
-    "asymmetric": ("multilabel", {"weight": [0.5, 1.0, 1.5]}),
-    "asymmetric/unclipped": ("multilabel", {"clip": 0.0, "gamma_pos": 1.0, "gamma_neg": 1.0}),
-    "dice": ("multilabel", {}),
-    "dice/weighted": ("multilabel", {"weight": [0.5, 1.0, 1.5]}),
-    "ordinal": ("ordinal", {}),
-    "ordinal/weighted": ("ordinal", {"weight": [0.5, 1.0, 1.5]}),
+    "cross_entropy": ("categories", {}),
+    "cross_entropy/weighted": ("categories", {"weight": [0.5, 1.0, 1.5], "label_smoothing": 0.1}),
+    "asymmetric": ("occurrence", {"weight": [0.5, 1.0, 1.5]}),
+    "asymmetric/unclipped": ("occurrence", {"clip": 0.0, "gamma_pos": 1.0, "gamma_neg": 1.0}),
+    "dice": ("occurrence", {}),
+    "dice/weighted": ("occurrence", {"weight": [0.5, 1.0, 1.5]}),
+    "ordinal": ("intensity", {}),
+    "ordinal/weighted": ("intensity", {"weight": [0.5, 1.0, 1.5]}),
 }
 
 
@@ -45,10 +45,10 @@ def make(key: str) -> MaskedLoss:
 
 def data(kind: str, batch: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    if kind == "multilabel":
+    if kind == "occurrence":
         value = torch.randint(0, 2, (batch, 3), generator=generator).float()
         return 3 * torch.randn(batch, 3, generator=generator), value
-    if kind == "multiclass":
+    if kind == "categories":
         return 3 * torch.randn(batch, 3, generator=generator), torch.randint(
             0, 3, (batch,), generator=generator
         )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
-
 import pytest
 import torch
 
 from affectkit import metrics
 from affectkit.metrics import AUMetrics, ExpressionMetrics, IntensityMetrics, estimate
-from affectkit.metrics.base import GroupedMetric
+from affectkit.metrics.base import ThresholdedMetric
 
 LABELS = ("a", "b", "c")
 CASES = [AUMetrics, ExpressionMetrics, IntensityMetrics]
@@ -27,9 +25,19 @@ def batch(kind, rows: int = 60, seed: int = 0):
     return probs, value, mask, group
 
 
-def test_every_public_metric_is_covered():
-    public = {getattr(metrics, name) for name in metrics.__all__}
-    assert {x for x in public if inspect.isclass(x) and issubclass(x, GroupedMetric)} == set(CASES)
+def test_every_registered_metric_is_covered():
+    assert set(metrics.list_metrics().values()) == set(CASES)
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_what_a_metric_says_of_its_results(kind):
+    metric = kind(LABELS, 4)
+    metric.update(*batch(kind))
+    results = metric.compute()
+    assert {*kind.logged, *kind.baselines, *kind.thresholded, kind.monitor} <= results.keys()
+    assert kind.monitor in kind.baselines.keys() & set(kind.logged)
+    assert {x for x in kind.baselines.values() if isinstance(x, str)} <= results.keys()
+    assert bool(kind.thresholded) == issubclass(kind, ThresholdedMetric)
 
 
 @pytest.mark.parametrize("kind", CASES)

@@ -17,11 +17,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from affectkit.data.align import five_points, transform_points
-from affectkit.data.clip import Clip, Target
+from affectkit.data.clip import Clip
 from affectkit.data.faces import face_transform
 from affectkit.data.frames import AllFrames, FrameSampler, UniformSegments
 from affectkit.data.record import ClipRecord
 from affectkit.data.samplers import Draw
+from affectkit.data.target import Target
 from affectkit.data.transforms import (
     CenterCrop,
     ClipTransform,

@@ -13,9 +13,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 
-from affectkit.data.clip import Target
 from affectkit.data.frames import UniformSegments
 from affectkit.data.record import ClipRecord
+from affectkit.data.target import Target
 from affectkit.data.transforms import ClipTransform, Compose, HorizontalFlip, RandomResizedCrop
 from affectkit.data.video import open_video
 from affectkit.datasets.bases.corpus import Corpus, Counts, Expected

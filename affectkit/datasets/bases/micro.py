@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
-from affectkit.data.clip import Target
 from affectkit.data.record import ClipRecord
+from affectkit.data.target import Target
 from affectkit.data.video import open_video
 from affectkit.datasets.bases.apex import ApexPolicy, Midpoint
 from affectkit.datasets.bases.corpus import Corpus, Found, compare_counts

@@ -20,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from affectkit.data.clip import Target
 from affectkit.data.frames import AllFrames
 from affectkit.data.record import ClipRecord
+from affectkit.data.target import Target
 from affectkit.data.video import open_video
 from affectkit.datasets.bases.corpus import Corpus
 from affectkit.datasets.bases.recordings import UNKNOWN, CodedCorpus, Recording, pack, unpack

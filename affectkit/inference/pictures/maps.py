@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor
 
 from affectkit.errors import ConfigError
-from affectkit.facs import ActionUnit
+from affectkit.facs import ActionUnit, AUSet, ExpressionSet
 from affectkit.models import AffectModel
 from affectkit.models.bridges import SemanticBridge
 
@@ -72,8 +72,8 @@ def associations(model: AffectModel) -> Associations:
     }
     gates = {name: logit.sigmoid().item() for name, logit in logits.items() if logit is not None}
     return Associations(
-        expressions=tuple(labels["multiclass"]),
-        units=tuple(labels["multilabel"]),
+        expressions=tuple(labels[ExpressionSet.kind]),
+        units=tuple(labels[AUSet.kind]),
         prior=prior,
         learned={name: table for name, table in found.items() if name in gates},
         gates=gates,

@@ -16,7 +16,7 @@ from torch import Tensor
 from affectkit.data import OnsetApex, UniformSegments
 from affectkit.data.video import Backend, VideoReader, open_video
 from affectkit.errors import AnnotationError, ConfigError, VideoError
-from affectkit.facs import ActionUnit
+from affectkit.facs import ActionUnit, AUSet
 from affectkit.inference.faces.align import MARGINS, margin_of
 from affectkit.inference.faces.crop import Crop
 from affectkit.inference.faces.one_crop import face_landmarks, place_face, read_clip
@@ -103,7 +103,7 @@ class MovementFinder:
                 remedy="Spot with a model that reads pictures.",
             )
         every = ((name, model.head(name)) for name in model.heads)
-        heads = [(name, head) for name, head in every if head.kind == "multilabel"]
+        heads = [(name, head) for name, head in every if isinstance(head.space, AUSet)]
         micro = [(name, head) for name, head in heads if isinstance(head, MicroAUHead)]
         self._heads = micro or heads
         if not self._heads:

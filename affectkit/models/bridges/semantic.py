@@ -254,8 +254,8 @@ def _roles(spaces: Mapping[str, LabelSpace]) -> tuple[str | None, str | None]:
     Raises:
         ConfigError: There is neither, two of one kind, or another kind.
     """
-    units = [name for name, space in spaces.items() if space.kind == "multilabel"]
-    expressions = [name for name, space in spaces.items() if space.kind == "multiclass"]
+    units = [name for name, space in spaces.items() if isinstance(space, AUSet)]
+    expressions = [name for name, space in spaces.items() if isinstance(space, ExpressionSet)]
     if not spaces or len(units) > 1 or len(expressions) > 1 or len(units) + len(expressions) < len(spaces):
         given = ", ".join(f"{name} ({space.kind})" for name, space in spaces.items()) or "none"
         raise ConfigError(

@@ -28,7 +28,10 @@ class AUHead(Head):
     """
 
     target = "au"
-    kind = "multilabel"
+    kind = "occurrence"
+    values = "probability"
+    meaning = "probability of each unit"
+    thresholded = True
 
     def predict(self, logits: Tensor) -> Tensor:
         """The probability of each unit.
@@ -40,3 +43,15 @@ class AUHead(Head):
             float32 [..., A] in [0, 1].
         """
         return self.scaled(logits).sigmoid()
+
+    def evidence(self, logits: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits beside truth, for a temperature.
+
+        Args:
+            logits: [N].
+            value: [N], occurrence.
+
+        Returns:
+            The same.
+        """
+        return logits, value

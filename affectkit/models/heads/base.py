@@ -6,12 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
 from affectkit.errors import ConfigError, LabelSpaceError, WeightsError
-from affectkit.facs import AUSet, LabelSpace, label_space
+from affectkit.facs import LabelSpace, label_space
 from affectkit.models import hub
 from affectkit.models.features import Features
 from affectkit.models.registry import build, find, list_models, name_of, register
@@ -23,8 +23,8 @@ class Head(nn.Module, ABC):
     """Reads one label space off features, through a linear layer or one hidden layer.
 
     It knows its labels by name, its decision thresholds and its temperature, and can be saved and loaded
-    without the model around it, inside any torch module. A subclass is registered under a name and sets
-    `target` and `kind`.
+    without the model around it, inside any torch module. A subclass is registered under a name, sets `target`,
+    `kind`, `values` and `meaning`, and computes `predict`; one with probabilities also gives `evidence`.
 
     Args:
         in_features: Width of what it reads.
@@ -34,9 +34,14 @@ class Head(nn.Module, ABC):
         hidden: Width of a hidden layer with GELU; none by default.
 
     Attributes:
-        space: The label space.
         target: Name of the annotation it learns from.
-        thresholds: One decision threshold a label for multilabel heads, empty for others.
+        kind: The kind of label space it answers for.
+        values: What a number of an answer is, as tables say it: `probability`.
+        meaning: The same for a reader, such as "probability of each unit".
+        thresholded: Whether each label has a decision threshold.
+        logit_axes: Axes of the logits behind clips and frames.
+        space: The label space.
+        thresholds: One decision threshold a label for thresholded heads, empty for others.
         temperature: What logits are divided by before they become probabilities.
         arguments: Constructor arguments beside `in_features`, plain values; a subclass adds its own.
 
@@ -45,7 +50,11 @@ class Head(nn.Module, ABC):
     """
 
     target: ClassVar[str]
-    kind: ClassVar[Literal["multilabel", "multiclass", "ordinal"]]
+    kind: ClassVar[str]
+    values: ClassVar[str] = "value"
+    meaning: ClassVar[str] = "value of each label"
+    thresholded: ClassVar[bool] = False
+    logit_axes: ClassVar[int] = 1
 
     def __init__(
         self,
@@ -60,7 +69,7 @@ class Head(nn.Module, ABC):
         self.space: LabelSpace = label_space(space) if isinstance(space, str) else space
         if self.space.kind != self.kind:
             raise LabelSpaceError(
-                f"{type(self).__name__} needs {self.kind} labels; {self.space.name!r} is {self.space.kind}.",
+                f"{type(self).__name__} needs labels of {self.kind}; {self.space.name!r} is of {self.space.kind}.",
                 remedy="Choose another space or another head.",
             )
         self.in_features = in_features
@@ -71,7 +80,7 @@ class Head(nn.Module, ABC):
             "dropout": dropout,
             "hidden": hidden,
         }
-        self.thresholds: tuple[float, ...] = (0.5,) * len(self.space) if self.kind == "multilabel" else ()
+        self.thresholds: tuple[float, ...] = (0.5,) * len(self.space) if self.thresholded else ()
         self.temperature = 1.0
         layers: list[nn.Module] = [nn.Dropout(dropout)]
         if hidden is not None:
@@ -92,10 +101,7 @@ class Head(nn.Module, ABC):
     @property
     def columns(self) -> tuple[str, ...]:
         """Labels as table columns: `AU01` for occurrence, `AU01_i` for intensity, else the labels themselves."""
-        if not isinstance(self.space, AUSet):
-            return self.labels
-        suffix = "_i" if self.kind == "ordinal" else ""
-        return tuple(column + suffix for column in self.space.columns)
+        return self.space.columns
 
     def read(self, features: Features | Tensor) -> Tensor:
         """What the head looks at: a plain tensor as it is, or the vectors of the clip or of its frames.
@@ -137,6 +143,20 @@ class Head(nn.Module, ABC):
             float32 [..., labels].
         """
 
+    def evidence(self, logits: Tensor, value: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Logits beside truth as `affectkit.metrics.log_loss` takes them, which fits a temperature.
+
+        Args:
+            logits: Of N annotated entries: what `forward` returned, without the axis of labels where a target has
+                one.
+            value: [N], their labels; of classes the index.
+
+        Returns:
+            Logits [n] and yes or no [n], or logits [n, E] and classes [n]; None, the default, for a head without
+            probabilities.
+        """
+        return None
+
     def scaled(self, logits: Tensor) -> Tensor:
         """Logits in float32 divided by the temperature, for `predict`."""
         return logits.float() / self.temperature
@@ -147,7 +167,7 @@ class Head(nn.Module, ABC):
         """Set what was fitted on validation data; it is saved with the head.
 
         Args:
-            thresholds: One a label, in [0, 1]; for multilabel heads.
+            thresholds: One a label, in [0, 1]; for thresholded heads.
             temperature: Positive and finite.
 
         Raises:

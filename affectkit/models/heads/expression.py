@@ -28,7 +28,9 @@ class ExpressionHead(Head):
     """
 
     target = "expression"
-    kind = "multiclass"
+    kind = "categories"
+    values = "probability"
+    meaning = "probability of each class; they sum to 1"
 
     def predict(self, logits: Tensor) -> Tensor:
         """The probability of each expression.
@@ -40,3 +42,15 @@ class ExpressionHead(Head):
             float32 [..., E] in [0, 1], summing to 1 over E.
         """
         return self.scaled(logits).softmax(-1)
+
+    def evidence(self, logits: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits beside truth, for a temperature.
+
+        Args:
+            logits: [N, E].
+            value: [N], class indices.
+
+        Returns:
+            The same.
+        """
+        return logits, value

@@ -13,6 +13,28 @@ from affectkit.models.heads.base import Head, register
 __all__ = ["AUIntensityHead"]
 
 LEVELS = 5
+UNIT_GAP = 0.5413  # softplus of it is 1
+
+
+def cumulative(score: Tensor, raw_gaps: Tensor) -> Tensor:
+    """Logits of "at least level k" from scores and the gaps between thresholds, before the softplus.
+
+    The first threshold is the bias of the score.
+
+    Args:
+        score: [..., 1].
+        raw_gaps: [..., K - 1].
+
+    Returns:
+        [..., K], decreasing along the last axis.
+    """
+    return torch.cat([score, score - F.softplus(raw_gaps).cumsum(-1)], dim=-1)
+
+
+def at_least(logits: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits [N K] of "at least level k" beside whether it is, from logits [N, K] and levels [N]."""
+    truth = value[:, None] >= torch.arange(1, logits.shape[-1] + 1, device=value.device)
+    return logits.flatten(), truth.flatten()
 
 
 @register("head", "intensity")
@@ -24,7 +46,7 @@ class AUIntensityHead(Head):
 
     Args:
         in_features: Width of what it reads.
-        space: An intensity `AUSet`, or its name: "intensity:disfa8".
+        space: An `AUIntensitySet`, or its name: "intensity:disfa8".
         per_frame: Answer for every frame instead of once a clip.
         dropout: Probability, before each linear layer.
         hidden: Width of a hidden layer with GELU; none by default.
@@ -41,7 +63,10 @@ class AUIntensityHead(Head):
     """
 
     target = "intensity"
-    kind = "ordinal"
+    kind = "intensity"
+    values = "intensity 0-5"
+    meaning = "intensity of each unit, 0 (absent) to 5"
+    logit_axes = 2
 
     def __init__(
         self,
@@ -53,8 +78,7 @@ class AUIntensityHead(Head):
         hidden: int | None = None,
     ) -> None:
         super().__init__(in_features, space, per_frame=per_frame, dropout=dropout, hidden=hidden)
-        # The first threshold is the bias of the score; softplus(0.54) = 1 puts the others one unit apart.
-        self.raw_gaps = nn.Parameter(torch.full((len(self.space), LEVELS - 1), 0.5413))
+        self.raw_gaps = nn.Parameter(torch.full((len(self.space), LEVELS - 1), UNIT_GAP))
 
     def forward(self, features: Features | Tensor) -> Tensor:
         """Logits of "at least level k", k = 1..5.
@@ -65,8 +89,7 @@ class AUIntensityHead(Head):
         Returns:
             [..., A, 5], decreasing along the last axis.
         """
-        score = super().forward(features).unsqueeze(-1)
-        return torch.cat([score, score - F.softplus(self.raw_gaps).cumsum(-1)], dim=-1)
+        return cumulative(super().forward(features).unsqueeze(-1), self.raw_gaps)
 
     def expected(self, logits: Tensor) -> Tensor:
         """The expected intensity, the sum over k of P(y >= k).
@@ -89,3 +112,15 @@ class AUIntensityHead(Head):
             float32 [..., A] in [0, 5].
         """
         return self.expected(logits)
+
+    def evidence(self, logits: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of "at least level k" beside whether it is.
+
+        Args:
+            logits: [N, 5].
+            value: [N], intensities.
+
+        Returns:
+            Both [5 N].
+        """
+        return at_least(logits, value)

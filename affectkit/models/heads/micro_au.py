@@ -91,6 +91,7 @@ class MicroAUHead(AUHead):
         Micro-AU CLIP, arXiv 2603.16302. What its abstract does not say is our own design; see the documentation.
     """
 
+    meaning = "probability of each unit, for a clip from onset to apex"
     texts: Tensor
 
     def __init__(

@@ -56,7 +56,7 @@ def test_it_saves_what_it_fitted_and_says_so(files, capsys):
     data = ToyDataModule(clips=3, batch_size=4)
     data.setup("validate")
     fitted = answers(affectkit.load(files / "model"), [data.val_dataloader()])["au"]
-    assert head.temperature == pytest.approx(fit_temperature(*fitted.flat()))  # on these people alone
+    assert head.temperature == pytest.approx(fit_temperature(*fitted.evidence(head)))  # on these people alone
     validation = report["measured"]["validation"]
     assert validation["nll"] < validation["nll_before"]
     assert (

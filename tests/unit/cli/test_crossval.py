@@ -85,10 +85,9 @@ def test_predictions_of_all_folds_and_processes_are_joined(tmp_path):
     assert (tmp_path / "all.csv").read_text().splitlines() == ["fold,frame", "a,1", "a,4", "b,2", "b,3"]
 
 
-def saved(metric, kind, head, fold="1"):
+def saved(metric, space, head, fold="1"):
     """A fold as `run_fold` saves it."""
-    labels = list(metric.labels)
-    count = {"dataset": "d", "head": head, "kind": kind, "labels": labels, "has_subjects": kind == "ordinal"}
+    count = {"dataset": "d", "head": head, "space": space, "has_subjects": head == "intensity"}
     return {"fold": fold, "thresholds": {}, "counts": [{**count, "state": folds._state(metric)}]}
 
 
@@ -104,7 +103,7 @@ def test_intensities_are_reduced_both_ways():
         whole.update(said, truth, torch.ones(40, 1, dtype=torch.bool), group)
         parts.append(metric)
     protocol = find_corpus("DISFA").find_protocol()
-    states = [saved(metric, "ordinal", "intensity") for metric in parts]
+    states = [saved(metric, "intensity:AU6", "intensity") for metric in parts]
     rows = [
         row for row in folds.reduce_folds(states, protocol)["d/intensity"] if row.name == "intensity/icc31"
     ]
@@ -119,7 +118,7 @@ def test_photographs_without_subjects_are_resampled_one_by_one():
     truth = torch.tensor([0, 1, 0, 1])
     metric.update(torch.eye(2)[[0, 1, 1, 1]], truth, torch.ones(4, dtype=torch.bool), torch.arange(4))
     rows = folds.reduce_folds(
-        [saved(metric, "multiclass", "expression")], find_corpus("RAFDB").find_protocol()
+        [saved(metric, "fear,anger", "expression")], find_corpus("RAFDB").find_protocol()
     )["d/expression"]
     war = next(row for row in rows if row.name == "expression/war")
     assert (war.estimate.value, war.resampled, war.threshold_rule) == (0.75, "clips", None)
@@ -136,7 +135,7 @@ def test_a_composite_is_also_given_corpus_by_corpus():
         for name, whole in wholes.items():
             if fold.startswith(name):
                 whole.update(torch.eye(2)[scores], truth, mask, torch.full((2,), group))
-        states.append(saved(metric, "multiclass", "expression", fold))
+        states.append(saved(metric, "a,b", "expression", fold))
     found = folds.reduce_folds(states, find_corpus("MEGC2019").find_protocol())
     assert list(found) == ["d/expression", "d/casme2/expression", "d/samm/expression"]
     for name, whole in wholes.items():

@@ -116,11 +116,11 @@ def test_shapes_are_those_of_predictions(model):
         name: list(values.shape) for name, values in said.items()
     }
     assert [found[name]["kind"] for name in ("au", "expression", "strength")] == [
-        "multilabel",
-        "multiclass",
-        "ordinal",
+        "occurrence",
+        "categories",
+        "intensity",
     ]
-    assert found["strength"]["meaning"] == "expected intensity of each label, 0 to 5; of every frame"
+    assert found["strength"]["meaning"] == "intensity of each unit, 0 (absent) to 5; of every frame"
 
 
 def test_a_saved_model_in_words(model, tmp_path, capsys):

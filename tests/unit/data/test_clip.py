@@ -72,8 +72,8 @@ class TestTarget:
         assert units.mask.tolist() == [[True, False, False]]
         faces = Target.make(torch.tensor([3, -1]), space="basic7")
         assert (faces.value.tolist(), faces.mask.tolist()) == ([3, 0], [True, False])
-        assert faces.classes
-        assert not units.classes
+        assert faces.indexed
+        assert not units.indexed
 
     @given(targets((2, 3)) | targets(()))
     def test_masked_entries_are_zero(self, target):
@@ -115,7 +115,7 @@ class TestTarget:
         moved = target.project(space)
         assert_sound(moved)
         assert moved.space == space
-        if target.classes:
+        if target.indexed:
             route = crosswalk(source, goal)
             for value, mask, old, known in zip(
                 moved.value, moved.mask, target.value, target.mask, strict=True
@@ -208,7 +208,7 @@ class TestBatches:
         assert whole.targets.keys() == joined.targets.keys()
         for name, target in whole.targets.items():
             again = joined.targets[name].project(target.space)
-            if target.classes:  # on the way, a part's own space may have masked what the whole one knows
+            if target.indexed:  # on the way, a part's own space may have masked what the whole one knows
                 assert not (again.mask & ~target.mask).any()
                 assert torch.equal(again.value, target.value.where(again.mask, 0))
             else:

@@ -186,7 +186,7 @@ def test_a_loss_must_fit_the_label_space():
     assert isinstance(build({"type": "bce", "weight": [1, 2]}, space), MaskedBCE)
     with pytest.raises(LabelSpaceError, match="3 values in 'weight' for 2 labels"):
         build({"type": "bce", "weight": [1, 2, 3]}, space)
-    with pytest.raises(LabelSpaceError, match="multiclass"):
+    with pytest.raises(LabelSpaceError, match="categories"):
         build({"type": "cross_entropy"}, space)
     with pytest.raises(ConfigError, match="hinge"):
         build({"type": "hinge"}, space)

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from affectkit.errors import ConfigError
-from affectkit.metrics import Estimate, as_table, as_text, collect_results
+from affectkit.metrics import AUMetrics, Estimate, as_table, as_text, collect_results
 
 ESTIMATES = {
     "f1_pos": Estimate(0.81, 0.7, 0.9),
@@ -22,7 +22,7 @@ ESTIMATES = {
 
 
 def collect(**kwargs):
-    return collect_results(ESTIMATES, "au", protocol="held-out subjects", **kwargs)
+    return collect_results(ESTIMATES, "au", AUMetrics, protocol="held-out subjects", **kwargs)
 
 
 def test_only_means_by_default_each_with_its_baseline():

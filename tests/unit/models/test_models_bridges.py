@@ -207,8 +207,8 @@ def test_a_prior_may_be_a_file_or_a_table(tmp_path):
     ("arguments", "fault"),
     [
         ({"spaces": {}}, "not of none"),
-        ({"spaces": {"a": SPACES["au"], "b": SPACES["au"]}}, r"not of a \(multilabel\), b"),
-        ({"spaces": {"i": label_space("intensity:AU6")}}, r"not of i \(ordinal\)"),
+        ({"spaces": {"a": SPACES["au"], "b": SPACES["au"]}}, r"not of a \(occurrence\), b"),
+        ({"spaces": {"i": label_space("intensity:AU6")}}, r"not of i \(intensity\)"),
         ({"directions": "up"}, "directions='up'"),
         ({"gate": 1.0}, "gate=1.0"),
     ],

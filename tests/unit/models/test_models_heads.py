@@ -85,7 +85,7 @@ def test_calibration_is_checked():
 def test_an_unregistered_head_works_but_cannot_be_saved(tmp_path):
     class MyHead(Head):
         target = "au"
-        kind = "multilabel"
+        kind = "occurrence"
 
         def predict(self, logits):
             return self.scaled(logits)

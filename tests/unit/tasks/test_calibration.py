@@ -10,7 +10,7 @@ from helpers.training import make_task
 from affectkit.data import Target
 from affectkit.errors import ConfigError
 from affectkit.metrics import AUMetrics
-from affectkit.models import AffectModel
+from affectkit.models import AffectModel, AUIntensityHead
 from affectkit.tasks.calibration import Answered, answers, calibrate, measure
 
 
@@ -74,7 +74,7 @@ def test_levels_become_yes_or_no():
     rows = Answered(
         torch.arange(10.0).reshape(1, 2, 5), torch.tensor([[3.0, 0.0]]), torch.tensor([[True, True]])
     )
-    logits, truth = rows.flat()
+    logits, truth = rows.evidence(AUIntensityHead(1, "intensity:AU1,AU2"))
     assert logits.tolist() == list(range(10))
     assert truth.int().tolist() == [1, 1, 1, 0, 0, 0, 0, 0, 0, 0]
 

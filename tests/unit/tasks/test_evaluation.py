@@ -61,12 +61,12 @@ def test_only_heads_whose_target_is_annotated_get_a_metric():
         Evaluation({"intensity": heads["intensity"]}, [WithoutIntensity()], "cpu")
 
 
-@pytest.mark.parametrize("levels", [0, 1])
-def test_levels_of_ordinal_logits_stand_behind_the_labels(levels):
-    shape = (1, 3, 2, *[5] * levels)
+@pytest.mark.parametrize("axes", [1, 2])
+def test_levels_of_intensity_logits_stand_behind_the_labels(axes):
+    shape = (1, 3, 2, 5)[: 2 + axes]
     prediction = torch.arange(torch.Size(shape).numel()).float().reshape(shape)
     target = Target.make(torch.tensor([[1.0, 0.0]]), space="intensity:AU1,AU4")
-    pooled, _ = align_levels(prediction, target, torch.tensor([[True, True, False]]), levels=levels)
+    pooled, _ = align_levels(prediction, target, torch.tensor([[True, True, False]]), axes=axes)
     torch.testing.assert_close(pooled, prediction[:, :2].mean(1))
 
 

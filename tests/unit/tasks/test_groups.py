@@ -79,7 +79,7 @@ def fold(name, people, scores):
     group = torch.arange(len(people)).repeat_interleave(2)
     metric.update(torch.eye(2)[scores], truth, torch.ones(len(truth), dtype=torch.bool), group)
     metric.persistent(True)
-    count = {"dataset": "d", "head": "e", "kind": "multiclass", "labels": ["a", "b"], "has_subjects": True}
+    count = {"dataset": "d", "head": "e", "space": "a,b", "has_subjects": True}
     return {
         "fold": name,
         "thresholds": {},
