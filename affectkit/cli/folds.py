@@ -122,7 +122,8 @@ def _monitor(trainer: Trainer, protocol: Protocol) -> ModelCheckpoint | None:
         raise ConfigError(
             f"The protocol {protocol.name} takes the epoch that is best on the validation subjects, but the "
             "recipe does not say by which number.",
-            remedy="Give it a ModelCheckpoint with a `monitor`, such as val/BP4D/au/f1_pos, and `mode: max`.",
+            remedy="Give it a ModelCheckpoint with a `monitor`, such as "
+            f"val/{protocol.corpus}/au/f1_pos, and `mode: max`.",
         )
     if trainer.early_stopping_callback is not None:
         raise ConfigError(

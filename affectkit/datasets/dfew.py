@@ -29,7 +29,7 @@ TOTALS = (2445, 1894, 2669, 2173, 1469, 145, 902)
 TESTS = (2341, 2341, 2340, 2339, 2336)  # clips tested in each fold
 FIRST = (489, 379, 534, 435, 294, 29, 181)  # of each class in the first
 _CLASSES = ExpressionSet.parse("dfew7")
-_OTHERS = re.compile("multi|ferv39k|mafw")  # labels, corpora
+_OTHERS = re.compile("multi")  # labels
 
 
 @register
@@ -73,7 +73,7 @@ class DFEW(ListedCorpus):
         """See `ListedCorpus`: brightness by up to a half."""
         return [ColorJitter(brightness=0.5, contrast=0.0, saturation=0.0)]
 
-    def role(self, path: PurePosixPath) -> Role | None:
+    def own_role(self, path: PurePosixPath) -> Role | None:
         """See `ListedCorpus`."""
         return fold_role(path, _OTHERS)
 

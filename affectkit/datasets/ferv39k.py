@@ -19,7 +19,7 @@ __all__ = ["FERV39k"]
 
 _CLASSES = ExpressionSet.parse("dfew7")
 _LIST = re.compile(r"(?:ferv39k_)?(train|test)(?:_all)?", re.ASCII)
-_OTHERS = re.compile(r"(?<!all_)scenes/|dfew|mafw|(?:set|split|fold)[ _-]?\d")  # setups, corpora
+_OTHERS = re.compile(r"(?<!all_)scenes/|(?:set|split|fold)[ _-]?\d")  # setups, other corpora
 _CLIP = re.compile(r"(?:.*/)?([a-z][a-z _-]*)/([a-z]+)/(\d{1,6})(?:\.(?:mp4|avi|mov|mkv|webm))?/?", re.ASCII)
 SPLIT: Mapping[str, tuple[int, ...]] = {
     "train": (5854, 5523, 7790, 5906, 2502, 1833, 1680),
@@ -81,7 +81,7 @@ class FERV39k(ListedCorpus):
         """See `ListedCorpus`: rotation by up to 4 degrees."""
         return [RandomRotation(4)]
 
-    def role(self, path: PurePosixPath) -> Role | None:
+    def own_role(self, path: PurePosixPath) -> Role | None:
         """See `ListedCorpus`."""
         match = _LIST.fullmatch(path.stem)
         return None if match is None or _OTHERS.search(str(path)) else Role("official", match[1])

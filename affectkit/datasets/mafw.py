@@ -40,7 +40,7 @@ _ORDERS: Mapping[str, tuple[str, ...]] = {
 TOTALS = (1242, 1470, 1138, 1390, 1072, 639, 625, 236, 916, 262, 182)
 TESTS = (1839, 1837, 1833, 1832, 1831)  # clips tested in each fold
 FIRST = (249, 294, 228, 278, 215, 128, 125, 48, 184, 53, 37)  # of each class in the first
-_OTHERS = re.compile("compound|multi|with_caption|dfew|ferv39k")  # tasks, corpora
+_OTHERS = re.compile("compound|multi|with_caption")  # tasks
 
 
 @register
@@ -89,7 +89,7 @@ class MAFW(ListedCorpus):
         self._numbers: tuple[str, ...] | None = None if class_order is None else _ORDERS[class_order]
         super().__init__(root, **options)
 
-    def role(self, path: PurePosixPath) -> Role | None:
+    def own_role(self, path: PurePosixPath) -> Role | None:
         """See `ListedCorpus`."""
         return fold_role(path, _OTHERS)
 

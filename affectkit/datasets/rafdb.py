@@ -14,7 +14,7 @@ import torch
 from affectkit.data.record import ClipRecord
 from affectkit.data.target import Target
 from affectkit.datasets.bases.corpus import Corpus, Counts, Expected
-from affectkit.datasets.bases.protocols import Protocol
+from affectkit.datasets.bases.protocols import official_test
 from affectkit.datasets.reading.codes import frame_ranges, read_lines
 from affectkit.datasets.reading.image_folders import image_fault, walk
 from affectkit.datasets.registry import register
@@ -52,11 +52,6 @@ def _expected(kind: str) -> Expected:
     return Expected(clips=sum(whole.values()), classes=whole, parts=parts)
 
 
-def _official(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The images whose names say so."""
-    return {"official": tuple(name for name in names if name.startswith("test_"))}
-
-
 @register
 class RAFDB(Corpus):
     """RAF-DB, the Real-world Affective Faces Database.
@@ -89,15 +84,10 @@ class RAFDB(Corpus):
     )
     licence = "On request for non-commercial research; not redistributable."
     protocols = (
-        Protocol(
-            name="official",
-            corpus="RAFDB",
-            reduction="mean_of_folds",
-            threshold_rule="val",
-            description="RAF-DB, official test split; epoch chosen on a validation part held out of the training "
-            "split",
-            divide=_official,
-            val_fraction=0.1,
+        official_test(
+            "RAFDB",
+            "RAF-DB, official test split; epoch chosen on a validation part held out of the training split",
+            prefix="test_",
         ),
     )
     has_subjects = False

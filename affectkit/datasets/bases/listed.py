@@ -22,6 +22,7 @@ from affectkit.datasets.bases.corpus import Corpus, Counts, Expected
 from affectkit.datasets.bases.protocols import Protocol, listed_folds
 from affectkit.datasets.reading.clip_lists import ClipList, read_clip_list
 from affectkit.datasets.reading.image_folders import walk
+from affectkit.datasets.registry import corpora
 from affectkit.errors import ConfigError, DatasetNotFoundError, VideoError
 from affectkit.facs.expressions import ExpressionSet, canonical_expression
 
@@ -50,7 +51,7 @@ class ListedCorpus(Corpus):
     to training everywhere else. All lists must agree on its class. Nobody is told who is seen, so every clip counts
     as a person of its own. Target "expression": one class a clip, [].
 
-    A subclass sets the class attributes and implements `role`, `clip_of`, `place_of` and `class_of`.
+    A subclass sets the class attributes and implements `own_role`, `clip_of`, `place_of` and `class_of`.
 
     Args:
         root: Folder of the corpus.
@@ -102,9 +103,18 @@ class ListedCorpus(Corpus):
         """What training does to pictures before they are cropped, after the corpus's publications."""
         return []
 
-    @abstractmethod
     def role(self, path: PurePosixPath) -> Role | None:
-        """What a file is a list of, by its path below the root in lower case; None for other files."""
+        """What a file is a list of, by its path below the root in lower case; None for other files.
+
+        Lists that others have rewritten lie in one folder, and the names of corpora tell them apart.
+        """
+        names = (cls.name.lower() for cls in corpora().values() if issubclass(cls, ListedCorpus))
+        others = [name for name in names if name != self.name.lower() and name in str(path)]
+        return None if others else self.own_role(path)
+
+    @abstractmethod
+    def own_role(self, path: PurePosixPath) -> Role | None:
+        """The same, for a path that names no other corpus."""
 
     @abstractmethod
     def clip_of(self, name: str) -> str | None:

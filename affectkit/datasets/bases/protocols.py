@@ -14,7 +14,15 @@ from typing import Final, Literal
 from affectkit.data.splits import check_disjoint, split_subjects
 from affectkit.errors import ConfigError
 
-__all__ = ["Fold", "Protocol", "leave_one_subject_out", "listed_folds", "one_test", "three_folds"]
+__all__ = [
+    "Fold",
+    "Protocol",
+    "leave_one_subject_out",
+    "listed_folds",
+    "official_test",
+    "one_test",
+    "three_folds",
+]
 
 Division = Callable[[Sequence[str]], Mapping[str, tuple[str, ...]]]
 
@@ -200,6 +208,25 @@ def one_test(
     )
 
 
+def official_test(corpus: str, description: str, *, prefix: str) -> Protocol:
+    """Test the clips whose names begin with a prefix, train and validate on the others.
+
+    Args:
+        corpus: The corpus, as its dataset class is named.
+        description: Of the protocol.
+        prefix: Of the names that are tested.
+    """
+    return Protocol(
+        name="official",
+        corpus=corpus,
+        reduction="mean_of_folds",
+        threshold_rule="val",
+        description=description,
+        divide=functools.partial(_by_prefix, prefix=prefix),
+        val_fraction=0.1,
+    )
+
+
 def listed_folds(corpus: str, name: str, description: str, **aliases: str) -> Protocol:
     """Test in each fold the clips whose names begin with it, `set_1/00151`; in several, `set_1+set_2/00151`.
 
@@ -232,6 +259,11 @@ def _by_part(
             remedy="Is this another corpus? Its subjects have no part, so they could leak.",
         )
     return {part: tuple(s for s in subjects if part_of[s] == part) for part in tested}
+
+
+def _by_prefix(names: Sequence[str], *, prefix: str) -> dict[str, tuple[str, ...]]:
+    """The images or clips whose names say so."""
+    return {"official": tuple(name for name in names if name.startswith(prefix))}
 
 
 def _each(subjects: Sequence[str]) -> dict[str, tuple[str, ...]]:

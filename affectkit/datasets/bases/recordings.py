@@ -21,16 +21,17 @@ class Recording:
 
     Args:
         name: Name, unique in the corpus.
-        subject: Who is seen.
+        subject: Who is seen; None where nobody says.
         frames: int64 [N], label frames, ascending.
-        codes: int8 [N, C] by target, in the columns of `CodedCorpus.columns`; `UNKNOWN` where not coded.
+        codes: [N, C] by target, in the columns of `CodedCorpus.columns`: int8, `UNKNOWN` where not coded, or float32,
+            NaN where not coded.
         coded: bool [N], which frames are coded by the corpus's own count; a clip holds only these, or none of them.
     """
 
     name: str
-    subject: str
+    subject: str | None
     frames: NDArray[np.int64]
-    codes: Mapping[str, NDArray[np.int8]]
+    codes: Mapping[str, NDArray[Any]]
     coded: NDArray[np.bool_]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -31,7 +31,8 @@ from affectkit.datasets.reading.image_folders import image_fault, number_images
 from affectkit.datasets.reading.index_cache import fingerprint, load_arrays, save_arrays
 from affectkit.datasets.reading.landmarks import LandmarkFiles, picture_size
 from affectkit.errors import AnnotationError, ConfigError, VideoError
-from affectkit.facs.sets import AUSet
+from affectkit.facs.sets import UnitSpace
+from affectkit.facs.spaces import label_space
 
 __all__ = ["SequenceCorpus"]
 
@@ -56,11 +57,13 @@ class SequenceCorpus(Corpus):
     Attributes:
         frame_offset: Number of an image less the label frame that it shows; None for -1 where images are counted
             from 0, else 0.
+        complete: Whether every coded frame should have an image; else those without one show no face.
     """
 
     frames_per_second: float
     parser_version: int = 1
     frame_offset: int | None = None
+    complete: ClassVar[bool] = True
     clip_frames = 16
 
     def __init__(self, root: str | Path, *, window: int | None = 16, **options: Any) -> None:
@@ -111,9 +114,20 @@ class SequenceCorpus(Corpus):
     def unit_spaces(self, columns: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
         """The label space of each target, out of what the files code."""
 
-    def decode(self, target: str, codes: NDArray[np.int8]) -> NDArray[np.float32]:
-        """Turn codes [N, C] into label values; `UNKNOWN` stays."""
+    def decode(self, target: str, codes: NDArray[Any]) -> NDArray[np.float32]:
+        """Turn codes [N, C] into label values, whatever `UNKNOWN` becomes."""
         return codes.astype(np.float32)
+
+    def table(self, recording: Recording, target: str) -> Target:
+        """The labels of all rows of a recording, [N, A] for units; unknown ones masked."""
+        source = self.source(target)
+        columns = self.columns[source]
+        units = [unit.id for unit in cast("UnitSpace", label_space(self.spaces[target]))]
+        places = [columns.index(unit) if unit in columns else -1 for unit in units]
+        # The column behind the last one stands for all units that the files do not code.
+        codes = np.pad(recording.codes[source], ((0, 0), (0, 1)), constant_values=UNKNOWN)[:, places]
+        values = torch.from_numpy(self.decode(target, codes))
+        return Target.make(values, torch.from_numpy(codes != UNKNOWN), space=self.spaces[target])
 
     def source(self, target: str) -> str:
         """Which codes a target is made of."""
@@ -158,14 +172,14 @@ class SequenceCorpus(Corpus):
     def labels(self, record: ClipRecord, indices: Sequence[int]) -> dict[str, Target]:
         """See `AffectDataset`: labels by frame, [T, A]; frames that are not coded are masked."""
         recording = self.recordings[record.extra["sequence"]]
-        frames = np.asarray(indices, dtype=np.int64) + 1
-        rows = np.searchsorted(recording.frames, frames).clip(max=len(recording.frames) - 1)
-        coded = torch.from_numpy(recording.frames[rows] == frames)[:, None]
-        places = torch.from_numpy(rows)
+        wanted = np.asarray(indices, dtype=np.int64) + 1
+        places = np.searchsorted(recording.frames, wanted).clip(max=len(recording.frames) - 1)
+        rows, coded = torch.from_numpy(places), torch.from_numpy(recording.frames[places] == wanted)
         targets = {}
-        for target, space in self.spaces.items():
-            values = self._values(recording.name, target)[places]
-            targets[target] = Target.make(torch.where(coded, values, torch.nan), space=space)
+        for name in self.spaces:
+            table = self._table(recording.name, name)
+            known = coded.reshape(-1, *[1] * (table.mask.dim() - 1))
+            targets[name] = Target.make(table.value[rows], table.mask[rows] & known, space=table.space)
         return targets
 
     def landmarks(self, record: ClipRecord, indices: Sequence[int]) -> tuple[Tensor, Tensor] | None:
@@ -247,7 +261,7 @@ class SequenceCorpus(Corpus):
                 yield f"frames {there + 1}-{frames[-1]} are annotated, the video has {there}"
             return
         absent = [frame for frame in frames.tolist() if frame + self.image_offset not in files]
-        if absent:
+        if absent and self.complete:
             yield f"there is no image of label frames {frame_ranges(absent)}"
         names = [name for frame in frames.tolist() if (name := files.get(frame + self.image_offset))]
         for name, fault in zip(names, pool.map(lambda n: image_fault(record.path / n), names), strict=True):
@@ -279,7 +293,7 @@ class SequenceCorpus(Corpus):
         if files is not None:
             there = np.isin(positions + 1 + self.image_offset, np.fromiter(files, dtype=np.int64))
             absent = (positions[~there] + 1).tolist()
-            if absent:
+            if absent and self.complete:
                 frames = frame_ranges(absent)
                 self.warnings.append(f"{record.clip}: label frames {frames} have no image and are left out")
             positions, coded = positions[there], coded[there]
@@ -306,23 +320,15 @@ class SequenceCorpus(Corpus):
     def _sizes(self) -> dict[Path, tuple[int, int]]:
         return {}
 
-    def _values(self, name: str, target: str) -> Tensor:
-        """Label values of all rows of a recording in the target's space, float32 [N, A], NaN where unknown."""
-        if (name, target) not in self._value_table:
-            source = self.source(target)
-            codes = self.recordings[name].codes[source]
-            known = np.where(codes == UNKNOWN, np.float32(np.nan), self.decode(target, codes))
-            place = {unit: column for column, unit in enumerate(self.columns[source])}
-            units = [unit.id for unit in AUSet.parse(self.spaces[target])]
-            values = np.full((len(codes), len(units)), np.nan, dtype=np.float32)
-            for column, unit in enumerate(units):
-                if unit in place:
-                    values[:, column] = known[:, place[unit]]
-            self._value_table[name, target] = torch.from_numpy(values)
-        return self._value_table[name, target]
+    def _table(self, recording: str, target: str) -> Target:
+        """The labels of all rows of a recording, made once."""
+        key = recording, target
+        if key not in self._tables:
+            self._tables[key] = self.table(self.recordings[recording], target).project(self.spaces[target])
+        return self._tables[key]
 
     @functools.cached_property
-    def _value_table(self) -> dict[tuple[str, str], Tensor]:
+    def _tables(self) -> dict[tuple[str, str], Target]:
         return {}
 
     def _coded(self) -> CodedCorpus:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -12,13 +13,14 @@ from numpy.typing import NDArray
 
 from affectkit.errors import AnnotationError
 
-__all__ = ["CodeTable", "frame_ranges", "read_codes", "read_lines"]
+__all__ = ["CodeTable", "Rows", "frame_ranges", "read_codes", "read_lines", "read_numbers"]
 
-_NUMBER = re.compile(r"(\d{1,9})(?:\.0*)?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _HEADER = re.compile(r"(?:AU ?)?0*(\d{1,2})", re.ASCII | re.IGNORECASE)
 _FRAME = 0  # what a header's frame column stands for among the unit numbers
 _EMPTY = ' \t,"'
-_Rows = list[tuple[int, str]]  # line and text
+Rows = Sequence[tuple[int, str]]
+"""Line and text of each row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,10 +86,72 @@ def read_codes(path: Path, *, header: bool, allowed: Collection[int]) -> CodeTab
     if not rows:
         raise AnnotationError("The file is empty.", path=path, line=1, remedy="Unpack it again.")
     columns, frame_column = _read_header(path, *rows.pop(0)) if header else ((_FRAME,), 0)
-    table = _read_quickly(path, rows, columns) if frame_column == 0 else None
-    table = table or _read_carefully(path, rows, columns, frame_column)
+    if not rows:
+        raise AnnotationError("The file has no row.", path=path, line=1, remedy="Unpack it again.")
+    values = read_numbers(path, rows, len(columns) + 1)
+    lines = [line for line, _ in rows]
+    wrong = (values < 0) | (values % 1 != 0)
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0].tolist()
+        raise AnnotationError(
+            f"The cell '{values[row, column]:g}' is not a whole number from 0.",
+            path=path,
+            line=lines[row],
+            remedy="Correct it, or unpack the file again.",
+        )
+    # Everything above 9 is as wrong as 255; uint8 would make 256 a 0.
+    codes = np.minimum(np.delete(values, frame_column, axis=1), 255).astype(np.uint8)
+    table = CodeTable(path, columns, values[:, frame_column].astype(np.int64), codes, lines)
     _check(table, allowed)
     return table
+
+
+def read_numbers(path: Path, rows: Rows, width: int) -> NDArray[np.float64]:
+    """Read rows of numbers between commas; empty cells behind the last number are left out.
+
+    Args:
+        path: The file, for errors.
+        rows: Line and text of each row; at least one.
+        width: Numbers a row.
+
+    Returns:
+        float64 [N, width].
+
+    Raises:
+        AnnotationError: A row has more or fewer cells, or a cell is not a number.
+    """
+    values = _parse([text for _, text in rows], width)
+    if values is not None:
+        return values
+    cells = [[cell.strip() for cell in text.replace('"', "").split(",")] for _, text in rows]
+    for own in cells:
+        while len(own) > width and not own[-1]:
+            own.pop()
+    values = _parse([",".join(own) for own in cells], width)
+    if values is not None:
+        return values
+    for (line, _), own in zip(rows, cells, strict=True):
+        if len(own) != width:
+            fault = f"The row has {len(own)} cells, not {width}."
+            remedy = "Separate cells by commas; unpack the file again if it was cut off."
+            raise AnnotationError(fault, path=path, line=line, remedy=remedy)
+    line, wrong = next(
+        (line, cell)
+        for (line, _), own in zip(rows, cells, strict=True)
+        for cell in own
+        if _NUMBER.fullmatch(cell) is None or math.isinf(float(cell))
+    )
+    fault = f"The cell '{wrong[:20]}' is not a number."
+    raise AnnotationError(fault, path=path, line=line, remedy="Correct it, or unpack the file again.")
+
+
+def _parse(texts: Sequence[str], width: int) -> NDArray[np.float64] | None:
+    """Rows of numbers, or None where a row is something else."""
+    try:
+        values: NDArray[np.float64] = np.loadtxt(texts, delimiter=",", comments=None, ndmin=2)
+    except ValueError:
+        return None
+    return values if values.shape == (len(texts), width) and np.isfinite(values).all() else None
 
 
 def frame_ranges(numbers: Sequence[int], limit: int = 8) -> str:
@@ -129,74 +193,9 @@ def _read_header(path: Path, line: int, text: str) -> tuple[tuple[int, ...], int
     return tuple(number for number in numbers if number != _FRAME), numbers.index(_FRAME)
 
 
-def _read_quickly(path: Path, rows: _Rows, columns: tuple[int, ...]) -> CodeTable | None:
-    """Read a file in which every row is as it should be; None where one is not."""
-    cells = [text.partition(",") for _, text in rows]
-    heads = [head for head, _, _ in cells]
-    width = 2 * len(columns) - 1
-    block = "".join([rest for _, _, rest in cells]).encode()
-    digits = "".join(heads)
-    sound = (
-        len(block) == width * len(cells)
-        and all(len(rest) == width for _, _, rest in cells)
-        and digits.isascii()
-        and digits.isdecimal()
-        and all(0 < len(head) < 10 for head in heads)
-    )
-    if not sound:
-        return None
-    characters = np.frombuffer(block, dtype=np.uint8).reshape(len(cells), width)
-    codes = characters[:, ::2] - ord("0")
-    if (codes > 9).any() or (characters[:, 1::2] != ord(",")).any():
-        return None
-    frames = np.array(list(map(int, heads)), dtype=np.int64)
-    return CodeTable(path, columns, frames, codes, [line for line, _ in rows])
-
-
-def _read_carefully(path: Path, rows: _Rows, columns: tuple[int, ...], frame_column: int) -> CodeTable:
-    """Read row by row, to accept what is harmless and to point at what is not."""
-    numbers = []
-    for line, text in rows:
-        cells = [cell.strip(' \t"') for cell in text.split(",")]
-        while len(cells) > len(columns) + 1 and not cells[-1]:
-            cells.pop()
-        if len(cells) != len(columns) + 1:
-            raise AnnotationError(
-                f"The row has {len(cells)} cells, not {len(columns) + 1}.",
-                path=path,
-                line=line,
-                remedy="Separate cells by commas; unpack the file again if it was cut off.",
-            )
-        numbers.append([_number(path, line, cell) for cell in cells])
-    values = np.array(numbers, dtype=np.int64).reshape(-1, len(columns) + 1)
-    codes = np.delete(values, frame_column, axis=1)
-    # Everything above 9 is as wrong as 255; uint8 would make 256 a 0.
-    return CodeTable(
-        path,
-        columns,
-        values[:, frame_column],
-        np.minimum(codes, 255).astype(np.uint8),
-        [line for line, _ in rows],
-    )
-
-
-def _number(path: Path, line: int, cell: str) -> int:
-    match = _NUMBER.fullmatch(cell)
-    if match is None:
-        raise AnnotationError(
-            f"The cell '{cell[:20]}' is not a whole number from 0.",
-            path=path,
-            line=line,
-            remedy="Correct it, or unpack the file again.",
-        )
-    return int(match[1])
-
-
 def _check(table: CodeTable, allowed: Collection[int]) -> None:
-    """Rows exist, count up, and hold only codes that there are."""
+    """Rows count up and hold only codes that there are."""
     frames = table.frames
-    if len(frames) == 0:
-        raise AnnotationError("The file has no row.", path=table.path, line=1, remedy="Unpack it again.")
     steps = np.diff(frames, prepend=0)
     if (steps < 1).any():
         row = int((steps < 1).argmax())
