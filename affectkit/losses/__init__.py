@@ -1,17 +1,20 @@
 """Losses that know which annotations are missing.
 
 Each maps `(logits, value, mask)` to `(sum, count)`: the sum of the losses of annotated entries in float32 and
-their number. Dividing is the task's, which knows the counts of all processes.
+their number. Dividing is the task's, which knows the counts of all processes. A loss of a whole batch gives a
+`BatchStatistic` instead.
 """
 
 from __future__ import annotations
 
 from affectkit.losses.asymmetric import AsymmetricLoss
 from affectkit.losses.balancer import LossBalancer, ramp
-from affectkit.losses.base import MaskedLoss
+from affectkit.losses.base import BatchStatistic, Loss, LossTerm, MaskedLoss
 from affectkit.losses.bce import MaskedBCE
+from affectkit.losses.ccc import CCCLoss
 from affectkit.losses.cross_entropy import MaskedCrossEntropy
 from affectkit.losses.dice import DiceLoss
+from affectkit.losses.levels import LevelsLoss
 from affectkit.losses.micro import CrossSampleContrast, GlobalDependencyLoss
 from affectkit.losses.ordinal import OrdinalLoss
 from affectkit.losses.registry import build, default_loss, list_losses, register
@@ -19,10 +22,15 @@ from affectkit.losses.weights import inverse_frequency_weights, positive_weights
 
 __all__ = [
     "AsymmetricLoss",
+    "BatchStatistic",
+    "CCCLoss",
     "CrossSampleContrast",
     "DiceLoss",
     "GlobalDependencyLoss",
+    "LevelsLoss",
+    "Loss",
     "LossBalancer",
+    "LossTerm",
     "MaskedBCE",
     "MaskedCrossEntropy",
     "MaskedLoss",

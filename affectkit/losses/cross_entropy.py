@@ -18,7 +18,8 @@ __all__ = ["MaskedCrossEntropy"]
 class MaskedCrossEntropy(MaskedLoss):
     r"""Cross-entropy, :math:`-\omega_c \log p_c` of the annotated class c.
 
-    The count is that of annotated entries, not the sum of their weights as in PyTorch's mean.
+    Of a distribution q over the classes it is :math:`-\sum_c \omega_c q_c \log p_c`. The count is that of annotated
+    entries, not the sum of their weights as in PyTorch's mean.
 
     Args:
         weight: ω, one a class.
@@ -36,6 +37,7 @@ class MaskedCrossEntropy(MaskedLoss):
 
     kind = "categories"
     entry_axes = 1
+    soft = True
     weight: Tensor | None
 
     def __init__(self, *, weight: Sequence[float] | None = None, label_smoothing: float = 0.0) -> None:
@@ -50,17 +52,19 @@ class MaskedCrossEntropy(MaskedLoss):
 
         Args:
             logits: [..., E].
-            value: int64 [...], class indices.
+            value: int64 [...], class indices; or float [..., E], distributions.
 
         Returns:
             [...].
         """
+        soft = value.is_floating_point()
+        target = value.to(logits.dtype).reshape(-1, logits.shape[-1]) if soft else value.reshape(-1)
         weight = None if self.weight is None else self.weight.to(logits.dtype)
         flat = F.cross_entropy(
             logits.reshape(-1, logits.shape[-1]),
-            value.reshape(-1),
+            target,
             weight=weight,
             label_smoothing=self.label_smoothing,
             reduction="none",
         )
-        return flat.reshape(value.shape)
+        return flat.reshape(logits.shape[:-1])

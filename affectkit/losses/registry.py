@@ -7,16 +7,16 @@ from typing import Any
 
 from affectkit.errors import LabelSpaceError
 from affectkit.facs import LabelSpace
-from affectkit.losses.base import MaskedLoss
+from affectkit.losses.base import Loss
 from affectkit.registry import Registry
 
 __all__ = ["build", "default_loss", "list_losses", "register"]
 
-_LOSSES: Registry[MaskedLoss] = Registry("loss")
-_DEFAULTS: Registry[MaskedLoss] = Registry("kind of label with a default loss")
+_LOSSES: Registry[Loss] = Registry("loss")
+_DEFAULTS: Registry[Loss] = Registry("kind of label with a default loss")
 
 
-def register(name: str, *, default: bool = False) -> Callable[[type[MaskedLoss]], type[MaskedLoss]]:
+def register(name: str, *, default: bool = False) -> Callable[[type[Loss]], type[Loss]]:
     """Class decorator that makes a loss available to configurations.
 
     Args:
@@ -27,7 +27,7 @@ def register(name: str, *, default: bool = False) -> Callable[[type[MaskedLoss]]
         ConfigError: The name is taken, or the kind has a default loss.
     """
 
-    def file(cls: type[MaskedLoss]) -> type[MaskedLoss]:
+    def file(cls: type[Loss]) -> type[Loss]:
         if default:
             _DEFAULTS.register(cls.kind)(cls)
         return _LOSSES.register(name)(cls)
@@ -35,7 +35,7 @@ def register(name: str, *, default: bool = False) -> Callable[[type[MaskedLoss]]
     return file
 
 
-def default_loss(space: LabelSpace) -> MaskedLoss:
+def default_loss(space: LabelSpace) -> Loss:
     """The loss of a label space where none is named.
 
     Args:
@@ -57,12 +57,12 @@ def list_losses() -> tuple[str, ...]:
 
     Example:
         >>> list_losses()
-        ('asymmetric', 'bce', 'cross_entropy', 'dice', 'ordinal')
+        ('asymmetric', 'bce', 'ccc', 'cross_entropy', 'dice', 'levels', 'ordinal')
     """
     return _LOSSES.names()
 
 
-def build(config: Mapping[str, Any], space: LabelSpace) -> MaskedLoss:
+def build(config: Mapping[str, Any], space: LabelSpace) -> Loss:
     """Build the loss of a head from `{"type": name, argument: value, ...}`.
 
     Args:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from affectkit.metrics.base import GroupedMetric, with_means
+from affectkit.metrics.base import with_means
 from affectkit.metrics.bootstrap import Tally
+from affectkit.metrics.confusion import ConfusionMetric
 from affectkit.metrics.registry import register
 
 __all__ = ["ExpressionMetrics"]
 
 
 @register("categories")
-class ExpressionMetrics(GroupedMetric):
+class ExpressionMetrics(ConfusionMetric):
     """UAR, WAR and UF1 of one class out of several, from a confusion matrix a group.
 
     The class with the highest score is the prediction, the first of equal ones. Results of `compute`:
@@ -53,47 +54,6 @@ class ExpressionMetrics(GroupedMetric):
     logged = ("uar", "war", "uf1")
     monitor = "uar"
     baselines: ClassVar = {"uar": "uar_majority", "war": "war_majority", "uf1": "uf1_majority"}
-    higher_is_better = True
-    counts: Tensor
-
-    def __init__(self, labels: Sequence[str], num_groups: int, **kwargs: Any) -> None:
-        super().__init__(labels, num_groups, **kwargs)
-        classes = len(self.labels)
-        self.add_state(
-            "counts", torch.zeros(num_groups, classes, classes, dtype=torch.int64), dist_reduce_fx="sum"
-        )
-
-    def update(
-        self, probs: Tensor, value: Tensor, mask: Tensor, group: Tensor, valid: Tensor | None = None
-    ) -> None:
-        """Count one batch.
-
-        Args:
-            probs: Float [B, E] or [B, T, E]: probabilities or any other scores that grow with them.
-            value: Integer [B] or [B, T], the index of the true class.
-            mask: Bool, the shape of `value`. What stands where it is false is ignored.
-            group: Integer [B], the group of each row.
-            valid: Bool [B], false for rows that only pad the batch. None means all true.
-
-        Raises:
-            ValueError: Shapes that disagree, a class or group out of range, or NaN among the scores of an
-                annotated entry.
-        """
-        keep, group = self._observed(mask, group, valid, value=value)
-        classes = len(self.labels)
-        if probs.shape != (*mask.shape, classes):
-            raise ValueError(f"probs has the shape {list(probs.shape)}, not {[*mask.shape, classes]}")
-        scores, truth = probs.detach()[keep], value[keep].long()
-        if scores.isnan().any():
-            raise ValueError("the scores of an annotated entry are NaN")
-        if ((truth < 0) | (truth >= classes)).any():
-            raise ValueError(f"a true class lies outside 0 … {classes - 1}")
-        self.counts.index_put_((group, truth, scores.argmax(-1)), torch.ones_like(truth), accumulate=True)
-
-    def confusion(self) -> Tensor:
-        """The confusion matrix over all processes, int64 [E, E]: rows are true, columns predicted classes."""
-        with self._synced():
-            return self.counts.sum(0)
 
     def _tally(self) -> Tally:
         return Tally(self.labels, self.counts.cpu().double(), partial(_results, labels=self.labels))

@@ -102,7 +102,7 @@ class IntensityMetrics(GroupedMetric):
 def _results(sums: Tensor, _fine: Tensor | None, labels: Sequence[str]) -> dict[str, Tensor]:
     """Named results [S] from sums [S, A, 7]."""
     n, x, y, xx, yy, xy, error = sums.unbind(-1)
-    var_x, var_y, cov = _squares(xx, x, n), _squares(yy, y, n), xy - x * y / n
+    var_x, var_y, cov = centred(xx, x, n), centred(yy, y, n), xy - x * y / n
     r = torch.where(var_x > 0, cov / (var_x * var_y).sqrt(), 0.0)
     per_unit = {
         "icc31": torch.where(var_x + var_y > 0, 2 * cov / (var_x + var_y), torch.nan),
@@ -116,7 +116,7 @@ def _results(sums: Tensor, _fine: Tensor | None, labels: Sequence[str]) -> dict[
     return named | {f"annotated/{label}": n[..., i] for i, label in enumerate(labels)}
 
 
-def _squares(raw: Tensor, total: Tensor, n: Tensor) -> Tensor:
+def centred(raw: Tensor, total: Tensor, n: Tensor) -> Tensor:
     """Σ(a − ā)² from Σa² and Σa; exactly 0 where only rounding is left."""
-    centred = raw - total * total / n
-    return torch.where(centred > 1e-12 * raw, centred, 0.0)
+    squares = raw - total * total / n
+    return torch.where(squares > 1e-12 * raw, squares, 0.0)

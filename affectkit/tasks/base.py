@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -12,19 +12,22 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from affectkit.data import ClipBatch, concat, derive_seed
-from affectkit.losses import inverse_frequency_weights, positive_weights
+from affectkit.losses import BatchStatistic, Loss, LossTerm, inverse_frequency_weights, positive_weights
 from affectkit.metrics import Result, ThresholdRule
 from affectkit.models import AffectModel, Head
-from affectkit.tasks.evaluation import Counted, Evaluation
+from affectkit.tasks.evaluation import Counted, Evaluation, align_levels
 
 __all__ = [
     "AffectTask",
     "Averaging",
     "Balance",
+    "Reduced",
     "balance_weights",
     "batches_of",
     "group_by_shape",
-    "reduce_loss",
+    "head_loss",
+    "reduce_losses",
+    "reduce_terms",
     "seen",
 ]
 
@@ -147,30 +150,94 @@ class AffectTask(LightningModule):
         self.thresholds = checkpoint.get("thresholds", {})
 
 
-def reduce_loss(total: Tensor, count: Tensor, normalize: Averaging = "global") -> Tensor:
-    """Mean loss over the annotated entries, unbiased when ranks hold different numbers of them.
-
-    Gradients are averaged over ranks by DDP, so the sum of a rank is divided by the mean count of all ranks. With
-    `local`, each rank divides by its own count, which gives labels of sparsely annotated ranks a larger weight.
+class Reduced(NamedTuple):
+    """The losses of a step by term, reduced over all groups of clips and all processes.
 
     Args:
-        total: Scalar, sum of the losses of the annotated entries on this rank.
-        count: Scalar, their number on this rank.
-        normalize: `global` (unbiased, one tiny all-reduce) or `local`.
+        losses: Scalars to train with; their gradients, averaged over processes by DDP, are those of one process with
+            all clips.
+        means: Scalars without gradients, the losses over all processes.
+        counts: Scalars, how many annotated entries of all processes they are of.
+    """
 
-    Returns:
-        Scalar; 0 with zero gradients where nothing is annotated.
+    losses: dict[str, Tensor]
+    means: dict[str, Tensor]
+    counts: dict[str, Tensor]
+
+
+def reduce_terms(terms: Mapping[str, Sequence[LossTerm]], normalize: Averaging = "global") -> Reduced:
+    r"""Losses from what they are of groups of clips, right where processes hold different numbers of labels.
+
+    Gradients are averaged over processes by DDP. So the sum of a process is divided by the mean count of all
+    processes; and a statistic is added up over processes, with a gradient of its own part times their number. With
+    `local` each process works with what it has, which gives labels of sparsely annotated processes a larger weight.
+
+    Args:
+        terms: By name, in the same order on every process, what a loss returned for each group of clips.
+        normalize: `global` (unbiased, a tiny all-reduce) or `local`.
 
     Example:
-        >>> reduce_loss(torch.tensor(6.0), torch.tensor(3))
-        tensor(2.)
+        >>> reduce_terms({"au": [(torch.tensor(4.0), torch.tensor(2)), (torch.tensor(2.0), torch.tensor(1))]}).losses
+        {'au': tensor(2.)}
     """
-    count = count.detach().to(total.dtype)
-    if normalize == "global" and dist.is_available() and dist.is_initialized():
-        count = count.clone()
-        dist.all_reduce(count)
-        count = count / dist.get_world_size()
-    return total / torch.where(count > 0, count, torch.ones_like(count))
+    world = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    found = Reduced({}, {}, {})
+    pairs: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    for name, parts in terms.items():
+        statistics = [part for part in parts if isinstance(part, BatchStatistic)]
+        if not statistics:
+            pairs[name] = [part for part in parts if not isinstance(part, BatchStatistic)]
+            continue
+        own = torch.stack([part.sums for part in statistics]).sum(0)
+        count = torch.stack([part.count for part in statistics]).sum()
+        total = torch.cat([own.detach().flatten(), count.to(own.dtype).reshape(1)])
+        if world > 1:
+            dist.all_reduce(total)
+        everywhere = total[:-1].reshape(own.shape)
+        finish = statistics[0].finish
+        # `own - own.detach()` is 0 with the gradient of `own`.
+        whole = everywhere + world * (own - own.detach()) if normalize == "global" else own
+        found.losses[name] = finish(whole).float()
+        found.means[name] = finish(everywhere).float()
+        found.counts[name] = total[-1]
+    if pairs:
+        own = torch.stack([torch.stack([total for total, _ in parts]).sum() for parts in pairs.values()])
+        counts = torch.stack([torch.stack([count for _, count in parts]).sum() for parts in pairs.values()])
+        labels = counts.detach().to(own.dtype)
+        both = torch.stack([own.detach(), labels])
+        if world > 1:
+            dist.all_reduce(both)
+        total, everywhere = both
+        divisor = everywhere / world if normalize == "global" else labels
+        losses = own / torch.where(divisor > 0, divisor, 1.0)
+        means = total / everywhere.clamp(min=1)
+        for kept, values in zip(found, (losses, means, everywhere), strict=True):
+            kept.update(zip(pairs, values.unbind(), strict=True))
+    return Reduced(*({name: kept[name] for name in terms} for kept in found))
+
+
+def reduce_losses(
+    terms: Mapping[str, Sequence[LossTerm]], normalize: Averaging = "global"
+) -> dict[str, Tensor]:
+    """The losses to train with, see `reduce_terms`."""
+    return reduce_terms(terms, normalize).losses
+
+
+def head_loss(head: Head, loss: Loss, logits: Tensor, batch: ClipBatch) -> LossTerm:
+    """The term of a head's loss; a head without labels in the batch still takes part in the graph.
+
+    Args:
+        head: The head.
+        loss: Its loss.
+        logits: What the head made of the batch.
+        batch: The clips with their targets.
+    """
+    if head.target not in batch.targets:
+        return loss.nothing(logits)
+    target = batch.targets[head.target].project(head.space.name)
+    logits, target = align_levels(logits, target, batch.frame_mask, axes=head.logit_axes)
+    term: LossTerm = loss(logits, target.value, target.mask)
+    return term
 
 
 def seen(batch: ClipBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:

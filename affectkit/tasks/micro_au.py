@@ -9,7 +9,7 @@ from torch import Tensor
 
 from affectkit.data import ClipBatch
 from affectkit.errors import ConfigError
-from affectkit.losses import CrossSampleContrast, GlobalDependencyLoss
+from affectkit.losses import CrossSampleContrast, GlobalDependencyLoss, LossTerm
 from affectkit.models import Features
 from affectkit.models.heads import MicroAUHead, MicroAUOutputs
 from affectkit.tasks.base import seen
@@ -85,16 +85,16 @@ class MicroAU(MultiTask):
             if head.depend is not None:
                 head.depend.set_cooccurrence(self.cooccurrence[name])
 
-    def _terms(self, batch: ClipBatch) -> dict[str, tuple[Tensor, Tensor]]:
+    def _terms(self, batch: ClipBatch) -> dict[str, LossTerm]:
         """Sums and counts of the losses of one group of clips, by head and further term."""
         features: Features = self.model.features(*seen(batch))
-        terms: dict[str, tuple[Tensor, Tensor]] = {}
+        terms: dict[str, LossTerm] = {}
         for name, head in self.heads.items():
             if name not in self.micro:
-                terms[name] = self._head_loss(name, head, head(features), batch)
+                terms[name] = self._head_loss(name, head(features), batch)
                 continue
             outputs = self.micro[name].outputs(features)
-            terms[name] = self._head_loss(name, head, outputs.logits, batch)
+            terms[name] = self._head_loss(name, outputs.logits, batch)
             terms |= self._further(name, outputs, batch)
         return terms
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from affectkit.data import ClipBatch
 from affectkit.errors import ConfigError
-from affectkit.losses import MaskedBCE, MaskedLoss, default_loss
+from affectkit.losses import Loss, LossTerm, MaskedBCE, default_loss
 from affectkit.metrics import ThresholdRule
 from affectkit.models import AffectModel, Backbone, Head, Temporal
 from affectkit.tasks.base import (
@@ -21,10 +21,10 @@ from affectkit.tasks.base import (
     balance_weights,
     batches_of,
     group_by_shape,
-    reduce_loss,
+    head_loss,
+    reduce_losses,
     seen,
 )
-from affectkit.tasks.evaluation import align_levels
 from affectkit.tasks.optim import Schedule, build_optimizer, build_schedule
 
 __all__ = ["MultiTask"]
@@ -54,7 +54,7 @@ class MultiTask(AffectTask):
         param_groups: Settings by name pattern, see `affectkit.tasks.optim.parameter_groups`.
         schedule: Learning rate over time after the warm-up.
         warmup: Share of the steps that warm up.
-        normalize: How losses are averaged over processes, see `affectkit.tasks.base.reduce_loss`.
+        normalize: How losses are averaged over processes, see `affectkit.tasks.base.reduce_terms`.
         threshold: Decision threshold of action units on test data: `fixed` at 0.5, `val` for the ones that
             maximise F1 on the validation subjects (frozen with the checkpoint), or `oracle`, which chooses them on
             the test data itself and is labelled so wherever it is printed.
@@ -75,7 +75,7 @@ class MultiTask(AffectTask):
         heads: dict[str, Callable[[int], Head]],
         temporal: Callable[[int], Temporal] | None = None,
         *,
-        losses: dict[str, MaskedLoss] | None = None,
+        losses: dict[str, Loss] | None = None,
         balance: dict[str, Balance] | None = None,
         weights: dict[str, float] | None = None,
         lr: float = 1e-3,
@@ -125,37 +125,24 @@ class MultiTask(AffectTask):
     def training_step(self, batch: ClipBatch | dict[str, ClipBatch], batch_idx: int) -> Tensor:
         """Loss of one step: a batch of one source, or of every source of a mixture."""
         sources = batches_of(batch)
-        found: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        found: dict[str, list[LossTerm]] = {}
         for group in group_by_shape(sources):
-            for term, both in self._terms(group).items():
-                found.setdefault(term, []).append(both)
-        means = {
-            term: reduce_loss(
-                torch.stack([total for total, _ in parts]).sum(),
-                torch.stack([count for _, count in parts]).sum(),
-                self.hparams["normalize"],
-            )
-            for term, parts in found.items()
-        }
+            for term, part in self._terms(group).items():
+                found.setdefault(term, []).append(part)
+        means = reduce_losses(found, self.hparams["normalize"])
         loss = torch.stack([self.loss_weights[term] * mean for term, mean in means.items()]).sum()
         size = sum(len(source) for source in sources)
         logged = {"train/loss": loss, **{f"train/{_log_name(term)}": mean for term, mean in means.items()}}
         self.log_dict(logged, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return loss
 
-    def _terms(self, batch: ClipBatch) -> dict[str, tuple[Tensor, Tensor]]:
-        """Sums and counts of the losses of one group of clips, by head."""
+    def _terms(self, batch: ClipBatch) -> dict[str, LossTerm]:
+        """The losses of one group of clips, by head."""
         logits = self.model(*seen(batch))
-        return {name: self._head_loss(name, head, logits[name], batch) for name, head in self.heads.items()}
+        return {name: self._head_loss(name, logits[name], batch) for name in self.heads}
 
-    def _head_loss(self, name: str, head: Head, logits: Tensor, batch: ClipBatch) -> tuple[Tensor, Tensor]:
-        """Sum and count of a head's loss; a head without labels in this batch still takes part in the graph."""
-        if head.target not in batch.targets:
-            return logits.float().sum() * 0.0, logits.new_zeros((), dtype=torch.float32)
-        target = batch.targets[head.target].project(head.space.name)
-        logits, target = align_levels(logits, target, batch.frame_mask, axes=head.logit_axes)
-        total, count = self.losses[name](logits, target.value, target.mask)
-        return total, count
+    def _head_loss(self, name: str, logits: Tensor, batch: ClipBatch) -> LossTerm:
+        return head_loss(self.heads[name], cast("Loss", self.losses[name]), logits, batch)
 
     def on_fit_start(self) -> None:
         """Weigh the losses of the heads in `balance` by the occurrence rates of the training labels."""

@@ -62,7 +62,7 @@ class SSM(AffectTask):
         momentum: Of the losses' moving means, which begin anew each epoch.
         loss_weights: By head, the weight of its loss; 1 for expressions and 2 for action units where absent.
         mixup: α of MixUp; 0 mixes nothing.
-        normalize: How losses are averaged over processes, see `affectkit.tasks.base.reduce_loss`.
+        normalize: How losses are averaged over processes, see `affectkit.tasks.base.reduce_terms`.
         threshold: See `affectkit.tasks.MultiTask`.
         input_spec: What training decides about the input and saved models must know: `frames`, `fps`,
             `crop_margin`, `alignment`.
@@ -215,7 +215,7 @@ class SSM(AffectTask):
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
         """Losses with gradients, their means over all processes, and how many labels these are of.
 
-        One all-reduce for all of them; see `affectkit.tasks.base.reduce_loss`.
+        One all-reduce for all of them; see `affectkit.tasks.base.reduce_terms`.
         """
         own, labels = torch.stack([*sums.values()]), torch.stack([*counts.values()])
         both, world = torch.stack([own.detach(), labels]), 1

@@ -16,6 +16,8 @@ SPACES = {
     "occurrence": label_space("AU1,AU2,AU12"),
     "categories": label_space("happiness,anger,neutral"),
     "intensity": label_space("intensity:AU1,AU2,AU12"),
+    "levels": label_space("levels:low,medium,high"),
+    "dimensions": label_space("dimensions:valence,arousal,dominance"),
 }
 LOSSES = {
     "bce": ("occurrence", {}),
@@ -29,17 +31,20 @@ LOSSES = {
     "asymmetric/unclipped": ("occurrence", {"clip": 0.0, "gamma_pos": 1.0, "gamma_neg": 1.0}),
     "dice": ("occurrence", {}),
     "dice/weighted": ("occurrence", {"weight": [0.5, 1.0, 1.5]}),
+    "levels": ("levels", {}),
+    "levels/weighted": ("levels", {"weight": [0.5, 1.0, 1.5]}),
     "ordinal": ("intensity", {}),
     "ordinal/weighted": ("intensity", {"weight": [0.5, 1.0, 1.5]}),
 }
+STATISTICS = {"ccc": ("dimensions", {})}  # of a whole batch
 
 
 def test_every_registered_loss_is_tested_here():
-    assert {key.partition("/")[0] for key in LOSSES} == set(list_losses())
+    assert {key.partition("/")[0] for key in {**LOSSES, **STATISTICS}} == set(list_losses())
 
 
 def make(key: str) -> MaskedLoss:
-    kind, config = LOSSES[key]
+    kind, config = {**LOSSES, **STATISTICS}[key]
     return build({"type": key.partition("/")[0], **config}, SPACES[kind])
 
 
@@ -48,6 +53,14 @@ def data(kind: str, batch: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
     if kind == "occurrence":
         value = torch.randint(0, 2, (batch, 3), generator=generator).float()
         return 3 * torch.randn(batch, 3, generator=generator), value
+    if kind == "dimensions":
+        truth = 2 * torch.rand(batch, 3, generator=generator) - 1
+        return truth + torch.randn(batch, 3, generator=generator), truth
+    if kind == "levels":
+        steps = torch.rand(batch, 2, generator=generator).cumsum(-1)
+        return 3 * torch.randn(batch, 1, generator=generator) - steps, torch.randint(
+            0, 3, (batch,), generator=generator
+        )
     if kind == "categories":
         return 3 * torch.randn(batch, 3, generator=generator), torch.randint(
             0, 3, (batch,), generator=generator
@@ -164,3 +177,93 @@ class TestLoss:
 
     def test_it_holds_no_state(self, key):
         assert not make(key).state_dict()
+
+    def test_clips_without_the_target_are_zero_but_in_the_graph(self, key):
+        logits = data(LOSSES[key][0])[0].requires_grad_()
+        total, count = make(key).nothing(logits)
+        total.backward()
+        assert (total, count, total.dtype) == (0, 0, torch.float32)
+        assert (logits.grad == 0).all()
+
+    def test_a_distribution_at_one_class_is_that_class(self, key):
+        loss, kind = make(key), LOSSES[key][0]
+        logits, value = data(kind, batch=6)
+        mask = torch.arange(6) % 3 > 0
+        if not loss.soft:
+            with pytest.raises(ValueError, match="do not fit"):
+                loss(logits, value.unsqueeze(-1), torch.ones_like(value, dtype=torch.bool))
+            return
+        certain = torch.nn.functional.one_hot(value, 3).float()
+        certain[0] = np.nan
+        hard, soft = run(loss, logits, value, mask), run(loss, logits, certain, mask)
+        for first, second in zip(hard, soft, strict=True):
+            torch.testing.assert_close(second, first)
+
+
+def finished(loss, logits, value, mask):
+    logits = logits.clone().requires_grad_()
+    term = loss(logits, value, mask)
+    result = term.finish(term.sums)
+    result.backward()
+    return result.detach(), term.count, logits.grad
+
+
+@pytest.mark.parametrize("key", STATISTICS)
+class TestStatistic:
+    def test_missing_entries_change_neither_loss_nor_gradient(self, key):
+        loss, (logits, value) = make(key), data(STATISTICS[key][0], batch=12)
+        mask = torch.rand(value.shape, generator=torch.Generator().manual_seed(0)) < 0.6
+        clean = finished(loss, logits, value, mask)
+        for junk in (np.nan, np.inf, 1e30):
+            dirty = (x.masked_fill(~mask, junk) for x in (logits, value))
+            for first, second in zip(clean, finished(loss, *dirty, mask), strict=True):
+                assert torch.equal(first, second)
+        assert clean[1] == mask.sum()
+        assert (clean[2][~mask] == 0).all()
+
+    def test_it_is_the_same_however_a_batch_is_divided(self, key):
+        loss, (logits, value) = make(key), data(STATISTICS[key][0], batch=12)
+        mask = torch.rand(value.shape, generator=torch.Generator().manual_seed(1)) < 0.6
+        whole = finished(loss, logits, value, mask)
+        logits = logits.clone().requires_grad_()
+        parts = [loss(logits[rows], value[rows], mask[rows]) for rows in (slice(0, 5), slice(5, 12))]
+        parts.append(loss.nothing(logits))
+        result = parts[0].finish(sum(part.sums for part in parts))
+        result.backward()
+        torch.testing.assert_close(result.detach(), whole[0])
+        torch.testing.assert_close(logits.grad, whole[2])
+        assert sum(part.count for part in parts) == whole[1]
+
+    @pytest.mark.parametrize("batch", [0, 1, 4])
+    def test_nothing_annotated_is_zero_with_zero_gradients(self, key, batch):
+        logits, value = data(STATISTICS[key][0], batch=batch)
+        result, count, gradient = finished(make(key), logits, value, torch.zeros_like(value).bool())
+        assert (result, count) == (0, 0)
+        assert (gradient == 0).all()
+
+    def test_what_does_not_vary_stays_finite(self, key):
+        loss, mask = make(key), torch.ones(4, 3, dtype=torch.bool)
+        for logits, value in ((torch.ones(4, 3), torch.ones(4, 3)), (torch.ones(4, 3), torch.zeros(4, 3))):
+            result, _, gradient = finished(loss, logits, value, mask)
+            assert result == 1
+            assert gradient.isfinite().all()
+
+    def test_gradient_equals_finite_differences(self, key):
+        loss, (logits, value) = make(key), data(STATISTICS[key][0], batch=6)
+        mask = torch.ones_like(value, dtype=torch.bool)
+
+        def run_it(x):
+            term = loss(x, value.double(), mask)
+            return term.finish(term.sums)
+
+        assert torch.autograd.gradcheck(run_it, logits.double().requires_grad_(), atol=1e-4)
+
+    def test_shapes_are_checked_and_time_is_an_axis(self, key):
+        loss, (logits, value) = make(key), data(STATISTICS[key][0], batch=6)
+        mask = torch.ones_like(value, dtype=torch.bool)
+        for wrong in ((logits[:1], value, mask), (logits, value[:1], mask), (logits, value, mask[:1])):
+            with pytest.raises(ValueError, match="do not fit"):
+                loss(*wrong)
+        clips = (x.unflatten(0, (2, 3)) for x in (logits, value, mask))
+        torch.testing.assert_close(loss(*clips).sums, loss(logits, value, mask).sums)
+        assert not loss.state_dict()

@@ -6,18 +6,25 @@ import pytest
 import torch
 
 from affectkit import metrics
-from affectkit.metrics import AUMetrics, ExpressionMetrics, IntensityMetrics, estimate
+from affectkit.metrics import (
+    AUMetrics,
+    DimensionMetrics,
+    ExpressionMetrics,
+    IntensityMetrics,
+    LevelMetrics,
+    estimate,
+)
 from affectkit.metrics.base import ThresholdedMetric
 
 LABELS = ("a", "b", "c")
-CASES = [AUMetrics, ExpressionMetrics, IntensityMetrics]
+CASES = [AUMetrics, ExpressionMetrics, IntensityMetrics, LevelMetrics, DimensionMetrics]
 
 
 def batch(kind, rows: int = 60, seed: int = 0):
     rng = torch.Generator().manual_seed(seed)
     probs = torch.rand(rows, 3, generator=rng)
     group = torch.randint(0, 4, (rows,), generator=rng)
-    if kind is ExpressionMetrics:
+    if kind in (ExpressionMetrics, LevelMetrics):
         value = torch.randint(0, 3, (rows,), generator=rng)
     else:
         value = torch.randint(0, 2, (rows, 3), generator=rng).float()

@@ -31,6 +31,10 @@ HEADS = {
     "au": {"space": "AU1,AU12"},
     "intensity": {"space": "intensity:AU1,AU12"},
     "expression": {"space": "basic7"},
+    "levels": {"space": "levels:low,medium,high"},
+    "levels/two": {"space": "levels:low,high", "target": "engagement", "hidden": 4},
+    "dimensions": {"space": "va"},
+    "dimensions/range": {"space": "dimensions[0,9]:arousal", "target": "mood"},
     "prototype_au": {"space": "AU1,AU12", "per_frame": False, "temporal": {"type": "framewise", **RESIDUAL}},
     "prototype_au/plain": {"space": "AU1,AU12", "per_frame": False, "prototypes": False},
     "prototype_expression": {"space": "basic7", "temporal": {"type": "clip_token", **RESIDUAL}},
@@ -91,8 +95,11 @@ class TestPart:
         part = make(kind, config).eval()
         output = part(*inputs(kind, batch, frames))
         if kind == "head":
-            assert output.shape[:2] == (batch, len(part.space))
-            assert part.predict(output).shape == (batch, len(part.space))
+            assert output.ndim == 1 + part.logit_axes
+            answer = part.predict(output)
+            assert answer.shape == (batch, len(part.columns))
+            low, high = (0, 1) if part.values == "probability" else part.space.value_range
+            assert ((answer >= low) & (answer <= high)).all()
         else:
             assert output.pooled.shape == (batch, part.num_features)
             assert output.frames.shape == (batch, frames, part.num_features)
@@ -114,6 +121,7 @@ class TestPart:
         part = make(kind, config).eval()
         twin = make(kind, json.loads(json.dumps(part.config))).eval()
         assert twin.config == part.config
+        assert getattr(twin, "target", None) == config.get("target", getattr(type(part), "target", None))
         twin.load_state_dict(part.state_dict(), strict=True)
         for first, second in zip(tensors(part(*inputs(kind))), tensors(twin(*inputs(kind))), strict=True):
             assert torch.equal(first, second)

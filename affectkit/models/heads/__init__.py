@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from affectkit.models.heads.au import AUHead
 from affectkit.models.heads.base import Head
+from affectkit.models.heads.dimensions import DimensionsHead
 from affectkit.models.heads.expression import ExpressionHead
 from affectkit.models.heads.intensity import AUIntensityHead
+from affectkit.models.heads.levels import LevelsHead
 from affectkit.models.heads.micro_au import MicroAUHead, MicroAUOutputs
 from affectkit.models.heads.prototype import PrototypeAUHead, PrototypeExpressionHead, PrototypeHead
 from affectkit.models.heads.smoothing import SmoothLogits
@@ -13,8 +15,10 @@ from affectkit.models.heads.smoothing import SmoothLogits
 __all__ = [
     "AUHead",
     "AUIntensityHead",
+    "DimensionsHead",
     "ExpressionHead",
     "Head",
+    "LevelsHead",
     "MicroAUHead",
     "MicroAUOutputs",
     "PrototypeAUHead",

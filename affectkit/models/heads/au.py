@@ -19,6 +19,7 @@ class AUHead(Head):
         per_frame: Answer for every frame instead of once a clip.
         dropout: Probability, before each linear layer.
         hidden: Width of a hidden layer with GELU; none by default.
+        target: Name of the annotation it learns from, where it is not the usual one.
 
     Example:
         >>> import torch

@@ -32,6 +32,7 @@ class Head(nn.Module, ABC):
         per_frame: Answer for every frame instead of once a clip.
         dropout: Probability, before each linear layer.
         hidden: Width of a hidden layer with GELU; none by default.
+        target: Name of the annotation it learns from, where it is not the usual one.
 
     Attributes:
         target: Name of the annotation it learns from.
@@ -49,7 +50,7 @@ class Head(nn.Module, ABC):
         LabelSpaceError: The name is unknown or its kind is not this head's.
     """
 
-    target: ClassVar[str]
+    target: str
     kind: ClassVar[str]
     values: ClassVar[str] = "value"
     meaning: ClassVar[str] = "value of each label"
@@ -64,6 +65,7 @@ class Head(nn.Module, ABC):
         per_frame: bool = False,
         dropout: float = 0.0,
         hidden: int | None = None,
+        target: str | None = None,
     ) -> None:
         super().__init__()
         self.space: LabelSpace = label_space(space) if isinstance(space, str) else space
@@ -80,6 +82,8 @@ class Head(nn.Module, ABC):
             "dropout": dropout,
             "hidden": hidden,
         }
+        if target is not None:
+            self.target = self.arguments["target"] = target
         self.thresholds: tuple[float, ...] = (0.5,) * len(self.space) if self.thresholded else ()
         self.temperature = 1.0
         layers: list[nn.Module] = [nn.Dropout(dropout)]

@@ -50,6 +50,7 @@ class AUIntensityHead(Head):
         per_frame: Answer for every frame instead of once a clip.
         dropout: Probability, before each linear layer.
         hidden: Width of a hidden layer with GELU; none by default.
+        target: Name of the annotation it learns from, where it is not the usual one.
 
     Example:
         >>> head = AUIntensityHead(512, "intensity:AU6,AU12")
@@ -76,8 +77,11 @@ class AUIntensityHead(Head):
         per_frame: bool = False,
         dropout: float = 0.0,
         hidden: int | None = None,
+        target: str | None = None,
     ) -> None:
-        super().__init__(in_features, space, per_frame=per_frame, dropout=dropout, hidden=hidden)
+        super().__init__(
+            in_features, space, per_frame=per_frame, dropout=dropout, hidden=hidden, target=target
+        )
         self.raw_gaps = nn.Parameter(torch.full((len(self.space), LEVELS - 1), UNIT_GAP))
 
     def forward(self, features: Features | Tensor) -> Tensor:

@@ -111,7 +111,7 @@ class MicroAUHead(AUHead):
     ) -> None:
         super().__init__(in_features, space, dropout=dropout)
         units = tuple(cast("AUSet", self.space))  # a multilabel space is one
-        self.target = target  # type: ignore[misc]  # of this head: macro and micro units may share a model
+        self.target = target  # of this head: macro and micro units may share a model
         del self.body, self.out
         self.motion = MotionTokens(in_features, motion)
         self.regions = PatchRegions(units)

@@ -5,7 +5,7 @@ from helpers.toy import ToyDataset
 from affectkit.data import Draw, Target, collate
 from affectkit.errors import ConfigError
 from affectkit.models import AUHead, AUIntensityHead, ExpressionHead
-from affectkit.tasks.base import balance_weights, reduce_loss
+from affectkit.tasks.base import balance_weights, reduce_losses
 from affectkit.tasks.evaluation import Evaluation, align_levels
 
 
@@ -89,7 +89,7 @@ def test_corpora_of_one_name_are_an_error():
 
 def test_nothing_annotated_is_a_loss_of_zero_with_zero_gradients():
     logits = torch.ones(2, requires_grad=True)
-    loss = reduce_loss((logits * 0).sum(), torch.tensor(0), "local")
+    loss = reduce_losses({"au": [((logits * 0).sum(), torch.tensor(0))]}, "local")["au"]
     loss.backward()
     assert loss.item() == 0
     assert logits.grad.tolist() == [0.0, 0.0]
