@@ -225,7 +225,7 @@ def _read_list(path: Path, part: str, images: Path) -> Iterator[_Row]:
 def _read_folder(folder: Path, part: str) -> Iterator[_Row]:
     """The photographs of a part, each with files of its own for class, valence and arousal; read once."""
     images, annotations = folder / "images", folder / "annotations"
-    key = fingerprint("affectnet 1", [images, annotations])
+    key = fingerprint("affectnet 1", [images, *sorted(annotations.iterdir())])
     arrays = load_arrays(key)
     if arrays is None:
         names = sorted(path.name for path in images.iterdir() if not path.name.startswith("."))
