@@ -7,7 +7,6 @@ import functools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple
 
@@ -16,10 +15,11 @@ import torch
 
 from affectkit.data.record import ClipRecord
 from affectkit.data.target import Target
-from affectkit.datasets.bases.corpus import Corpus, Counts, Expected
+from affectkit.datasets.bases.corpus import Counts, Expected
 from affectkit.datasets.bases.protocols import official_test
+from affectkit.datasets.bases.stills import StillCorpus
 from affectkit.datasets.reading.codes import read_lines
-from affectkit.datasets.reading.image_folders import image_fault, walk
+from affectkit.datasets.reading.image_folders import walk
 from affectkit.datasets.reading.index_cache import fingerprint, load_arrays, save_arrays
 from affectkit.datasets.registry import register
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
@@ -67,7 +67,7 @@ class _Row(NamedTuple):
 
 
 @register
-class AffectNet(Corpus):
+class AffectNet(StillCorpus):
     """AffectNet, its manually annotated photographs.
 
     About 290,000 photographs from the web with one of eight expressions, and 150,000 that show none of them; all with
@@ -101,8 +101,7 @@ class AffectNet(Corpus):
         "computing in the wild. IEEE Transactions on Affective Computing 10(1), 2019."
     )
     licence = "On a signed agreement with the University of Denver, for research; not redistributable."
-    has_subjects = False
-    clip_frames = 1
+    part_names = ("train", "validation")
     protocols = (
         official_test(
             "AffectNet",
@@ -155,28 +154,6 @@ class AffectNet(Corpus):
             "expression": Target.make(torch.tensor(index), space=self.spaces["expression"]),
             "va": Target.make(torch.tensor(record.extra["va"]), space="va"),
         }
-
-    def coded_frames(self, record: ClipRecord) -> int:
-        """See `Corpus`: a photograph is a frame."""
-        return 1
-
-    def parts(self) -> dict[str, list[ClipRecord]]:
-        """See `Corpus`: the two lists."""
-        return {
-            part: [record for record in self.everything if record.extra["part"] == part]
-            for part in ("train", "validation")
-        }
-
-    def missing(self) -> Iterator[str]:
-        """See `Corpus`: every image is decoded at low resolution."""
-        with ThreadPoolExecutor() as pool:
-            faults = pool.map(
-                lambda path: image_fault(path) if path.is_file() else "is not there",
-                [record.path for record in self.everything],
-            )
-            for record, fault in zip(self.everything, faults, strict=True):
-                if fault is not None:
-                    yield f"{record.path} {fault}"
 
     @functools.cached_property
     def _tree(self) -> list[tuple[Path, list[str], list[str]]]:

@@ -15,9 +15,9 @@ import numpy as np
 from affectkit.data.video import IMAGE_SUFFIXES
 from affectkit.datasets.bases.corpus import Counts, Expected
 from affectkit.datasets.bases.protocols import one_test, three_folds
-from affectkit.datasets.bases.recordings import UNKNOWN, CodedCorpus, Recording
+from affectkit.datasets.bases.recordings import UNKNOWN, CodedCorpus, Recording, find_gaps
 from affectkit.datasets.bases.sequences import SequenceCorpus
-from affectkit.datasets.reading.codes import CodeTable, frame_ranges, read_codes
+from affectkit.datasets.reading.codes import CodeTable, read_codes
 from affectkit.datasets.reading.image_folders import walk
 from affectkit.datasets.reading.landmarks import FitFiles
 from affectkit.datasets.registry import register
@@ -221,7 +221,7 @@ class BP4D(SequenceCorpus):
         for name in names:
             recording = _join(name, columns, occurrence.get(name), intensity.get(name, {}))
             recordings.append(recording)
-            warnings += _find_gaps(recording)
+            warnings += find_gaps(recording)
             conflicts += _find_conflicts(recording, columns)
         warnings += _find_oddities(occurrence, intensity, known, columns)
         if revision == "BP4D":
@@ -362,18 +362,6 @@ def _join(
     if occurrence is not None:
         coded[np.searchsorted(frames, occurrence.frames)] = True
     return Recording(name, name.split("_")[0], frames, codes, coded)
-
-
-def _find_gaps(recording: Recording) -> Iterator[str]:
-    """Frames between the first and the last coded one that are not coded."""
-    frames = recording.frames[recording.coded]
-    if len(frames) == 0:
-        return
-    absent = np.setdiff1d(
-        np.arange(frames[0], min(frames[-1], frames[0] + 100_000)), frames, assume_unique=True
-    )
-    if len(absent):
-        yield f"{recording.name}: frames {frame_ranges(absent.tolist())} are not coded; no clip crosses them"
 
 
 def _find_conflicts(recording: Recording, columns: Mapping[str, tuple[int, ...]]) -> Iterator[str]:

@@ -16,7 +16,7 @@ from affectkit.data.record import ClipRecord
 from affectkit.data.video import IMAGE_SUFFIXES
 from affectkit.datasets.bases.corpus import Counts, Expected
 from affectkit.datasets.bases.protocols import three_folds
-from affectkit.datasets.bases.recordings import UNKNOWN, CodedCorpus, Recording
+from affectkit.datasets.bases.recordings import UNKNOWN, CodedCorpus, Recording, find_gaps
 from affectkit.datasets.bases.sequences import SequenceCorpus
 from affectkit.datasets.reading.codes import CodeTable, frame_ranges, read_codes
 from affectkit.datasets.reading.image_folders import walk
@@ -323,11 +323,7 @@ def _oddities(
     published = _LENGTHS.get(name, _LENGTH)
     if 0 < abs(len(frames) - published) < published // 10:
         yield f"{name}: {len(frames)} coded frames, {published} are published"
-    gaps = np.setdiff1d(
-        np.arange(frames[0], min(frames[-1], frames[0] + 100_000)), frames, assume_unique=True
-    )
-    if len(gaps):
-        yield f"{name}: frames {frame_ranges(gaps.tolist())} are not coded; no clip crosses them"
+    yield from find_gaps(recording)
     for unit in columns:
         if unit not in tables:
             yield f"{name}: there is no file of AU{unit}; it is masked"

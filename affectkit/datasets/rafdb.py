@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -13,10 +12,11 @@ import torch
 
 from affectkit.data.record import ClipRecord
 from affectkit.data.target import Target
-from affectkit.datasets.bases.corpus import Corpus, Counts, Expected
+from affectkit.datasets.bases.corpus import Counts, Expected
 from affectkit.datasets.bases.protocols import official_test
+from affectkit.datasets.bases.stills import StillCorpus
 from affectkit.datasets.reading.codes import frame_ranges, read_lines
-from affectkit.datasets.reading.image_folders import image_fault, walk
+from affectkit.datasets.reading.image_folders import walk
 from affectkit.datasets.registry import register
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
 from affectkit.facs.expressions import ExpressionSet
@@ -53,7 +53,7 @@ def _expected(kind: str) -> Expected:
 
 
 @register
-class RAFDB(Corpus):
+class RAFDB(StillCorpus):
     """RAF-DB, the Real-world Affective Faces Database.
 
     15,339 photographs with one of seven basic expressions, or 3,954 with one of eleven compound ones; each is a
@@ -90,9 +90,8 @@ class RAFDB(Corpus):
             prefix="test_",
         ),
     )
-    has_subjects = False
+    part_names = ("train", "test")
     media_options = ("kind", "images")
-    clip_frames = 1
     expected: ClassVar[Mapping[str, Expected]] = {
         f"RAF-DB {kind}{way}": _expected(kind) for kind in SPACES for way in ("", ", class folders")
     }
@@ -148,7 +147,7 @@ class RAFDB(Corpus):
                 path=files.get(key, folder / f"{name}{ending}"),
                 num_frames=1,
                 expression=self.classes.classes[label - 1],
-                extra={"split": key[0]},
+                extra={"part": key[0]},
             )
             for key, (name, label) in labels.items()
         ]
@@ -158,32 +157,6 @@ class RAFDB(Corpus):
         label = torch.tensor(self.classes.index(str(record.expression)))
         target = Target.make(label, space=self.classes.name)
         return {"expression": target.project(self.spaces["expression"])}
-
-    def positives(self, record: ClipRecord) -> dict[str, int]:
-        """See `Corpus`: no action units are coded."""
-        return {}
-
-    def coded_frames(self, record: ClipRecord) -> int:
-        """See `Corpus`: a photograph is a frame."""
-        return 1
-
-    def parts(self) -> dict[str, list[ClipRecord]]:
-        """See `Corpus`: the official split."""
-        return {
-            split: [record for record in self.everything if record.extra["split"] == split]
-            for split in ("train", "test")
-        }
-
-    def missing(self) -> Iterator[str]:
-        """See `Corpus`: every image is decoded at low resolution."""
-        with ThreadPoolExecutor() as pool:
-            faults = pool.map(
-                lambda path: image_fault(path) if path.is_file() else "is not there",
-                [record.path for record in self.everything],
-            )
-            for record, fault in zip(self.everything, faults, strict=True):
-                if fault is not None:
-                    yield f"{record.path} {fault}"
 
     @functools.cached_property
     def _tree(self) -> list[tuple[Path, list[str], list[str]]]:

@@ -15,9 +15,8 @@ from affectkit.data.video import open_video
 from affectkit.datasets.bases.dataset import AffectDataset, Split
 from affectkit.datasets.bases.protocols import Fold, Protocol
 from affectkit.errors import ConfigError, VideoError
-from affectkit.facs.sets import AUSet
 
-__all__ = ["Corpus", "Counts", "Expected", "Found", "class_weights", "compare_counts"]
+__all__ = ["Corpus", "Counts", "Expected", "Found", "compare_counts"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,33 +247,3 @@ def compare_counts(expected: Counts, found: Counts, place: str = "") -> list[str
         elif wanted is not None and wanted != there:
             lines.append(f"{place}{name}: {wanted} expected, {there} found")
     return lines
-
-
-def class_weights(parts: Iterable[Counts], units: AUSet) -> tuple[float, ...]:
-    r"""The published inverse-frequency weights of whole parts: :math:`\omega_i = N (1/r_i) / \sum_j (1/r_j)`.
-
-    They check a copy of a corpus. Training takes the weights of the subjects that it really trains on instead
-    (`balance: inverse_frequency`), of whom validation subjects are none.
-
-    Args:
-        parts: Counts of the parts that a fold trains on.
-        units: The units, in the order of the weights.
-
-    Returns:
-        A weight for each unit, with mean 1.
-
-    Raises:
-        ConfigError: A unit has no positive in these parts.
-
-    Example:
-        >>> class_weights([Counts(frames=8, positives={"AU1": 4, "AU2": 2})], AUSet.of(1, 2))
-        (0.6666666666666666, 1.3333333333333333)
-    """
-    chosen = list(parts)
-    positives = [sum(part.positives.get(label, 0) for part in chosen) for label in units.labels]
-    if 0 in positives:
-        absent = [label for label, n in zip(units.labels, positives, strict=True) if n == 0]
-        raise ConfigError(f"No positive of {', '.join(absent)} is there, so it has no weight.")
-    # The rates r have one denominator, the number of frames, which cancels out of the quotient.
-    inverse = [1 / n for n in positives]
-    return tuple(len(inverse) * value / sum(inverse) for value in inverse)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["UNKNOWN", "CodedCorpus", "Recording", "pack", "unpack"]
+from affectkit.datasets.reading.codes import frame_ranges
+
+__all__ = ["UNKNOWN", "CodedCorpus", "Recording", "find_gaps", "pack", "unpack"]
 
 UNKNOWN = -1
 
@@ -52,6 +54,16 @@ class CodedCorpus:
     recordings: Sequence[Recording]
     warnings: Sequence[str] = field(default_factory=tuple)
     conflicts: Sequence[str] = field(default_factory=tuple)
+
+
+def find_gaps(recording: Recording) -> Iterator[str]:
+    """Frames between the first and the last coded one that are not coded."""
+    frames = recording.frames[recording.coded]
+    if len(frames):
+        every = np.arange(frames[0], min(frames[-1], frames[0] + 100_000))
+        absent = np.setdiff1d(every, frames, assume_unique=True)
+        if len(absent):
+            yield f"{recording.name}: frames {frame_ranges(absent.tolist())} are not coded; no clip crosses them"
 
 
 def pack(coded: CodedCorpus) -> dict[str, NDArray[Any]]:

@@ -6,17 +6,11 @@ import csv
 import hashlib
 import io
 import json
-import multiprocessing
-import os
 import pickle
-import signal
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -36,7 +30,7 @@ from affectkit.data.storage import Folder
 from affectkit.datasets.bases.dataset import AffectDataset
 from affectkit.datasets.preparing.cropping import Codec, Cropper, Piece, ShardMaker
 from affectkit.errors import AnnotationError, ConfigError, VideoError
-from affectkit.workers import Handler, run_on_ray
+from affectkit.workers import Handler, run_in_processes, run_on_ray
 
 __all__ = ["Prepared", "prepare"]
 
@@ -151,10 +145,8 @@ def prepare(
     report = progress or (lambda frames, total: None)
     report(count, total)
     shards = dict(done)
-    make = _make_on_ray if engine == "ray" else _make
-    for number, shard in make(
-        ShardMaker(dataset, cropper, codec, quality, fill, folder, digest), todo, workers
-    ):
+    maker = ShardMaker(dataset, cropper, codec, quality, fill, folder, digest)
+    for number, shard in _make(maker, todo, workers, engine):
         shards[number] = shard
         count += shard.rows
         report(count, total)
@@ -269,46 +261,25 @@ def _finished(
 
 
 def _make(
-    maker: ShardMaker, todo: Mapping[int, Sequence[Piece]], workers: int
+    maker: ShardMaker, todo: Mapping[int, Sequence[Piece]], workers: int, engine: str
 ) -> Iterator[tuple[int, Shard]]:
-    """Make files, each by one process, as they are finished."""
-    if workers == 0 or len(todo) < 2:
-        for number, pieces in todo.items():
-            yield number, maker(number, pieces)
+    """Make files, each by one worker, as they are finished."""
+    numbers, jobs = list(todo), list(todo.items())
+    if engine != "ray" and (workers == 0 or len(todo) < 2):
+        yield from ((number, maker(*job)) for number, job in zip(numbers, jobs, strict=True))
         return
-    _require_portable(maker)
-    # Not forked: the threads of torch and of decoders do not survive that.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start, (maker,))
-    try:
-        waiting = iter(todo.items())
-        # No more than are worked at: an interruption waits for these, and keeps them.
-        running = {pool.submit(_work, *job): job[0] for job in islice(waiting, workers)}
-        while running:
-            finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                number = running.pop(future)
-                running |= {pool.submit(_work, *job): job[0] for job in islice(waiting, 1)}
-                yield number, future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _require_portable(maker: ShardMaker) -> None:
-    """Stop before processes are started where they could not take what they need."""
     try:
         pickle.dumps(maker.cropper.detector)
     except (TypeError, AttributeError, pickle.PicklingError) as error:
         fault = f"The face detector cannot be sent to other processes ({error})."
         raise ConfigError(fault, remedy="Give --workers 0.") from error
-
-
-def _make_on_ray(
-    maker: ShardMaker, todo: Mapping[int, Sequence[Piece]], workers: int
-) -> Iterator[tuple[int, Shard]]:
-    """Make files, each by one worker; a file whose worker was killed is made again."""
-    _require_portable(maker)
-    numbers = list(todo)
-    with closing(run_on_ray(_OnRay(maker), list(todo.items()), workers=max(1, workers))) as events:
+    start = _Start(maker)
+    events = (
+        run_on_ray(start, jobs, workers=max(1, workers))
+        if engine == "ray"
+        else run_in_processes(start, jobs, processes=workers)
+    )
+    with closing(events):
         for event in events:
             if event.kind == "failed":
                 raise event.content
@@ -317,7 +288,7 @@ def _make_on_ray(
 
 
 @dataclass(frozen=True)
-class _OnRay:
+class _Start:
     """Begins the work of a worker."""
 
     maker: ShardMaker
@@ -325,28 +296,6 @@ class _OnRay:
     def __call__(self, place: int) -> Handler:
         torch.set_num_threads(1)
         return lambda job, report: self.maker(*job)
-
-
-_state: dict[str, ShardMaker] = {}  # of a worker process
-
-
-def _start(maker: ShardMaker) -> None:
-    """Begin the work of a process."""
-    _state["maker"] = maker
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # what it is at will be finished
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: Any) -> None:
-    """Nobody would take the results of a process whose parent was killed."""
-    parent.join()
-    os._exit(1)
-
-
-def _work(number: int, pieces: Sequence[Piece]) -> Shard:
-    return _state["maker"](number, pieces)
 
 
 def _write_report(folder: Folder, manifest: Manifest) -> dict[str, int]:
