@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -15,7 +16,9 @@ from affectkit.data import ClipBatch, concat, derive_seed
 from affectkit.losses import BatchStatistic, Loss, LossTerm, inverse_frequency_weights, positive_weights
 from affectkit.metrics import Result, ThresholdRule
 from affectkit.models import AffectModel, Head
+from affectkit.tasks.divergence import DivergenceWatch
 from affectkit.tasks.evaluation import Counted, Evaluation, align_levels
+from affectkit.tasks.supervision import find_unlearned, unlearned_warning
 
 __all__ = [
     "AffectTask",
@@ -30,6 +33,8 @@ __all__ = [
     "reduce_terms",
     "seen",
 ]
+
+_log = logging.getLogger(__name__)
 
 Balance = Literal["inverse_frequency", "positives"]
 Averaging = Literal["global", "local"]
@@ -49,6 +54,7 @@ class AffectTask(LightningModule):
         model: Likewise.
         heads: Its heads by name.
         thresholds: By head, the thresholds of action units that were chosen on validation data.
+        unlearned: By head, the labels for which there was no training label.
         results: By `dataset/head`, the results of the last test.
         evaluation: The metrics of the last validation and test.
     """
@@ -58,6 +64,8 @@ class AffectTask(LightningModule):
         self.model = model
         self.heads: dict[str, Head] = {name: model.head(name) for name in model.heads}
         self.thresholds: dict[str, dict[str, float]] = {}
+        self.unlearned: dict[str, list[str]] = {}
+        self.divergence = DivergenceWatch()
         self.results: dict[str, list[Result]] = {}
         self.evaluation: dict[Literal["val", "test"], Evaluation] = {}
 
@@ -72,9 +80,32 @@ class AffectTask(LightningModule):
         logits: dict[str, Tensor] = self.model(frames, frame_mask, landmarks, landmarks_mask)
         return logits
 
+    def on_fit_start(self) -> None:
+        """Look for heads and labels that the training data do not annotate.
+
+        Raises:
+            ConfigError: A head has no training label.
+        """
+        self.unlearned = find_unlearned(self.heads, self.trainer.datamodule)  # type: ignore[attr-defined]
+        self._warn_of_unlearned()
+
+    def _warn_of_unlearned(self) -> None:
+        if self.unlearned and self.trainer.is_global_zero:
+            _log.warning(unlearned_warning(self.unlearned))
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Reseed what is drawn inside the model, so that a resumed run draws what it would have drawn."""
+        """Reseed what is drawn inside the model, so that a resumed run draws what it would have drawn.
+
+        Now and then also look whether training has diverged; at every step where that makes no device wait.
+        """
         torch.manual_seed(self.step_seed("step", batch_idx))
+        waits = self.device.type != "cpu" or self.trainer.world_size > 1
+        if not waits or self.global_step % (self.trainer.log_every_n_steps or 50) == 0:  # type: ignore[attr-defined]
+            self.divergence.check(self.model.named_parameters(), always=False)
+
+    def on_train_epoch_end(self) -> None:
+        """Stop if training has diverged."""
+        self.divergence.check(self.model.named_parameters(), always=True)
 
     def step_seed(self, purpose: str, batch_idx: int) -> int:
         """A seed that depends on the run's seed, the purpose, the epoch, the step and the process."""
@@ -82,11 +113,14 @@ class AffectTask(LightningModule):
         return derive_seed(seed, purpose, self.current_epoch, batch_idx, self.global_rank)
 
     def on_validation_start(self) -> None:
-        """Make the metrics of the validation corpora."""
+        """Stop if training has diverged, and make the metrics of the validation corpora."""
+        self.divergence.check(self.model.named_parameters(), always=True)
         self.evaluation["val"] = self._new_evaluation(self.trainer.val_dataloaders)
 
     def on_test_start(self) -> None:
-        """Make the metrics of the test corpora."""
+        """Make the metrics of the test corpora; repeat which labels were not learned."""
+        self.divergence.check(self.model.named_parameters(), always=True)
+        self._warn_of_unlearned()
         self.evaluation["test"] = self._new_evaluation(self.trainer.test_dataloaders)
 
     def _new_evaluation(self, loaders: Any) -> Evaluation:
@@ -136,8 +170,9 @@ class AffectTask(LightningModule):
         return {"outputs": outputs, "meta": batch.meta, "frame_mask": batch.frame_mask, "valid": batch.valid}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the chosen thresholds, the model's configuration and what it learned from, as plain values."""
+        """Keep the thresholds, the model's configuration, what it learned from and what not, as plain values."""
         checkpoint["thresholds"] = self.thresholds
+        checkpoint["unlearned"] = self.unlearned
         checkpoint["model_config"] = self.model.config
         if corpora := getattr(self.trainer.datamodule, "trained_on", None):  # type: ignore[attr-defined]
             checkpoint["trained_on"] = {
@@ -146,8 +181,9 @@ class AffectTask(LightningModule):
             }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the thresholds that were chosen on validation data."""
+        """Restore the thresholds that were chosen on validation data, and which labels were not learned."""
         self.thresholds = checkpoint.get("thresholds", {})
+        self.unlearned = checkpoint.get("unlearned", {})
 
 
 class Reduced(NamedTuple):

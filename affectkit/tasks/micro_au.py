@@ -76,11 +76,6 @@ class MicroAU(MultiTask):
         super().on_fit_start()
         for name, head in self.micro.items():
             found = self.trainer.datamodule.cooccurrence(head.target, head.space.name)  # type: ignore[attr-defined]
-            if found is None:
-                raise ConfigError(
-                    f"No training corpus annotates {head.target!r}, which the head {name!r} learns.",
-                    remedy="Compare the head's target with the corpus's label spaces.",
-                )
             self.cooccurrence[name] = found.float().to(self.device)
             if head.depend is not None:
                 head.depend.set_cooccurrence(self.cooccurrence[name])

@@ -134,6 +134,7 @@ class MultiTask(AffectTask):
         size = sum(len(source) for source in sources)
         logged = {"train/loss": loss, **{f"train/{_log_name(term)}": mean for term, mean in means.items()}}
         self.log_dict(logged, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
+        self.divergence.note({**means, "train/loss": loss}, self.global_step)
         return loss
 
     def _terms(self, batch: ClipBatch) -> dict[str, LossTerm]:
@@ -146,6 +147,7 @@ class MultiTask(AffectTask):
 
     def on_fit_start(self) -> None:
         """Weigh the losses of the heads in `balance` by the occurrence rates of the training labels."""
+        super().on_fit_start()
         for name, balance in (self.hparams["balance"] or {}).items():
             head, loss = self.heads[name], self.losses[name]
             rates = self.trainer.datamodule.label_rates(head.target, head.space.name)  # type: ignore[attr-defined]

@@ -133,8 +133,9 @@ class SSM(AffectTask):
         """Refuse an average of weights that would also average the places where prompts end.
 
         Raises:
-            ConfigError: A callback other than `EMA` averages weights.
+            ConfigError: A callback other than `EMA` averages weights, or a head has no training label.
         """
+        super().on_fit_start()
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, WeightAveraging) and not isinstance(callback, EMA):
                 raise ConfigError(
@@ -180,6 +181,7 @@ class SSM(AffectTask):
         self.log_dict(
             {"train/loss": loss, **logged}, on_step=False, on_epoch=True, batch_size=size, sync_dist=True
         )
+        self.divergence.note({**means, "train/loss": loss}, self.global_step)
         return loss
 
     def _mixed(self, source: ClipBatch, seed: int) -> ClipBatch:

@@ -16,6 +16,8 @@ from affectkit.errors import AnnotationError
 __all__ = ["CodeTable", "Rows", "frame_ranges", "read_codes", "read_lines", "read_numbers"]
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_WHOLE = re.compile(r"\d{1,9}(?:\.0*)?", re.ASCII)
+_DIGITS = re.compile(r"[0-9., \t]*")
 _HEADER = re.compile(r"(?:AU ?)?0*(\d{1,2})", re.ASCII | re.IGNORECASE)
 _FRAME = 0  # what a header's frame column stands for among the unit numbers
 _EMPTY = ' \t,"'
@@ -88,17 +90,8 @@ def read_codes(path: Path, *, header: bool, allowed: Collection[int]) -> CodeTab
     columns, frame_column = _read_header(path, *rows.pop(0)) if header else ((_FRAME,), 0)
     if not rows:
         raise AnnotationError("The file has no row.", path=path, line=1, remedy="Unpack it again.")
-    values = read_numbers(path, rows, len(columns) + 1)
+    values = read_numbers(path, rows, len(columns) + 1, whole=True)
     lines = [line for line, _ in rows]
-    wrong = (values < 0) | (values % 1 != 0)
-    if wrong.any():
-        row, column = np.argwhere(wrong)[0].tolist()
-        raise AnnotationError(
-            f"The cell '{values[row, column]:g}' is not a whole number from 0.",
-            path=path,
-            line=lines[row],
-            remedy="Correct it, or unpack the file again.",
-        )
     # Everything above 9 is as wrong as 255; uint8 would make 256 a 0.
     codes = np.minimum(np.delete(values, frame_column, axis=1), 255).astype(np.uint8)
     table = CodeTable(path, columns, values[:, frame_column].astype(np.int64), codes, lines)
@@ -106,13 +99,14 @@ def read_codes(path: Path, *, header: bool, allowed: Collection[int]) -> CodeTab
     return table
 
 
-def read_numbers(path: Path, rows: Rows, width: int) -> NDArray[np.float64]:
+def read_numbers(path: Path, rows: Rows, width: int, *, whole: bool = False) -> NDArray[np.float64]:
     """Read rows of numbers between commas; empty cells behind the last number are left out.
 
     Args:
         path: The file, for errors.
         rows: Line and text of each row; at least one.
         width: Numbers a row.
+        whole: Whether they must be whole and from 0.
 
     Returns:
         float64 [N, width].
@@ -120,14 +114,14 @@ def read_numbers(path: Path, rows: Rows, width: int) -> NDArray[np.float64]:
     Raises:
         AnnotationError: A row has more or fewer cells, or a cell is not a number.
     """
-    values = _parse([text for _, text in rows], width)
+    values = _parse([text for _, text in rows], width, whole)
     if values is not None:
         return values
     cells = [[cell.strip() for cell in text.replace('"', "").split(",")] for _, text in rows]
     for own in cells:
         while len(own) > width and not own[-1]:
             own.pop()
-    values = _parse([",".join(own) for own in cells], width)
+    values = _parse([",".join(own) for own in cells], width, whole)
     if values is not None:
         return values
     for (line, _), own in zip(rows, cells, strict=True):
@@ -139,19 +133,22 @@ def read_numbers(path: Path, rows: Rows, width: int) -> NDArray[np.float64]:
         (line, cell)
         for (line, _), own in zip(rows, cells, strict=True)
         for cell in own
-        if _NUMBER.fullmatch(cell) is None or math.isinf(float(cell))
+        if (_WHOLE if whole else _NUMBER).fullmatch(cell) is None or math.isinf(float(cell))
     )
-    fault = f"The cell '{wrong[:20]}' is not a number."
+    fault = f"The cell '{wrong[:20]}' is not a {'whole number from 0' if whole else 'number'}."
     raise AnnotationError(fault, path=path, line=line, remedy="Correct it, or unpack the file again.")
 
 
-def _parse(texts: Sequence[str], width: int) -> NDArray[np.float64] | None:
+def _parse(texts: Sequence[str], width: int, whole: bool) -> NDArray[np.float64] | None:
     """Rows of numbers, or None where a row is something else."""
+    if whole and _DIGITS.fullmatch(",".join(texts)) is None:  # NumPy takes 1e0 and -1 too
+        return None
     try:
         values: NDArray[np.float64] = np.loadtxt(texts, delimiter=",", comments=None, ndmin=2)
     except ValueError:
         return None
-    return values if values.shape == (len(texts), width) and np.isfinite(values).all() else None
+    sound = values.shape == (len(texts), width) and np.isfinite(values).all()
+    return values if sound and not (whole and (values % 1).any()) else None
 
 
 def frame_ranges(numbers: Sequence[int], limit: int = 8) -> str:

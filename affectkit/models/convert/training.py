@@ -24,7 +24,7 @@ def model_of_checkpoint(path: str | Path) -> AffectModel:
 
     Returns:
         The model, in evaluation mode; its `metadata` names the checkpoint, epoch and step, the corpora it learned
-        from with their licences, and whether all faces were rendered.
+        from with their licences, whether all faces were rendered, and the labels that were not in the training data.
 
     Raises:
         WeightsError: The file is missing, damaged, unsafe or not of an affectkit task, or its tensors do not fit.
@@ -63,6 +63,7 @@ def model_of_checkpoint(path: str | Path) -> AffectModel:
         "checkpoint": path.name,
         **{key: content[key] for key in ("epoch", "global_step") if isinstance(content.get(key), int)},
         **learned_from,
+        **({"unlearned": content["unlearned"]} if content.get("unlearned") else {}),
     }
     return model
 

@@ -144,7 +144,7 @@ def test_faults_are_named(tmp_path):
         make_task(recognition={"mouth": "megc3"})
     head = partial(MicroAUHead, space=SPACE, attention_heads=2, target="micro_au")
     task = MicroAU(TimmBackbone("test_vit", size=32, tokens=True), {"micro": head})
-    with pytest.raises(ConfigError, match="No training corpus annotates 'micro_au'"):
+    with pytest.raises(ConfigError, match="no training corpus annotates its target 'micro_au'"):
         fitted(tmp_path, task)
     with pytest.raises(ConfigError, match="Rules need the occurrence"):
         make_task(
