@@ -9,21 +9,43 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from affectkit.facs import ActionUnit, AUSet, ExpressionSet, label_space
+    from affectkit.facs import (
+        ActionUnit,
+        AUIntensitySet,
+        AUSet,
+        Dimensions,
+        ExpressionSet,
+        Levels,
+        label_space,
+    )
     from affectkit.inference import Predictor
-    from affectkit.models import AffectModel, AUHead, AUIntensityHead, ExpressionHead, Head, load
+    from affectkit.models import (
+        AffectModel,
+        AUHead,
+        AUIntensityHead,
+        DimensionsHead,
+        ExpressionHead,
+        Head,
+        LevelsHead,
+        load,
+    )
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "AUHead": "affectkit.models",
     "AUIntensityHead": "affectkit.models",
+    "AUIntensitySet": "affectkit.facs",
     "AUSet": "affectkit.facs",
     "ActionUnit": "affectkit.facs",
     "AffectModel": "affectkit.models",
+    "Dimensions": "affectkit.facs",
+    "DimensionsHead": "affectkit.models",
     "ExpressionHead": "affectkit.models",
     "ExpressionSet": "affectkit.facs",
     "Head": "affectkit.models",
+    "Levels": "affectkit.facs",
+    "LevelsHead": "affectkit.models",
     "Predictor": "affectkit.inference",
     "label_space": "affectkit.facs",
     "load": "affectkit.models",
@@ -32,12 +54,17 @@ _HOMES = {
 __all__ = [
     "AUHead",
     "AUIntensityHead",
+    "AUIntensitySet",
     "AUSet",
     "ActionUnit",
     "AffectModel",
+    "Dimensions",
+    "DimensionsHead",
     "ExpressionHead",
     "ExpressionSet",
     "Head",
+    "Levels",
+    "LevelsHead",
     "Predictor",
     "__version__",
     "label_space",

@@ -15,8 +15,9 @@ __all__ = ["add_truths"]
 def add_truths(table: Path, dataset: AffectDataset, heads: Iterable[Head]) -> None:
     """Add columns with the true labels to a table that `PredictionsWriter` wrote.
 
-    A unit gets the column `AU01_true` (`AU01_i_true` for intensities), an expression the name of its class in
-    `expression_true`. Cells are empty where nothing is annotated.
+    A unit gets the column `AU01_true` (`AU01_i_true` for intensities), a dimension `valence_true`; of classes and
+    levels the name of the (likeliest) one is in `expression_true`, or what else the target is called. Cells are empty
+    where nothing is annotated.
 
     Args:
         table: It is replaced when all of it has been read.
@@ -37,7 +38,7 @@ def add_truths(table: Path, dataset: AffectDataset, heads: Iterable[Head]) -> No
             labels = dataset.annotate(records[row["clip"]], [int(row["frame"])])
             cells: dict[str, str] = {}
             for head in known:
-                target = labels[head.target].project(head.space.name)
+                target = labels[head.target].project(head.space.name).likeliest()
                 value, mask = target.value.flatten().tolist(), target.mask.flatten().tolist()
                 cells |= dict(zip(_columns(head), _cells(head, value, mask), strict=True))
             writer.writerow([*(row[name] for name in names), *cells.values()])

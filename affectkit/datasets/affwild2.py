@@ -29,7 +29,7 @@ __all__ = ["AffWild2"]
 
 Task = Literal["all", "au", "expression", "va"]
 
-UNITS: Final = AUSet.of(1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26)
+UNITS: Final = AUSet.parse("affwild2_12")
 CLASSES: Final = ExpressionSet.parse("affwild2_8")
 _CHALLENGES: Final = {
     "au": re.compile("au_|action"),

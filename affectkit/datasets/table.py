@@ -23,6 +23,7 @@ from affectkit.errors import AnnotationError, DatasetNotFoundError, LabelSpaceEr
 from affectkit.facs.coding import parse_coding
 from affectkit.facs.expressions import EXPRESSION_SETS, ExpressionSet, canonical_expression
 from affectkit.facs.sets import AUSet
+from affectkit.facs.spaces import label_space
 
 __all__ = ["TableDataset"]
 
@@ -248,10 +249,10 @@ class TableDataset(AffectDataset):
     def _frame_target(self, frames: FrameTable | None, name: str, indices: Sequence[int]) -> Target:
         space = self.spaces[name]
         if frames is None or name not in frames.labels:
-            return Target.make(torch.full((len(indices), len(AUSet.parse(space))), torch.nan), space=space)
+            return Target.make(torch.full((len(indices), len(label_space(space))), torch.nan), space=space)
         own_space, values = frames.labels[name]
-        more = set(AUSet.parse(own_space)) - set(AUSet.parse(space))
+        more = set(label_space(own_space).labels) - set(label_space(space).labels)
         if more:
-            fault = f"The table has {', '.join(sorted(map(str, more)))}, which the first clip's table lacks."
+            fault = f"The table has {', '.join(sorted(more))}, which the first clip's table lacks."
             raise frames.table.error(fault, remedy="Add the columns there; empty cells are masked.")
         return Target.make(frames.take(values, indices), space=own_space).project(space)

@@ -325,6 +325,8 @@ def _signals(columns: list[str], metadata: Mapping[str, Any]) -> tuple[Signal, .
     found: dict[str, Signal] = {}
     if isinstance(heads, Mapping) and heads:
         for head, facts in heads.items():
+            if facts.get("values") == "value":
+                continue  # of a range of its own, as of valence, which no bar from 0 to 1 shows
             thresholds = facts.get("thresholds") or {}
             for column in facts.get("columns", ()):
                 if column in columns:

@@ -39,6 +39,7 @@ def test_names_read_back(space):
 def test_levels():
     space = label_space("levels: Not Engaged, barely  engaged,engaged")
     assert space.name == "levels:not engaged,barely engaged,engaged"
+    assert Levels.named() == ()
     assert (space.indexed, space.soft, space.value_range) == (True, True, (0, 2))
     assert space.project(label_space(space.name)) == (0, 1, 2)
     assert space.join(space) == space

@@ -125,6 +125,16 @@ def test_tables_in_files(tmp_path):
         ClipTable(tmp_path / "absent.parquet")
 
 
+def test_values_with_a_range_of_their_own_are_no_signals(tmp_path):
+    heads = {
+        "va": {"columns": ["valence"], "values": "value", "thresholds": {}},
+        "levels": {"columns": ["low"], "values": "probability", "thresholds": {}},
+    }
+    with open_writer(tmp_path / "face.csv", ["valence", "low"], {"heads": heads}) as writer:
+        writer.write(Row(0, 0.0, True, {"valence": -0.5, "low": 0.25}, face=0))
+    assert [signal.column for signal in ClipTable(tmp_path / "face.csv").signals] == ["low"]
+
+
 @pytest.mark.parametrize("format", ["openface", "openface-release"])
 def test_our_tables_in_openface_columns(tmp_path, format):
     heads = {
