@@ -33,7 +33,7 @@ def find_annotated(dataset: AffectDataset, target: str, space: str) -> Tensor | 
         labels = dataset.annotate(record, dataset.label_frames(record)).get(target)
         if labels is not None:
             labels = labels.project(space)
-            if labels.classes:
+            if labels.indexed:
                 found[labels.value[labels.mask]] = True
             else:
                 found |= labels.mask.reshape(-1, len(found)).any(0)

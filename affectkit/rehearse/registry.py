@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from affectkit.datasets import corpora
 from affectkit.errors import ConfigError
 
 __all__ = ["Size", "Writer", "register", "rehearsals", "rehearse"]
@@ -39,6 +40,7 @@ def register(name: str) -> Callable[[Writer], Writer]:
 
 def rehearsals() -> Mapping[str, Writer]:
     """All rehearsals by the name of their corpus, in alphabetical order."""
+    corpora()  # a plug-in brings both
     _discover()
     return dict(sorted(_WRITERS.items()))
 
@@ -72,8 +74,9 @@ def rehearse(
         if option not in inspect.signature(writer).parameters:
             remedy = f"It has: {', '.join(inspect.signature(writer).parameters)}."
             raise ConfigError(f"The rehearsal of {name} has no option {option!r}.", remedy=remedy)
-        if get_origin(hints[option]) is Literal and value not in get_args(hints[option]):
-            remedy = f"Use one of: {', '.join(map(str, get_args(hints[option])))}."
+        choices = get_args(hints.get(option)) if get_origin(hints.get(option)) is Literal else (value,)
+        if value not in choices:
+            remedy = f"Use one of: {', '.join(map(str, choices))}."
             raise ConfigError(f"{option}={value!r} is not known.", remedy=remedy)
     if out.exists() and any(out.iterdir()):
         raise ConfigError("The folder is not empty.", path=out, remedy="Give another folder, or empty it.")

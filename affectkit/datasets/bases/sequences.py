@@ -229,7 +229,7 @@ class SequenceCorpus(Corpus):
     def parts(self) -> dict[str, list[ClipRecord]]:
         """See `Corpus`: the three parts of the usual protocol, where it knows all subjects."""
         try:
-            subjects = {recording.subject for recording in self.recordings.values()}
+            subjects = {str(recording.subject) for recording in self.recordings.values()}
             tested = self.find_protocol("3fold").divide(sorted(subjects))
         except ConfigError:
             return {}
