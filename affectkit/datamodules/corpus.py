@@ -43,7 +43,7 @@ class CorpusDataModule(SingleDataModule):
     """
 
     dataset_class: ClassVar[type[AffectDataset]]
-    _given: ClassVar[frozenset[str]] = frozenset({"root", "split", "frames", "transform"})
+    _given: ClassVar[frozenset[str]] = frozenset({"root", "split", "sampler", "transform"})
 
     def __init__(
         self,
@@ -102,9 +102,9 @@ class CorpusDataModule(SingleDataModule):
     def make_dataset(self, split: Split) -> AffectDataset:
         """Build the dataset of one split, with the frames and transforms that belong to it."""
         training = split == "train"
-        frames = self.train_frames if training else self.eval_frames
+        sampler = self.train_frames if training else self.eval_frames
         options = {"transform": self.train_transform if training else self.eval_transform}
-        return self._open(split, **options, **({} if frames is None else {"frames": frames}))
+        return self._open(split, **options, **({} if sampler is None else {"sampler": sampler}))
 
     def _open(self, split: Split | Literal["all"], **options: Any) -> AffectDataset:
         given = {**self.dataset_class.sampling(self.num_frames), **self.options, **options}

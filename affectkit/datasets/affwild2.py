@@ -158,7 +158,7 @@ class AffWild2(SequenceCorpus):
             target: own for target, own in columns.items() if any(target in its for its in tables.values())
         }
         recordings = [_join(name, columns, its) for name, its in sorted(tables.items())]
-        return CodedCorpus("Aff-Wild2", columns, [one for one in recordings if len(one.frames)], warnings)
+        return CodedCorpus("Aff-Wild2", columns, [one for one in recordings if len(one.frame_ids)], warnings)
 
     def table(self, recording: Recording, target: str) -> Target:
         """See `SequenceCorpus`."""

@@ -350,17 +350,17 @@ def _join(
     ]
     if occurrence is not None:
         sources.append(("au", occurrence.columns, occurrence))
-    frames = functools.reduce(np.union1d, [table.frames for _, _, table in sources])
+    frames = functools.reduce(np.union1d, [table.frame_ids for _, _, table in sources])
     codes = {t: np.full((len(frames), len(units)), UNKNOWN, dtype=np.int8) for t, units in columns.items()}
     for target, units, table in sources:
-        rows = np.searchsorted(frames, table.frames)
+        rows = np.searchsorted(frames, table.frame_ids)
         kept = [column for column, unit in enumerate(units) if unit in columns[target]]
         values = table.codes[:, kept].astype(np.int8)
         places = [columns[target].index(units[column]) for column in kept]
         codes[target][rows[:, None], places] = np.where(values == _NOTCODED, UNKNOWN, values)
     coded = np.full(len(frames), "au" not in columns)
     if occurrence is not None:
-        coded[np.searchsorted(frames, occurrence.frames)] = True
+        coded[np.searchsorted(frames, occurrence.frame_ids)] = True
     return Recording(name, name.split("_")[0], frames, codes, coded)
 
 
@@ -412,8 +412,8 @@ def _find_oddities(
 
 
 def _same_frames(level: CodeTable, occurrence: CodeTable | None) -> bool:
-    frames = level.frames if occurrence is None else occurrence.frames
-    return np.array_equal(level.frames, frames) and bool((np.diff(frames) == 1).all())
+    frames = level.frame_ids if occurrence is None else occurrence.frame_ids
+    return np.array_equal(level.frame_ids, frames) and bool((np.diff(frames) == 1).all())
 
 
 def _find_uneven(recordings: Sequence[Recording]) -> Iterator[str]:

@@ -224,7 +224,8 @@ class DISFA(SequenceCorpus):
             if first is not table:
                 warnings.append(f"{path}: this is a copy of {first.path}")
                 if not (
-                    np.array_equal(first.frames, table.frames) and np.array_equal(first.codes, table.codes)
+                    np.array_equal(first.frame_ids, table.frame_ids)
+                    and np.array_equal(first.codes, table.codes)
                 ):
                     fault = f"It differs from {first.path}, which has the same name."
                     raise AnnotationError(fault, path=path, line=1, remedy="Keep one of the two.")
@@ -281,7 +282,7 @@ class DISFA(SequenceCorpus):
                     folders.setdefault(subject, place)
         if self.camera != "left" or not folders:
             return None
-        lengths = {name: int(recording.frames[-1]) for name, recording in self.recordings.items()}
+        lengths = {name: int(recording.frame_ids[-1]) for name, recording in self.recordings.items()}
         return PointFiles(folders, lengths, POINTS_66, _PICTURE)
 
     def bad_landmarks(self, recording: str) -> Collection[int]:
@@ -306,10 +307,10 @@ def _cameras(side: str | None, folder: Path) -> set[str]:
 
 def _join(subject: str, columns: tuple[int, ...], tables: Mapping[int, CodeTable]) -> Recording:
     """Bring the files of a subject together by frame number."""
-    frames = functools.reduce(np.union1d, [table.frames for table in tables.values()])
+    frames = functools.reduce(np.union1d, [table.frame_ids for table in tables.values()])
     codes = np.full((len(frames), len(columns)), UNKNOWN, dtype=np.int8)
     for unit, table in tables.items():
-        codes[np.searchsorted(frames, table.frames), columns.index(unit)] = table.codes[:, 0]
+        codes[np.searchsorted(frames, table.frame_ids), columns.index(unit)] = table.codes[:, 0]
     return Recording(subject, subject, frames, {"intensity": codes}, np.ones(len(frames), dtype=bool))
 
 
@@ -317,7 +318,7 @@ def _oddities(
     recording: Recording, columns: tuple[int, ...], tables: Mapping[int, CodeTable]
 ) -> Iterator[str]:
     """What is not as in other recordings."""
-    name, frames = recording.name, recording.frames
+    name, frames = recording.name, recording.frame_ids
     if name not in _SUBJECTS:
         yield f"{name} is not a subject of DISFA"
     published = _LENGTHS.get(name, _LENGTH)
@@ -327,5 +328,5 @@ def _oddities(
     for unit in columns:
         if unit not in tables:
             yield f"{name}: there is no file of AU{unit}; it is masked"
-        elif len(absent := np.setdiff1d(frames, tables[unit].frames, assume_unique=True)):
+        elif len(absent := np.setdiff1d(frames, tables[unit].frame_ids, assume_unique=True)):
             yield f"{name}: AU{unit} is not coded in frames {frame_ranges(absent.tolist())}; it is masked there"

@@ -91,7 +91,7 @@ class MEGC2019(Corpus):
                 self.root / self._folders[name],
                 classes="megc3",
                 require=["expression"],
-                frames=self.frames,
+                sampler=self.sampler,
                 transform=self.transform,
                 backend=self.backend,
                 prepared=None if self._prepared is None else f"{self._prepared}/{name}",

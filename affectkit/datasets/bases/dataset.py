@@ -55,7 +55,7 @@ class AffectDataset(Dataset[Clip], ABC):
     Args:
         root: Folder of the corpus.
         split: The part to read.
-        frames: Chooses the frames of a clip; all of them by default.
+        sampler: Chooses the frames of a clip; all of them by default.
         transform: Changes the clip; random only for draws that carry a seed.
         backend: Video reader, see `affectkit.data.video.open_video`.
         on_error: What happens where a video cannot be read: "raise" its `VideoError`, or "skip": a blank clip
@@ -107,7 +107,7 @@ class AffectDataset(Dataset[Clip], ABC):
         root: str | Path,
         *,
         split: Split = "all",
-        frames: FrameSampler | None = None,
+        sampler: FrameSampler | None = None,
         transform: ClipTransform | None = None,
         backend: Backend = "auto",
         on_error: Literal["raise", "skip"] = "raise",
@@ -120,7 +120,7 @@ class AffectDataset(Dataset[Clip], ABC):
             remedy = f"Correct the root of {self.name}, or obtain the corpus (see its card)."
             raise DatasetNotFoundError("This does not exist.", path=self.root, remedy=remedy)
         self.split = split
-        self.frames = AllFrames() if frames is None else frames
+        self.sampler = AllFrames() if sampler is None else sampler
         self.transform = transform
         self.backend = backend
         self.on_error = on_error
@@ -141,7 +141,7 @@ class AffectDataset(Dataset[Clip], ABC):
     @classmethod
     def sampling(cls, num_frames: int) -> dict[str, Any]:
         """Arguments that give clips of a number of frames: one of each of as many equal segments."""
-        return {"frames": UniformSegments(num_frames)}
+        return {"sampler": UniformSegments(num_frames)}
 
     @classmethod
     def default_transform(cls, size: int, *, train: bool) -> ClipTransform:
@@ -309,7 +309,7 @@ class AffectDataset(Dataset[Clip], ABC):
         rng = None if draw.seed is None else torch.Generator().manual_seed(draw.seed)
         keys = [None if key is None else key - record.start for key in record.key_frames]
         try:
-            positions = self.frames(
+            positions = self.sampler(
                 self.length(draw.index), rng=rng, onset=keys[0], apex=keys[1], offset=keys[2]
             )
         except AnnotationError as error:

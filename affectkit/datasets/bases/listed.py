@@ -88,7 +88,7 @@ class ListedCorpus(Corpus):
     @classmethod
     def sampling(cls, num_frames: int) -> dict[str, Any]:
         """See `AffectDataset`; clips that are shorter hold their last frame."""
-        return {"frames": UniformSegments(num_frames, short="hold")}
+        return {"sampler": UniformSegments(num_frames, short="hold")}
 
     @classmethod
     def default_transform(cls, size: int, *, train: bool) -> ClipTransform:

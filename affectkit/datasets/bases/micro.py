@@ -130,7 +130,7 @@ class MicroCorpus(Corpus):
         self._class_of = None if classes in OBJECTIVE else self._route()
         super().__init__(root, **options)
         if apex == "midpoint":
-            self.frames = Midpoint(self.frames)
+            self.sampler = Midpoint(self.sampler)
 
     @abstractmethod
     def movements(self) -> list[Movement]:

@@ -24,7 +24,7 @@ class Recording:
     Args:
         name: Name, unique in the corpus.
         subject: Who is seen; None where nobody says.
-        frames: int64 [N], label frames, ascending.
+        frame_ids: int64 [N], label frames, ascending.
         codes: [N, C] by target, in the columns of `CodedCorpus.columns`: int8, `UNKNOWN` where not coded, or float32,
             NaN where not coded.
         coded: bool [N], which frames are coded by the corpus's own count; a clip holds only these, or none of them.
@@ -32,7 +32,7 @@ class Recording:
 
     name: str
     subject: str | None
-    frames: NDArray[np.int64]
+    frame_ids: NDArray[np.int64]
     codes: Mapping[str, NDArray[Any]]
     coded: NDArray[np.bool_]
 
@@ -58,7 +58,7 @@ class CodedCorpus:
 
 def find_gaps(recording: Recording) -> Iterator[str]:
     """Frames between the first and the last coded one that are not coded."""
-    frames = recording.frames[recording.coded]
+    frames = recording.frame_ids[recording.coded]
     if len(frames):
         every = np.arange(frames[0], min(frames[-1], frames[0] + 100_000))
         absent = np.setdiff1d(every, frames, assume_unique=True)
@@ -71,13 +71,13 @@ def pack(coded: CodedCorpus) -> dict[str, NDArray[Any]]:
     words = {
         "revision": coded.revision,
         "columns": {target: list(columns) for target, columns in coded.columns.items()},
-        "recordings": [(r.name, r.subject, len(r.frames)) for r in coded.recordings],
+        "recordings": [(r.name, r.subject, len(r.frame_ids)) for r in coded.recordings],
         "warnings": list(coded.warnings),
         "conflicts": list(coded.conflicts),
     }
     return {
         "words": np.array(json.dumps(words)),
-        "frames": np.concatenate([recording.frames for recording in coded.recordings]),
+        "frames": np.concatenate([recording.frame_ids for recording in coded.recordings]),
         "coded": np.concatenate([recording.coded for recording in coded.recordings]),
         **{f"codes {t}": np.concatenate([r.codes[t] for r in coded.recordings]) for t in coded.columns},
     }

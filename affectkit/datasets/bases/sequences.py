@@ -76,7 +76,7 @@ class SequenceCorpus(Corpus):
     @classmethod
     def sampling(cls, num_frames: int) -> dict[str, Any]:
         """See `AffectDataset`: windows of consecutive frames, all of which are read."""
-        return {"window": num_frames, "frames": AllFrames()}
+        return {"window": num_frames, "sampler": AllFrames()}
 
     @abstractmethod
     def annotation_files(self) -> Sequence[Path]:
@@ -152,8 +152,8 @@ class SequenceCorpus(Corpus):
                 path=media.get(recording.name, self.expected_path(recording)),
                 subject=recording.subject,
                 fps=self.frames_per_second,
-                start=int(recording.frames[0]) - 1,
-                stop=int(recording.frames[-1]),
+                start=int(recording.frame_ids[0]) - 1,
+                stop=int(recording.frame_ids[-1]),
                 extra={"sequence": recording.name},
             )
             for recording in coded.recordings
@@ -173,8 +173,8 @@ class SequenceCorpus(Corpus):
         """See `AffectDataset`: labels by frame, [T, A]; frames that are not coded are masked."""
         recording = self.recordings[record.extra["sequence"]]
         wanted = np.asarray(indices, dtype=np.int64) + 1
-        places = np.searchsorted(recording.frames, wanted).clip(max=len(recording.frames) - 1)
-        rows, coded = torch.from_numpy(places), torch.from_numpy(recording.frames[places] == wanted)
+        places = np.searchsorted(recording.frame_ids, wanted).clip(max=len(recording.frame_ids) - 1)
+        rows, coded = torch.from_numpy(places), torch.from_numpy(recording.frame_ids[places] == wanted)
         targets = {}
         for name in self.spaces:
             table = self._table(recording.name, name)
@@ -248,7 +248,7 @@ class SequenceCorpus(Corpus):
                     yield from self._landmark_faults(record, self._landmark_files)
 
     def _media_faults(self, record: ClipRecord, pool: ThreadPoolExecutor) -> Iterator[str]:
-        frames = self.recordings[record.clip].frames
+        frames = self.recordings[record.clip].frame_ids
         files = self._files.get(record.path)
         if files is None:
             try:
@@ -270,7 +270,7 @@ class SequenceCorpus(Corpus):
 
     def _landmark_faults(self, record: ClipRecord, files: LandmarkFiles) -> Iterator[str]:
         """The first file of a recording's landmarks that cannot be read; warns of what is absent or of no use."""
-        frames = self._frames_shown(record, (self.recordings[record.clip].frames - 1).tolist())
+        frames = self._frames_shown(record, (self.recordings[record.clip].frame_ids - 1).tolist())
         try:
             files.read(record.clip, frames)
             absent = files.absent(record.clip, frames)
@@ -288,7 +288,7 @@ class SequenceCorpus(Corpus):
     def runs(self, record: ClipRecord) -> list[tuple[int, int]]:
         """The stretches of frames that have labels and, once there are images, an image: first position and end."""
         recording = self.recordings[record.clip]
-        positions, coded = recording.frames - 1, recording.coded
+        positions, coded = recording.frame_ids - 1, recording.coded
         files = self._files.get(record.path)
         if files is not None:
             there = np.isin(positions + 1 + self.image_offset, np.fromiter(files, dtype=np.int64))

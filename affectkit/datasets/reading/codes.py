@@ -32,14 +32,14 @@ class CodeTable:
     Args:
         path: The file.
         columns: Number of the action unit in each column; (0,) for a file of one nameless column.
-        frames: int64 [N], frame numbers as the file gives them, from 1, ascending.
+        frame_ids: int64 [N], frame numbers as the file gives them, from 1, ascending.
         codes: uint8 [N, C].
         lines: Line in the file of each row, from 1.
     """
 
     path: Path
     columns: tuple[int, ...]
-    frames: NDArray[np.int64]
+    frame_ids: NDArray[np.int64]
     codes: NDArray[np.uint8]
     lines: Sequence[int]
 
@@ -192,7 +192,7 @@ def _read_header(path: Path, line: int, text: str) -> tuple[tuple[int, ...], int
 
 def _check(table: CodeTable, allowed: Collection[int]) -> None:
     """Rows count up and hold only codes that there are."""
-    frames = table.frames
+    frames = table.frame_ids
     steps = np.diff(frames, prepend=0)
     if (steps < 1).any():
         row = int((steps < 1).argmax())

@@ -397,7 +397,7 @@ def test_targets(tiny):
 def test_apex_policies(tiny):
     root, manifest = tiny
     frames = OnsetApex(2)
-    data = CASME2(root, frames=frames)
+    data = CASME2(root, sampler=frames)
     place = next(k for k, record in enumerate(data.clips) if record.extra["apex_frame"] is None)
     record = data.clips[place]
     assert record.apex is None
@@ -405,7 +405,7 @@ def test_apex_policies(tiny):
     other = next(k for k, record in enumerate(data.clips) if record.apex is not None)
     assert data[other].meta["indices"] == [data.clips[other].onset, data.clips[other].apex]
     with pytest.raises(AnnotationError, match="no apex"):
-        CASME2(root, frames=frames, apex="none")[place]
+        CASME2(root, sampler=frames, apex="none")[place]
     assert len(CASME2(root, apex="drop")) == len(data) - 1
     assert len(CASME2(root, require=["au"])) == sum(truth["units"] is not None for truth in manifest["clips"])
 

@@ -40,7 +40,7 @@ def read(tmp_path):
 def test_accepts_every_harmless_way_of_writing(read, content):
     table = read(content)
     assert table.columns == (1, 2)
-    assert table.frames.tolist() == [5, 6]
+    assert table.frame_ids.tolist() == [5, 6]
     assert table.codes.tolist() == [[0, 1], [9, 0]]
 
 

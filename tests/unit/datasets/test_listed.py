@@ -120,7 +120,7 @@ def test_expected_counts_agree_with_one_another(name):
 
 def test_every_label_and_clip_is_the_one_that_was_written(tiny):
     kind, root, manifest = tiny
-    dataset = kind(root, frames=UniformSegments(16, short="hold"))
+    dataset = kind(root, sampler=UniformSegments(16, short="hold"))
     assert labels_of(dataset) == manifest["labels"]
     assert where_tested(dataset) == truly_tested(manifest)
     assert (dataset.subjects, dataset.num_groups) == ((), len(dataset))

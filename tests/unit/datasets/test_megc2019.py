@@ -34,7 +34,7 @@ def test_the_whole_has_the_published_counts(tmp_path):
 
 
 def test_clips_are_those_of_the_members(tiny):
-    corpus = MEGC2019(tiny, frames=OnsetApex(2))
+    corpus = MEGC2019(tiny, sampler=OnsetApex(2))
     assert len(corpus) == sum(len(member) for member in corpus.members.values())
     assert len(set(corpus.subjects)) == len(corpus.folds())
     assert {r.clip.partition("/")[0] for r in corpus.clips} == {"smic", "casme2", "samm"}

@@ -63,7 +63,7 @@ def test_a_corpus_of_another_package(elsewhere, tmp_path):
     )
     assert (data.num_frames, data.batch_size) == (5, 1)
     test = data.make_dataset("test")
-    assert (test.subjects, test.spaces, len(test.frames(9))) == (("b",), {"expression": "fear,anger"}, 5)
+    assert (test.subjects, test.spaces, len(test.sampler(9))) == (("b",), {"expression": "fear,anger"}, 5)
     assert "mood: What is annotated." in type(data).__init__.__doc__
     with pytest.raises(TypeError, match="unexpected keyword argument 'moods'"):
         datamodules.ElsewhereDataModule(str(tmp_path), moods="fear,anger")

@@ -49,7 +49,7 @@ def test_hs_by_subject_and_class(tmp_path):
 @pytest.mark.parametrize("variant", ["cropped", "raw"])
 def test_a_clip_is_all_of_its_frames(tmp_path, variant):
     manifest = write_smic(tmp_path, variant=variant)
-    data = SMIC(tmp_path, frames=OnsetApex(3))
+    data = SMIC(tmp_path, sampler=OnsetApex(3))
     assert data.variant(data.tree) == variant
     assert data.spaces == {"expression": "megc3"}
     assert data.correct([], "none") == []
