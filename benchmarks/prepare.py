@@ -24,7 +24,7 @@ import torch
 
 from affectkit.datamodules import TableDataModule
 from affectkit.datasets import TableDataset
-from affectkit.datasets.prepare import prepare
+from affectkit.datasets.preparing import prepare
 from affectkit.models import AffectModel
 from affectkit.synth import Face, FaceRenderer, Person, Scene
 

@@ -2,6 +2,7 @@
 
 import atexit
 import importlib
+import inspect
 import logging
 import os
 import shutil
@@ -15,6 +16,7 @@ from jupyter_client import KernelManager
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
 import affectkit
+from affectkit.datasets import corpora
 
 project = "affectkit"
 author = "The affectkit developers"
@@ -84,8 +86,24 @@ def _execute(notebook, **options):
 executors.executenb = _execute
 
 
+def _list_corpora(app, docname, source):
+    """Write what is registered into the pages that list corpora."""
+    if docname == "datasets":
+        rows = [
+            f"| {{py:class}}`~{cls.__module__}.{cls.__name__}` | {inspect.getdoc(cls).partition(chr(10))[0]} "
+            f"| {', '.join(p.name for p in getattr(cls, 'protocols', ())) or '–'} | {cls.licence} |"
+            for cls in corpora().values()
+        ]
+        table = ["| reader | what | protocols | licence |", "|---|---|---|---|", *rows]
+        source[0] = source[0].replace("CORPORA\n", "\n".join(table) + "\n", 1)
+    if docname == "api/datasets":
+        modules = "".join(f".. automodule:: {cls.__module__}\n" for cls in corpora().values())
+        source[0] = source[0].replace("READERS\n", f"```{{eval-rst}}\n{modules}```\n", 1)
+
+
 def setup(app):
-    """Read tutorials again even where only the code has changed."""
+    """List corpora, and read tutorials again even where only the code has changed."""
+    app.connect("source-read", _list_corpora)
     app.connect(
         "env-get-outdated",
         lambda _app, env, *_: sorted(name for name in env.found_docs if name.startswith("tutorials/")),

@@ -15,7 +15,7 @@ from affectkit.cli.options import check_options
 from affectkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from affectkit.datasets.protocols import Protocol
+    from affectkit.datasets.bases.protocols import Protocol
     from affectkit.metrics import Result
 
 __all__ = ["run"]
@@ -55,7 +55,7 @@ def run(args: Sequence[str]) -> int:
 def _run(args: Sequence[str], options: argparse.Namespace, recipe: Sequence[str]) -> int:
     from affectkit.cli.folds import load_fold, merge_predictions, reduce_folds, run_fold
     from affectkit.cli.lightning import launch
-    from affectkit.datamodules.corpora import FoldDataModule
+    from affectkit.datamodules import FoldDataModule
 
     cli = launch([*recipe, "--trainer.logger=false"], execute=False)
     data = cli.datamodule

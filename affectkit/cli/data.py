@@ -3,104 +3,124 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from affectkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from affectkit.datasets.base import AffectDataset
-    from affectkit.datasets.corpus import Corpus, Counts
+    from affectkit.datasets import AffectDataset, Corpus
+    from affectkit.datasets.bases.corpus import Counts
 
-__all__ = ["CORPORA", "SOURCES", "open_corpus", "open_dataset", "run"]
+__all__ = ["add_option", "open_corpus", "open_dataset", "read_options", "run"]
 
 MANIFEST = "rehearsal.json"
 _SHOWN = 20  # lines of a list
 _COLUMNS = 3  # parts in the table
 
 
-class _Corpus(NamedTuple):
-    """Where a corpus is read and written: `affectkit.datasets.MODULE.CLASS`, `…layouts.MODULE.write_MODULE`."""
-
-    module: str
-    class_name: str
-    options: Mapping[str, Any]
-
-
-CORPORA: Mapping[str, _Corpus] = {
-    "casme2": _Corpus("casme2", "CASME2", {}),
-    "samm": _Corpus("samm", "SAMM", {}),
-    "bp4d": _Corpus("bp4d", "BP4D", {}),
-    "disfa": _Corpus("disfa", "DISFA", {}),
-    "rafdb": _Corpus("rafdb", "RAFDB", {"kind": "basic"}),
-    "rafdb-compound": _Corpus("rafdb", "RAFDB", {"kind": "compound"}),
-    "smic": _Corpus("smic", "SMIC", {}),
-    "dfew": _Corpus("dfew", "DFEW", {}),
-    "ferv39k": _Corpus("ferv39k", "FERV39k", {}),
-    "mafw": _Corpus("mafw", "MAFW", {}),
-}
-
-SOURCES: Mapping[str, _Corpus] = {
-    **CORPORA,
-    "table": _Corpus("table", "TableDataset", {}),
-    "rendered": _Corpus("rendered", "RenderedDataset", {}),
-}
-"""The published corpora, and what has no published counts."""
-
-
 def run(args: Sequence[str]) -> int:
     """Check or rehearse; 1 where a corpus is not as published."""
+    from affectkit.rehearse import rehearsals
+
     parser = argparse.ArgumentParser(prog="affectkit data", description="Corpora on disk.")
     actions = parser.add_subparsers(dest="action", required=True)
     check = actions.add_parser("check", help="compare a corpus on disk with its published counts")
-    check.add_argument("corpus", help=", ".join(CORPORA))
+    check.add_argument("corpus", help=", ".join(_published()))
     check.add_argument("root", type=Path, help="folder of the corpus, as distributed")
     check.add_argument("--no-media", action="store_true", help="look at the annotation only")
     check.add_argument("--json", type=Path, metavar="FILE", help="write what was found")
+    add_option(check, "of the dataset, such as kind=compound")
     rehearse = actions.add_parser("rehearse", help="render a corpus in the layout of the real one")
-    rehearse.add_argument("corpus", help=", ".join(CORPORA))
+    rehearse.add_argument("corpus", help=", ".join(rehearsals()))
     rehearse.add_argument("out", type=Path, help="folder to write")
     rehearse.add_argument("--size", choices=("tiny", "small", "full"), default="tiny", help="(default: tiny)")
     rehearse.add_argument("--seed", type=int, default=0)
     rehearse.add_argument("--no-media", action="store_true", help="write the annotation only")
+    add_option(rehearse, "of the layout, such as kind=compound")
     options = parser.parse_args(args)
-    name = options.corpus.lower()
-    if name not in CORPORA:
-        raise ConfigError(
-            f"Unknown corpus {options.corpus!r}.", remedy=f"Choose one of: {', '.join(CORPORA)}."
-        )
+    name, more = options.corpus.lower(), read_options(options.option)
     if options.action == "check":
-        return _check(name, options.root, media=not options.no_media, file=options.json)
-    return _rehearse(name, options.out, size=options.size, seed=options.seed, media=not options.no_media)
+        return _check(name, options.root, more, media=not options.no_media, file=options.json)
+    return _rehearse(
+        name, options.out, size=options.size, seed=options.seed, media=not options.no_media, **more
+    )
 
 
-def open_corpus(name: str, root: Path, **options: Any) -> Corpus:
-    """The dataset of a corpus.
+def add_option(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add `--option NAME=VALUE`, which may be repeated; `what` says whose options these are."""
+    parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help=f"option {what}")
+
+
+def read_options(texts: Sequence[str]) -> dict[str, Any]:
+    """Options given as `NAME=VALUE`; values are JSON, or else text.
+
+    Raises:
+        ConfigError: One has no value.
+
+    Example:
+        >>> read_options(["kind=compound", "window=8"])
+        {'kind': 'compound', 'window': 8}
+    """
+    options: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"The option {text!r} has no value.", remedy="Write --option NAME=VALUE.")
+        try:
+            options[key] = json.loads(value)
+        except ValueError:
+            options[key] = value
+    return options
+
+
+def open_dataset(name: str, root: Path, options: Mapping[str, Any]) -> AffectDataset:
+    """A registered dataset.
 
     Args:
-        name: A key of `CORPORA`.
+        name: Its name, in any capitals.
         root: Its folder.
-        **options: Those of the dataset.
+        options: Those of its class.
+
+    Raises:
+        ConfigError: There is no such dataset, or it has no such option.
     """
-    return cast("Corpus", open_dataset(name, root, **options))
+    from affectkit.datasets import find_corpus
+    from affectkit.datasets.registry import keyword_options
+
+    cls = find_corpus(name)
+    known = keyword_options(cls)
+    if unknown := sorted(options.keys() - known.keys()):
+        raise ConfigError(
+            f"{name} does not have the option {', '.join(unknown)}.", remedy=f"It has: {', '.join(known)}."
+        )
+    return cls(root, **options)
 
 
-def open_dataset(name: str, root: Path, **options: Any) -> AffectDataset:
-    """The same for any key of `SOURCES`."""
-    module, class_name, fixed = SOURCES[name]
-    found = getattr(importlib.import_module(f"affectkit.datasets.{module}"), class_name)
-    dataset: AffectDataset = found(root, **{**fixed, **options})
-    return dataset
+def open_corpus(name: str, root: Path, options: Mapping[str, Any]) -> Corpus:
+    """The same for a dataset with published counts.
+
+    Raises:
+        ConfigError: See `open_dataset`; or it has none.
+    """
+    if name not in (published := _published()):
+        raise ConfigError(f"Unknown corpus {name!r}.", remedy=f"Choose one of: {', '.join(published)}.")
+    return cast("Corpus", open_dataset(name, root, options))
 
 
-def _check(name: str, root: Path, *, media: bool, file: Path | None) -> int:
-    from affectkit.datasets.corpus import compare_counts
+def _published() -> list[str]:
+    from affectkit.datasets import Corpus, corpora
 
-    corpus = open_corpus(name, root)
+    return [name for name, cls in corpora().items() if issubclass(cls, Corpus)]
+
+
+def _check(name: str, root: Path, options: Mapping[str, Any], *, media: bool, file: Path | None) -> int:
+    from affectkit.datasets.bases.corpus import compare_counts
+
+    corpus = open_corpus(name, root, options)
     found = corpus.count(media=media)
     expected, source = _expected(corpus)
     if expected is None:
@@ -144,7 +164,7 @@ def _expected(corpus: Corpus) -> tuple[Counts | None, str]:
 
 def _counts(truths: Mapping[str, Any]) -> Counts:
     """What a manifest says about counts; it says more."""
-    from affectkit.datasets.corpus import Counts
+    from affectkit.datasets.bases.corpus import Counts
 
     stated = {name: truths[name] for name in (item.name for item in fields(Counts)) if name in truths}
     stated["parts"] = {name: _counts(part) for name, part in truths.get("parts", {}).items()}
@@ -200,12 +220,12 @@ def _print_lines(title: str, lines: Sequence[str]) -> None:
             print("  …")
 
 
-def _rehearse(name: str, out: Path, *, size: str, seed: int, media: bool) -> int:
-    if out.exists() and any(out.iterdir()):
-        raise ConfigError("The folder is not empty.", path=out, remedy="Give another folder, or empty it.")
-    module, _, fixed = CORPORA[name]
-    write = getattr(importlib.import_module(f"affectkit.synth.layouts.{module}"), f"write_{module}")
-    write(out, size=size, seed=seed, media=media, **fixed)
-    print(f"{out}: a rendered {name}, {size}, in the layout of the real one; truths in {out / MANIFEST}")
+def _rehearse(name: str, out: Path, **options: Any) -> int:
+    from affectkit.rehearse import rehearse
+
+    rehearse(name, out, **options)
+    print(
+        f"{out}: a rendered {name}, {options['size']}, in the layout of the real one; truths in {out / MANIFEST}"
+    )
     print(f"compare: affectkit data check {name} {out}")
     return 0

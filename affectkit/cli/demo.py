@@ -16,7 +16,7 @@ from affectkit.errors import MissingDependencyError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from affectkit.datasets import RenderedDataset
+    from affectkit.datasets.rendered import RenderedDataset
     from affectkit.inference import Strip
     from affectkit.metrics import Result
     from affectkit.models import AffectModel
@@ -45,7 +45,7 @@ def run(args: Sequence[str]) -> int:
     recipe = ["--config", RECIPE, "--seed_everything", str(options.seed), *_paths(out), *overrides]
     check_options("fit", recipe)
     from affectkit.cli.lightning import launch, quietly
-    from affectkit.datasets import RenderedDataset
+    from affectkit.datasets.rendered import RenderedDataset
     from affectkit.tasks.callbacks import run_folder
 
     with quietly():

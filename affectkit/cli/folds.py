@@ -15,7 +15,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from affectkit.cli.lightning import AffectCLI
 from affectkit.cli.truths import add_truths
-from affectkit.datasets.protocols import Fold, Protocol
+from affectkit.datasets.bases.protocols import Fold, Protocol
 from affectkit.errors import ConfigError
 from affectkit.facs import label_space
 from affectkit.metrics import (
@@ -118,7 +118,8 @@ def _monitor(trainer: Trainer, protocol: Protocol) -> ModelCheckpoint | None:
         raise ConfigError(
             f"The protocol {protocol.name} takes the epoch that is best on the validation subjects, but the "
             "recipe does not say by which number.",
-            remedy="Give it a ModelCheckpoint with a `monitor`, such as val/BP4D/au/f1_pos, and `mode: max`.",
+            remedy="Give it a ModelCheckpoint with a `monitor`, such as "
+            f"val/{protocol.corpus}/au/f1_pos, and `mode: max`.",
         )
     if trainer.early_stopping_callback is not None:
         raise ConfigError(

@@ -38,6 +38,13 @@ _PACKAGES = (
         if Path(folder, "__init__.py").is_file()
     ),
 )
+_DATASETS = Path(affectkit.__file__).with_name("datasets")
+_DATAMODULES = (
+    "affectkit.datamodules.CorpusDataModule",
+    "affectkit.datamodules.FoldDataModule",
+    "affectkit.datamodules.RenderedDataModule",
+    "affectkit.datamodules.SingleDataModule",
+)
 _CLASSES: dict[tuple[str, ...], str] = {
     ("trainer",): "lightning.pytorch.Trainer",
     ("results",): "affectkit.tasks.ResultsWriter",
@@ -188,8 +195,28 @@ def parameters_of(name: str) -> frozenset[str] | None:
         >>> sorted(parameters_of("EMA"))
         ['decay']
     """
+    if name.endswith("DataModule") and (dataset := _dataset_of(name)) is not None:
+        options = _parameters(*dataset)
+        return None if options is None else options.union(*map(_own_parameters, _DATAMODULES))
     found = _find(name)
     return None if found is None else _parameters(*found)
+
+
+def _dataset_of(name: str) -> tuple[str, ast.ClassDef] | None:
+    """The dataset of a corpus, from which its datamodule is made: `BP4D` of `BP4DDataModule`."""
+    stem = name.removeprefix("affectkit.datamodules.").removesuffix("DataModule")
+    for file in sorted(_DATASETS.glob("*.py")):
+        for dataset in (stem, f"{stem}Dataset"):
+            if (found := _find(f"affectkit.datasets.{file.stem}.{dataset}")) is not None:
+                return found
+    return None
+
+
+def _own_parameters(name: str) -> frozenset[str]:
+    """The parameters that a class names itself."""
+    found = _find(name)
+    init = None if found is None else _function(found[1], "__init__")
+    return frozenset() if init is None else _names(init) - {"self"}
 
 
 def _parameters(module: str, node: ast.ClassDef) -> frozenset[str] | None:

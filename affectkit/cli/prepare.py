@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from affectkit.cli.data import SOURCES, open_dataset
-from affectkit.errors import ConfigError, VideoError
+from affectkit.cli.data import add_option, open_dataset, read_options
+from affectkit.errors import VideoError
 
 if TYPE_CHECKING:
     from affectkit.data.faces import FaceDetector
@@ -25,11 +24,11 @@ with the same command; finished files are kept.
 """
 _EPILOG = """\
 how the face is found (--crop):
-  auto       by the landmarks that come with the corpus, and by the detector in frames without (the default)
+  auto       by the landmarks that come with the corpus, and by the detector in frames without
   landmarks  by the landmarks alone
   detect     by the detector alone, which needs the extra `face`
-  none       the whole frame, smaller where it is larger than --size: for what comes cropped already,
-             as the cropped frames of CASME II and SMIC, RAF-DB aligned, the clips of DFEW and FERV39k
+  none       the whole frame, smaller where it is larger than --size: the default of corpora whose pictures
+             come cropped already; that of all others is auto
   center     the centred square of each frame
   x,y,w,h    a box in pixels, the same in all frames
 
@@ -41,17 +40,19 @@ _SHOWN = 5  # reasons for failed frames
 
 def run(args: Sequence[str]) -> int:
     """Prepare a corpus, or go on with it."""
+    from affectkit.datasets import corpora
+
     parser = argparse.ArgumentParser(
         prog="affectkit prepare",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("corpus", help=", ".join(SOURCES))
+    parser.add_argument("corpus", help=", ".join(corpora()))
     parser.add_argument("root", type=Path, help="folder of the corpus, as distributed")
     parser.add_argument("out", help="folder to write, or the URI of one: file://…, s3://…, gs://…, hdfs://…")
     parser.add_argument("--size", type=int, default=256, help="side of a picture in pixels (default: 256)")
-    parser.add_argument("--crop", default="auto", help="how the face is found, see below (default: auto)")
+    parser.add_argument("--crop", help="how the face is found, see below (default: as the corpus says)")
     parser.add_argument(
         "--detector",
         default="auto",
@@ -91,13 +92,7 @@ def run(args: Sequence[str]) -> int:
         help="ray: --workers on a cluster (RAY_ADDRESS) whose machines all see root and out, or on this one",
     )
     parser.add_argument("--shard-frames", type=int, default=1024, help="frames a file, about (default: 1024)")
-    parser.add_argument(
-        "--option",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="argument of the dataset, such as camera=right or media=preview; may be repeated",
-    )
+    add_option(parser, "of the dataset, such as camera=right or media=preview")
     parser.add_argument("--retry", action="store_true", help="make files with failed frames again")
     parser.add_argument(
         "--verify", action="store_true", help="compare all files with their checksums at the end"
@@ -108,9 +103,9 @@ def run(args: Sequence[str]) -> int:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from affectkit.data.shards import CropShards
-    from affectkit.datasets.prepare import prepare
+    from affectkit.datasets.preparing import prepare
 
-    dataset = _open(options.corpus, options.root, options.option)
+    dataset = open_dataset(options.corpus.lower(), options.root, read_options(options.option))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=options.quiet, transient=True) as bar:
@@ -118,7 +113,7 @@ def run(args: Sequence[str]) -> int:
         done = prepare(
             dataset,
             options.out,
-            detector=_detector(options.detector, options.crop),
+            detector=_detector(options.detector, options.crop or dataset.crop),
             **{
                 name: getattr(options, name)
                 for name in (
@@ -166,28 +161,3 @@ def _detector(name: str, crop: str) -> FaceDetector | None:
     if name == "auto" and crop == "auto" and not CenterFace.available():
         return None
     return CenterFace()
-
-
-def _open(corpus: str, root: Path, texts: Sequence[str]) -> Any:
-    """The dataset, with the options that were given."""
-    name = corpus.lower()
-    if name not in SOURCES:
-        raise ConfigError(f"Unknown corpus {corpus!r}.", remedy=f"Choose one of: {', '.join(SOURCES)}.")
-    options = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigError(f"The option {text!r} has no value.", remedy="Write --option NAME=VALUE.")
-        try:
-            options[key] = json.loads(value)
-        except ValueError:
-            options[key] = value
-    try:
-        return open_dataset(name, root, **options)
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
-            raise
-        raise ConfigError(
-            f"{name} does not have all of the options {', '.join(options)}.",
-            remedy="Use those of its dataset in affectkit.datasets.",
-        ) from error

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from affectkit.datasets.base import AffectDataset
+from affectkit.datasets.bases.dataset import AffectDataset
 from affectkit.models.heads.base import Head
 
 __all__ = ["add_truths"]

@@ -5,29 +5,22 @@ from __future__ import annotations
 import functools
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
 from affectkit.data.video import IMAGE_SUFFIXES
-from affectkit.datasets.bp4d_checks import (
-    CODED,
-    ROWS,
-    TASKS,
-    find_conflicts,
-    find_gaps,
-    find_oddities,
-    find_uneven,
-)
-from affectkit.datasets.codes import CodeTable, read_codes
-from affectkit.datasets.corpus import Counts, Expected
-from affectkit.datasets.image_folders import walk
-from affectkit.datasets.landmarks import FitFiles
-from affectkit.datasets.recordings import UNKNOWN, CodedCorpus, Recording
-from affectkit.datasets.sequences import SequenceCorpus
+from affectkit.datasets.bases.corpus import Counts, Expected
+from affectkit.datasets.bases.protocols import one_test, three_folds
+from affectkit.datasets.bases.recordings import UNKNOWN, CodedCorpus, Recording, find_gaps
+from affectkit.datasets.bases.sequences import SequenceCorpus
+from affectkit.datasets.reading.codes import CodeTable, read_codes
+from affectkit.datasets.reading.image_folders import walk
+from affectkit.datasets.reading.landmarks import FitFiles
+from affectkit.datasets.registry import register
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
 from affectkit.facs.regions import POINTS_49
 from affectkit.facs.sets import AUSet
@@ -46,6 +39,40 @@ _LEGACY_TASKS = {"01": 1, "03": 2, "07": 3, "08": 4, "09": 5, "10": 6, "11": 7, 
 _CLOSED = re.compile(f"{_TASK.pattern}|{_LEGACY.pattern}|3DFeatures|Physiology|Thermal|IRFeatures", re.I)
 _UNIT_FOLDER = re.compile(r"AU(\d{1,2})", re.ASCII | re.IGNORECASE)
 _NOTCODED = 9
+CODED = frozenset(unit.id for unit in AUSet.parse("bp4d34"))
+
+# Rows of the occurrence files, all sequences of a subject and all of a task together.
+_SUBJECT_ROWS = {
+    "F": (3934, 3937, 3700, 3737, 3915, 3576, 3573, 3695, 3297, 3266, 3732, 3543, 3434, 3490, 3451, 3510, 3823,
+          3525, 3489, 3646, 3447, 3593, 3726),
+    "M": (4153, 3833, 3379, 3521, 3271, 3572, 3684, 3291, 3290, 3298, 3469, 3609, 3613, 3483, 3664, 3648, 3542,
+          3488),
+}  # fmt: skip
+ROWS = {
+    f"{sex}{number:03d}": rows
+    for sex, counts in _SUBJECT_ROWS.items()
+    for number, rows in enumerate(counts, start=1)
+}
+TASKS = tuple(f"T{number}" for number in range(1, 9))
+
+
+PARTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "part1": (
+        "F001", "F002", "F008", "F009", "F010", "F016", "F018", "F023", "M001", "M004", "M007", "M008", "M012",
+        "M014",
+    ),
+    "part2": (
+        "F003", "F005", "F011", "F013", "F020", "F022", "M002", "M005", "M010", "M011", "M013", "M016", "M017",
+        "M018",
+    ),
+    "part3": (
+        "F004", "F006", "F007", "F012", "F014", "F015", "F017", "F019", "F021", "M003", "M006", "M009", "M015",
+    ),
+}  # fmt: skip
+_FERA_2015: Final = {
+    "train": tuple(subject for part in PARTS.values() for subject in part if int(subject[1:]) % 2),
+    "dev": tuple(subject for part in PARTS.values() for subject in part if not int(subject[1:]) % 2),
+}
 
 _POSITIVES = {
     1: 31042, 2: 25110, 4: 29755, 5: 5693, 6: 67676, 7: 80616, 9: 8512, 10: 87270, 11: 7184, 12: 82530, 13: 138,
@@ -59,6 +86,7 @@ _PART_POSITIVES = {
 }
 
 
+@register
 class BP4D(SequenceCorpus):
     """BP4D-Spontaneous (and, as far as its files are alike, BP4D+).
 
@@ -75,8 +103,9 @@ class BP4D(SequenceCorpus):
         intensity_space: Units of "intensity".
         media: "auto" takes images where there are some, else the preview videos; "preview" takes the videos; else
             the folder, relative to `root`, that holds the subjects' images.
-        **options: See `SequenceCorpus` (`window`, `frame_offset`) and `Corpus`. `frame_offset` is -1 by default in
-            the official tree (`Sequences…`) too. Preview videos need none.
+        frame_offset: Number of an image less the label frame that it shows; by default -1 in the official tree
+            (`Sequences…`) and where images are counted from 0, else 0. Preview videos need none.
+        **options: See `SequenceCorpus` (`window`) and `Corpus`.
 
     Raises:
         DatasetNotFoundError: There are no annotation files.
@@ -94,6 +123,17 @@ class BP4D(SequenceCorpus):
         "high-resolution spontaneous 3D dynamic facial expression database. Image and Vision Computing 32(10), 2014."
     )
     licence = "On a signed agreement with Binghamton University, for research; not redistributable."
+    protocols = (
+        three_folds("BP4D", PARTS),
+        one_test(
+            "BP4D",
+            "fera2015",
+            parts=_FERA_2015,
+            test="dev",
+            description="BP4D, FERA 2015: trained on odd-numbered subjects, tested on the even-numbered ones (its "
+            "development partition); epoch chosen on validation subjects of the odd-numbered",
+        ),
+    )
     frames_per_second = 25.0
     media_options = ("frame_offset",)
     expected: ClassVar[Mapping[str, Expected]] = {
@@ -123,11 +163,13 @@ class BP4D(SequenceCorpus):
         space: str = "bp4d12",
         intensity_space: str = "bp4d5",
         media: str = "auto",
+        frame_offset: int | None = None,
         **options: Any,
     ) -> None:
         self.space = AUSet.parse(space).as_occurrence()
         self.intensity_space = AUSet.parse(intensity_space).as_intensity()
         self.media = media
+        self.frame_offset = frame_offset
         super().__init__(root, **options)
 
     @functools.cached_property
@@ -180,10 +222,10 @@ class BP4D(SequenceCorpus):
             recording = _join(name, columns, occurrence.get(name), intensity.get(name, {}))
             recordings.append(recording)
             warnings += find_gaps(recording)
-            conflicts += find_conflicts(recording, columns)
-        warnings += find_oddities(occurrence, intensity, known, columns)
+            conflicts += _find_conflicts(recording, columns)
+        warnings += _find_oddities(occurrence, intensity, known, columns)
         if revision == "BP4D":
-            warnings += find_uneven(recordings)
+            warnings += _find_uneven(recordings)
         return CodedCorpus(revision, columns, recordings, warnings, conflicts)
 
     def find_media(self, names: Iterable[str]) -> dict[str, Path]:
@@ -308,15 +350,84 @@ def _join(
     ]
     if occurrence is not None:
         sources.append(("au", occurrence.columns, occurrence))
-    frames = functools.reduce(np.union1d, [table.frames for _, _, table in sources])
+    frames = functools.reduce(np.union1d, [table.frame_ids for _, _, table in sources])
     codes = {t: np.full((len(frames), len(units)), UNKNOWN, dtype=np.int8) for t, units in columns.items()}
     for target, units, table in sources:
-        rows = np.searchsorted(frames, table.frames)
+        rows = np.searchsorted(frames, table.frame_ids)
         kept = [column for column, unit in enumerate(units) if unit in columns[target]]
         values = table.codes[:, kept].astype(np.int8)
         places = [columns[target].index(units[column]) for column in kept]
         codes[target][rows[:, None], places] = np.where(values == _NOTCODED, UNKNOWN, values)
     coded = np.full(len(frames), "au" not in columns)
     if occurrence is not None:
-        coded[np.searchsorted(frames, occurrence.frames)] = True
+        coded[np.searchsorted(frames, occurrence.frame_ids)] = True
     return Recording(name, name.split("_")[0], frames, codes, coded)
+
+
+def _find_conflicts(recording: Recording, columns: Mapping[str, tuple[int, ...]]) -> Iterator[str]:
+    """Frames whose occurrence and intensity contradict each other."""
+    for unit in sorted(set(columns.get("au", ())) & set(columns.get("intensity", ()))):
+        present = recording.codes["au"][:, columns["au"].index(unit)]
+        level = recording.codes["intensity"][:, columns["intensity"].index(unit)]
+        weak, ghost = int(((present == 1) & (level == 0)).sum()), int(((present == 0) & (level > 0)).sum())
+        if weak or ghost:
+            yield (
+                f"{recording.name} AU{unit}: {weak} frames with the unit and no intensity, {ghost} with an intensity "
+                "and no unit"
+            )
+
+
+def _find_oddities(
+    occurrence: Mapping[str, CodeTable],
+    intensity: Mapping[str, Mapping[int, CodeTable]],
+    known: Mapping[str, set[int]],
+    columns: Mapping[str, tuple[int, ...]],
+) -> Iterator[str]:
+    """What is there in some recordings and not in others."""
+    for unit in sorted(set(columns.get("au", ())) - CODED):
+        names = [name for name, units in known.items() if unit in units]
+        yield f"AU{unit} is coded in {_some(names)}, though BP4D leaves it out"
+    for unit in columns.get("au", ()):
+        names = [name for name, units in known.items() if unit in CODED and unit not in units]
+        if names:
+            yield f"AU{unit} is unknown throughout {_some(names)}; it is masked there"
+    silent = sorted(CODED - set(columns.get("au", CODED)))
+    if silent:
+        yield f"No occurrence file codes {_some([f'AU{unit}' for unit in silent])}; it is masked"
+    if occurrence:
+        names = sorted(set(intensity) - set(occurrence))
+        if names:
+            yield f"There is no occurrence file of {_some(names)}; it is masked there"
+    for unit in columns.get("intensity", ()):
+        names = sorted(name for name in {**occurrence, **intensity} if unit not in intensity.get(name, {}))
+        if names:
+            yield f"There is no intensity file of AU{unit} of {_some(names)}; it is masked there"
+        names = sorted(
+            name
+            for name, tables in intensity.items()
+            if unit in tables and not _same_frames(tables[unit], occurrence.get(name))
+        )
+        if names:
+            yield f"The intensity of AU{unit} has other frames than the occurrence, or gaps, in {_some(names)}"
+
+
+def _same_frames(level: CodeTable, occurrence: CodeTable | None) -> bool:
+    frames = level.frame_ids if occurrence is None else occurrence.frame_ids
+    return np.array_equal(level.frame_ids, frames) and bool((np.diff(frames) == 1).all())
+
+
+def _find_uneven(recordings: Sequence[Recording]) -> Iterator[str]:
+    """Subjects whose coded frames are not as many as published, and single recordings that are absent."""
+    there = {recording.name: int(recording.coded.sum()) for recording in recordings}
+    absent = sorted({f"{subject}_{task}" for subject in ROWS for task in TASKS} - there.keys())
+    if 0 < len(absent) < len(there):
+        yield f"There are no files of {_some(absent)}"
+    for subject, published in ROWS.items():
+        rows = [there.get(f"{subject}_{task}") for task in TASKS]
+        found = sum(n for n in rows if n is not None)
+        if None not in rows and found != published:
+            yield f"{subject}: {found} coded frames, {published} are published"
+
+
+def _some(names: Sequence[str], limit: int = 5) -> str:
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

@@ -8,11 +8,13 @@ from itertools import chain
 from types import MappingProxyType
 from typing import Final
 
-from affectkit.datasets.corpus import Expected
-from affectkit.datasets.folders import ClipTree
-from affectkit.datasets.micro import MicroCorpus, unit_counts
-from affectkit.datasets.movements import Movement, objective_of, read_movements
-from affectkit.datasets.sheets import Sheet, find_sheets, read_sheet
+from affectkit.datasets.bases.corpus import Expected
+from affectkit.datasets.bases.micro import MicroCorpus, unit_counts
+from affectkit.datasets.bases.movements import Movement, objective_of, read_movements
+from affectkit.datasets.bases.protocols import leave_one_subject_out
+from affectkit.datasets.reading.folders import ClipTree
+from affectkit.datasets.reading.sheets import Sheet, find_sheets, read_sheet
+from affectkit.datasets.registry import register
 from affectkit.errors import AnnotationError, ConfigError
 from affectkit.facs.coding import parse_coding
 from affectkit.facs.expressions import EXPRESSION_SETS
@@ -22,10 +24,11 @@ __all__ = ["CASME2"]
 _CLIP: Final = re.compile(r"EP\d{2}(?:_\d{1,2}){0,2}f?", re.IGNORECASE | re.ASCII)
 _SUBJECT: Final = re.compile(r"(?:sub|s)?(\d{1,2})(?:\.0)?", re.IGNORECASE | re.ASCII)
 _PEOPLE: Final = 26
-_ROWS: Final = (9, 13, 7, 5, 19, 5, 9, 3, 14, 14, 10, 12, 8, 4, 3, 4, 36, 3, 16, 11, 2, 2, 12, 10, 7, 17)
+ROWS: Final = (9, 13, 7, 5, 19, 5, 9, 3, 14, 14, 10, 12, 8, 4, 3, 4, 36, 3, 16, 11, 2, 2, 12, 10, 7, 17)
 """Clips of subjects 1 to 26."""
 
 _NO_APEX: Final = (4, "EP12_01f")  # whose cell holds "/" in the original tables
+NOT_IN_MEGC: Final = ("sub04/EP12_01f", "sub05/EP09_05f")  # clips of disgust without a usable apex
 _ADDED: Final = (24, "EP02_07")  # on disk, and only in the corrected copy of the table
 _ADDED_ROW: Final = 222
 
@@ -48,9 +51,10 @@ _MORE: Final = {
 _EMOTIONS: Final = {
     "others": 99, "disgust": 63, "happiness": 32, "repression": 27, "surprise": 25, "sadness": 7, "fear": 2,
 }  # fmt: skip
-_PARTS: Final = {f"sub{person:02d}": Expected(clips=rows) for person, rows in enumerate(_ROWS, start=1)}
+_PARTS: Final = {f"sub{person:02d}": Expected(clips=rows) for person, rows in enumerate(ROWS, start=1)}
 
 
+@register
 class CASME2(MicroCorpus):
     """CASME II: 255 micro-expressions of 26 people in China, 200 fps, coded in FACS units and seven emotions.
 
@@ -74,6 +78,7 @@ class CASME2(MicroCorpus):
     name = "CASME2"
     citation = "Yan et al., CASME II, PLoS ONE 9(1): e86041, 2014."
     licence = "Research only, on a signed agreement with the Chinese Academy of Sciences."
+    protocols = (leave_one_subject_out("CASME2", "CASME II"),)
     native = "casme2_7"
     default_units = "casme2_8"
     default_classes = "casme2_5"
@@ -166,8 +171,8 @@ class CASME2(MicroCorpus):
 
     def left_out(self, movement: Movement) -> bool:
         """See `MicroCorpus`."""
-        dropped = (_NO_APEX, (5, "EP09_05f"))
-        return self.classes.name == "megc3" and (movement.person, movement.clip) in dropped
+        clip = f"{self.subject_form % movement.person}/{movement.clip}"
+        return self.classes.name == "megc3" and clip in NOT_IN_MEGC
 
     def variant(self, tree: ClipTree) -> str:
         """See `MicroCorpus`; where the name of the folder does not tell, its files do."""
@@ -210,7 +215,7 @@ class CASME2(MicroCorpus):
         """The clips whose apex MEB corrects, by their places in the published order."""
         keys = [(movement.person, movement.clip) for movement in movements]
         rows = [key for key in keys if key not in {(more.person, more.clip) for more in _MORE["extra_clips"]}]
-        if [person for person, _ in rows] != [p for p, n in enumerate(_ROWS, start=1) for _ in range(n)]:
+        if [person for person, _ in rows] != [p for p, n in enumerate(ROWS, start=1) for _ in range(n)]:
             raise ConfigError(
                 "The correction 'meb' goes by the published order of the 255 rows, and this table has another.",
                 path=self.root,

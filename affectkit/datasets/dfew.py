@@ -7,18 +7,32 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from affectkit.datasets.clip_lists import ClipList
-from affectkit.datasets.corpus import Expected
-from affectkit.datasets.listed import ListedCorpus, Role, expected_folds, fold_role, number_key, word_class
+from affectkit.data.transforms import ClipTransform, ColorJitter
+from affectkit.datasets.bases.corpus import Expected
+from affectkit.datasets.bases.listed import (
+    ListedCorpus,
+    Role,
+    expected_folds,
+    five_folds,
+    fold_role,
+    number_key,
+    word_class,
+)
+from affectkit.datasets.reading.clip_lists import ClipList
+from affectkit.datasets.registry import register
 from affectkit.facs.expressions import ExpressionSet
 
 __all__ = ["DFEW"]
 
-_NUMBERS = 16372  # of all clips, those without a single label included
+NUMBERS = 16372  # of all clips, those without a single label included
+TOTALS = (2445, 1894, 2669, 2173, 1469, 145, 902)
+TESTS = (2341, 2341, 2340, 2339, 2336)  # clips tested in each fold
+FIRST = (489, 379, 534, 435, 294, 29, 181)  # of each class in the first
 _CLASSES = ExpressionSet.parse("dfew7")
-_OTHERS = re.compile("multi|ferv39k|mafw")  # labels, corpora
+_OTHERS = re.compile("multi")  # labels
 
 
+@register
 class DFEW(ListedCorpus):
     """DFEW, dynamic facial expressions in the wild.
 
@@ -41,28 +55,35 @@ class DFEW(ListedCorpus):
         "dynamic facial expressions in the wild. ACM Multimedia 2020."
     )
     licence = "On request for non-commercial research; not redistributable."
+    protocols = (five_folds("DFEW"),)
+    crop = "none"
     classes = _CLASSES
     media_folders = ("clip_224x224", "data", "frames", "clip_224x224_avi", "original", "clip_224x224_16f")
     lists_hint = "EmoLabel_DataSplit/train(single-labeled)/set_1.csv and so on"
     expected: ClassVar[Mapping[str, Expected]] = expected_folds(
         "DFEW",
         _CLASSES,
-        totals=(2445, 1894, 2669, 2173, 1469, 145, 902),
-        tests=(2341, 2341, 2340, 2339, 2336),
-        first=(489, 379, 534, 435, 294, 29, 181),
+        totals=TOTALS,
+        tests=TESTS,
+        first=FIRST,
     )
 
-    def role(self, path: PurePosixPath) -> Role | None:
+    @classmethod
+    def distortions(cls) -> list[ClipTransform]:
+        """See `ListedCorpus`: brightness by up to a half."""
+        return [ColorJitter(brightness=0.5, contrast=0.0, saturation=0.0)]
+
+    def own_role(self, path: PurePosixPath) -> Role | None:
         """See `ListedCorpus`."""
         return fold_role(path, _OTHERS)
 
     def clip_of(self, name: str) -> str | None:
         """See `ListedCorpus`."""
-        return number_key(name, _NUMBERS)
+        return number_key(name, NUMBERS)
 
     def place_of(self, folder: Path, name: str) -> tuple[Path, str] | None:
         """See `ListedCorpus`."""
-        clip = number_key(name, _NUMBERS)
+        clip = number_key(name, NUMBERS)
         return None if clip is None else (folder, clip)
 
     def class_of(self, listed: ClipList, row: int) -> str:

@@ -7,19 +7,21 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from affectkit.data.record import ClipRecord
 from affectkit.data.video import IMAGE_SUFFIXES
-from affectkit.datasets.codes import CodeTable, frame_ranges, read_codes
-from affectkit.datasets.corpus import Counts, Expected
-from affectkit.datasets.image_folders import walk
-from affectkit.datasets.landmarks import PointFiles
-from affectkit.datasets.recordings import UNKNOWN, CodedCorpus, Recording
-from affectkit.datasets.sequences import SequenceCorpus
+from affectkit.datasets.bases.corpus import Counts, Expected
+from affectkit.datasets.bases.protocols import three_folds
+from affectkit.datasets.bases.recordings import UNKNOWN, CodedCorpus, Recording, find_gaps
+from affectkit.datasets.bases.sequences import SequenceCorpus
+from affectkit.datasets.reading.codes import CodeTable, frame_ranges, read_codes
+from affectkit.datasets.reading.image_folders import walk
+from affectkit.datasets.reading.landmarks import PointFiles
+from affectkit.datasets.registry import register
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
 from affectkit.facs.regions import POINTS_66
 from affectkit.facs.sets import AUSet
@@ -34,8 +36,19 @@ _IMAGES = re.compile(r"(?:(left|right)_?video_?)?(SN\d{3})(?:_comp)?", re.ASCII 
 _POINTS = re.compile(r".*_lm\.mat", re.IGNORECASE)
 _CLOSED = re.compile(r"tmp_frame_lm", re.IGNORECASE)
 _PICTURE = (1024, 768)
-_SUBJECTS = tuple(f"SN{number:03d}" for number in (*range(1, 14), 16, 17, 18, 21, *range(23, 33)))
 _UNITS = AUSet.parse("disfa12")
+PARTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "part1": (
+        "SN001", "SN002", "SN009", "SN010", "SN016", "SN026", "SN027", "SN030", "SN032",
+    ),
+    "part2": (
+        "SN006", "SN011", "SN012", "SN013", "SN018", "SN021", "SN024", "SN028", "SN031",
+    ),
+    "part3": (
+        "SN003", "SN004", "SN005", "SN007", "SN008", "SN017", "SN023", "SN025", "SN029",
+    ),
+}  # fmt: skip
+_SUBJECTS = tuple(sorted(subject for part in PARTS.values() for subject in part))
 _LENGTHS = {"SN010": 4844}
 _LENGTH = 4845
 _THRESHOLD = 2
@@ -46,7 +59,7 @@ _PART_POSITIVES = {
     "part2": (43605, (1469, 879, 6653, 3558, 1287, 6187, 13206, 4123)),
     "part3": (43605, (3198, 3640, 8161, 4409, 2968, 6161, 12191, 2508)),
 }
-_POSITIVES: Mapping[int, Mapping[int, int]] = {
+POSITIVES: Mapping[int, Mapping[int, int]] = {
     2: {1: 6506, 2: 5644, 4: 19933, 5: 1150, 6: 10327, 9: 5473, 12: 16851, 25: 36247, 26: 11533},
     3: {1: 4757, 2: 4710, 4: 12297, 5: 431, 12: 9982, 25: 22312, 26: 4060},
     4: {1: 1948, 2: 1205, 4: 5711, 5: 138, 12: 2749, 25: 6619, 26: 531},
@@ -82,7 +95,7 @@ def _expected(threshold: int) -> Expected:
         subjects=27,
         clips=27,
         frames=130_814,
-        positives={f"AU{unit}": n for unit, n in _POSITIVES.get(threshold, {}).items()},
+        positives={f"AU{unit}": n for unit, n in POSITIVES.get(threshold, {}).items()},
         parts={
             part: Counts(
                 subjects=9,
@@ -97,6 +110,7 @@ def _expected(threshold: int) -> Expected:
     )
 
 
+@register
 class DISFA(SequenceCorpus):
     """DISFA, the Denver Intensity of Spontaneous Facial Action database.
 
@@ -133,6 +147,7 @@ class DISFA(SequenceCorpus):
         "database. IEEE Transactions on Affective Computing 4(2), 2013."
     )
     licence = "On a signed agreement with the University of Denver, for research; not redistributable."
+    protocols = (three_folds("DISFA", PARTS),)
     frames_per_second = 20.0
     media_options = ("camera", "image_base")
     expected: ClassVar[Mapping[str, Expected]] = {_revision(n): _expected(n) for n in range(1, 6)}
@@ -160,7 +175,8 @@ class DISFA(SequenceCorpus):
         self.camera = camera
         self.media = media
         self.image_base = image_base
-        super().__init__(root, frame_offset=None if image_base is None else image_base - 1, **options)
+        self.frame_offset = None if image_base is None else image_base - 1
+        super().__init__(root, **options)
 
     @functools.cached_property
     def _tree(self) -> list[tuple[Path, list[str], list[str]]]:
@@ -208,7 +224,8 @@ class DISFA(SequenceCorpus):
             if first is not table:
                 warnings.append(f"{path}: this is a copy of {first.path}")
                 if not (
-                    np.array_equal(first.frames, table.frames) and np.array_equal(first.codes, table.codes)
+                    np.array_equal(first.frame_ids, table.frame_ids)
+                    and np.array_equal(first.codes, table.codes)
                 ):
                     fault = f"It differs from {first.path}, which has the same name."
                     raise AnnotationError(fault, path=path, line=1, remedy="Keep one of the two.")
@@ -265,7 +282,7 @@ class DISFA(SequenceCorpus):
                     folders.setdefault(subject, place)
         if self.camera != "left" or not folders:
             return None
-        lengths = {name: int(recording.frames[-1]) for name, recording in self.recordings.items()}
+        lengths = {name: int(recording.frame_ids[-1]) for name, recording in self.recordings.items()}
         return PointFiles(folders, lengths, POINTS_66, _PICTURE)
 
     def bad_landmarks(self, recording: str) -> Collection[int]:
@@ -290,10 +307,10 @@ def _cameras(side: str | None, folder: Path) -> set[str]:
 
 def _join(subject: str, columns: tuple[int, ...], tables: Mapping[int, CodeTable]) -> Recording:
     """Bring the files of a subject together by frame number."""
-    frames = functools.reduce(np.union1d, [table.frames for table in tables.values()])
+    frames = functools.reduce(np.union1d, [table.frame_ids for table in tables.values()])
     codes = np.full((len(frames), len(columns)), UNKNOWN, dtype=np.int8)
     for unit, table in tables.items():
-        codes[np.searchsorted(frames, table.frames), columns.index(unit)] = table.codes[:, 0]
+        codes[np.searchsorted(frames, table.frame_ids), columns.index(unit)] = table.codes[:, 0]
     return Recording(subject, subject, frames, {"intensity": codes}, np.ones(len(frames), dtype=bool))
 
 
@@ -301,19 +318,15 @@ def _oddities(
     recording: Recording, columns: tuple[int, ...], tables: Mapping[int, CodeTable]
 ) -> Iterator[str]:
     """What is not as in other recordings."""
-    name, frames = recording.name, recording.frames
+    name, frames = recording.name, recording.frame_ids
     if name not in _SUBJECTS:
         yield f"{name} is not a subject of DISFA"
     published = _LENGTHS.get(name, _LENGTH)
     if 0 < abs(len(frames) - published) < published // 10:
         yield f"{name}: {len(frames)} coded frames, {published} are published"
-    gaps = np.setdiff1d(
-        np.arange(frames[0], min(frames[-1], frames[0] + 100_000)), frames, assume_unique=True
-    )
-    if len(gaps):
-        yield f"{name}: frames {frame_ranges(gaps.tolist())} are not coded; no clip crosses them"
+    yield from find_gaps(recording)
     for unit in columns:
         if unit not in tables:
             yield f"{name}: there is no file of AU{unit}; it is masked"
-        elif len(absent := np.setdiff1d(frames, tables[unit].frames, assume_unique=True)):
+        elif len(absent := np.setdiff1d(frames, tables[unit].frame_ids, assume_unique=True)):
             yield f"{name}: AU{unit} is not coded in frames {frame_ranges(absent.tolist())}; it is masked there"

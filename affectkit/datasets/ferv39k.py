@@ -7,18 +7,21 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
-from affectkit.datasets.clip_lists import ClipList
-from affectkit.datasets.corpus import Counts, Expected
-from affectkit.datasets.listed import ListedCorpus, Role, word_class
+from affectkit.data.transforms import ClipTransform, RandomRotation
+from affectkit.datasets.bases.corpus import Counts, Expected
+from affectkit.datasets.bases.listed import ListedCorpus, Role, word_class
+from affectkit.datasets.bases.protocols import listed_folds
+from affectkit.datasets.reading.clip_lists import ClipList
+from affectkit.datasets.registry import register
 from affectkit.facs.expressions import ExpressionSet, canonical_expression
 
 __all__ = ["FERV39k"]
 
 _CLASSES = ExpressionSet.parse("dfew7")
 _LIST = re.compile(r"(?:ferv39k_)?(train|test)(?:_all)?", re.ASCII)
-_OTHERS = re.compile(r"(?<!all_)scenes/|dfew|mafw|(?:set|split|fold)[ _-]?\d")  # setups, corpora
+_OTHERS = re.compile(r"(?<!all_)scenes/|(?:set|split|fold)[ _-]?\d")  # setups, other corpora
 _CLIP = re.compile(r"(?:.*/)?([a-z][a-z _-]*)/([a-z]+)/(\d{1,6})(?:\.(?:mp4|avi|mov|mkv|webm))?/?", re.ASCII)
-_SPLIT: Mapping[str, tuple[int, ...]] = {
+SPLIT: Mapping[str, tuple[int, ...]] = {
     "train": (5854, 5523, 7790, 5906, 2502, 1833, 1680),
     "test": (1473, 1393, 1958, 1487, 638, 467, 431),
 }
@@ -27,12 +30,13 @@ _SPLIT: Mapping[str, tuple[int, ...]] = {
 def _expected() -> Expected:
     parts = {
         split: Counts(clips=sum(counts), classes=dict(zip(_CLASSES.classes, counts, strict=True)))
-        for split, counts in _SPLIT.items()
+        for split, counts in SPLIT.items()
     }
     whole = {name: sum(part.classes[name] for part in parts.values()) for name in _CLASSES.classes}
     return Expected(clips=sum(whole.values()), classes=whole, parts=parts)
 
 
+@register
 class FERV39k(ListedCorpus):
     """FERV39k, facial expression recognition in videos of many scenes.
 
@@ -55,6 +59,14 @@ class FERV39k(ListedCorpus):
         "dataset for facial expression recognition in videos. CVPR 2022."
     )
     licence = "On request for non-commercial research; not redistributable."
+    protocols = (
+        listed_folds(
+            "FERV39k",
+            "official",
+            "FERV39k, the split of its lists; epoch chosen on a tenth of the training list",
+        ),
+    )
+    crop = "none"
     classes = _CLASSES
     media_folders = ("2_ClipsforFaceCrop", "frames")
     lists_hint = "4_setups/All_scenes/train_All.csv and test_All.csv"
@@ -64,7 +76,12 @@ class FERV39k(ListedCorpus):
         self._meaning: dict[str, str] = {}
         super().__init__(root, **options)
 
-    def role(self, path: PurePosixPath) -> Role | None:
+    @classmethod
+    def distortions(cls) -> list[ClipTransform]:
+        """See `ListedCorpus`: rotation by up to 4 degrees."""
+        return [RandomRotation(4)]
+
+    def own_role(self, path: PurePosixPath) -> Role | None:
         """See `ListedCorpus`."""
         match = _LIST.fullmatch(path.stem)
         return None if match is None or _OTHERS.search(str(path)) else Role("official", match[1])

@@ -8,16 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
 
-from affectkit.datasets.clip_lists import ClipList
-from affectkit.datasets.corpus import Expected
-from affectkit.datasets.listed import (
+from affectkit.datasets.bases.corpus import Expected
+from affectkit.datasets.bases.listed import (
     ListedCorpus,
     Role,
     expected_folds,
+    five_folds,
     fold_role,
     number_key,
     word_class,
 )
+from affectkit.datasets.reading.clip_lists import ClipList
+from affectkit.datasets.registry import register
 from affectkit.errors import ConfigError
 from affectkit.facs.expressions import ExpressionSet
 
@@ -25,7 +27,7 @@ __all__ = ["MAFW"]
 
 Order = Literal["happiness_first", "anger_first"]
 
-_NUMBERS = 10045  # of all clips, those without a single label included
+NUMBERS = 10045  # of all clips, those without a single label included
 _CLASSES = ExpressionSet.parse("mafw11")
 # Lists of numbers are rewritten by others, who do not agree on what the numbers mean.
 _ORDERS: Mapping[str, tuple[str, ...]] = {
@@ -35,10 +37,13 @@ _ORDERS: Mapping[str, tuple[str, ...]] = {
         "helplessness", "disappointment",
     ),
 }  # fmt: skip
-_TOTALS = (1242, 1470, 1138, 1390, 1072, 639, 625, 236, 916, 262, 182)
-_OTHERS = re.compile("compound|multi|with_caption|dfew|ferv39k")  # tasks, corpora
+TOTALS = (1242, 1470, 1138, 1390, 1072, 639, 625, 236, 916, 262, 182)
+TESTS = (1839, 1837, 1833, 1832, 1831)  # clips tested in each fold
+FIRST = (249, 294, 228, 278, 215, 128, 125, 48, 184, 53, 37)  # of each class in the first
+_OTHERS = re.compile("compound|multi|with_caption")  # tasks
 
 
+@register
 class MAFW(ListedCorpus):
     """MAFW, a multi-modal affective database in the wild; its single-labelled clips.
 
@@ -63,15 +68,16 @@ class MAFW(ListedCorpus):
         "affective database for dynamic facial expression recognition in the wild. ACM Multimedia 2022."
     )
     licence = "On request for non-commercial research; not redistributable."
+    protocols = (five_folds("MAFW"),)
     classes = _CLASSES
     media_folders = ("clips", "frames")
     lists_hint = "Train & Test Set/single/no_caption/set_1/train.txt and so on"
     expected: ClassVar[Mapping[str, Expected]] = expected_folds(
         "MAFW",
         _CLASSES,
-        totals=_TOTALS,
-        tests=(1839, 1837, 1833, 1832, 1831),
-        first=(249, 294, 228, 278, 215, 128, 125, 48, 184, 53, 37),
+        totals=TOTALS,
+        tests=TESTS,
+        first=FIRST,
     )
 
     def __init__(self, root: str | Path, *, class_order: Order | None = None, **options: Any) -> None:
@@ -83,17 +89,17 @@ class MAFW(ListedCorpus):
         self._numbers: tuple[str, ...] | None = None if class_order is None else _ORDERS[class_order]
         super().__init__(root, **options)
 
-    def role(self, path: PurePosixPath) -> Role | None:
+    def own_role(self, path: PurePosixPath) -> Role | None:
         """See `ListedCorpus`."""
         return fold_role(path, _OTHERS)
 
     def clip_of(self, name: str) -> str | None:
         """See `ListedCorpus`."""
-        return number_key(name, _NUMBERS)
+        return number_key(name, NUMBERS)
 
     def place_of(self, folder: Path, name: str) -> tuple[Path, str] | None:
         """See `ListedCorpus`."""
-        clip = number_key(name, _NUMBERS)
+        clip = number_key(name, NUMBERS)
         return None if clip is None else (folder, clip)
 
     def prepare(self, lists: Mapping[Role, ClipList]) -> None:
@@ -106,7 +112,7 @@ class MAFW(ListedCorpus):
             for name, label in zip(listed.names, listed.labels, strict=True)
         }
         counts = Counter(numbers.values())
-        published = dict(zip(_CLASSES.classes, _TOTALS, strict=True))
+        published = dict(zip(_CLASSES.classes, TOTALS, strict=True))
         for order in _ORDERS.values():
             if counts == {str(number): published[name] for number, name in enumerate(order)}:
                 self._numbers = order

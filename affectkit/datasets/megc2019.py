@@ -12,8 +12,10 @@ from affectkit.data.clip import Clip
 from affectkit.data.record import ClipRecord
 from affectkit.data.samplers import Draw
 from affectkit.data.target import Target
+from affectkit.datasets.bases.corpus import Corpus, Counts, Expected
+from affectkit.datasets.bases.protocols import leave_one_subject_out
 from affectkit.datasets.casme2 import CASME2
-from affectkit.datasets.corpus import Corpus, Counts, Expected
+from affectkit.datasets.registry import register
 from affectkit.datasets.samm import SAMM
 from affectkit.datasets.smic import SMIC
 
@@ -26,6 +28,7 @@ def _part(subjects: int, *clips: int) -> Counts:
     return Counts(subjects=subjects, clips=sum(clips), classes=dict(zip(_CLASSES, clips, strict=True)))
 
 
+@register
 class MEGC2019(Corpus):
     """442 micro-expressions of 68 people from three corpora, negative, positive or surprise.
 
@@ -50,6 +53,7 @@ class MEGC2019(Corpus):
         "See, Yap, Li, Hong & Wang, MEGC 2019 – the Second Facial Micro-Expressions Grand Challenge, FG 2019."
     )
     licence = "That of each of the three corpora."
+    protocols = (leave_one_subject_out("MEGC2019", "MEGC 2019 composite of SMIC-HS, CASME II and SAMM"),)
     align_per = "clip"
     expected: ClassVar[Mapping[str, Expected]] = {
         "MEGC2019": Expected(
@@ -87,7 +91,7 @@ class MEGC2019(Corpus):
                 self.root / self._folders[name],
                 classes="megc3",
                 require=["expression"],
-                frames=self.frames,
+                sampler=self.sampler,
                 transform=self.transform,
                 backend=self.backend,
                 prepared=None if self._prepared is None else f"{self._prepared}/{name}",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -13,9 +12,12 @@ import torch
 
 from affectkit.data.record import ClipRecord
 from affectkit.data.target import Target
-from affectkit.datasets.codes import frame_ranges, read_lines
-from affectkit.datasets.corpus import Corpus, Counts, Expected
-from affectkit.datasets.image_folders import image_fault, walk
+from affectkit.datasets.bases.corpus import Counts, Expected
+from affectkit.datasets.bases.protocols import official_test
+from affectkit.datasets.bases.stills import StillCorpus
+from affectkit.datasets.reading.codes import frame_ranges, read_lines
+from affectkit.datasets.reading.image_folders import walk
+from affectkit.datasets.registry import register
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
 from affectkit.facs.expressions import ExpressionSet
 
@@ -25,8 +27,8 @@ _LIST = re.compile(r"list_pa(?:r?ti|rtiti)tion_label\.txt", re.IGNORECASE)
 _ROW = re.compile(r"\s*(\S+)\s+(\d{1,2})\s*", re.ASCII)
 _NAME = re.compile(r"((train|test)_(\d{1,6}))(_aligned)?\.(?:jpe?g|png|bmp)", re.ASCII | re.IGNORECASE)
 _CLOSED = re.compile(r"manual|auto|boundingbox|Feature", re.IGNORECASE)
-_SPACES = {"basic": ExpressionSet.parse("rafdb7"), "compound": ExpressionSet.parse("rafdb11")}
-_TOTALS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
+SPACES = {"basic": ExpressionSet.parse("rafdb7"), "compound": ExpressionSet.parse("rafdb11")}
+TOTALS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     "basic": {
         "train": (1290, 281, 717, 4772, 1982, 705, 2524),
         "test": (329, 74, 160, 1185, 478, 162, 680),
@@ -41,16 +43,17 @@ Key = tuple[str, int]
 
 
 def _expected(kind: str) -> Expected:
-    names = _SPACES[kind].classes
+    names = SPACES[kind].classes
     parts = {
         split: Counts(clips=sum(counts), classes=dict(zip(names, counts, strict=True)))
-        for split, counts in _TOTALS[kind].items()
+        for split, counts in TOTALS[kind].items()
     }
     whole = {name: sum(part.classes[name] for part in parts.values()) for name in names}
     return Expected(clips=sum(whole.values()), classes=whole, parts=parts)
 
 
-class RAFDB(Corpus):
+@register
+class RAFDB(StillCorpus):
     """RAF-DB, the Real-world Affective Faces Database.
 
     15,339 photographs with one of seven basic expressions, or 3,954 with one of eleven compound ones; each is a
@@ -80,10 +83,17 @@ class RAFDB(Corpus):
         "recognition in the wild. CVPR 2017."
     )
     licence = "On request for non-commercial research; not redistributable."
-    has_subjects = False
+    protocols = (
+        official_test(
+            "RAFDB",
+            "RAF-DB, official test split; epoch chosen on a validation part held out of the training split",
+            prefix="test_",
+        ),
+    )
+    part_names = ("train", "test")
     media_options = ("kind", "images")
     expected: ClassVar[Mapping[str, Expected]] = {
-        f"RAF-DB {kind}{way}": _expected(kind) for kind in _SPACES for way in ("", ", class folders")
+        f"RAF-DB {kind}{way}": _expected(kind) for kind in SPACES for way in ("", ", class folders")
     }
 
     def __init__(
@@ -95,14 +105,15 @@ class RAFDB(Corpus):
         space: str | None = None,
         **options: Any,
     ) -> None:
-        if kind not in _SPACES or images not in ("aligned", "original"):
+        if kind not in SPACES or images not in ("aligned", "original"):
             raise ConfigError(
                 f"RAF-DB has no {kind!r} expressions or no {images!r} images.",
                 remedy="Use kind 'basic' or 'compound', images 'aligned' or 'original'.",
             )
         self.kind = kind
         self.images = images
-        self.classes = _SPACES[kind]
+        self.crop = "none" if images == "aligned" else "auto"
+        self.classes = SPACES[kind]
         self.spaces = {"expression": self.classes.name if space is None else ExpressionSet.parse(space).name}
         super().__init__(root, **options)
 
@@ -136,7 +147,7 @@ class RAFDB(Corpus):
                 path=files.get(key, folder / f"{name}{ending}"),
                 num_frames=1,
                 expression=self.classes.classes[label - 1],
-                extra={"split": key[0]},
+                extra={"part": key[0]},
             )
             for key, (name, label) in labels.items()
         ]
@@ -147,32 +158,6 @@ class RAFDB(Corpus):
         target = Target.make(label, space=self.classes.name)
         return {"expression": target.project(self.spaces["expression"])}
 
-    def positives(self, record: ClipRecord) -> dict[str, int]:
-        """See `Corpus`: no action units are coded."""
-        return {}
-
-    def coded_frames(self, record: ClipRecord) -> int:
-        """See `Corpus`: a photograph is a frame."""
-        return 1
-
-    def parts(self) -> dict[str, list[ClipRecord]]:
-        """See `Corpus`: the official split."""
-        return {
-            split: [record for record in self.everything if record.extra["split"] == split]
-            for split in ("train", "test")
-        }
-
-    def missing(self) -> Iterator[str]:
-        """See `Corpus`: every image is decoded at low resolution."""
-        with ThreadPoolExecutor() as pool:
-            faults = pool.map(
-                lambda path: image_fault(path) if path.is_file() else "is not there",
-                [record.path for record in self.everything],
-            )
-            for record, fault in zip(self.everything, faults, strict=True):
-                if fault is not None:
-                    yield f"{record.path} {fault}"
-
     @functools.cached_property
     def _tree(self) -> list[tuple[Path, list[str], list[str]]]:
         """The folders of this kind of expressions."""
@@ -181,7 +166,7 @@ class RAFDB(Corpus):
 
     def _kind_of(self, folder: Path) -> str | None:
         names = [self.root.name, *folder.relative_to(self.root).parts]
-        return next((name.lower() for name in reversed(names) if name.lower() in _SPACES), None)
+        return next((name.lower() for name in reversed(names) if name.lower() in SPACES), None)
 
     @property
     def _base(self) -> Path:
@@ -250,7 +235,7 @@ def _oddities(labels: Mapping[Key, tuple[str, int]], kind: str) -> Iterator[str]
     for split in ("train", "test"):
         numbers = {number for own, number in labels if own == split}
         absent = sorted(set(range(1, max(numbers, default=0) + 1)) - numbers)
-        published = sum(_TOTALS[kind][split])
+        published = sum(TOTALS[kind][split])
         if not numbers:
             yield f"There are no {split} labels"
         elif 0 < abs(len(numbers) - published) < published // 10:

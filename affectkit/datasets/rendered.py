@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from affectkit.data import ClipRecord, Target
+from affectkit.datasets.registry import register
 from affectkit.datasets.table import TableDataset
 from affectkit.errors import AnnotationError, DatasetNotFoundError
 from affectkit.facs import AUSet
@@ -22,6 +23,7 @@ __all__ = ["RenderedDataset"]
 FORMAT_VERSION = 1
 
 
+@register
 class RenderedDataset(TableDataset):
     """Faces rendered from a FACS rig. Nothing learned from them alone is fit for real faces.
 

@@ -7,10 +7,12 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
-from affectkit.datasets.corpus import Expected
-from affectkit.datasets.micro import MicroCorpus, unit_counts
-from affectkit.datasets.movements import Movement, read_movements
-from affectkit.datasets.sheets import Sheet
+from affectkit.datasets.bases.corpus import Expected
+from affectkit.datasets.bases.micro import MicroCorpus, unit_counts
+from affectkit.datasets.bases.movements import Movement, read_movements
+from affectkit.datasets.bases.protocols import leave_one_subject_out
+from affectkit.datasets.reading.sheets import Sheet
+from affectkit.datasets.registry import register
 from affectkit.facs.coding import CodedUnit
 from affectkit.facs.expressions import EXPRESSION_SETS
 
@@ -23,7 +25,7 @@ _SUBJECT: Final = re.compile(r"(\d{1,3})(?:\.0)?", re.ASCII)
 _MEB_APEX: Final = {"028_4_1": 1105, "032_3_1": 4945, "032_3_2": 5130}
 _MEB_UNIT: Final = {15: 12, 18: 12, 41: 14, 64: 14, 154: 14}  # row from 0: FACS number
 
-_ROWS: Final = {
+ROWS: Final = {
     6: 11, 7: 10, 9: 4, 10: 4, 11: 20, 12: 3, 13: 6, 14: 11, 15: 3, 16: 5, 17: 6, 18: 4, 19: 3, 20: 9, 21: 2,
     22: 5, 23: 1, 24: 1, 25: 4, 26: 13, 28: 3, 30: 3, 31: 1, 32: 6, 33: 5, 34: 3, 35: 9, 36: 1, 37: 3,
 }  # fmt: skip
@@ -34,6 +36,7 @@ _EMOTIONS: Final = {
 }  # fmt: skip
 
 
+@register
 class SAMM(MicroCorpus):
     """SAMM: 159 micro-expressions of 29 people, 200 fps, grey, coded in FACS units and eight emotions.
 
@@ -51,6 +54,7 @@ class SAMM(MicroCorpus):
     name = "SAMM"
     citation = "Davison, Lansley, Costen, Tan & Yap, SAMM, IEEE TAC 9(1), 2018."
     licence = "Research only, on a signed agreement with Manchester Metropolitan University."
+    protocols = (leave_one_subject_out("SAMM", "SAMM"),)
     native = "samm_8"
     default_units = "samm_4"
     default_classes = "samm_5"
@@ -71,7 +75,7 @@ class SAMM(MicroCorpus):
                     "25:7 26:6 31:2 38:2 39:5 43:8 56:1 61:1"
                 ),
                 classes=_EMOTIONS,
-                parts={f"{person:03d}": Expected(clips=rows) for person, rows in _ROWS.items()},
+                parts={f"{person:03d}": Expected(clips=rows) for person, rows in ROWS.items()},
             )
         }
     )
@@ -84,7 +88,7 @@ class SAMM(MicroCorpus):
 
     def correct(self, movements: list[Movement], erratum: str) -> list[Movement]:
         """See `MicroCorpus`."""
-        whole = [movement.person for movement in movements] == [p for p, n in _ROWS.items() for _ in range(n)]
+        whole = [movement.person for movement in movements] == [p for p, n in ROWS.items() for _ in range(n)]
         if not whole:
             self.warnings.append(
                 "'meb' leaves every \"or\" as it is: the rows are not in the published order"
@@ -133,7 +137,7 @@ def _person(sheet: Sheet, row: int) -> int:
     """The number of the subject, which the name of the clip repeats."""
     subject = _SUBJECT.fullmatch(sheet.text("subject", row) or "")
     clip = _CLIP.fullmatch(sheet.text("clip", row) or "")
-    if subject is None or int(subject[1]) not in _ROWS:
+    if subject is None or int(subject[1]) not in ROWS:
         raise sheet.error(
             f"Column 'subject' holds {sheet.cell('subject', row)!r}.", row, remedy="Subjects are 006 to 037."
         )

@@ -7,10 +7,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal, get_args
 
-from affectkit.datasets.corpus import Expected
-from affectkit.datasets.folders import ClipTree, subfolders
-from affectkit.datasets.micro import MicroCorpus
-from affectkit.datasets.movements import Movement
+from affectkit.datasets.bases.corpus import Expected
+from affectkit.datasets.bases.micro import MicroCorpus
+from affectkit.datasets.bases.movements import Movement
+from affectkit.datasets.bases.protocols import leave_one_subject_out
+from affectkit.datasets.reading.folders import ClipTree, subfolders
+from affectkit.datasets.registry import register
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
 
 __all__ = ["SMIC"]
@@ -18,13 +20,14 @@ __all__ = ["SMIC"]
 Part = Literal["HS", "VIS", "NIR"]
 
 _CLIP: Final = re.compile(r"s(\d{1,2})_(ne|po|sur)_(\d{1,3})", re.IGNORECASE | re.ASCII)
-_CLASSES: Final = {"ne": "negative", "po": "positive", "sur": "surprise"}
+CLASSES: Final = {"ne": "negative", "po": "positive", "sur": "surprise"}
 _FPS: Final = {"HS": 100.0, "VIS": 25.0, "NIR": 25.0}
-_ROWS: Final = {
+ROWS: Final = {
     1: 6, 2: 6, 3: 39, 4: 19, 5: 2, 6: 4, 8: 13, 9: 4, 11: 7, 12: 9, 13: 10, 14: 10, 15: 4, 18: 7, 19: 2, 20: 22,
 }  # fmt: skip
 
 
+@register
 class SMIC(MicroCorpus):
     """SMIC: 164 micro-expressions of 16 people at 100 fps (HS), 71 of 8 people at 25 fps (VIS and NIR).
 
@@ -45,6 +48,7 @@ class SMIC(MicroCorpus):
     name = "SMIC"
     citation = "Li, Pfister, Huang, Zhao & Pietikäinen, SMIC, FG 2013."
     licence = "Research only, on a signed agreement with the University of Oulu."
+    protocols = (leave_one_subject_out("SMIC", "SMIC-HS"),)
     native = "megc3"
     default_classes = "megc3"
     subject_form = "s%02d"
@@ -55,7 +59,7 @@ class SMIC(MicroCorpus):
                 subjects=16,
                 clips=164,
                 classes={"negative": 70, "positive": 51, "surprise": 43},
-                parts={f"s{person:02d}": Expected(clips=rows) for person, rows in _ROWS.items()},
+                parts={f"s{person:02d}": Expected(clips=rows) for person, rows in ROWS.items()},
             ),
             "VIS": Expected(subjects=8, clips=71),
             "NIR": Expected(subjects=8, clips=71),
@@ -80,7 +84,7 @@ class SMIC(MicroCorpus):
                 remedy="Unpack SMIC_all_cropped or SMIC_all_raw there.",
             )
         return [
-            Movement(person, name, no_apex="SMIC annotates none", emotion=_CLASSES[name.split("_")[1]])
+            Movement(person, name, no_apex="SMIC annotates none", emotion=CLASSES[name.split("_")[1]])
             for person in sorted(self.tree.people)
             for name in self.tree.clips(person)
         ]
@@ -114,7 +118,7 @@ class _ClipTree(ClipTree):
                 if (
                     match is None
                     or int(match[1]) != subject
-                    or _CLASSES[match[2].lower()] != kind.name.lower()
+                    or CLASSES[match[2].lower()] != kind.name.lower()
                 ):
                     raise AnnotationError(
                         f"The folder does not fit its place, class {kind.name} of subject {subject}.",

@@ -15,13 +15,15 @@ from affectkit.data.record import ClipRecord
 from affectkit.data.splits import canonical_subject, check_disjoint
 from affectkit.data.tables import Table, read_table
 from affectkit.data.target import Target
-from affectkit.datasets.base import AffectDataset
-from affectkit.datasets.frame_table import FrameTable
-from affectkit.datasets.unit_columns import like_annotation, unit_labels
+from affectkit.datasets.bases.dataset import AffectDataset
+from affectkit.datasets.reading.frame_table import FrameTable
+from affectkit.datasets.reading.unit_columns import like_annotation, unit_labels
+from affectkit.datasets.registry import register
 from affectkit.errors import AnnotationError, DatasetNotFoundError, LabelSpaceError
 from affectkit.facs.coding import parse_coding
 from affectkit.facs.expressions import EXPRESSION_SETS, ExpressionSet, canonical_expression
 from affectkit.facs.sets import AUSet
+from affectkit.facs.spaces import label_space
 
 __all__ = ["TableDataset"]
 
@@ -32,6 +34,7 @@ _NAMES = ("path", "clip", "subject", "split", "expression", "au", "labels", "fps
 _log = logging.getLogger(__name__)
 
 
+@register
 class TableDataset(AffectDataset):
     r"""Clips listed in `index.csv`, `.tsv`, `.xlsx` or `.parquet`, one row each; only `path` is required.
 
@@ -246,10 +249,10 @@ class TableDataset(AffectDataset):
     def _frame_target(self, frames: FrameTable | None, name: str, indices: Sequence[int]) -> Target:
         space = self.spaces[name]
         if frames is None or name not in frames.labels:
-            return Target.make(torch.full((len(indices), len(AUSet.parse(space))), torch.nan), space=space)
+            return Target.make(torch.full((len(indices), len(label_space(space))), torch.nan), space=space)
         own_space, values = frames.labels[name]
-        more = set(AUSet.parse(own_space)) - set(AUSet.parse(space))
+        more = set(label_space(own_space).labels) - set(label_space(space).labels)
         if more:
-            fault = f"The table has {', '.join(sorted(map(str, more)))}, which the first clip's table lacks."
+            fault = f"The table has {', '.join(sorted(more))}, which the first clip's table lacks."
             raise frames.table.error(fault, remedy="Add the columns there; empty cells are masked.")
         return Target.make(frames.take(values, indices), space=own_space).project(space)

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from affectkit.data import AllFrames, ClipRecord, Compose
-from affectkit.datamodules.corpora import FoldDataModule
-from affectkit.datasets.corpus import Corpus
-from affectkit.datasets.protocols import find_protocol
+from affectkit.datamodules import FoldDataModule
+from affectkit.datasets import find_corpus
+from affectkit.datasets.bases.corpus import Corpus
 from helpers.toy import ToyDataset
 
 DISFA = ("SN001", "SN002", "SN009", "SN006", "SN011", "SN012", "SN003", "SN004", "SN005")
@@ -38,11 +38,13 @@ class ToyCorpus(Corpus):
 
 class ToyDISFA(ToyCorpus):
     name = "DISFA"
+    protocols = find_corpus("DISFA").protocols
     cast = DISFA
 
 
 class ToyCASME2(ToyCorpus):
     name = "CASME2"
+    protocols = find_corpus("CASME2").protocols
     cast = CASME2
 
 
@@ -50,12 +52,12 @@ class ToyFolds(FoldDataModule):
     """All frames, unchanged."""
 
     def __init__(self, *, corpus="DISFA", **options):
+        self.dataset_class = {"DISFA": ToyDISFA, "CASME2": ToyCASME2}[corpus]
         super().__init__(".", train_frames=AllFrames(), eval_frames=AllFrames(), **options)
         self.train_transform = self.eval_transform = Compose([])
-        self.dataset_class = {"DISFA": ToyDISFA, "CASME2": ToyCASME2}[corpus]
 
 
 def parts_of(corpus):
     """Which part each subject of a corpus is tested in."""
-    folds = find_protocol(corpus).folds(DISFA if corpus == "DISFA" else CASME2)
+    folds = find_corpus(corpus).find_protocol().folds(DISFA if corpus == "DISFA" else CASME2)
     return {subject: fold.name for fold in folds for subject in fold.test}

@@ -9,16 +9,17 @@ import torch
 from affectkit.cli.lightning import launch
 from affectkit.cli.recipe import recipe_folder, recipe_names
 from affectkit.data import check_disjoint
-from affectkit.datamodules import MixtureDataModule
-from affectkit.datamodules.corpora import (
+from affectkit.datamodules import (
     BP4DDataModule,
     CASME2DataModule,
+    DFEWDataModule,
     DISFADataModule,
+    FERV39kDataModule,
+    MixtureDataModule,
     RAFDBDataModule,
     SAMMDataModule,
     SMICDataModule,
 )
-from affectkit.datamodules.expressions import DFEWDataModule, FERV39kDataModule
 from affectkit.facs import AUSet
 from affectkit.tasks.base import balance_weights
 
@@ -34,6 +35,8 @@ FOLDERS = {
     "dfew": "DFEW",
     "ferv39k": "FERV39k",
     "mafw": "MAFW",
+    "affectnet": "AffectNet",
+    "affwild2": "AffWild2",
 }
 # What a test changes in a recipe: a small network, small pictures, one step.
 SMALL = [
@@ -56,6 +59,8 @@ RECIPES = {
     "au/bp4d_intensity": [],
     "au/disfa": ["fold=me-graphau/1"],
     "au/disfa_intensity": ["fold=part1"],
+    "expression/affectnet": [],
+    "joint/affwild2": ["num_frames=4"],
     "expression/dfew": ["fold=set_5", "num_frames=3"],
     "expression/ferv39k": ["num_frames=3"],
     "expression/mafw": ["fold=1", "num_frames=3"],
@@ -74,7 +79,7 @@ def corpus(tmp_path_factory):
     def write(name):
         folder = root / FOLDERS[name]
         if not folder.exists():
-            layout = importlib.import_module(f"affectkit.synth.layouts.{name}")
+            layout = importlib.import_module(f"affectkit.rehearse.{name}")
             getattr(layout, f"write_{name}")(folder, size="tiny", seed=1)
         return folder
 
@@ -84,6 +89,7 @@ def corpus(tmp_path_factory):
 
 def test_every_corpus_recipe_is_tested():
     shipped = {name for name in recipe_names() if name.partition("/")[0] in ("au", "expression", "micro")}
+    shipped.add("joint/affwild2")
     # These are in test_ssm_recipes.py and test_micro_recipes.py.
     shipped = {name for name in shipped if "/ssm_" not in name and "microauclip" not in name}
     assert shipped == set(RECIPES)

@@ -31,7 +31,7 @@ def test_the_example_trains_a_named_head_on_a_foreign_backbone(capsys):
 def test_the_demo_model_reads_new_rendered_faces(tmp_path):
     settings = {"clips": 7, "frames_per_clip": 4, "size": 80, "num_workers": 1, "progress": False}
     render_corpus(tmp_path, identities=4, seed=123, **settings)
-    data = RenderedDataset(tmp_path, frames=AllFrames(), transform=CenterCrop(64))
+    data = RenderedDataset(tmp_path, sampler=AllFrames(), transform=CenterCrop(64))
     model = affectkit.load("demo")
     head = model.head("au")
     metric = AUMetrics(head.labels, data.num_groups)

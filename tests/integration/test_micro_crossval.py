@@ -14,7 +14,7 @@ from affectkit.datasets import CASME2
 from affectkit.facs import AUSet
 from affectkit.facs.recognition import class_rules
 from affectkit.models.hub import no_weights
-from affectkit.synth.layouts.casme2 import write_casme2
+from affectkit.rehearse.casme2 import write_casme2
 
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
 

@@ -77,7 +77,7 @@ def corpora(tmp_path_factory):
     """Tiny rehearsals of both corpora; rendered ones join them when they are first asked for."""
     root = tmp_path_factory.mktemp("corpora")
     for name in ("casme2", "samm"):
-        layout = importlib.import_module(f"affectkit.synth.layouts.{name}")
+        layout = importlib.import_module(f"affectkit.rehearse.{name}")
         getattr(layout, f"write_{name}")(root / name.upper(), size="tiny", seed=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AFFECTKIT_DATA", str(root))

@@ -21,7 +21,7 @@ from PIL import Image
 
 from affectkit.cli.main import main
 from affectkit.datasets import TableDataset
-from affectkit.datasets.prepare import prepare
+from affectkit.datasets.preparing import prepare
 from affectkit.errors import AffectKitError, ConfigError, MissingDependencyError, VideoError
 from affectkit.inference import Predictor, read_table
 from affectkit.inference.run import predict_files

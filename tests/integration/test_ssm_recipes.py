@@ -62,7 +62,7 @@ def corpora(tmp_path_factory):
         for name in names:
             folder = root / FOLDERS.get(name, name)
             if name in FOLDERS and not folder.exists():
-                layout = importlib.import_module(f"affectkit.synth.layouts.{name}")
+                layout = importlib.import_module(f"affectkit.rehearse.{name}")
                 getattr(layout, f"write_{name}")(folder, size="tiny", seed=1)
         return root
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from affectkit.cli import crossval, folds
-from affectkit.datasets.protocols import find_protocol
+from affectkit.datasets import find_corpus
 from affectkit.errors import ConfigError
 from affectkit.metrics import ExpressionMetrics, IntensityMetrics
 
@@ -93,7 +93,7 @@ def test_reducing_asks_no_other_process(monkeypatch):
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda *_: pytest.fail("others were asked"))
     monkeypatch.setattr(torch.distributed, "barrier", lambda *_, **__: pytest.fail("others were asked"))
-    assert folds.reduce_folds(counted, find_protocol("RAFDB"))
+    assert folds.reduce_folds(counted, find_corpus("RAFDB").find_protocol())
 
 
 def saved(metric, space, head, fold="1"):
@@ -114,7 +114,7 @@ def test_intensities_are_reduced_both_ways():
         metric.update(said, truth, torch.ones(40, 1, dtype=torch.bool), group)
         whole.update(said, truth, torch.ones(40, 1, dtype=torch.bool), group)
         parts.append(metric)
-    protocol = find_protocol("DISFA")
+    protocol = find_corpus("DISFA").find_protocol()
     states = [saved(metric, "intensity:AU6", "intensity") for metric in parts]
     rows = [
         row for row in folds.reduce_folds(states, protocol)["d/intensity"] if row.name == "intensity/icc31"
@@ -129,9 +129,9 @@ def test_photographs_without_subjects_are_resampled_one_by_one():
     metric = ExpressionMetrics(["fear", "anger"], 4)
     truth = torch.tensor([0, 1, 0, 1])
     metric.update(torch.eye(2)[[0, 1, 1, 1]], truth, torch.ones(4, dtype=torch.bool), torch.arange(4))
-    rows = folds.reduce_folds([saved(metric, "fear,anger", "expression")], find_protocol("RAFDB"))[
-        "d/expression"
-    ]
+    rows = folds.reduce_folds(
+        [saved(metric, "fear,anger", "expression")], find_corpus("RAFDB").find_protocol()
+    )["d/expression"]
     war = next(row for row in rows if row.name == "expression/war")
     assert (war.estimate.value, war.resampled, war.threshold_rule) == (0.75, "clips", None)
 
@@ -148,7 +148,7 @@ def test_a_composite_is_also_given_corpus_by_corpus():
             if fold.startswith(name):
                 whole.update(torch.eye(2)[scores], truth, mask, torch.full((2,), group))
         states.append(saved(metric, "a,b", "expression", fold))
-    found = folds.reduce_folds(states, find_protocol("MEGC2019"))
+    found = folds.reduce_folds(states, find_corpus("MEGC2019").find_protocol())
     assert list(found) == ["d/expression", "d/casme2/expression", "d/samm/expression"]
     for name, whole in wholes.items():
         rows = {row.name: row for row in found["/".join(filter(None, ("d", name, "expression")))]}

@@ -1,13 +1,12 @@
 """`affectkit data`: what a check says, writes and returns."""
 
 import json
-import sys
-from types import ModuleType
 
 import pytest
 
 from affectkit.cli import data
 from affectkit.errors import ConfigError, DatasetNotFoundError
+from affectkit.rehearse import rehearsals
 
 # RAF-DB, labels 1 to 7: photographs of the two splits as published.
 CLASSES = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
@@ -92,8 +91,8 @@ def test_a_rehearsal_is_compared_with_its_own_manifest(tmp_path, capsys):
 
 
 def test_a_revision_without_published_counts_cannot_be_as_expected(whole, tmp_path, monkeypatch, capsys):
-    def other(name, root):
-        corpus = opened(name, root)
+    def other(name, root, options):
+        corpus = opened(name, root, options)
         corpus.revision = "1999"
         return corpus
 
@@ -105,7 +104,7 @@ def test_a_revision_without_published_counts_cannot_be_as_expected(whole, tmp_pa
 
 @pytest.mark.parametrize("action", ["check", "rehearse"])
 def test_an_unknown_corpus_names_the_known_ones(action, tmp_path):
-    with pytest.raises(ConfigError, match=r"Unknown corpus 'ck\+'.*casme2, samm, bp4d"):
+    with pytest.raises(ConfigError, match=r"Unknown corpus 'ck\+'.*bp4d, casme2"):
         data.run([action, "ck+", str(tmp_path)])
 
 
@@ -114,27 +113,30 @@ def test_a_root_that_does_not_exist(tmp_path):
         data.run(["check", "samm", str(tmp_path / "none")])
 
 
-def test_rehearsing_calls_the_layout_writer(tmp_path, monkeypatch, capsys):
-    calls = []
-    module = ModuleType("affectkit.synth.layouts.rafdb")
-    module.write_rafdb = lambda out, **options: calls.append((out, options))
-    monkeypatch.setitem(sys.modules, module.__name__, module)
+def test_rehearsing_with_options_of_the_layout(tmp_path, capsys):
     out = tmp_path / "new"
-    assert (
-        data.run(["rehearse", "rafdb-compound", str(out), "--size", "small", "--seed", "4", "--no-media"])
-        == 0
-    )
-    assert calls == [(out, {"size": "small", "seed": 4, "media": False, "kind": "compound"})]
-    assert f"affectkit data check rafdb-compound {out}" in capsys.readouterr().out
+    more = ["--size", "small", "--seed", "4", "--no-media", "--option", "kind=compound"]
+    assert data.run(["rehearse", "rafdb", str(out), *more]) == 0
+    manifest = json.loads((out / data.MANIFEST).read_text())
+    wanted = {"size": "small", "seed": 4, "media": False, "kind": "compound"}
+    assert {name: manifest[name] for name in wanted} == wanted
+    assert f"affectkit data check rafdb {out}" in capsys.readouterr().out
+    assert data.run(["check", "rafdb", str(out), "--no-media", "--option", "kind=compound"]) == 0
+    with pytest.raises(ConfigError, match="does not have the option hue"):
+        data.run(["check", "rafdb", str(out), "--option", "hue=1"])
+    with pytest.raises(ConfigError, match="'kind' has no value"):
+        data.run(["check", "rafdb", str(out), "--option", "kind"])
 
 
-@pytest.mark.parametrize("name", data.CORPORA)
-def test_a_rehearsal_of_full_size_has_the_published_counts(name, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("name", "more"), [*((name, ()) for name in rehearsals()), ("rafdb", ("--option", "kind=compound"))]
+)
+def test_a_rehearsal_of_full_size_has_the_published_counts(name, more, tmp_path, capsys):
     out = tmp_path / "new"
-    assert data.run(["rehearse", name, str(out), "--size", "full", "--no-media"]) == 0
+    assert data.run(["rehearse", name, str(out), "--size", "full", "--no-media", *more]) == 0
     (out / data.MANIFEST).unlink()
     file = tmp_path / "found.json"
-    assert data.run(["check", name.upper(), str(out), "--no-media", "--json", str(file)]) == 0
+    assert data.run(["check", name.upper(), str(out), "--no-media", "--json", str(file), *more]) == 0
     content = json.loads(file.read_text())
     assert content["corpus"] == name
     assert content["mismatches"] == []

@@ -6,8 +6,8 @@ from affectkit.datamodules import BP4DDataModule, DISFADataModule, MixtureDataMo
 from affectkit.datamodules.statistics import clip_positives, count_labels
 from affectkit.errors import ConfigError, DatasetNotFoundError, SubjectLeakError, VideoError
 from affectkit.facs import label_space
-from affectkit.synth.layouts.bp4d import write_bp4d
-from affectkit.synth.layouts.disfa import write_disfa
+from affectkit.rehearse.bp4d import write_bp4d
+from affectkit.rehearse.disfa import write_disfa
 
 
 def test_counts_are_those_of_the_annotated_labels():
@@ -158,7 +158,7 @@ def test_arguments_of_the_frame_coded_corpora_reach_their_datasets(tmp_path):
     write_disfa(tmp_path / "disfa", media=False)
     options = {"fold": "part1", "space": "AU12,AU4", "num_frames": 5, "batch_size": 2}
     bp4d = BP4DDataModule(str(tmp_path / "bp4d"), frame_offset=-1, **options).make_dataset("test")
-    assert (bp4d.frame_offset, bp4d.window, bp4d.spaces["au"], len(bp4d.frames(5))) == (-1, 5, "AU12,AU4", 5)
+    assert (bp4d.frame_offset, bp4d.window, bp4d.spaces["au"], len(bp4d.sampler(5))) == (-1, 5, "AU12,AU4", 5)
     disfa = DISFADataModule(str(tmp_path / "disfa"), camera="right", threshold=3, **options).make_dataset(
         "val"
     )

@@ -98,7 +98,7 @@ def test_a_whole_clip(root):
 
 
 def test_a_part_of_the_media(root):
-    dataset = Corpus(root, records(root, "a", start=2, stop=5, onset=2, apex=4), frames=OnsetApex())
+    dataset = Corpus(root, records(root, "a", start=2, stop=5, onset=2, apex=4), sampler=OnsetApex())
     clip = dataset[0]
     assert clip.meta["indices"] == seen(clip) == [2, 4]
     assert clip.key_frames.tolist() == [0, 1, -1]
@@ -123,7 +123,7 @@ def test_landmarks_move_with_the_frames(root):
 
 
 def test_randomness_comes_from_the_draw_alone(root):
-    dataset = Corpus(root, records(root, "a"), frames=Window(2), transform=HorizontalFlip(0.5))
+    dataset = Corpus(root, records(root, "a"), sampler=Window(2), transform=HorizontalFlip(0.5))
     drawn = {seed: dataset[Draw(0, seed)].meta["indices"] for seed in range(20)}
     assert len({tuple(indices) for indices in drawn.values()}) == 5
     torch.manual_seed(99)
@@ -132,7 +132,7 @@ def test_randomness_comes_from_the_draw_alone(root):
 
 
 def test_padding_draws_are_not_valid(root):
-    dataset = Corpus(root, records(root, "a", "b", "a"), frames=UniformSegments(2))
+    dataset = Corpus(root, records(root, "a", "b", "a"), sampler=UniformSegments(2))
     loaders = [
         DataLoader(
             dataset, batch_size=2, sampler=EvalSampler(dataset, num_replicas=2, rank=rank), collate_fn=collate
@@ -144,7 +144,7 @@ def test_padding_draws_are_not_valid(root):
 
 
 def test_loading_in_workers_gives_the_same(root):
-    dataset = Corpus(root, records(root, "a", "b"), frames=UniformSegments(3), transform=HorizontalFlip())
+    dataset = Corpus(root, records(root, "a", "b"), sampler=UniformSegments(3), transform=HorizontalFlip())
 
     def batches(workers):
         sampler = ReplaySampler(dataset, batch_size=3, steps_per_epoch=3, seed=1)
@@ -171,13 +171,13 @@ def test_root_must_exist(tmp_path):
 
 class TestCache:
     def test_clips_are_decoded_once(self, root):
-        dataset = Corpus(root, records(root, "a", "b", start=1), frames=UniformSegments(2), cache="memory")
+        dataset = Corpus(root, records(root, "a", "b", start=1), sampler=UniformSegments(2), cache="memory")
         first = dataset[Draw(0, 1)]
         for seed in range(5):
             dataset[Draw(0, seed)]
             dataset[Draw(1, seed)]
         assert dataset.loads == 2
-        plain = Corpus(root, records(root, "a", "b", start=1), frames=UniformSegments(2))
+        plain = Corpus(root, records(root, "a", "b", start=1), sampler=UniformSegments(2))
         for draw in (Draw(0), Draw(1), Draw(0, 3), Draw(1, 3)):
             assert torch.equal(dataset[draw].frames, plain[draw].frames)
         assert {frames.dtype for frames in dataset._cache.values()} == {torch.uint8}
@@ -201,7 +201,7 @@ class TestSkipping:
             Corpus(root, broken)[0]
 
     def test_a_blank_clip_takes_the_place(self, root, broken, caplog):
-        dataset = WithPoints(root, broken, on_error="skip", frames=UniformSegments(3))
+        dataset = WithPoints(root, broken, on_error="skip", sampler=UniformSegments(3))
         assert dataset.skipped_report() == "corpus: no clip was skipped."
         blank, good = dataset[Draw(0, 5)], dataset[1]
         assert good.valid
@@ -234,7 +234,7 @@ class TestSkipping:
         )
 
     def test_workers_report_to_the_main_process(self, root, broken):
-        dataset = Corpus(root, broken, on_error="skip", frames=UniformSegments(2))
+        dataset = Corpus(root, broken, on_error="skip", sampler=UniformSegments(2))
         loader = DataLoader(dataset, 1, sampler=EvalSampler(dataset), collate_fn=collate, num_workers=2)
         assert [batch.valid.item() for batch in loader] == [False, True, False]
         assert dataset.skipped == ("broken", "gone")
@@ -245,14 +245,14 @@ class TestSkipping:
             dataset[0]
 
     def test_other_errors_are_never_skipped(self, root):
-        dataset = Corpus(root, records(root, "a"), on_error="skip", frames=OnsetApex())
+        dataset = Corpus(root, records(root, "a"), on_error="skip", sampler=OnsetApex())
         with pytest.raises(AnnotationError, match="no onset") as caught:
             dataset[0]
         assert caught.value.path == dataset.clips[0].path
 
 
 def test_datasets_can_be_copied_and_pickled(root):
-    dataset = Corpus(root, records(root, "a", "b"), frames=UniformSegments(2))
+    dataset = Corpus(root, records(root, "a", "b"), sampler=UniformSegments(2))
     for other in (pickle.loads(pickle.dumps(dataset)), copy.deepcopy(dataset)):
         assert torch.equal(other[1].frames, dataset[1].frames)
 

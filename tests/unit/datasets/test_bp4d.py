@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from fakes.coded import bp4d_conflict, bp4d_gap, bp4d_images, bp4d_unknown
 from helpers.corruption import attempt
 
 from affectkit.data import open_video
+from affectkit.datasets.bases.corpus import compare_counts
 from affectkit.datasets.bp4d import BP4D
-from affectkit.datasets.corpus import compare_counts
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError, VideoError
 from affectkit.facs import AU_SETS
 from affectkit.losses import inverse_frequency_weights
-from affectkit.synth.layouts.bp4d import write_bp4d
+from affectkit.rehearse.bp4d import write_bp4d
 
 # Published with ME-GraphAU and JAA-Net, by training parts.
 WEIGHTS = {
@@ -137,9 +138,12 @@ def test_splits_are_whole_subjects(full):
 
 
 @pytest.mark.parametrize("target", ["au", "intensity"])
-@pytest.mark.parametrize("options", [{}, {"unknown": True}, {"gap": True}, {"quirks": False}])
-def test_every_label_is_the_one_that_was_written(tmp_path, target, options):
-    manifest = write_bp4d(tmp_path, media=False, **options)
+@pytest.mark.parametrize("defect", [None, bp4d_unknown, bp4d_gap])
+@pytest.mark.parametrize("quirks", [True, False])
+def test_every_label_is_the_one_that_was_written(tmp_path, target, quirks, defect):
+    manifest = write_bp4d(tmp_path, media=False, quirks=quirks)
+    if defect is not None:
+        defect(tmp_path, manifest)
     dataset = BP4D(tmp_path, space="bp4d34")
     assert dataset.spaces == {"au": "bp4d34", "intensity": "intensity:bp4d5"}
     found = parsed(dataset, target)
@@ -161,7 +165,8 @@ def test_units_outside_the_files_are_masked(tiny):
 
 
 def test_windows_hold_each_frame_once_and_cross_no_gap(tmp_path):
-    manifest = write_bp4d(tmp_path, media=False, gap=True, quirks=False)
+    manifest = write_bp4d(tmp_path, media=False, quirks=False)
+    bp4d_gap(tmp_path, manifest)
     dataset = BP4D(tmp_path)
     own = [r for r in dataset.clips if r.extra["sequence"] == "F001_T1" and r.start != 2449]
     frames = manifest["recordings"]["F001_T1"]["frames"]
@@ -267,12 +272,13 @@ def test_previews_show_label_frame_k_as_their_kth_frame(tmp_path):
 
 
 def test_missing_and_damaged_images_are_listed_and_left_out(tmp_path):
-    manifest = write_bp4d(tmp_path, missing_frames=2, truncated_image=True, pixels=24)
+    manifest = write_bp4d(tmp_path, pixels=24, quirks=False)
+    broken = bp4d_images(tmp_path, manifest)
     dataset = BP4D(tmp_path)
     last = manifest["recordings"]["F001_T1"]["last"]
     faults = dataset.count().missing
     assert f"no image of label frames {last - 1}-{last}" in faults[0]
-    assert Path(manifest["truncated_image"][0]).name in faults[1]
+    assert broken.name in faults[1]
     assert len(faults) == 2
     own = [r for r in dataset.clips if r.extra["sequence"] == "F001_T1"]
     assert own[-1].stop == last - 2
@@ -305,7 +311,7 @@ def test_without_images_there_are_labels_and_a_place_for_images(tmp_path):
 
 
 def test_contradictions_between_the_two_codings_are_listed(tmp_path):
-    write_bp4d(tmp_path, media=False, conflict=True)
+    bp4d_conflict(tmp_path, write_bp4d(tmp_path, media=False))
     conflicts = BP4D(tmp_path).count(media=False).conflicts
     assert conflicts == (
         "F001_T1 AU12: 4 frames with the unit and no intensity, 0 with an intensity and no unit",

@@ -11,14 +11,15 @@ import numpy as np
 import openpyxl
 import pytest
 import torch
+from fakes.files import apex_outside, lost_and_broken
 from helpers.corruption import as_workbook, attempt, corrupt, read_rows
 
 from affectkit.data.frames import OnsetApex
+from affectkit.datasets.bases.corpus import compare_counts
 from affectkit.datasets.casme2 import CASME2
-from affectkit.datasets.corpus import compare_counts
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError, VideoError
 from affectkit.facs.expressions import canonical_expression
-from affectkit.synth.layouts.casme2 import write_casme2
+from affectkit.rehearse.casme2 import write_casme2
 from affectkit.synth.writers import write_video
 
 TABLES = {
@@ -348,7 +349,10 @@ def test_swapped_columns_are_not_read(tmp_path):
 
 @pytest.mark.parametrize("variant", ["cropped", "selected", "raw", "video"])
 def test_frames_are_found_by_number(tmp_path, variant):
-    manifest = write_casme2(tmp_path, variant=variant, unlisted_clips=1)
+    manifest = write_casme2(tmp_path, variant=variant)
+    path = CASME2(tmp_path).clips[0].path
+    more = path.with_name(f"EP99_01{path.suffix}")
+    shutil.copy(path, more) if path.is_file() else shutil.copytree(path, more)
     data = CASME2(tmp_path)
     found = data.count()
     assert found.missing == ()
@@ -393,7 +397,7 @@ def test_targets(tiny):
 def test_apex_policies(tiny):
     root, manifest = tiny
     frames = OnsetApex(2)
-    data = CASME2(root, frames=frames)
+    data = CASME2(root, sampler=frames)
     place = next(k for k, record in enumerate(data.clips) if record.extra["apex_frame"] is None)
     record = data.clips[place]
     assert record.apex is None
@@ -401,20 +405,22 @@ def test_apex_policies(tiny):
     other = next(k for k, record in enumerate(data.clips) if record.apex is not None)
     assert data[other].meta["indices"] == [data.clips[other].onset, data.clips[other].apex]
     with pytest.raises(AnnotationError, match="no apex"):
-        CASME2(root, frames=frames, apex="none")[place]
+        CASME2(root, sampler=frames, apex="none")[place]
     assert len(CASME2(root, apex="drop")) == len(data) - 1
     assert len(CASME2(root, require=["au"])) == sum(truth["units"] is not None for truth in manifest["clips"])
 
 
 def test_defects_are_reported_and_clamped(tmp_path):
-    manifest = write_casme2(tmp_path, missing_frames=1, broken_images=1, apex_outside=1)
+    manifest = write_casme2(tmp_path)
+    apex_outside(next(tmp_path.glob("*.xlsx")))
+    folders = [record.path for record in CASME2(tmp_path).clips]
+    (lost,), (broken,) = lost_and_broken(folders, 1, 1)
     data = CASME2(tmp_path)
-    lost, broken = manifest["defects"]["missing"][0], manifest["defects"]["broken"][0]
     missing = data.count().missing
     assert len(missing) == 2
-    number = int(lost.rsplit("img", 1)[1].removesuffix(".jpg"))
+    number = int(lost.stem.rpartition("img")[2])
     assert f"frames {number} are missing" in missing[0]
-    assert broken.rsplit("/", 1)[1] in missing[1]
+    assert broken.name in missing[1]
     first = manifest["clips"][0]
     assert data[0].frames.shape[0] == first["offset"] - first["onset"]
     assert any(f"frames {number} are not there" in line for line in data.warnings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from affectkit.datasets.clip_lists import read_clip_list
+from affectkit.datasets.reading.clip_lists import read_clip_list
 from affectkit.errors import AnnotationError
 
 

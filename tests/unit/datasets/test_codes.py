@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from affectkit.datasets.codes import frame_ranges, read_codes, read_lines
-from affectkit.datasets.folders import list_frames
-from affectkit.datasets.image_folders import image_fault, number_images, walk
-from affectkit.datasets.index_cache import cache_folder, fingerprint, load_arrays, save_arrays
+from affectkit.datasets.reading.codes import frame_ranges, read_codes, read_lines, read_numbers
+from affectkit.datasets.reading.folders import list_frames
+from affectkit.datasets.reading.image_folders import image_fault, number_images, walk
+from affectkit.datasets.reading.index_cache import cache_folder, fingerprint, load_arrays, save_arrays
 from affectkit.errors import AnnotationError
 
 
@@ -40,7 +40,7 @@ def read(tmp_path):
 def test_accepts_every_harmless_way_of_writing(read, content):
     table = read(content)
     assert table.columns == (1, 2)
-    assert table.frames.tolist() == [5, 6]
+    assert table.frame_ids.tolist() == [5, 6]
     assert table.codes.tolist() == [[0, 1], [9, 0]]
 
 
@@ -67,6 +67,7 @@ def test_columns_go_by_name_and_lines_are_those_of_the_file(read):
         ("0,1,2\n5,0,1\n6,0,x\n", 3, "not a whole number"),
         ("0,1,2\n5,0,-1\n", 2, "not a whole number"),
         ("0,1,2\n5,0,1.5\n", 2, "not a whole number"),
+        ("0,1,2\n5,0,1e0\n", 2, "not a whole number"),
         ("0,1,2\n5,0,٣\n", 2, "not a whole number"),
         ("0,1,2\n٣,0,1\n", 2, "not a whole number"),
         ("0,1,2\n5,0 1\n", 2, "2 cells"),
@@ -90,6 +91,15 @@ def test_names_file_line_and_fault(read, content, line, fault):
     assert caught.value.line == line
     assert str(caught.value.path).endswith("codes.csv")
     assert caught.value.remedy
+
+
+def test_numbers_of_any_kind(tmp_path):
+    rows = [(2, "0.5,-1"), (3, '"1e-3", +2.'), (5, "-.5,0,,")]
+    assert read_numbers(tmp_path, rows, 2).tolist() == [[0.5, -1.0], [0.001, 2.0], [-0.5, 0.0]]
+    for text in ("nan,1", "inf,1", "1e999,1", "0x1,1", "1_0,1", "#1,1"):
+        with pytest.raises(AnnotationError, match=f"'{text[:-2]}' is not a number") as caught:
+            read_numbers(tmp_path, [(2, "0,0"), (7, text)], 2)
+        assert caught.value.line == 7
 
 
 def test_a_file_without_a_header_has_one_column(read):
@@ -180,7 +190,7 @@ def test_images_are_listed_once_as_long_as_the_folder_stays(tmp_path, monkeypatc
     assert number_images([]) == {}
     calls = []
     monkeypatch.setattr(
-        "affectkit.datasets.image_folders.list_frames", lambda f: calls.append(f) or list_frames(f)
+        "affectkit.datasets.reading.image_folders.list_frames", lambda f: calls.append(f) or list_frames(f)
     )
     assert number_images([folder, empty])[folder] == {2: "2.jpg", 10: "0010.jpg"}
     assert calls == []

@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 import shutil
 
+import numpy as np
 import pytest
 import torch
+from fakes.coded import disfa_absent_unit, disfa_gap
 from helpers.corruption import attempt
 
 from affectkit.data import open_video
@@ -14,7 +16,8 @@ from affectkit.datasets.disfa import DISFA
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
 from affectkit.facs import AU_SETS
 from affectkit.losses import inverse_frequency_weights
-from affectkit.synth.layouts.disfa import write_disfa
+from affectkit.rehearse.acting.macro import write_video
+from affectkit.rehearse.disfa import write_disfa
 
 UNITS = AU_SETS["disfa12"].labels
 # Published with ME-GraphAU and JAA-Net, by training parts.
@@ -83,9 +86,12 @@ def parsed(dataset, target="intensity"):
     return found
 
 
-@pytest.mark.parametrize("options", [{}, {"gap": True}, {"absent_unit": True}, {"quirks": False, "seed": 3}])
-def test_every_label_is_the_one_that_was_written(tmp_path, options):
+@pytest.mark.parametrize("options", [{}, {"quirks": False, "seed": 3}])
+@pytest.mark.parametrize("defect", [None, disfa_gap, disfa_absent_unit])
+def test_every_label_is_the_one_that_was_written(tmp_path, options, defect):
     manifest = write_disfa(tmp_path, media=False, **options)
+    if defect is not None:
+        defect(tmp_path, manifest)
     dataset = DISFA(tmp_path, space="disfa12")
     assert dataset.spaces == {"au": "disfa12", "intensity": "intensity:disfa12"}
     assert parsed(dataset) == {name: truth(its) for name, its in manifest["recordings"].items()}
@@ -101,7 +107,9 @@ def test_every_label_is_the_one_that_was_written(tmp_path, options):
 
 
 def test_gaps_and_absent_files_are_named(tmp_path):
-    write_disfa(tmp_path, media=False, gap=True, absent_unit=True)
+    manifest = write_disfa(tmp_path, media=False)
+    disfa_gap(tmp_path, manifest)
+    disfa_absent_unit(tmp_path, manifest)
     dataset = DISFA(tmp_path)
     assert "SN001: frames 11-13 are not coded; no clip crosses them" in dataset.warnings
     assert "SN003: there is no file of AU4; it is masked" in dataset.warnings
@@ -174,8 +182,10 @@ def test_a_second_tree_of_images_is_named(tmp_path):
 
 
 def test_videos_that_end_early_or_are_absent_are_listed(tmp_path):
-    write_disfa(tmp_path, short_video=True, cameras=("left",), pixels=32)
+    write_disfa(tmp_path, cameras=("left",), pixels=32)
     (tmp_path / "Videos_LeftCamera/LeftVideoSN006_comp.avi").unlink()
+    images = np.zeros((38, 24, 32, 3), dtype=np.uint8)
+    write_video(tmp_path / "Videos_LeftCamera/LeftVideoSN001_comp.avi", images, fps=20)
     faults = DISFA(tmp_path).count().missing
     assert "frames 39-40 are annotated, the video has 38" in faults[0]
     assert "SN006" in faults[1]

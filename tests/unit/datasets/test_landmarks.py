@@ -7,19 +7,20 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from fakes.coded import spoil_fit, spoil_points
 from PIL import Image
 from scipy.io import savemat
 
 from affectkit.data.video import open_video
-from affectkit.datasets import landmarks
 from affectkit.datasets.bp4d import BP4D
 from affectkit.datasets.disfa import DISFA
-from affectkit.datasets.landmarks import FitFiles, picture_size
+from affectkit.datasets.reading import landmarks
+from affectkit.datasets.reading.landmarks import FitFiles, picture_size
 from affectkit.errors import AnnotationError, VideoError
 from affectkit.facs.regions import POINTS_49, POINTS_66
-from affectkit.synth.layouts.bp4d import write_bp4d
-from affectkit.synth.layouts.disfa import write_disfa
-from affectkit.synth.layouts.landmarks import write_fit
+from affectkit.rehearse.acting.landmarks import write_fit
+from affectkit.rehearse.bp4d import write_bp4d
+from affectkit.rehearse.disfa import write_disfa
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +188,8 @@ def test_the_size_of_a_video_is_that_of_the_frames_read(tmp_path):
 def test_damaged_bp4d_files(bp4d, tmp_path, defect, fault, place):
     shutil.copytree(bp4d[0], tmp_path, dirs_exist_ok=True)
     path = tmp_path / "2DFeatures/F001_T1.mat"
-    write_fit(path, {2445: np.ones((68, 2))}, (24, 32), defect=defect)
+    write_fit(path, {2445: np.ones((68, 2))}, (24, 32))
+    spoil_fit(path, defect)
     dataset = BP4D(tmp_path)
     with pytest.raises(AnnotationError, match=fault) as caught:
         dataset[0]
@@ -201,7 +203,8 @@ def test_damaged_bp4d_files(bp4d, tmp_path, defect, fault, place):
 
 
 def test_absent_bp4d_entries_are_masked(tmp_path):
-    manifest = write_bp4d(tmp_path, pixels=24, landmark_defect="absent")
+    manifest = write_bp4d(tmp_path, pixels=24)
+    spoil_fit(tmp_path / "2DFeatures/F001_T1.mat", "absent")
     dataset = BP4D(tmp_path)
     last = manifest["recordings"]["F001_T1"]["last"]  # one image more was tracked
     record = record_of(dataset, "F001_T1")
@@ -288,7 +291,8 @@ def test_disfa_frames_with_lost_landmarks_are_masked(disfa, monkeypatch):
     [("count", "65 x 2 numbers, not 66 x 2"), ("truncated", "The file cannot be read: it is cut off")],
 )
 def test_damaged_disfa_files(tmp_path, defect, fault):
-    write_disfa(tmp_path, images="zero", pixels=32, cameras=("left",), landmark_defect=defect)
+    write_disfa(tmp_path, images="zero", pixels=32, cameras=("left",))
+    spoil_points(tmp_path, defect)
     dataset = DISFA(tmp_path)
     with pytest.raises(AnnotationError, match=fault) as caught:
         dataset[0]
@@ -300,7 +304,8 @@ def test_damaged_disfa_files(tmp_path, defect, fault):
 
 
 def test_absent_disfa_files_are_masked(tmp_path):
-    write_disfa(tmp_path, images="zero", pixels=32, cameras=("left",), landmark_defect="absent")
+    write_disfa(tmp_path, images="zero", pixels=32, cameras=("left",))
+    spoil_points(tmp_path, "absent")
     dataset = DISFA(tmp_path)
     assert dataset[0].landmarks_mask.any(-1).tolist() == [frame != 3 for frame in range(16)]
     assert dataset.count().missing == ()

@@ -6,17 +6,17 @@ import random
 import shutil
 
 import pytest
+from fakes.listed import cut_clip, write_few
 from helpers.corruption import attempt, corrupt_list
 
 from affectkit.data import UniformSegments, check_disjoint
-from affectkit.datasets import DFEW, MAFW, FERV39k
-from affectkit.datasets.corpus import compare_counts
-from affectkit.datasets.protocols import find_protocol
+from affectkit.datasets import DFEW, MAFW, FERV39k, find_corpus
+from affectkit.datasets.bases.corpus import compare_counts
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError, VideoError
 from affectkit.facs import ExpressionSet
-from affectkit.synth.layouts.dfew import write_dfew
-from affectkit.synth.layouts.ferv39k import write_ferv39k
-from affectkit.synth.layouts.mafw import write_mafw
+from affectkit.rehearse.dfew import write_dfew
+from affectkit.rehearse.ferv39k import write_ferv39k
+from affectkit.rehearse.mafw import write_mafw
 
 CORPORA = {
     "DFEW": (DFEW, write_dfew, "EmoLabel_DataSplit/test(single-labeled)/set_1.csv"),
@@ -50,7 +50,9 @@ FIRST_TEST = {
 def tiny(request, tmp_path_factory):
     root = tmp_path_factory.mktemp("tiny")
     kind, write, _ = CORPORA[request.param]
-    return kind, root, write(root, pixels=16, missing_clips=2, truncated_clip=True)
+    manifest = write_few(write, root, pixels=16, missing=2)
+    cut_clip(kind(root).clips[0].path)
+    return kind, root, manifest
 
 
 def labels_of(dataset):
@@ -118,7 +120,7 @@ def test_expected_counts_agree_with_one_another(name):
 
 def test_every_label_and_clip_is_the_one_that_was_written(tiny):
     kind, root, manifest = tiny
-    dataset = kind(root, frames=UniformSegments(16, short="hold"))
+    dataset = kind(root, sampler=UniformSegments(16, short="hold"))
     assert labels_of(dataset) == manifest["labels"]
     assert where_tested(dataset) == truly_tested(manifest)
     assert (dataset.subjects, dataset.num_groups) == ((), len(dataset))
@@ -185,7 +187,7 @@ def test_missing_and_damaged_clips_are_listed(tiny):
     dataset = kind(root)
     faults = dataset.count().missing
     assert len(faults) == 3
-    assert faults[0].startswith(manifest["truncated_clips"][0])
+    assert faults[0].startswith(dataset.clips[0].clip)
     for clip, fault in zip(manifest["missing_clips"], faults[1:], strict=True):
         assert fault.startswith(clip)
         assert "no such file" in fault
@@ -304,7 +306,7 @@ def test_folds_keep_their_numbers_where_some_are_missing(tmp_path):
 
 
 def test_a_clip_may_be_tested_twice():
-    protocol = find_protocol("DFEW", "5fold")
+    protocol = find_corpus("DFEW").find_protocol("5fold")
     folds = protocol.folds(["set_1+set_2/a", "set_1/b", "set_2/c", "/d", "/e"])
     assert [fold.test for fold in folds] == [("set_1+set_2/a", "set_1/b"), ("set_1+set_2/a", "set_2/c")]
     assert set(folds[0].train + folds[0].val) == {"set_2/c", "/d", "/e"}

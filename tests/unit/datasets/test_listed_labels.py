@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 import pytest
+from fakes.listed import edit_list, write_few
 
 from affectkit.datasets import DFEW, MAFW, FERV39k
 from affectkit.errors import AnnotationError, ConfigError
-from affectkit.synth.layouts.dfew import write_dfew
-from affectkit.synth.layouts.ferv39k import write_ferv39k
-from affectkit.synth.layouts.mafw import write_mafw
+from affectkit.rehearse.dfew import write_dfew
+from affectkit.rehearse.ferv39k import write_ferv39k
+from affectkit.rehearse.mafw import write_mafw
 
 
 def classes_of(dataset):
@@ -189,7 +190,7 @@ def test_ferv39k_in_any_case(tmp_path):
 
 
 def test_videos_of_dfew_lie_under_their_numbers(tmp_path):
-    manifest = write_dfew(tmp_path, clips="video", pixels=16, folds=(1,), missing_clips=30)
+    manifest = write_few(write_dfew, tmp_path, clips="video", pixels=16, folds=(1,), missing=30)
     dataset = DFEW(tmp_path)
     for record in dataset.clips[:5]:
         assert record.path == tmp_path / "Clip/original" / f"{int(record.clip)}.mp4"
@@ -197,13 +198,23 @@ def test_videos_of_dfew_lie_under_their_numbers(tmp_path):
 
 
 def test_defects_of_dfew(tmp_path):
-    write_dfew(tmp_path / "a", media=False, conflict=True)
+    write_dfew(tmp_path / "a", media=False)
+    path = tmp_path / "a/EmoLabel_DataSplit/test(single-labeled)/set_5.csv"
+    edit_list(path, lambda cells: cells.__setitem__(1, str(int(cells[1]) % 7 + 1)))
     with pytest.raises(AnnotationError, match=r"is \w+ here and \w+ in") as caught:
         DFEW(tmp_path / "a")
     assert caught.value.path.name.startswith("set_")
-    write_dfew(tmp_path / "b", media=False, leak=True)
+    write_dfew(tmp_path / "b", media=False)
+    lists = tmp_path / "b/EmoLabel_DataSplit"
+    tested = (lists / "test(single-labeled)/set_1.csv").read_text().splitlines()[1]
+    with (lists / "train(single-labeled)/set_1.csv").open("a") as file:
+        file.write(f"{tested}\n")
     with pytest.raises(AnnotationError, match="to be tested in set_1 and to be trained on in it too"):
         DFEW(tmp_path / "b")
-    write_ferv39k(tmp_path / "c", media=False, conflict=True)
+    write_ferv39k(tmp_path / "c", media=False)
+    edit_list(
+        tmp_path / "c/4_setups/All_scenes/test_All.csv",
+        lambda cells: cells.__setitem__(1, "Sad" if cells[1] == "Happy" else "Happy"),
+    )
     with pytest.raises(AnnotationError, match="is called"):
         FERV39k(tmp_path / "c")

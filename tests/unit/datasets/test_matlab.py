@@ -10,8 +10,8 @@ import pytest
 from helpers.corruption import attempt
 from scipy.io import savemat
 
-from affectkit.datasets import matlab
-from affectkit.datasets.matlab import read_field, read_matrix
+from affectkit.datasets.reading import matlab
+from affectkit.datasets.reading.matlab import read_field, read_matrix
 from affectkit.errors import AnnotationError
 
 

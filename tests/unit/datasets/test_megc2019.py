@@ -1,21 +1,19 @@
 """The composite of MEGC 2019 on rehearsals of its three corpora."""
 
-import importlib
 from collections import Counter
 
 import pytest
 import torch
 
 from affectkit.data import Draw, OnsetApex
-from affectkit.datasets.corpus import compare_counts
+from affectkit.datasets.bases.corpus import compare_counts
 from affectkit.datasets.megc2019 import MEGC2019
-from affectkit.datasets.prepare import prepare
+from affectkit.datasets.preparing import prepare
+from affectkit.rehearse import rehearse
 
 
 def write(root, size, media):
-    for name in ("smic", "casme2", "samm"):
-        layout = importlib.import_module(f"affectkit.synth.layouts.{name}")
-        getattr(layout, f"write_{name}")(root / name.upper(), size=size, seed=2, media=media)
+    rehearse("megc2019", root, size=size, seed=2, media=media)
     return root
 
 
@@ -36,7 +34,7 @@ def test_the_whole_has_the_published_counts(tmp_path):
 
 
 def test_clips_are_those_of_the_members(tiny):
-    corpus = MEGC2019(tiny, frames=OnsetApex(2))
+    corpus = MEGC2019(tiny, sampler=OnsetApex(2))
     assert len(corpus) == sum(len(member) for member in corpus.members.values())
     assert len(set(corpus.subjects)) == len(corpus.folds())
     assert {r.clip.partition("/")[0] for r in corpus.clips} == {"smic", "casme2", "samm"}

@@ -8,7 +8,8 @@ import math
 import pytest
 
 from affectkit.data.tables import read_table
-from affectkit.datasets import FrameTable, TableDataset
+from affectkit.datasets import TableDataset
+from affectkit.datasets.reading.frame_table import FrameTable
 from affectkit.errors import AnnotationError
 from affectkit.inference import Row, open_writer
 

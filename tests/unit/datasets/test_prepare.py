@@ -29,8 +29,7 @@ from affectkit.data import (
 )
 from affectkit.data.faces import Face, box_transform, face_transform
 from affectkit.data.shards import CropShards
-from affectkit.datasets import cropping
-from affectkit.datasets.prepare import prepare
+from affectkit.datasets.preparing import cropping, prepare
 from affectkit.errors import AnnotationError, ConfigError, VideoError
 
 

@@ -10,7 +10,7 @@ from affectkit.data.align import reference_points
 from affectkit.data.faces import Face, box_transform
 from affectkit.datamodules import DISFADataModule
 from affectkit.datasets import CASME2, DISFA
-from affectkit.datasets.prepare import prepare
+from affectkit.datasets.preparing import prepare
 from affectkit.errors import ConfigError
 from affectkit.inference.faces.one_crop import face_landmarks
 from affectkit.models import InputSpec
@@ -20,7 +20,7 @@ from affectkit.models import InputSpec
 def corpora(tmp_path_factory):
     root = tmp_path_factory.mktemp("corpora")
     for name in ("casme2", "disfa"):
-        layout = importlib.import_module(f"affectkit.synth.layouts.{name}")
+        layout = importlib.import_module(f"affectkit.rehearse.{name}")
         getattr(layout, f"write_{name}")(root / name.upper(), size="tiny", seed=2)
     return root
 

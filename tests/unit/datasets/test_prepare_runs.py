@@ -28,8 +28,7 @@ from affectkit.data import (
 )
 from affectkit.data.shards import CropShards
 from affectkit.datasets import TableDataset
-from affectkit.datasets import prepare as module
-from affectkit.datasets.prepare import prepare
+from affectkit.datasets.preparing import prepare
 from affectkit.errors import ConfigError, VideoError
 
 
@@ -131,7 +130,7 @@ def test_loader_processes_read_crops(root, out):
 KILLED = """
     import os, signal
     from affectkit.datasets import TableDataset
-    from affectkit.datasets.prepare import prepare
+    from affectkit.datasets.preparing import prepare
 
     def report(count, total):
         if count >= 4:
@@ -182,15 +181,3 @@ def test_a_detector_that_cannot_be_sent(root, out):
     detector = Detector(lambda _: [])
     with pytest.raises(ConfigError, match=r"cannot be sent to other processes.*--workers 0"):
         prepare(Faces(root), out, detector=detector, workers=2, shard_frames=2)
-
-
-def test_a_process_ends_with_its_parent(monkeypatch):
-    calls = []
-
-    class Parent:
-        def join(self):
-            calls.append("waited")
-
-    monkeypatch.setattr(module.os, "_exit", calls.append)
-    module._end_with(Parent())
-    assert calls == ["waited", 1]

@@ -6,8 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affectkit.datasets.protocols import PROTOCOLS, Fold, find_protocol
+from affectkit.datasets import Corpus, corpora, find_corpus
+from affectkit.datasets.bases.protocols import Fold
 from affectkit.errors import ConfigError, SubjectLeakError
+
+
+def find_protocol(corpus, name=None):
+    return find_corpus(corpus).find_protocol(name)
+
 
 BP4D = [f"F{n:03d}" for n in range(1, 24)] + [f"M{n:03d}" for n in range(1, 19)]
 DISFA = [f"SN{n:03d}" for n in (*range(1, 14), 16, 17, 18, 21, *range(23, 33))]
@@ -102,7 +108,7 @@ def test_a_subject_in_two_parts_is_a_leak():
     ("call", "fault"),
     [
         (lambda: find_protocol("BP4D", "loso"), "BP4D has no protocol 'loso'. It has: 3fold, fera2015."),
-        (lambda: find_protocol("CK+"), "CK+ has no protocol None. It has: none."),
+        (lambda: find_protocol("CK+"), "no corpus named 'ck+'. Known: bp4d"),
         (
             lambda: find_protocol("DISFA").fold("4", DISFA),
             "no fold '4'. Its folds are part1, part2, part3, or 1 to 3.",
@@ -126,6 +132,9 @@ def test_what_cannot_be_folded_is_wrong_usage(call, fault):
 
 
 def test_every_protocol_describes_itself():
-    for (corpus, name), protocol in PROTOCOLS.items():
-        assert (protocol.corpus, protocol.name) == (corpus, name)
-        assert len(protocol.description) > 40
+    for cls in corpora().values():
+        protocols = cls.protocols if issubclass(cls, Corpus) else ()
+        assert len({protocol.name for protocol in protocols}) == len(protocols)
+        for protocol in protocols:
+            assert protocol.corpus == cls.name
+            assert len(protocol.description) > 40

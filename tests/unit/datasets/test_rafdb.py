@@ -6,13 +6,14 @@ import random
 import shutil
 
 import pytest
+from fakes.files import cut, edit_lines
 from helpers.corruption import attempt
 
 from affectkit.data import open_video
-from affectkit.datasets.corpus import compare_counts
+from affectkit.datasets.bases.corpus import compare_counts
 from affectkit.datasets.rafdb import RAFDB
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError, VideoError
-from affectkit.synth.layouts.rafdb import write_rafdb
+from affectkit.rehearse.rafdb import write_rafdb
 
 
 @pytest.fixture(scope="module", params=["basic", "compound"])
@@ -151,14 +152,16 @@ def test_two_lists_must_agree(tmp_path):
 
 
 def test_missing_and_damaged_images_are_listed(tmp_path):
-    manifest = write_rafdb(tmp_path, missing_images=2, truncated_image=True, pixels=32)
+    names = list(write_rafdb(tmp_path, pixels=32)["labels"])
+    folder = tmp_path / "basic/Image/aligned"
+    cut(folder / f"{names[0]}_aligned.jpg")
+    for name in names[-2:]:
+        (folder / f"{name}_aligned.jpg").unlink()
     dataset = RAFDB(tmp_path)
     faults = dataset.count().missing
     assert len(faults) == 3
-    assert manifest["truncated_image"][0] in faults[0]
-    assert [name in fault for name, fault in zip(manifest["missing_images"], faults[1:], strict=True)] == [
-        True
-    ] * 2
+    assert names[0] in faults[0]
+    assert [name in fault for name, fault in zip(names[-2:], faults[1:], strict=True)] == [True, True]
     assert "is not there" in faults[2]
     with pytest.raises(VideoError):
         dataset[0]
@@ -190,7 +193,9 @@ def test_faults_of_the_list_are_named(tmp_path, content, line, fault):
 
 
 def test_the_same_image_twice(tmp_path):
-    write_rafdb(tmp_path, media=False, conflict=True)
+    write_rafdb(tmp_path, media=False)
+    path = tmp_path / "basic/EmoLabel/list_patition_label.txt"
+    edit_lines(path, lambda lines: [lines[0], lines[0][:-1] + b"7", *lines[1:]])
     with pytest.raises(AnnotationError, match="line 2: train_00001 is there twice"):
         RAFDB(tmp_path)
 

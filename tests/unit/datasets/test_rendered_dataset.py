@@ -55,7 +55,7 @@ def test_clip_has_the_truth_that_was_rendered(root, frames):
 
 
 def test_labels_follow_the_frames_that_are_read(root):
-    dataset = RenderedDataset(root, frames=lambda length, **_: [4, 1, 4])
+    dataset = RenderedDataset(root, sampler=lambda length, **_: [4, 1, 4])
     whole = RenderedDataset(root)
     for target in ("au", "intensity"):
         assert torch.equal(dataset[5].targets[target].value, whole[5].targets[target].value[[4, 1, 4]])

@@ -7,13 +7,14 @@ import re
 from collections import Counter
 
 import pytest
+from fakes.files import lost_and_broken
 from helpers.corruption import as_csv, as_workbook, attempt, corrupt, read_rows
 
-from affectkit.datasets.corpus import compare_counts
+from affectkit.datasets.bases.corpus import compare_counts
 from affectkit.datasets.samm import SAMM
 from affectkit.errors import AnnotationError
 from affectkit.facs.expressions import canonical_expression
-from affectkit.synth.layouts.samm import write_samm
+from affectkit.rehearse.samm import write_samm
 
 TABLE = "SAMM_Micro_FACS_Codes_v2.xlsx"
 
@@ -218,10 +219,11 @@ def test_cropped_frames_are_preferred(tmp_path):
 
 
 def test_defects_are_reported(tmp_path):
-    manifest = write_samm(tmp_path, missing_frames=2, broken_images=1)
+    write_samm(tmp_path)
+    _, (broken,) = lost_and_broken([record.path for record in SAMM(tmp_path).clips], 2, 1)
     missing = SAMM(tmp_path).count().missing
     assert len(missing) == 3
-    assert manifest["defects"]["broken"][0].rsplit("/", 1)[1] in missing[2]
+    assert broken.name in missing[2]
 
 
 def test_corrupted_tables_give_an_error_or_the_truth(tmp_path):

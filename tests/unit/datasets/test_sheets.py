@@ -8,7 +8,7 @@ import openpyxl
 import pytest
 
 from affectkit.data import workbooks
-from affectkit.datasets.sheets import find_sheets, read_sheet
+from affectkit.datasets.reading.sheets import find_sheets, read_sheet
 from affectkit.errors import AnnotationError, DatasetNotFoundError
 
 NAMES = ("subject", "clip", "onset")

@@ -7,14 +7,15 @@ import shutil
 from collections import Counter
 
 import pytest
+from fakes.files import cut
 from helpers.corruption import attempt
 
 from affectkit.data.frames import OnsetApex
 from affectkit.datasets import BP4D, CASME2, MEGC2019
-from affectkit.datasets.corpus import compare_counts
+from affectkit.datasets.bases.corpus import compare_counts
 from affectkit.datasets.smic import SMIC
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
-from affectkit.synth.layouts.smic import write_smic
+from affectkit.rehearse.smic import write_smic
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def test_hs_by_subject_and_class(tmp_path):
 @pytest.mark.parametrize("variant", ["cropped", "raw"])
 def test_a_clip_is_all_of_its_frames(tmp_path, variant):
     manifest = write_smic(tmp_path, variant=variant)
-    data = SMIC(tmp_path, frames=OnsetApex(3))
+    data = SMIC(tmp_path, sampler=OnsetApex(3))
     assert data.variant(data.tree) == variant
     assert data.spaces == {"expression": "megc3"}
     assert data.correct([], "none") == []
@@ -80,13 +81,14 @@ def test_other_parts_and_long_clips_are_not_taken(tiny, tmp_path):
 
 
 def test_defects_are_reported(tmp_path):
-    manifest = write_smic(tmp_path, broken_images=1)
+    write_smic(tmp_path)
     data = SMIC(tmp_path)
+    broken = cut(data._files[data.clips[0].clip][2])
     for file in data._files[data.clips[3].clip]:
         file.unlink()
     missing = SMIC(tmp_path).count().missing
     assert len(missing) == 2
-    assert manifest["defects"]["broken"][0].rsplit("/", 1)[1] in missing[0]
+    assert broken.name in missing[0]
     assert "there is no frame" in missing[1]
 
 

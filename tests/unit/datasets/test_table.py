@@ -6,7 +6,8 @@ import pytest
 import torch
 from pyarrow import parquet
 
-from affectkit.datasets import FrameTable, TableDataset
+from affectkit.datasets.reading.frame_table import FrameTable
+from affectkit.datasets.table import TableDataset
 from affectkit.errors import AnnotationError, DatasetNotFoundError, SubjectLeakError, VideoError
 
 

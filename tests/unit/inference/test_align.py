@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from affectkit.data.align import align_frames, reference_points, transform_points
 from affectkit.data.faces import Face
-from affectkit.datasets.cropping import Cropper
+from affectkit.datasets.preparing.cropping import Cropper
 from affectkit.errors import AnnotationError
 from affectkit.inference.faces.align import MARGINS, align_face, margin_of, picture_transform
 from affectkit.models.features import InputSpec

@@ -8,8 +8,7 @@ from helpers.toy import ToyDataset
 
 from affectkit.cli import folds
 from affectkit.data import Draw, collate
-from affectkit.datasets import BP4D
-from affectkit.datasets.protocols import find_protocol
+from affectkit.datasets import BP4D, find_corpus
 from affectkit.metrics import AUMetrics, ExpressionMetrics, estimate
 from affectkit.models import AUHead
 from affectkit.tasks.evaluation import Evaluation, groups_of
@@ -99,7 +98,7 @@ def test_all_folds_are_also_given_group_by_group(protocol):
         fold("two", ["female"], [1, 1]),
         fold("three", ["male"], [1, 0]),
     ]
-    found = folds.reduce_folds(states, find_protocol(protocol))
+    found = folds.reduce_folds(states, find_corpus(protocol).find_protocol())
     assert list(found) == ["d/e", "d/e/sex=female", "d/e/sex=male"]
     accuracy = {
         key: next(row for row in rows if row.name == "e/war").estimate.value for key, rows in found.items()
@@ -109,4 +108,4 @@ def test_all_folds_are_also_given_group_by_group(protocol):
     assert "sex=male alone, 2 people" in found["d/e/sex=male"][0].protocol
     for state in states:
         del state["people"]  # folds of earlier versions
-    assert list(folds.reduce_folds(states, find_protocol(protocol))) == ["d/e"]
+    assert list(folds.reduce_folds(states, find_corpus(protocol).find_protocol())) == ["d/e"]

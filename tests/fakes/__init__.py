@@ -1,0 +1,1 @@
+"""Defects put into rehearsals after they were written, as copies of corpora have them."""
