@@ -13,6 +13,7 @@ __all__ = [
     "AnnotationError",
     "ConfigError",
     "DatasetNotFoundError",
+    "DivergenceError",
     "LabelSpaceError",
     "MissingDependencyError",
     "SubjectLeakError",
@@ -101,6 +102,10 @@ class WeightsError(AffectKitError):
 
 class ConfigError(AffectKitError):
     """A recipe or an argument names something that does not exist or cannot be combined."""
+
+
+class DivergenceError(AffectKitError):
+    """A loss or a weight is no longer finite: training has diverged."""
 
 
 class MissingDependencyError(AffectKitError):

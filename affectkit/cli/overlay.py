@@ -32,6 +32,7 @@ def run(args: Sequence[str]) -> int:
     options = parser.parse_args(args)
     from affectkit.inference.pictures.clip_table import ClipTable
     from affectkit.inference.pictures.overlay import write_overlay
+    from affectkit.inference.wording import counted, printable
 
     clip = ClipTable(options.table)
     with writing(options.out), progress(options.out.name, quiet=options.quiet) as advance:
@@ -44,6 +45,7 @@ def run(args: Sequence[str]) -> int:
             backend=options.backend,
             progress=advance,
         )
-    print(f"{made.path}: {made.frames} frames, {made.width} x {made.height} pixels, {made.codec}")
+    size = f"{made.width} x {made.height} pixels"
+    print(printable(f"{made.path}: {counted(made.frames, 'frame')}, {size}, {made.codec}"))
     say([*made.notes, clip.warning])
     return 0

@@ -36,9 +36,21 @@ def add_media(parser: argparse.ArgumentParser) -> None:
 
 
 def media_of(clip: ClipTable, given: Path | None) -> Path | None:
-    """The media of a table: what was given, or what the table names, if that is there."""
-    if given is not None or clip.source is None:
-        return given
+    """The media of a table: what was given, or what the table names, if that is there.
+
+    Raises:
+        VideoError: What was given is not there.
+        ConfigError: It is a pattern that several files match.
+    """
+    if given is not None:
+        from affectkit.inference.inputs import expand_inputs
+
+        files = expand_inputs([given])
+        if len(files) > 1:
+            raise ConfigError(f"{len(files)} files match this.", path=given, remedy="Give one file.")
+        return files[0]
+    if clip.source is None:
+        return None
     named = Path(clip.source)
     return named if named.exists() else None
 
@@ -60,11 +72,15 @@ def needed_media(clip: ClipTable, given: Path | None) -> Path:
 def progress(name: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
     """A progress bar: what to call with the frames done and the number in all."""
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+    from affectkit.inference.wording import printable
+
+    text = TextColumn("{task.description}", markup=False)  # a file may be called "[b].mp4"
+    columns = (text, BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    with Progress(console=console, disable=quiet or not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(name, total=None)
+    with Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(printable(name), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
@@ -83,6 +99,8 @@ def writing(path: Path) -> Iterator[None]:
 
 def say(notes: Iterable[str | None]) -> None:
     """Tell what a user should know."""
+    from affectkit.inference.wording import printable
+
     for note in notes:
         if note:
-            print(f"note: {note}", file=sys.stderr)
+            print(f"note: {printable(note)}", file=sys.stderr)

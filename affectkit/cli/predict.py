@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +19,7 @@ from affectkit.errors import ConfigError, VideoError
 
 if TYPE_CHECKING:
     from affectkit.inference.run import FileResult
+    from affectkit.inference.sources import Other
 
 __all__ = ["run"]
 
@@ -26,7 +29,8 @@ frame and face. A second run with the same command leaves finished tables alone 
 """
 _EPILOG = """\
 folders: every video in a folder, or in one below it, gets a table. Images in a folder without videos are the frames of
-one clip and get one table, unless --images photos says that each is a photo by itself.
+one clip and get one table, unless --images photos says that each is a photo by itself. _summary.csv in the output
+folder accounts for every file that is not hidden.
 
 With --config RECIPE instead of --model, Lightning predicts the data of a recipe.
 """
@@ -42,13 +46,21 @@ def run(args: Sequence[str]) -> int:
             remedy="Use --model for photos and videos, --config for the data of a recipe.",
         )
     if forms == {"--config"} or "-c" in args:
-        from affectkit.cli.lightning import run as run_recipe
+        from affectkit.cli.trainer import run as run_recipe
 
         return run_recipe(["predict", *args])
-    options = _parser().parse_args(args)
+    options = _parser().parse_args([_as_path(argument) for argument in args])
     if options.spot:
         return spot.run(options)
     return _watch(options) if options.webcam is not None else _predict_files(options)
+
+
+def _as_path(argument: str) -> str:
+    """A file whose name begins with a hyphen, as a pattern of the shell gives it, is no option."""
+    option = re.fullmatch(r"-|-h|--[a-z-]+(=.*)?", argument, re.DOTALL)
+    if argument.startswith("-") and not option and os.path.lexists(argument):
+        return os.curdir + os.sep + argument
+    return argument
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,7 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--model", required=True, help="folder or Hub name of a saved model, or demo")
     media = parser.add_mutually_exclusive_group(required=True)
-    media.add_argument("--input", nargs="+", metavar="PATH", help="photos, videos and folders")
+    media.add_argument(
+        "--input", nargs="+", metavar="PATH", help="photos, videos, folders, and patterns such as '*.mp4'"
+    )
     media.add_argument(
         "--webcam", type=int, metavar="N", help="a camera, 0 for the first, until Ctrl-C or for --seconds"
     )
@@ -91,6 +105,14 @@ def _parser() -> argparse.ArgumentParser:
         default="detect",
         help="`detect` (default) finds and tracks all faces, which needs the extra `face`; `center` takes the centred "
         "square of every frame for one, `x,y,w,h` that box in pixels",
+    )
+    add(
+        "--detector-size",
+        type=int,
+        metavar="N",
+        help="longest side in pixels of what the detector gets: larger frames are made smaller for it, and faces "
+        "narrower than about 11 pixels are missed then. A larger N finds smaller faces and takes longer, with the "
+        "square of N (default: 640)",
     )
     add("--smooth", metavar="WINDOW", help="smooth over so many seconds, such as 0.4, or frames, such as 9f")
     add(
@@ -153,6 +175,7 @@ def _make_predictor(options: argparse.Namespace, batch_size: int) -> Callable[..
         faces=options.faces,
         classes=options.classes,
         prototype_only=options.prototype_only,
+        detector_size=options.detector_size,
     )
 
 
@@ -165,13 +188,14 @@ def _smoothing(options: argparse.Namespace) -> Any:
 def _predict_files(options: argparse.Namespace) -> int:
     from affectkit.inference.formats import SUFFIXES
     from affectkit.inference.run import predict_files
-    from affectkit.inference.sources import find_media, plan_tables
+    from affectkit.inference.sources import find_media
+    from affectkit.inference.table_names import plan_tables
 
     if options.seconds is not None:
         raise ConfigError("--seconds is for --webcam.")
     if options.engine == "ray" and any(":" in device for device in options.device):
         raise ConfigError("Ray shows a worker only its own accelerator.", remedy="Give --device cuda.")
-    media = find_media(options.input, options.images)
+    media, others = find_media(options.input, options.images, output=options.output)
     suffix = SUFFIXES[options.format or "csv"]
     tables = plan_tables(media, options.output, suffix, sorted(set(SUFFIXES.values())))
     processes = options.processes
@@ -197,37 +221,57 @@ def _predict_files(options: argparse.Namespace) -> int:
             patience=options.patience,
             address=options.ray_address,
             summary=None if tables == [options.output] else options.output / "_summary.csv",
+            others=others,
             progress=show,
         )
-    return _say(results, options.output)
+    return _say(results, others, options.output)
 
 
-def _say(results: Sequence[FileResult], output: Path) -> int:
+def _say(results: Sequence[FileResult], others: Sequence[Other], output: Path) -> int:
     """Tell what came of it; the exit code."""
+    from affectkit.inference.sources import inventory
+    from affectkit.inference.wording import counted, printable
+
     for warning in {one.warning for one in results if one.warning}:
         print(f"note: {warning}", file=sys.stderr)
     for one in results:
         if one.status != "failed" and one.frames and one.failed == one.frames:
-            print(f"note: {one.source}: no face in any of its {one.frames} frames", file=sys.stderr)
-    failed = [one for one in results if one.error is not None]
+            print(f"note: {_faceless(one)}", file=sys.stderr)
+    passed_over = [other for other in others if other.status != "failed"]
+    refused = [f"{other.path}: {other.reason}" for other in others if other.status == "failed"]
     if len(results) == 1:
         (one,) = results
-        if one.error is not None:
+        if one.error is not None and not refused:
             raise one.error
-        before = ", finished before" if one.status == "there" else ""
-        print(f"{one.table}: {one.frames} frames, {one.failed} failed{before}")
-        return 0
-    there = sum(one.status == "there" for one in results)
+    failed = [_place(one) for one in results if one.error is not None] + refused
     frames, lost = sum(one.frames for one in results), sum(one.failed for one in results)
-    print(
-        f"{output}: {len(results) - len(failed)} tables ({there} finished before), {frames} frames, {lost} failed"
-        + (f"; {len(failed)} files failed, see _summary.csv" if failed else "")
-    )
-    for one in failed[:_SHOWN]:
-        print(f"failed: {_place(one)}", file=sys.stderr)
+    there = sum(one.status == "there" for one in results)
+    numbers = f"{counted(frames, 'frame')}, {lost} failed"
+    if len(results) == 1 and not failed:
+        print(f"{printable(results[0].table)}: {numbers}" + (", finished before" if there else ""))
+    else:
+        tables = counted(sum(one.error is None for one in results), "table")
+        bad = f"; {counted(len(failed), 'file')} failed" if failed else ""
+        print(f"{printable(output)}: {tables} ({there} finished before), {numbers}{bad}")
+    for text in failed[:_SHOWN]:
+        print(f"failed: {printable(text)}", file=sys.stderr)
     if len(failed) > _SHOWN:
         print(f"and {len(failed) - _SHOWN} more", file=sys.stderr)
+    if passed_over:
+        passed = f"{counted(len(passed_over), 'file')} passed over ({inventory(passed_over)})"
+        print(f"note: {printable(passed)}", file=sys.stderr)
+    if (failed or passed_over) and (output / "_summary.csv").is_file():
+        print(f"note: {printable(output / '_summary.csv')} accounts for every file", file=sys.stderr)
     return 3 if failed else 0
+
+
+def _faceless(one: FileResult) -> str:
+    """A file in which no face was found."""
+    from affectkit.inference.wording import printable
+
+    where = "its only frame" if one.frames == 1 else f"any of its {one.frames} frames"
+    larger = "; try a larger --detector-size, such as 1920" if one.reduced else ""
+    return f"{printable(one.source)}: no face in {where}{larger}"
 
 
 def _place(one: FileResult) -> str:
@@ -242,7 +286,10 @@ def _bars(quiet: bool, files: int) -> Iterator[Callable[[Sequence[FileResult], i
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    from affectkit.inference.wording import printable
+
+    text = TextColumn("{task.description}", markup=False)  # a file may be called "[b].mp4"
+    columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     quiet = quiet or not console.is_terminal
     with Progress(*columns, console=console, disable=quiet, transient=True) as bar:
@@ -253,7 +300,9 @@ def _bars(quiet: bool, files: int) -> Iterator[Callable[[Sequence[FileResult], i
             finished = sum(one.status in ("done", "there", "failed") for one in results)
             bar.update(all_files, completed=finished)
             known = total if 0 < total < sys.maxsize else None
-            bar.update(frames, description=results[number].source.name, completed=done, total=known)
+            bar.update(
+                frames, description=printable(results[number].source.name), completed=done, total=known
+            )
 
         yield show
 
@@ -264,6 +313,7 @@ def _watch(options: argparse.Namespace) -> int:
 
     from affectkit.inference.run import write_predictions
     from affectkit.inference.webcam import Webcam
+    from affectkit.inference.wording import counted, printable
 
     for name in ("processes", "ray_address"):
         if getattr(options, name) is not None:
@@ -285,11 +335,11 @@ def _watch(options: argparse.Namespace) -> int:
             format=options.format,
             fill_missing=options.fill_missing,
             smoothing=_smoothing(options),
-            progress=lambda done, _: status.update(f"{done} frames; Ctrl-C ends it"),
+            progress=lambda done, _: status.update(f"{counted(done, 'frame')}; Ctrl-C ends it"),
         )
     if predictor.warning:
         print(f"note: {predictor.warning}", file=sys.stderr)
-    print(f"{table.path}: {table.frames} frames, {table.failed} failed")
+    print(f"{printable(table.path)}: {counted(table.frames, 'frame')}, {table.failed} failed")
     if table.frames == table.failed == 1 and not camera.seen:
         raise VideoError("The camera gave no picture.", remedy="Check that no other program uses it.")
     return 0

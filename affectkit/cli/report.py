@@ -38,6 +38,7 @@ def run(args: Sequence[str]) -> int:
     from affectkit.inference.pictures.clip_table import ClipTable
     from affectkit.inference.reports.clip_report import write_clip_report
     from affectkit.inference.reports.page_media import EMBED_MB
+    from affectkit.inference.wording import counted, printable
 
     clip = ClipTable(options.table)
     video = None if options.no_video else media_of(clip, options.video)
@@ -53,7 +54,7 @@ def run(args: Sequence[str]) -> int:
             progress=advance,
         )
     beside = f"; it needs {unquote(made.media.href)} beside it" if made.media and made.media.href else ""
-    print(f"{made.path}: {len(clip)} frames{beside}")
+    print(printable(f"{made.path}: {counted(len(clip), 'frame')}{beside}"))
     if video is None and clip.source is not None and not options.no_video:
         say(
             [

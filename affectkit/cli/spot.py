@@ -54,8 +54,8 @@ def run(options: argparse.Namespace) -> int:
     """Find the movements of one clip.
 
     Args:
-        options: Of a parser with `add_arguments`, and with `model`, `input`, `output`, `overwrite`, `faces`, `device`,
-            `backend` and `quiet`.
+        options: Of a parser with `add_arguments`, and with `model`, `input`, `output`, `overwrite`, `faces`,
+            `detector_size`, `device`, `backend` and `quiet`.
 
     Raises:
         ConfigError: Several inputs, an option that does not go with `--spot`, or a table that is there already.
@@ -68,36 +68,40 @@ def run(options: argparse.Namespace) -> int:
     if given:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise ConfigError(f"{names} cannot be used with --spot.", remedy="Leave it out.")
-    if len(inputs) != 1:
+    from affectkit.inference.inputs import expand_inputs
+    from affectkit.inference.predictor import Predictor
+    from affectkit.inference.spotting.movements import MovementFinder, write_movements
+    from affectkit.inference.wording import counted, printable
+
+    sources = expand_inputs(inputs)
+    if len(sources) != 1:
         raise ConfigError("--spot takes one clip at a time.", remedy="Call it once for each.")
     if Path(options.output).exists() and not options.overwrite:
         raise ConfigError(
             "The table is there already.", path=options.output, remedy="Give another, or --overwrite."
         )
-    from affectkit.inference.predictor import Predictor
-    from affectkit.inference.spotting.movements import MovementFinder, write_movements
-
-    source = Path(inputs[0])
+    (source,) = sources
     device = options.device if isinstance(options.device, str) else options.device[0]
-    predictor = Predictor(options.model, device=device, faces=options.faces)
+    predictor = Predictor(
+        options.model, device=device, faces=options.faces, detector_size=options.detector_size
+    )
     finder = MovementFinder(predictor, longest=options.longest, threshold=options.spot_threshold)
     with writing(Path(options.output)), progress(source.name, quiet=options.quiet) as advance:
         written = write_movements(
             finder, source, options.output, fps=options.fps, backend=options.backend, progress=advance
         )
-    print(f"{written.path}: {_count(written.movements)}; metadata in {written.sidecar}")
+    movements = counted(written.movements, "brief movement") if written.movements else "no brief movement"
+    print(printable(f"{written.path}: {movements}; metadata in {written.sidecar}"))
     notes = [predictor.warning]
     if written.unseen:
         notes.append(f"the face was not seen in {written.unseen} of them; their values are nan")
     if not written.face_seen:
-        notes.append("no face was found; say where it is with --faces")
+        notes.append(
+            "no face was found; say where it is with --faces, or find smaller ones with a larger --detector-size"
+        )
     elif not written.movements:
         notes.append(
             "nothing moved briefly enough; a lower --spot-threshold or a greater --longest finds more"
         )
     say(notes)
     return 0
-
-
-def _count(movements: int) -> str:
-    return {0: "no brief movement", 1: "1 brief movement"}.get(movements, f"{movements} brief movements")

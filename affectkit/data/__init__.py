@@ -18,7 +18,13 @@ from affectkit.data.mixup import ClipMixup
 from affectkit.data.record import ClipRecord
 from affectkit.data.samplers import Draw, EvalSampler, ReplaySampler, derive_seed
 from affectkit.data.shards import CropShards
-from affectkit.data.splits import check_disjoint, k_fold, leave_one_subject_out, split_subjects
+from affectkit.data.splits import (
+    canonical_subject,
+    check_disjoint,
+    k_fold,
+    leave_one_subject_out,
+    split_subjects,
+)
 from affectkit.data.target import Target
 from affectkit.data.transforms import (
     CenterCrop,
@@ -63,6 +69,7 @@ __all__ = [
     "VideoReader",
     "Window",
     "align_frames",
+    "canonical_subject",
     "check_disjoint",
     "collate",
     "concat",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 
 import torch
@@ -9,32 +11,66 @@ import torch
 from affectkit.data.samplers import derive_seed
 from affectkit.errors import ConfigError, SubjectLeakError
 
-__all__ = ["check_disjoint", "k_fold", "leave_one_subject_out", "split_subjects"]
+__all__ = ["canonical_subject", "check_disjoint", "k_fold", "leave_one_subject_out", "split_subjects"]
+
+
+def canonical_subject(text: str) -> str:
+    """Spell a subject in one way: without needless blanks, and without the decimals of a whole number.
+
+    Args:
+        text: The subject as a table writes it.
+
+    Example:
+        >>> canonical_subject(" Anna  K. "), canonical_subject("1.0"), canonical_subject("007.0")
+        ('Anna K.', '1', '007')
+    """
+    words = " ".join(unicodedata.normalize("NFKC", text).split())
+    whole = re.fullmatch(r"([0-9]+)\.0+", words)
+    return words if whole is None else whole[1]
 
 
 def check_disjoint(splits: Mapping[str, Iterable[str | None]]) -> None:
-    """Make sure that no subject stands in two splits.
+    """Make sure that no subject appears in two splits.
+
+    Spellings are compared, not only texts: `1`, `1.0` and ` 1 ` are one subject, and `S01`, `s01`, `S1` and `s_01`,
+    which differ in capitals, leading zeros or the sign before the number, are taken for one in several spellings.
 
     Args:
         splits: Subjects of each split, repeats allowed; `None` (unknown) may be anyone and is left out.
 
     Raises:
-        SubjectLeakError: A subject stands in two splits.
+        SubjectLeakError: A subject appears in two splits, in one spelling or in two.
 
     Example:
         >>> check_disjoint({"train": ["s1", "s2"], "test": ["s2"]})
         Traceback (most recent call last):
             ...
-        affectkit.errors.SubjectLeakError: Subject 's2' stands in both 'train' and 'test'. Move all ...
+        affectkit.errors.SubjectLeakError: Subject 's2' appears in both 'train' and 'test'. Move all ...
     """
-    home: dict[str, str] = {}
+    home: dict[str, tuple[str, str]] = {}
     for split, subjects in splits.items():
-        for subject in subjects:
-            if subject is not None and home.setdefault(subject, split) != split:
+        for subject in dict.fromkeys(subjects):
+            if subject is None:
+                continue
+            other, its_split = home.setdefault(_look(subject), (subject, split))
+            if its_split == split:
+                continue
+            if canonical_subject(other) == canonical_subject(subject):
                 raise SubjectLeakError(
-                    f"Subject '{subject}' stands in both '{home[subject]}' and '{split}'.",
+                    f"Subject '{subject}' appears in both '{its_split}' and '{split}'.",
                     remedy="Move all clips of a subject to one split.",
                 )
+            raise SubjectLeakError(
+                f"Subjects '{other}' in '{its_split}' and '{subject}' in '{split}' look like two spellings of one.",
+                remedy="Spell each subject in one way, and move all its clips to one split; if these are two people, "
+                "name them apart.",
+            )
+
+
+def _look(subject: str) -> str:
+    """A key that subjects share who differ in nothing but capitals, leading zeros, or a sign before a number."""
+    text = re.sub(r"(?<![0-9.])0+(?=[0-9])", "", canonical_subject(subject).casefold())
+    return re.sub(r"(?<=[^\W\d_])[\s_-]+(?=[0-9])", "", text)
 
 
 def split_subjects(

@@ -51,6 +51,18 @@ class MixtureDataModule(LightningDataModule):
                 found[name] = (licence, rendered and found.get(name, (licence, True))[1])
         return found
 
+    @property
+    def annotations(self) -> dict[str, dict[str, str]]:
+        """The targets of the sources."""
+        return {
+            name: targets for source in self.sources.values() for name, targets in source.annotations.items()
+        }
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """What looks like annotation and is not read, of all sources."""
+        return tuple(dict.fromkeys(name for source in self.sources.values() for name in source.unread))
+
     def prepare_data(self) -> None:
         """Prepare every source."""
         for source in self.sources.values():
@@ -91,6 +103,15 @@ class MixtureDataModule(LightningDataModule):
         """Tear every source down."""
         for source in self.sources.values():
             source.teardown(stage)
+
+    def annotated(self, target: str, space: str) -> Tensor | None:
+        """The labels that a training clip of any source annotates (see `SingleDataModule`)."""
+        found = [
+            known
+            for source in self.sources.values()
+            if (known := source.annotated(target, space)) is not None
+        ]
+        return torch.stack(found).any(0) if found else None
 
     def label_rates(self, target: str, space: str) -> Tensor | None:
         """Share of positives over the annotated training labels of all sources (see `SingleDataModule`)."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from affectkit.data import Draw, EvalSampler, ReplaySampler, check_disjoint, collate, draw_weights
-from affectkit.datamodules.statistics import clip_positives, count_labels, count_pairs
+from affectkit.datamodules.statistics import clip_positives, count_labels, count_pairs, find_annotated
 from affectkit.datasets import AffectDataset
 from affectkit.errors import ConfigError
 
@@ -80,6 +80,17 @@ class SingleDataModule(LightningDataModule, ABC):
         dataset = self.datasets["train"]
         return {type(dataset).name: (dataset.licence, dataset.rendered)}
 
+    @property
+    def annotations(self) -> dict[str, dict[str, str]]:
+        """By name of the corpus of the training clips, the label space of each of its targets."""
+        dataset = self.datasets["train"]
+        return {dataset.name: dict(dataset.targets)}
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """What looks like annotation of the training clips and is not read."""
+        return self.datasets["train"].unread
+
     @abstractmethod
     def make_dataset(self, split: Split) -> AffectDataset:
         """Build the dataset of one split, with the transforms that belong to it."""
@@ -136,6 +147,15 @@ class SingleDataModule(LightningDataModule, ABC):
         for dataset in self.datasets.values():
             if dataset.skipped:
                 print(dataset.skipped_report())
+
+    def annotated(self, target: str, space: str) -> Tensor | None:
+        """The labels that a training clip annotates, bool `[A]`; None without such a target.
+
+        Args:
+            target: Name of a target, such as `au`.
+            space: Label space in which to look; of classes, those count that a clip has.
+        """
+        return find_annotated(self.datasets["train"], target, space)
 
     def label_rates(self, target: str, space: str) -> Tensor | None:
         """Share of positives among the annotated training labels, for loss weights and priors.

@@ -11,7 +11,33 @@ from affectkit.datasets import AffectDataset
 from affectkit.errors import ConfigError
 from affectkit.facs import UnitSpace, label_space
 
-__all__ = ["clip_positives", "count_labels", "count_pairs"]
+__all__ = ["clip_positives", "count_labels", "count_pairs", "find_annotated"]
+
+
+def find_annotated(dataset: AffectDataset, target: str, space: str) -> Tensor | None:
+    """Find the labels that are annotated at least once; it ends where all of them are found.
+
+    Args:
+        dataset: The corpus part to look through.
+        target: Name of a target, such as `au`.
+        space: Name of the label space in which to look.
+
+    Returns:
+        bool `[A]`: action units or dimensions that a clip or frame annotates, or classes that one has. None where the
+        corpus has no such target.
+    """
+    if target not in dataset.targets:
+        return None
+    found = torch.zeros(len(label_space(space)), dtype=torch.bool)
+    for record in dataset.clips:
+        labels = dataset.annotate(record, dataset.label_frames(record)).get(target)
+        if labels is not None:
+            labels = labels.project(space)
+            known = labels.as_soft().value > 0 if labels.indexed else labels.mask
+            found |= known.reshape(-1, len(found)).any(0)
+        if found.all():
+            break
+    return found
 
 
 def count_labels(dataset: AffectDataset, target: str, space: str) -> tuple[Tensor, Tensor] | None:
@@ -86,7 +112,6 @@ def _has_units(dataset: AffectDataset, target: str, space: str) -> bool:
 def _rows(dataset: AffectDataset, target: str, space: str) -> Iterator[tuple[Tensor, Tensor]]:
     """Clip by clip, which units are shown and which are annotated: bool [rows, A] each."""
     for record in dataset.clips:
-        stop = record.stop or record.num_frames or record.start + 1
-        labels = dataset.annotate(record, range(record.start, stop))[target].project(space)
+        labels = dataset.annotate(record, dataset.label_frames(record))[target].project(space)
         shape = (-1, labels.value.shape[-1])
         yield (labels.value >= 0.5).reshape(shape), labels.mask.reshape(shape)

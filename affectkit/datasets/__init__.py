@@ -9,6 +9,7 @@ from affectkit.datasets.corpus import Corpus
 from affectkit.datasets.dfew import DFEW
 from affectkit.datasets.disfa import DISFA
 from affectkit.datasets.ferv39k import FERV39k
+from affectkit.datasets.frame_table import FrameTable
 from affectkit.datasets.mafw import MAFW
 from affectkit.datasets.megc2019 import MEGC2019
 from affectkit.datasets.protocols import PROTOCOLS, Fold, Protocol
@@ -16,7 +17,8 @@ from affectkit.datasets.rafdb import RAFDB
 from affectkit.datasets.rendered import RenderedDataset
 from affectkit.datasets.samm import SAMM
 from affectkit.datasets.smic import SMIC
-from affectkit.datasets.table import FrameTable, TableDataset, unit_labels
+from affectkit.datasets.table import TableDataset
+from affectkit.datasets.unit_columns import unit_labels
 
 __all__ = [
     "BP4D",

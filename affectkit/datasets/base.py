@@ -73,6 +73,7 @@ class AffectDataset(Dataset[Clip], ABC):
         names: By its own name, what each annotation that is given is called.
         targets: Name of the label space of each target of a clip.
         subjects: Subjects of this split, sorted; empty where unknown.
+        unread: What looks like annotation and is not read, such as columns of a table with unknown names.
         align_per: Whether preparing crops aligns each "frame", or the whole "clip" as its onset: in small movements
             the alignment of each frame would move more than the face does.
         media_options: Arguments, kept as attributes, that decide which pictures a clip has; crops that were prepared
@@ -85,6 +86,7 @@ class AffectDataset(Dataset[Clip], ABC):
     has_subjects: bool = True
     align_per: ClassVar[Literal["clip", "frame"]] = "frame"
     media_options: ClassVar[tuple[str, ...]] = ()
+    unread: tuple[str, ...] = ()
     spaces: dict[str, str]
 
     def __init__(
@@ -160,6 +162,10 @@ class AffectDataset(Dataset[Clip], ABC):
         """
         found = self.labels(record, indices)
         return {given: found[name] for name, given in self.names.items() if name in found}
+
+    def label_frames(self, record: ClipRecord) -> Sequence[int]:
+        """The frames of a clip whose labels count where labels are counted without opening its media."""
+        return range(record.start, record.stop or record.num_frames or record.start + 1)
 
     def landmarks(self, record: ClipRecord, indices: Sequence[int]) -> tuple[Tensor, Tensor] | None:
         """Landmarks of the frames `indices`, if the corpus has them.

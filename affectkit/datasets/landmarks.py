@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from affectkit.data.video import IMAGE_SUFFIXES
+from affectkit.data.video.display import square_size
 from affectkit.data.video.index import open_container
 from affectkit.datasets.matlab import read_field, read_matrix
 from affectkit.errors import AnnotationError, VideoError
@@ -193,7 +194,7 @@ class PointFiles(LandmarkFiles):
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Width and height of an image or a video, from its head.
+    """Width and height of an image or of a video in square pixels, from its head.
 
     Raises:
         VideoError: It cannot be read.
@@ -208,7 +209,7 @@ def picture_size(path: Path) -> tuple[int, int]:
             raise VideoError(f"The image cannot be read: {fault}.", path=path) from fault
     container, stream = open_container(path)
     with container:
-        return stream.width, stream.height
+        return square_size(stream.width, stream.height, stream.sample_aspect_ratio)
 
 
 def _numbered(folder: Path) -> dict[int, str]:

@@ -6,18 +6,15 @@ is an `AnnotationError` that names the file and the line.
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 import re
 import unicodedata
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from affectkit.data.tables import Table
+from affectkit.data.tables import Table, decode_text, parse_csv
+from affectkit.data.workbooks import Grid, is_blank, read_workbook
 from affectkit.errors import AnnotationError, DatasetNotFoundError
 
 __all__ = ["COLUMNS", "SHEET_SUFFIXES", "Sheet", "find_sheets", "read_sheet", "sheet_files"]
@@ -40,9 +37,7 @@ COLUMNS: Mapping[str, frozenset[str]] = MappingProxyType(
 """The spellings of each column, without blanks and signs, in lower case."""
 
 _HEADER_ROWS = 30  # how far down a header is looked for
-_MOST_ROWS = 100_000  # no corpus has more; a damaged file may claim a million
 _WHOLE = re.compile(r"([+-]?[0-9]{1,9})(?:\.0*)?")
-_Grid = list[tuple[int, Sequence[object]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +49,7 @@ class Sheet(Table):
         if column not in self.columns:
             return None
         value: object = self.columns[column][row]
-        return None if _blank(value) else value
+        return None if is_blank(value) else value
 
     def whole(self, column: str, row: int) -> int | None:
         """A cell as a whole number; `None` where it is blank.
@@ -141,7 +136,8 @@ def read_sheet(path: Path, required: Sequence[str], *, sheet: str | None = None)
         sheet: Name of the only sheet to look at, in any capitals.
 
     Returns:
-        Every row below the header that is not blank.
+        Every row below the header that is not blank. A cell of a workbook that is merged over several rows counts in
+        each of them.
 
     Raises:
         DatasetNotFoundError: The file does not exist.
@@ -156,7 +152,9 @@ def read_sheet(path: Path, required: Sequence[str], *, sheet: str | None = None)
     """
     if not path.is_file():
         raise DatasetNotFoundError("This spreadsheet does not exist.", path=path, remedy="Check the path.")
-    grids = _csv_grids(path) if path.suffix.lower() == ".csv" else _workbook_grids(path, sheet)
+    grids: Iterable[Grid] = (
+        _csv_grids(path) if path.suffix.lower() == ".csv" else read_workbook(path, sheet).values()
+    )
     nearest: tuple[int, list[str]] = (1, list(required))
     for grid in grids:
         for place, (line, cells) in enumerate(grid[:_HEADER_ROWS]):
@@ -175,7 +173,7 @@ def read_sheet(path: Path, required: Sequence[str], *, sheet: str | None = None)
     )
 
 
-def _below(path: Path, header: int, names: list[str | None], cells: Sequence[object], rows: _Grid) -> Sheet:
+def _below(path: Path, header: int, names: list[str | None], cells: Sequence[object], rows: Grid) -> Sheet:
     for name in dict.fromkeys(names):
         if name is not None and names.count(name) > 1:
             twice = " and ".join(
@@ -185,9 +183,10 @@ def _below(path: Path, header: int, names: list[str | None], cells: Sequence[obj
                 f"Several columns are '{name}': {twice}.", path=path, line=header, remedy="Keep one of them."
             )
     places = {name: place for place, name in enumerate(names) if name is not None}
-    kept = [(line, row) for line, row in rows if not all(map(_blank, row))]
+    # A header merged over two rows fills both of them.
+    kept = [(line, row) for line, row in rows if [_column(cell) for cell in row] != names]
     for line, row in kept:
-        if len(row) <= max(places.values()) or not all(map(_blank, row[len(names) :])):
+        if len(row) <= max(places.values()) or not all(map(is_blank, row[len(names) :])):
             raise AnnotationError(
                 f"The line has {len(row)} cells, the header {len(names)}.",
                 path=path,
@@ -206,78 +205,12 @@ def _column(cell: object) -> str | None:
     return next((name for name, spellings in COLUMNS.items() if spelling in spellings), None)
 
 
-def _blank(cell: object) -> bool:
-    return (
-        cell is None
-        or (isinstance(cell, str) and not cell.strip())
-        or (isinstance(cell, float) and math.isnan(cell))
-    )
-
-
 def _shown(value: object) -> str:
     text = str(value)
     return repr(text if len(text) <= 40 else f"{text[:40]}…")
 
 
-def _workbook_grids(path: Path, sheet: str | None) -> Iterable[_Grid]:
-    import openpyxl  # type: ignore[import-untyped]
-
-    try:
-        with warnings.catch_warnings():  # about styles and extensions, which do not matter here
-            warnings.simplefilter("ignore")
-            with path.open("rb") as file:
-                book = openpyxl.load_workbook(file, read_only=True, data_only=True)
-                grids = {}
-                for page in book.worksheets:
-                    if sheet is None or page.title.strip().casefold() == sheet.casefold():
-                        page.reset_dimensions()  # what a file says about its size may be wrong
-                        grids[page.title] = _grid(page.iter_rows(values_only=True))
-    except Exception as fault:  # openpyxl lets through whatever its XML parser and its own slips raise
-        raise AnnotationError(
-            f"The spreadsheet cannot be read ({type(fault).__name__}: {fault}).",
-            path=path,
-            line=1,
-            remedy="Get the file again, or save it as .xlsx once more.",
-        ) from fault
-    return grids.values()
-
-
-def _grid(rows: Iterable[Sequence[object]]) -> _Grid:
-    grid = []
-    for line, row in enumerate(rows, start=1):
-        if line > _MOST_ROWS:
-            raise ValueError(f"more than {_MOST_ROWS} rows")
-        if not all(map(_blank, row)):
-            grid.append((line, row))
-    # A reader of spreadsheets drops blank cells at the end of a row.
-    width = max((len(row) for _, row in grid), default=0)
-    return [(line, (*row, *[None] * (width - len(row)))) for line, row in grid]
-
-
-def _csv_grids(path: Path) -> Iterable[_Grid]:
-    content = path.read_bytes()
-    coding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    try:
-        text = content.decode(coding)
-    except UnicodeDecodeError as fault:
-        line = content.count(b"\n", 0, fault.start) + 1
-        raise AnnotationError(
-            f"The text is not {coding.upper().removesuffix('-SIG')}.",
-            path=path,
-            line=line,
-            remedy="Save the table as UTF-8.",
-        ) from fault
+def _csv_grids(path: Path) -> Iterable[Grid]:
+    text = decode_text(path)
     for delimiter in ",;\t":
-        grid: _Grid = []
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        line = 1
-        try:
-            for row in reader:
-                if any(cell.strip() for cell in row):
-                    grid.append((line, row))
-                line = reader.line_num + 1
-        except csv.Error as fault:
-            raise AnnotationError(
-                f"This is not CSV ({fault}).", path=path, line=line, remedy="Check its quotes."
-            ) from fault
-        yield grid
+        yield [(line, row) for line, row in parse_csv(path, text, delimiter)]

@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import functools
-import re
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from affectkit.data.record import ClipRecord
-from affectkit.data.splits import check_disjoint
+from affectkit.data.splits import canonical_subject, check_disjoint
 from affectkit.data.tables import Table, read_table
 from affectkit.data.target import Target
 from affectkit.datasets.base import AffectDataset
+from affectkit.datasets.frame_table import FrameTable
+from affectkit.datasets.unit_columns import like_annotation, unit_labels
 from affectkit.errors import AnnotationError, DatasetNotFoundError, LabelSpaceError
 from affectkit.facs.coding import parse_coding
 from affectkit.facs.expressions import EXPRESSION_SETS, ExpressionSet, canonical_expression
 from affectkit.facs.sets import AUSet
-from affectkit.facs.units import ActionUnit
 
-__all__ = ["FrameTable", "TableDataset"]
+__all__ = ["TableDataset"]
 
-_UNIT_COLUMN = re.compile(r"(AU\d{1,2}[LR]?)(_i)?")
-_LANDMARKS = [f"{axis}{point}" for point in range(68) for axis in "xy"]
+_INDEXES = ("index.parquet", "index.csv", "index.tsv", "index.xlsx")
+_COUNTS = ("num_frames", "onset", "apex", "offset", "stop")
+_NAMES = ("path", "clip", "subject", "split", "expression", "au", "labels", "fps", "start", *_COUNTS)
+
+_log = logging.getLogger(__name__)
 
 
 class TableDataset(AffectDataset):
-    r"""Clips listed in `index.parquet` or `index.csv`, one row each; only `path` is required.
+    r"""Clips listed in `index.csv`, `.tsv`, `.xlsx` or `.parquet`, one row each; only `path` is required.
 
     - `path`: video, image, or folder of images, relative to the table. `clip`: its name, else `path`.
     - `subject`: who is seen. `split`: train, val or test; no subject may stand in two.
@@ -40,9 +43,10 @@ class TableDataset(AffectDataset):
     - Action units in one of these ways: columns `AU01`, `AU12L` (0 or 1) and `AU01_i` (intensity 0 to 5);
       a column `au` in the coders' grammar (`1+R2+L12B`); or a column `labels`, the path of a table with a row
       a frame: `frame` (position from 0), columns as in the first way, and maybe landmarks `x0 … x67`,
-      `y0 … y67` in pixels. Targets "au" and "intensity".
+      `y0 … y67` in pixels; or an output of OpenFace. Targets "au" and "intensity".
 
-    An empty cell means not annotated, and is masked.
+    An empty cell means not annotated, and is masked; so does `NA`. Capitals of column names do not matter. Columns
+    that look like annotation and are not read are named in a warning, and in `unread`.
 
     Args:
         root: Folder of the index, or the index itself.
@@ -76,20 +80,21 @@ class TableDataset(AffectDataset):
     def index(self) -> Table:
         """The table with one row a clip."""
         if self.root.is_file():
-            return read_table(self.root)
-        for name in ("index.parquet", "index.csv"):
+            return read_table(self.root).with_names(_NAMES)
+        for name in _INDEXES:
             if (self.root / name).is_file():
-                return read_table(self.root / name)
+                return read_table(self.root / name).with_names(_NAMES)
         remedy = "Write a table with a row a clip; see datasets/table/README.md."
         raise DatasetNotFoundError(
-            "There is neither index.parquet nor index.csv here.", path=self.root, remedy=remedy
+            f"There is no table here: none of {', '.join(_INDEXES)}.", path=self.root, remedy=remedy
         )
 
     def records(self) -> list[ClipRecord]:
         """Parse the index, all of it whatever the split, and check it."""
         table = self.index
         if "path" not in table.columns:
-            raise table.error("There is no column 'path'.", remedy="Name the video of each clip in it.")
+            fault = f"There is no column 'path' among {', '.join(table.columns)}."
+            raise table.error(fault, remedy="Name the video of each clip in it.")
         self.has_subjects = "subject" in table.columns
         records = [self._record(row) for row in range(len(table))]
         splits = [self._split_of(row) for row in range(len(table))]
@@ -99,10 +104,11 @@ class TableDataset(AffectDataset):
             if split is not None:
                 subjects.setdefault(split, []).append(record.subject)
             if first.setdefault(record.clip, row) != row:
-                fault = f"Clip '{record.clip}' stands in line {table.lines[first[record.clip]]} already."
+                fault = f"Clip '{record.clip}' is in line {table.lines[first[record.clip]]} already."
                 raise table.error(fault, row, remedy="Give each clip a name of its own in a column 'clip'.")
         check_disjoint(subjects)
         self._parse_labels(records)
+        self._warn_of_unread()
         chosen = [
             record for record, split in zip(records, splits, strict=True) if self.split in ("all", split)
         ]
@@ -125,6 +131,17 @@ class TableDataset(AffectDataset):
                 targets[name] = self._frame_target(frames, name, indices)
         return targets
 
+    def label_frames(self, record: ClipRecord) -> Sequence[int]:
+        """See `AffectDataset`."""
+        frames = self._frame_table(record.extra["row"])
+        if frames is None:
+            return super().label_frames(record)
+        return [
+            frame
+            for frame in frames.frames
+            if frame >= record.start and (record.stop is None or frame < record.stop)
+        ]
+
     def landmarks(self, record: ClipRecord, indices: Sequence[int]) -> tuple[Tensor, Tensor] | None:
         """See `AffectDataset`."""
         frames = self._frame_table(record.extra["row"])
@@ -140,21 +157,19 @@ class TableDataset(AffectDataset):
             raise table.error("The path is empty.", row, remedy="Name the clip's video, or delete the row.")
         subject = table.text("subject", row)
         if self.has_subjects and subject is None:
-            remedy = "Say who is seen, or leave out the column 'subject' altogether."
+            remedy = "Say who is seen (not NA, which is read as empty), or leave out the column 'subject' altogether."
             raise table.error("The subject is empty.", row, remedy=remedy)
         try:
             return ClipRecord(
                 clip=table.text("clip", row) or path,
                 path=table.path.parent / path,
-                subject=subject,
+                subject=None if subject is None else canonical_subject(subject),
                 fps=table.number("fps", row),
                 start=table.count("start", row) or 0,
                 au=parse_coding(table.text("au", row)) if "au" in table.columns else None,
                 expression=table.text("expression", row),
                 extra={"row": row},
-                **{
-                    name: table.count(name, row) for name in ("num_frames", "onset", "apex", "offset", "stop")
-                },
+                **{name: table.count(name, row) for name in _COUNTS},
             )
         except AnnotationError as error:
             if error.line is not None:
@@ -194,11 +209,31 @@ class TableDataset(AffectDataset):
         known = {word for word in words if word is not None}
         if known:
             basic = EXPRESSION_SETS["basic7"]
-            space = basic if known <= set(basic.classes) else ExpressionSet(tuple(sorted(known)))
+            try:
+                space = basic if known <= set(basic.classes) else ExpressionSet(tuple(sorted(known)))
+            except LabelSpaceError as error:
+                raise table.error(f"Column 'expression': {error.fault}", remedy=error.remedy) from error
             self.spaces["expression"] = space.name
             self._clip_labels["expression"] = torch.tensor(
                 [-1 if w is None else space.index(w) for w in words]
             )
+
+    def _warn_of_unread(self) -> None:
+        """Name the columns of the index, and of the first frame table, that look like annotation and are not read."""
+        table = self.index
+        self.unread = like_annotation(table.columns)
+        found = [(table.path, self.unread)]
+        for frames in self._frame_tables.values():
+            found.append((frames.table.path, frames.unread))
+            self.unread += frames.unread
+        for path, names in found:
+            if names and self.split in ("train", "all"):
+                _log.warning(
+                    "%s: not read, though the name looks like annotation: %s. Rename it as AU01, AU01_i, expression, "
+                    "subject or split if it is.",
+                    path,
+                    ", ".join(names),
+                )
 
     def _frame_table(self, row: int) -> FrameTable | None:
         path = self.index.text("labels", row)
@@ -218,87 +253,3 @@ class TableDataset(AffectDataset):
             fault = f"The table has {', '.join(sorted(map(str, more)))}, which the first clip's table lacks."
             raise frames.table.error(fault, remedy="Add the columns there; empty cells are masked.")
         return Target.make(frames.take(values, indices), space=own_space).project(space)
-
-
-class FrameTable:
-    """Labels of single frames: a table with a column `frame` and a row a frame.
-
-    Args:
-        table: The table.
-
-    Attributes:
-        labels: Under "au" and "intensity" the label space and the values, float [rows, A], NaN where empty.
-        points: Landmarks float [rows, 68, 2], or None where the table has none.
-
-    Raises:
-        AnnotationError: Frames are not numbered, or twice; a cell holds no valid label.
-    """
-
-    def __init__(self, table: Table) -> None:
-        self.table = table
-        self.labels = unit_labels(table)
-        complete = table.columns.keys() >= set(_LANDMARKS)
-        self.points = torch.from_numpy(table.numbers(_LANDMARKS)).reshape(-1, 68, 2) if complete else None
-        self._row_of: dict[int, int] = {}
-        for row in range(len(table)):
-            frame = table.count("frame", row)
-            if frame is None or self._row_of.setdefault(frame, row) != row:
-                raise table.error(
-                    "The frame has no number." if frame is None else f"Frame {frame} is there twice.",
-                    row,
-                    remedy="Number each frame once in a column 'frame', from 0.",
-                )
-
-    def take(self, values: Tensor, frames: Sequence[int]) -> Tensor:
-        """The rows of the given frames, float [T, ...]; NaN for a frame without a row.
-
-        Args:
-            values: float [rows, ...].
-            frames: T frame numbers.
-        """
-        rows = torch.tensor([self._row_of.get(frame, -1) for frame in frames])
-        there = (rows >= 0).reshape(-1, *[1] * (values.dim() - 1))
-        return torch.where(there, values[rows], torch.nan)
-
-
-def unit_labels(table: Table) -> dict[str, tuple[str, Tensor]]:
-    """Read the columns named after action units.
-
-    Args:
-        table: Columns `AU12`, `AU12L` hold 0 or 1 (target "au"), `AU12_i` hold 0 to 5 ("intensity").
-
-    Returns:
-        For each target that has a column, the label space and the values, float [rows, A], NaN where empty.
-
-    Raises:
-        AnnotationError: A cell holds anything else, or FACS has no such unit.
-    """
-    found: dict[str, dict[ActionUnit, str]] = {}
-    for column in table.columns:
-        match = _UNIT_COLUMN.fullmatch(column)
-        if match is None:
-            continue
-        try:
-            unit = ActionUnit.parse(match[1])
-        except LabelSpaceError as error:
-            raise table.error(error.fault, remedy=error.remedy) from error
-        target = found.setdefault("intensity" if match[2] else "au", {})
-        if target.setdefault(unit, column) != column:
-            raise table.error(
-                f"Columns '{target[unit]}' and '{column}' are the same unit.", remedy="Keep one."
-            )
-    labels = {}
-    for name, columns in found.items():
-        values = table.numbers(list(columns.values()))
-        wrong = (values < 0) | (values > 5) if name == "intensity" else (values != 0) & (values != 1)
-        if (wrong & ~np.isnan(values)).any():
-            row, place = np.argwhere(wrong & ~np.isnan(values))[0].tolist()
-            raise table.error(
-                f"Column '{list(columns.values())[place]}' holds {values[row, place]:g}.",
-                row,
-                remedy=f"Write {'0 to 5' if name == 'intensity' else '0 or 1'}, nothing where it is unknown.",
-            )
-        units = AUSet(tuple(columns))
-        space = units.as_intensity() if name == "intensity" else units
-        labels[name] = (space.name, torch.from_numpy(values))
-    return labels

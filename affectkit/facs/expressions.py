@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -13,7 +14,7 @@ from affectkit.facs.spaces import LabelSpace, Projection, register_space
 
 __all__ = ["CROSSWALKS", "EXPRESSION_SETS", "ExpressionSet", "canonical_expression", "crosswalk"]
 
-_CLASS_NAME = re.compile(r"(?!au ?[0-9])[a-z][a-z0-9 '-]*(?<! )", re.ASCII)
+_UNIT = re.compile(r"au ?[0-9]")
 _OTHER = "other"
 
 # How corpora spell the same class (their label files; conventions differ in word form and number).
@@ -27,13 +28,13 @@ def canonical_expression(text: str) -> str:
     """The class name that affectkit uses for a corpus's spelling: a lower-case noun.
 
     Args:
-        text: The corpus's word, such as "Happy", "Others", " Anger ".
+        text: The corpus's word, in any script, such as "Happy", "Others", " Anger ", "Überraschung".
 
     Example:
         >>> canonical_expression(" Happy "), canonical_expression("Others"), canonical_expression("tense")
         ('happiness', 'other', 'tense')
     """
-    word = " ".join(text.casefold().split())
+    word = unicodedata.normalize("NFC", " ".join(unicodedata.normalize("NFC", text).casefold().split()))
     return _SYNONYMS.get(word, word)
 
 
@@ -71,7 +72,7 @@ class ExpressionSet(LabelSpace):
                 "A set of expressions has fewer than two classes.", remedy="Name two or more."
             )
         for name in self.classes:
-            if _CLASS_NAME.fullmatch(name) is None or name != canonical_expression(name):
+            if not _is_class_name(name):
                 raise LabelSpaceError(
                     f"{name!r} is not the name of an expression class.",
                     remedy=f"Write it as a lower-case noun, such as {canonical_expression('happy')!r}.",
@@ -147,6 +148,19 @@ class ExpressionSet(LabelSpace):
                 remedy=f"It holds: {', '.join(self.classes)}.",
             )
         return self.classes.index(name)
+
+
+def _is_class_name(name: str) -> bool:
+    """Whether a name is a lower-case word of any script, canonically spelled, that is no action unit.
+
+    Of signs it may hold blanks, apostrophes, hyphens and underscores.
+    """
+    return (
+        name[:1].isalpha()
+        and all(sign in " '-_" or unicodedata.category(sign)[0] in "LMN" for sign in name)
+        and _UNIT.match(name) is None
+        and name == canonical_expression(name)
+    )
 
 
 def _set(text: str) -> ExpressionSet:

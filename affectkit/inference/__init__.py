@@ -15,69 +15,54 @@ from affectkit.inference.formats import (
     to_pyfeat,
 )
 from affectkit.inference.pictures.clip_table import ClipTable
-from affectkit.inference.pictures.maps import Associations, associations, write_associations
 from affectkit.inference.pictures.overlay import Overlay, write_overlay
-from affectkit.inference.pictures.regions import (
-    Dependencies,
-    RegionAttention,
-    dependencies,
-    region_attention,
-    write_dependencies,
-    write_regions,
-)
 from affectkit.inference.pictures.timeline import write_timelines
 from affectkit.inference.predictor import RENDERED_WARNING, Predictor, Row
 from affectkit.inference.reports.clip_report import ClipReport, write_clip_report
 from affectkit.inference.reports.report import Strip, write_report
 from affectkit.inference.run import FileResult, predict_files, write_predictions
 from affectkit.inference.smoothing import Smoothing
-from affectkit.inference.sources import Media, find_media, plan_tables
+from affectkit.inference.sources import Media, Other, Sources, find_media
 from affectkit.inference.spotting.movements import Movement, MovementFinder, write_movements
 from affectkit.inference.spotting.spotter import Interval, Spotter
+from affectkit.inference.table_names import plan_tables
 from affectkit.inference.webcam import Webcam
 
 __all__ = [
     "RENDERED_WARNING",
-    "Associations",
     "CenterFace",
     "ClipReport",
     "ClipTable",
     "Crop",
-    "Dependencies",
     "FileResult",
     "Interval",
     "Media",
     "Movement",
     "MovementFinder",
+    "Other",
     "Overlay",
     "Predictor",
-    "RegionAttention",
     "Row",
     "Smoothing",
+    "Sources",
     "Spotter",
     "Strip",
     "TableWriter",
     "Webcam",
-    "associations",
-    "dependencies",
     "find_media",
     "open_writer",
     "plan_tables",
     "predict_files",
     "read_openface",
     "read_table",
-    "region_attention",
     "subtract_baseline",
     "table_progress",
     "to_frame",
     "to_pyfeat",
-    "write_associations",
     "write_clip_report",
-    "write_dependencies",
     "write_movements",
     "write_overlay",
     "write_predictions",
-    "write_regions",
     "write_report",
     "write_timelines",
 ]

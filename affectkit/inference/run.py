@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -16,22 +15,20 @@ import torch
 from torch import Tensor
 
 from affectkit.data.video import Backend, VideoReader, open_video
-from affectkit.data.video.images import ImageReader
 from affectkit.errors import AffectKitError, ConfigError, VideoError
-from affectkit.inference.faces.frames import NO_FACE
+from affectkit.inference.faces.frames import NO_FACE, REDUCED
 from affectkit.inference.formats import TableWriter, open_writer, table_progress
 from affectkit.inference.formats.table import Summary, plain
 from affectkit.inference.predictor import Predictor, Row
 from affectkit.inference.smoothing import Smoothing
-from affectkit.inference.sources import Media
+from affectkit.inference.sources import Media, Other, fingerprint
+from affectkit.inference.wording import printable
 from affectkit.workers import Event, run_here, run_in_processes, run_on_ray
 
 __all__ = ["Engine", "FileResult", "predict_files", "write_predictions"]
 
 Engine = Literal["processes", "ray"]
 Status = Literal["waiting", "begun", "done", "there", "failed"]
-
-_ENDS = 2**20  # bytes at both ends of a file that tell it from another one
 
 
 class Counts(NamedTuple):
@@ -43,6 +40,7 @@ class Counts(NamedTuple):
         unreadable: The reason, where not one frame could be read.
         there: Whether the table was there before.
         warning: What a user must know about the model.
+        reduced: Whether there is no face in frames that were made smaller for the detector.
     """
 
     frames: int
@@ -50,6 +48,7 @@ class Counts(NamedTuple):
     unreadable: str | None = None
     there: bool = False
     warning: str | None = None
+    reduced: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,7 @@ class FileResult:
         failed: Those without any face that could be measured.
         error: Why it failed.
         warning: What a user must know about the model, where one was run.
+        reduced: Whether there is no face in frames that were made smaller for the detector.
     """
 
     source: Path
@@ -73,6 +73,7 @@ class FileResult:
     failed: int = 0
     error: AffectKitError | None = None
     warning: str | None = None
+    reduced: bool = False
 
 
 def write_predictions(
@@ -134,6 +135,7 @@ def predict_files(
     patience: float | None = 300.0,
     address: str | None = None,
     summary: str | Path | None = None,
+    others: Sequence[Other] = (),
     progress: Callable[[Sequence[FileResult], int, int, int], None] | None = None,
 ) -> list[FileResult]:
     """Predict many media, each into a table of its own; what is wrong with one of them never stops the others.
@@ -162,6 +164,7 @@ def predict_files(
         patience: Seconds in which not a single frame was read, after which a file is given up; not with 0 processes.
         address: Of a Ray cluster.
         summary: CSV file to write at the end, also on Ctrl-C: what became of each.
+        others: From `find_media`: what the summary accounts for as well.
         progress: Called with all results so far, the number of the file that something was heard of, its frames so
             far and those expected.
 
@@ -203,18 +206,32 @@ def predict_files(
                 tell(event)
     finally:
         if summary is not None:
-            _summarize(results, Path(summary))
+            _summarize(results, others, Path(summary))
     return results
 
 
-def _summarize(results: Sequence[FileResult], path: Path) -> None:
+def _summarize(results: Sequence[FileResult], others: Sequence[Other], path: Path) -> None:
+    try:
+        _write_summary(results, others, path)
+    except OSError as error:
+        raise ConfigError(
+            f"The summary cannot be written: {error.strerror or error}. The tables are kept.",
+            path=path,
+            remedy="Choose a place with room that you may write to.",
+        ) from error
+
+
+def _write_summary(results: Sequence[FileResult], others: Sequence[Other], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="", errors="backslashreplace") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["source", "table", "status", "frames", "failed_frames", "error"])
         for one in results:
             error = "" if one.error is None else " ".join(str(one.error).split())
-            writer.writerow([one.source, one.table, one.status, one.frames, one.failed, error])
+            names = [printable(one.source), printable(one.table)]
+            writer.writerow([*names, one.status, one.frames, one.failed, printable(error)])
+        for other in others:
+            writer.writerow([printable(other.path), "", other.status, 0, 0, printable(other.reason)])
 
 
 def _after(result: FileResult, event: Event) -> FileResult:
@@ -227,6 +244,7 @@ def _after(result: FileResult, event: Event) -> FileResult:
         return result
     counts: Counts = event.content
     result = replace(result, frames=counts.frames, failed=counts.failed, warning=counts.warning)
+    result = replace(result, reduced=counts.reduced)
     if counts.unreadable is not None:
         fault = f"None of its frames could be read: {counts.unreadable}"
         return replace(result, status="failed", error=VideoError(fault, path=result.source))
@@ -300,7 +318,7 @@ class _Tables:
         return {
             **self.described,
             **{name: found.get(name, value) for name, value in named.items()},
-            "source_fingerprint": _fingerprint(source),
+            "source_fingerprint": fingerprint(source),
         }
 
     def _writer(self, path: Path, metadata: Mapping[str, Any]) -> TableWriter:
@@ -346,34 +364,14 @@ class _Tables:
         return (row for row in rows if row.frame >= start)
 
     def _count(self, summary: Summary, *, there: bool = False) -> Counts:
-        read = summary.failed < summary.frames or NO_FACE in summary.failures
+        read = summary.failed < summary.frames or bool({NO_FACE, REDUCED} & summary.failures.keys())
         reason = None if read else next(iter(summary.failures), "it has none.")
-        return Counts(summary.frames, summary.failed, reason, there, self.predictor.warning)
+        reduced = REDUCED in summary.failures
+        return Counts(summary.frames, summary.failed, reason, there, self.predictor.warning, reduced)
 
 
 def _nobody(*_: Any) -> None:
     """Hears of the progress where nobody asks."""
-
-
-def _fingerprint(path: Path) -> str | None:
-    """What tells media from others of their name.
-
-    Of a file its length and the bytes at both ends, of a folder the names and lengths of its images; None of a camera.
-    """
-    digest = hashlib.sha256()
-    if path.is_dir():
-        for entry in ImageReader(path).files:  # a table may be written beside them
-            digest.update(f"{entry.name}\0{entry.stat().st_size}\0".encode(errors="surrogateescape"))
-        return digest.hexdigest()
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        length = file.seek(0, os.SEEK_END)
-        digest.update(f"{length}\0".encode())
-        for start in (0, max(0, length - _ENDS)):
-            file.seek(start)
-            digest.update(file.read(_ENDS))
-    return digest.hexdigest()
 
 
 class _Watched(VideoReader):

@@ -15,7 +15,6 @@ from affectkit.losses.ccc import CCCLoss
 from affectkit.losses.cross_entropy import MaskedCrossEntropy
 from affectkit.losses.dice import DiceLoss
 from affectkit.losses.levels import LevelsLoss
-from affectkit.losses.micro import CrossSampleContrast, GlobalDependencyLoss
 from affectkit.losses.ordinal import OrdinalLoss
 from affectkit.losses.registry import build, default_loss, list_losses, register
 from affectkit.losses.weights import inverse_frequency_weights, positive_weights
@@ -24,9 +23,7 @@ __all__ = [
     "AsymmetricLoss",
     "BatchStatistic",
     "CCCLoss",
-    "CrossSampleContrast",
     "DiceLoss",
-    "GlobalDependencyLoss",
     "LevelsLoss",
     "Loss",
     "LossBalancer",

@@ -65,14 +65,15 @@ class GroupedMetric(Metric, ABC):
             raise ValueError(f"num_groups must be at least 1, not {num_groups}")
 
     @classmethod
-    def of(cls, space: LabelSpace, num_groups: int) -> Self:
+    def of(cls, space: LabelSpace, num_groups: int, **kwargs: Any) -> Self:
         """The metric of a label space.
 
         Args:
             space: Label space of this metric's kind.
             num_groups: Number of groups.
+            kwargs: As for `torchmetrics.Metric`.
         """
-        return cls(space.labels, num_groups)
+        return cls(space.labels, num_groups, **kwargs)
 
     @property
     def update_called(self) -> bool:

@@ -86,14 +86,15 @@ class DimensionMetrics(GroupedMetric):
         self.add_state("sums", zeros, dist_reduce_fx="sum")
 
     @classmethod
-    def of(cls, space: LabelSpace, num_groups: int) -> Self:
+    def of(cls, space: LabelSpace, num_groups: int, **kwargs: Any) -> Self:
         """The metric of a label space.
 
         Args:
             space: The dimensions with their range.
             num_groups: Number of groups.
+            kwargs: As for `torchmetrics.Metric`.
         """
-        return cls(space.labels, num_groups, value_range=space.value_range)
+        return cls(space.labels, num_groups, value_range=space.value_range, **kwargs)
 
     def update(
         self, prediction: Tensor, value: Tensor, mask: Tensor, group: Tensor, valid: Tensor | None = None

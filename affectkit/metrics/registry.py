@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from affectkit.facs import LabelSpace
 from affectkit.metrics.base import GroupedMetric
@@ -43,12 +43,13 @@ def list_metrics() -> dict[str, type[GroupedMetric]]:
     return {kind: _METRICS[kind] for kind in _METRICS.names()}
 
 
-def metric_of(space: LabelSpace, num_groups: int) -> GroupedMetric:
+def metric_of(space: LabelSpace, num_groups: int, **kwargs: Any) -> GroupedMetric:
     """Make the metric of a label space.
 
     Args:
         space: The label space.
         num_groups: Number of groups: subjects, or clips where a corpus has no subject ids.
+        kwargs: As for `torchmetrics.Metric`.
 
     Raises:
         ConfigError: Its kind has no metric.
@@ -58,4 +59,4 @@ def metric_of(space: LabelSpace, num_groups: int) -> GroupedMetric:
         >>> metric_of(label_space("AU1,AU12"), num_groups=3).labels
         ('AU1', 'AU12')
     """
-    return _METRICS[space.kind].of(space, num_groups)
+    return _METRICS[space.kind].of(space, num_groups, **kwargs)

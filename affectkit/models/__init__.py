@@ -13,7 +13,8 @@ from affectkit.models.backbones import (
     STSTNet,
     TimmBackbone,
 )
-from affectkit.models.bridges import AssociationMap, Bridge, SemanticBridge
+from affectkit.models.bridge import Bridge
+from affectkit.models.explain import Explanation, explanations
 from affectkit.models.features import Features, InputSpec, Normalize, masked_mean
 from affectkit.models.heads import (
     AUHead,
@@ -22,10 +23,6 @@ from affectkit.models.heads import (
     ExpressionHead,
     Head,
     LevelsHead,
-    MicroAUHead,
-    PrototypeAUHead,
-    PrototypeExpressionHead,
-    PrototypeHead,
 )
 from affectkit.models.loading import load
 from affectkit.models.model import AffectModel
@@ -39,17 +36,18 @@ from affectkit.models.temporal import (
     Temporal,
     TemporalTransformer,
 )
+from affectkit.models.zero_shot import prototype_only, use_classes
 
 __all__ = [
     "AUHead",
     "AUIntensityHead",
     "AffectModel",
-    "AssociationMap",
     "Backbone",
     "Bridge",
     "ClipBackbone",
     "ClipTokenTransformer",
     "DimensionsHead",
+    "Explanation",
     "ExpressionHead",
     "Features",
     "FramewiseTransformer",
@@ -59,21 +57,19 @@ __all__ = [
     "LevelsHead",
     "LocalTemporalAttention",
     "MeanPool",
-    "MicroAUHead",
     "MotionPool",
     "Normalize",
     "OffApexNet",
-    "PrototypeAUHead",
-    "PrototypeExpressionHead",
-    "PrototypeHead",
     "STSTNet",
-    "SemanticBridge",
     "Temporal",
     "TemporalTransformer",
     "TimmBackbone",
     "build",
+    "explanations",
     "list_models",
     "load",
     "masked_mean",
+    "prototype_only",
     "register",
+    "use_classes",
 ]

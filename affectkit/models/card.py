@@ -39,7 +39,8 @@ def model_card(config: Mapping[str, Any]) -> str:
         config: Content of `config.json`. Its `metadata` may hold `name`, `description`, `trained_on`, `licence`,
             `citation`, `intended_use` and `limits` (texts), `rendered` (whether faces were rendered), `results`
             (rows of `affectkit.metrics.Result.to_dict` by `dataset/head`, those of a group of people by
-            `dataset/head/sex=female`) and `calibration` (what `affectkit calibrate` found).
+            `dataset/head/sex=female`), `unlearned` (by head, labels that were not in the training data) and
+            `calibration` (what `affectkit calibrate` found).
 
     Example:
         >>> card = model_card({"heads": {"au": {"type": "au", "labels": ["AU1"], "thresholds": [0.5]}}, "metadata": {}})
@@ -57,6 +58,7 @@ def model_card(config: Mapping[str, Any]) -> str:
         known.get("description") or "Facial behaviour by named labels, with [affectkit](#how-to-use).",
         "## What it answers",
         *_answers(config),
+        *_unlearned(known.get("unlearned") or {}),
         "## What it learned from",
         known.get("trained_on") or "Not stated.",
         *_protocols(results),
@@ -125,6 +127,15 @@ def _answers(config: Mapping[str, Any]) -> list[str]:
     rate = f" at {fps:g} a second" if fps else ""
     clips = f"clips of {frames} frames{rate}" if frames and frames > 1 else "single pictures"
     return [table, f"It sees {clips}, {size} × {size} pixels around one upright face."]
+
+
+def _unlearned(labels: Mapping[str, Sequence[str]]) -> list[str]:
+    """What the answers must not be taken for."""
+    return [
+        f"**Not learned by {head}: {', '.join(names)}.** The training data had no label for it; do not use what the "
+        "model answers there."
+        for head, names in labels.items()
+    ]
 
 
 def _protocols(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -15,7 +17,10 @@ from affectkit.data import ClipBatch, concat, derive_seed
 from affectkit.losses import BatchStatistic, Loss, LossTerm, inverse_frequency_weights, positive_weights
 from affectkit.metrics import Result, ThresholdRule
 from affectkit.models import AffectModel, Head
+from affectkit.tasks.data import protocol_of, task_data
+from affectkit.tasks.divergence import DivergenceWatch
 from affectkit.tasks.evaluation import Counted, Evaluation, align_levels
+from affectkit.tasks.supervision import find_unlearned, unlearned_warning
 
 __all__ = [
     "AffectTask",
@@ -27,9 +32,10 @@ __all__ = [
     "group_by_shape",
     "head_loss",
     "reduce_losses",
-    "reduce_terms",
     "seen",
 ]
+
+_log = logging.getLogger(__name__)
 
 Balance = Literal["inverse_frequency", "positives"]
 Averaging = Literal["global", "local"]
@@ -49,6 +55,7 @@ class AffectTask(LightningModule):
         model: Likewise.
         heads: Its heads by name.
         thresholds: By head, the thresholds of action units that were chosen on validation data.
+        unlearned: By head, the labels for which there was no training label.
         results: By `dataset/head`, the results of the last test.
         evaluation: The metrics of the last validation and test.
     """
@@ -58,6 +65,8 @@ class AffectTask(LightningModule):
         self.model = model
         self.heads: dict[str, Head] = {name: model.head(name) for name in model.heads}
         self.thresholds: dict[str, dict[str, float]] = {}
+        self.unlearned: dict[str, list[str]] = {}
+        self.divergence = DivergenceWatch()
         self.results: dict[str, list[Result]] = {}
         self.evaluation: dict[Literal["val", "test"], Evaluation] = {}
 
@@ -72,9 +81,32 @@ class AffectTask(LightningModule):
         logits: dict[str, Tensor] = self.model(frames, frame_mask, landmarks, landmarks_mask)
         return logits
 
+    def on_fit_start(self) -> None:
+        """Look for heads and labels that the training data do not annotate.
+
+        Raises:
+            ConfigError: A head has no training label.
+        """
+        self.unlearned = find_unlearned(self.heads, task_data(self.trainer))
+        self._warn_of_unlearned()
+
+    def _warn_of_unlearned(self) -> None:
+        if self.unlearned and self.trainer.is_global_zero:
+            _log.warning(unlearned_warning(self.unlearned))
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Reseed what is drawn inside the model, so that a resumed run draws what it would have drawn."""
+        """Reseed what is drawn inside the model, so that a resumed run draws what it would have drawn.
+
+        Now and then also look whether training has diverged; at every step where that makes no device wait.
+        """
         torch.manual_seed(self.step_seed("step", batch_idx))
+        waits = self.device.type != "cpu" or self.trainer.world_size > 1
+        if not waits or self.global_step % (self.trainer.log_every_n_steps or 50) == 0:  # type: ignore[attr-defined]
+            self.divergence.check(self.model.named_parameters(), always=False)
+
+    def on_train_epoch_end(self) -> None:
+        """Stop if training has diverged."""
+        self.divergence.check(self.model.named_parameters(), always=True)
 
     def step_seed(self, purpose: str, batch_idx: int) -> int:
         """A seed that depends on the run's seed, the purpose, the epoch, the step and the process."""
@@ -82,16 +114,23 @@ class AffectTask(LightningModule):
         return derive_seed(seed, purpose, self.current_epoch, batch_idx, self.global_rank)
 
     def on_validation_start(self) -> None:
-        """Make the metrics of the validation corpora."""
+        """Stop if training has diverged, and make the metrics of the validation corpora."""
+        self.divergence.check(self.model.named_parameters(), always=True)
         self.evaluation["val"] = self._new_evaluation(self.trainer.val_dataloaders)
 
     def on_test_start(self) -> None:
-        """Make the metrics of the test corpora."""
+        """Make the metrics of the test corpora; repeat which labels were not learned."""
+        self.divergence.check(self.model.named_parameters(), always=True)
+        self._warn_of_unlearned()
         self.evaluation["test"] = self._new_evaluation(self.trainer.test_dataloaders)
 
     def _new_evaluation(self, loaders: Any) -> Evaluation:
         loaders = loaders if isinstance(loaders, list) else [loaders]
         return Evaluation(self.heads, [loader.dataset for loader in loaders], self.device)
+
+    def on_validation_epoch_start(self) -> None:
+        """Make the prototypes of the weights that are evaluated, which `EMA` has just exchanged."""
+        self.model.refresh_prototypes()
 
     def validation_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count a batch of a validation corpus."""
@@ -126,8 +165,7 @@ class AffectTask(LightningModule):
 
     def _protocol(self, dataset: str) -> str:
         """What the numbers of a corpus were measured on; in a mixture that of its source."""
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        return str(getattr(getattr(data, "sources", {}).get(dataset, data), "protocol", "test split"))
+        return protocol_of(task_data(self.trainer), dataset)
 
     def predict_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """Probabilities (intensities for ordinal heads) by head, with where the clips are from."""
@@ -136,37 +174,41 @@ class AffectTask(LightningModule):
         return {"outputs": outputs, "meta": batch.meta, "frame_mask": batch.frame_mask, "valid": batch.valid}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the chosen thresholds, the model's configuration and what it learned from, as plain values."""
+        """Keep the thresholds, the model's configuration, what it learned from and what not, as plain values."""
         checkpoint["thresholds"] = self.thresholds
+        checkpoint["unlearned"] = self.unlearned
         checkpoint["model_config"] = self.model.config
-        if corpora := getattr(self.trainer.datamodule, "trained_on", None):  # type: ignore[attr-defined]
+        if corpora := task_data(self.trainer).trained_on:
             checkpoint["trained_on"] = {
                 "corpora": {name: licence for name, (licence, _) in corpora.items()},
                 "rendered": all(rendered for _, rendered in corpora.values()),
             }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the thresholds that were chosen on validation data."""
+        """Restore the thresholds that were chosen on validation data, and which labels were not learned."""
         self.thresholds = checkpoint.get("thresholds", {})
+        self.unlearned = checkpoint.get("unlearned", {})
 
 
-class Reduced(NamedTuple):
-    """The losses of a step by term, reduced over all groups of clips and all processes.
+@dataclass(frozen=True, slots=True)
+class Reduced:
+    """One loss of a step. All are scalars.
 
     Args:
-        losses: Scalars to train with; their gradients, averaged over processes by DDP, are those of one process with
-            all clips.
-        means: Scalars without gradients, the losses over all processes.
-        counts: Scalars, how many annotated entries of all processes they are of.
+        loss: With gradients, which add up over processes to those of one process with all clips.
+        mean: Over the labels of all processes, without gradients; 0 without any.
+        count: The labels of all processes.
     """
 
-    losses: dict[str, Tensor]
-    means: dict[str, Tensor]
-    counts: dict[str, Tensor]
+    loss: Tensor
+    mean: Tensor
+    count: Tensor
 
 
-def reduce_terms(terms: Mapping[str, Sequence[LossTerm]], normalize: Averaging = "global") -> Reduced:
-    r"""Losses from what they are of groups of clips, right where processes hold different numbers of labels.
+def reduce_losses(
+    terms: Mapping[str, Sequence[LossTerm]], normalize: Averaging = "global"
+) -> dict[str, Reduced]:
+    """Losses from what they are of groups of clips, right where processes hold different numbers of labels.
 
     Gradients are averaged over processes by DDP. So the sum of a process is divided by the mean count of all
     processes; and a statistic is added up over processes, with a gradient of its own part times their number. With
@@ -174,53 +216,54 @@ def reduce_terms(terms: Mapping[str, Sequence[LossTerm]], normalize: Averaging =
 
     Args:
         terms: By name, in the same order on every process, what a loss returned for each group of clips.
-        normalize: `global` (unbiased, a tiny all-reduce) or `local`.
+        normalize: `global` (unbiased) or `local`. Either takes a tiny all-reduce.
+
+    Returns:
+        By name; losses are 0 with zero gradients where nothing is annotated.
 
     Example:
-        >>> reduce_terms({"au": [(torch.tensor(4.0), torch.tensor(2)), (torch.tensor(2.0), torch.tensor(1))]}).losses
-        {'au': tensor(2.)}
+        >>> parts = [(torch.tensor(4.0), torch.tensor(2)), (torch.tensor(2.0), torch.tensor(1))]
+        >>> reduce_losses({"au": parts})["au"].loss
+        tensor(2.)
     """
     world = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-    found = Reduced({}, {}, {})
+    found: dict[str, Reduced] = {}
     pairs: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for name, parts in terms.items():
         statistics = [part for part in parts if isinstance(part, BatchStatistic)]
-        if not statistics:
+        if statistics:
+            found[name] = _finish(statistics, world, normalize)
+        else:
             pairs[name] = [part for part in parts if not isinstance(part, BatchStatistic)]
-            continue
-        own = torch.stack([part.sums for part in statistics]).sum(0)
-        count = torch.stack([part.count for part in statistics]).sum()
-        total = torch.cat([own.detach().flatten(), count.to(own.dtype).reshape(1)])
-        if world > 1:
-            dist.all_reduce(total)
-        everywhere = total[:-1].reshape(own.shape)
-        finish = statistics[0].finish
-        # `own - own.detach()` is 0 with the gradient of `own`.
-        whole = everywhere + world * (own - own.detach()) if normalize == "global" else own
-        found.losses[name] = finish(whole).float()
-        found.means[name] = finish(everywhere).float()
-        found.counts[name] = total[-1]
     if pairs:
         own = torch.stack([torch.stack([total for total, _ in parts]).sum() for parts in pairs.values()])
         counts = torch.stack([torch.stack([count for _, count in parts]).sum() for parts in pairs.values()])
         labels = counts.detach().to(own.dtype)
-        both = torch.stack([own.detach(), labels])
-        if world > 1:
-            dist.all_reduce(both)
-        total, everywhere = both
-        divisor = everywhere / world if normalize == "global" else labels
+        total, count = _everywhere(torch.stack([own.detach(), labels]), world)
+        divisor = count / world if normalize == "global" else labels
         losses = own / torch.where(divisor > 0, divisor, 1.0)
-        means = total / everywhere.clamp(min=1)
-        for kept, values in zip(found, (losses, means, everywhere), strict=True):
-            kept.update(zip(pairs, values.unbind(), strict=True))
-    return Reduced(*({name: kept[name] for name in terms} for kept in found))
+        rows = zip(losses.unbind(), (total / count.clamp(min=1)).unbind(), count.unbind(), strict=True)
+        found |= {name: Reduced(*row) for name, row in zip(pairs, rows, strict=True)}
+    return {name: found[name] for name in terms}
 
 
-def reduce_losses(
-    terms: Mapping[str, Sequence[LossTerm]], normalize: Averaging = "global"
-) -> dict[str, Tensor]:
-    """The losses to train with, see `reduce_terms`."""
-    return reduce_terms(terms, normalize).losses
+def _finish(parts: Sequence[BatchStatistic], world: int, normalize: Averaging) -> Reduced:
+    """The loss that follows from sums over groups of clips and processes."""
+    own = torch.stack([part.sums for part in parts]).sum(0)
+    count = torch.stack([part.count for part in parts]).sum().to(own.dtype)
+    total = _everywhere(torch.cat([own.detach().flatten(), count.reshape(1)]), world)
+    everywhere = total[:-1].reshape(own.shape)
+    # `own - own.detach()` is 0 with the gradient of `own`.
+    whole = everywhere + world * (own - own.detach()) if normalize == "global" else own
+    finish = parts[0].finish
+    return Reduced(finish(whole).float(), finish(everywhere).float(), total[-1])
+
+
+def _everywhere(own: Tensor, world: int) -> Tensor:
+    """The sum over all processes."""
+    if world > 1:
+        dist.all_reduce(own)
+    return own
 
 
 def head_loss(head: Head, loss: Loss, logits: Tensor, batch: ClipBatch) -> LossTerm:

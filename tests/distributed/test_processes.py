@@ -23,7 +23,7 @@ def train(folder, world, kind):
         if world > 1
         else []
     )
-    path = os.pathsep.join(filter(None, [str(HELPERS.parent), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, (str(HELPERS.parent), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *launcher, *map(str, program)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250)

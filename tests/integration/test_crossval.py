@@ -208,7 +208,7 @@ def test_a_killed_run_continues_and_equals_the_uninterrupted_one(three_fold, rec
         with pytest.raises(KilledError):
             crossval.run(command)
         assert not (tmp_path / "results.json").exists()
-    (tmp_path / "folds" / "part3" / "predictions-1.csv").write_text("of a run with two processes")
+    (tmp_path / "folds" / "part3" / "predictions-1.csv").write_text("of a killed run with two")
     assert crossval.run(command) == 0
     assert started == [("part1", False), ("part2", False), ("part2", True), ("part3", False), ("part3", True)]
     assert (tmp_path / "results.json").read_bytes() == (three_fold / "results.json").read_bytes()

@@ -25,7 +25,8 @@ from affectkit.datasets.prepare import prepare
 from affectkit.errors import AffectKitError, ConfigError, MissingDependencyError, VideoError
 from affectkit.inference import Predictor, read_table
 from affectkit.inference.run import predict_files
-from affectkit.inference.sources import find_media, plan_tables
+from affectkit.inference.sources import find_media
+from affectkit.inference.table_names import plan_tables
 from affectkit.models import AffectModel
 from affectkit.workers import Event, run_on_ray
 from affectkit.workers import ray as on_ray
@@ -102,7 +103,7 @@ def media(tmp_path):
     for name, frames in (("a.mp4", 12), ("b.mkv", 60), ("c.mp4", 5)):
         (folder / name).write_bytes(video(name[-3:], frames=frames))
     (folder / "d.mp4").write_bytes(bytes(300))
-    return find_media([folder])
+    return find_media([folder]).media
 
 
 def test_the_same_rows_when_a_worker_is_killed(media, tmp_path):

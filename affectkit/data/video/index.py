@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-__all__ = ["VideoIndex", "index_video", "open_container"]
+__all__ = ["VideoIndex", "index_video", "open_container", "videos_of"]
 
+_NO_TIMESTAMPS = 0x80  # AVFMT_NOTIMESTAMPS of FFmpeg
 _MOST_MISSING = 1_000_000  # frames: a damaged header may announce any number, and each gets reported
 
 
@@ -33,9 +34,11 @@ class VideoIndex:
             never shown (an edit list in an mp4 file cuts so).
         key_dts: int64 [key frames], decoding time of each.
         time_base: Seconds a unit.
-        fps: Mean frames a second; NaN where unknown.
+        fps: Mean frames a second, by their times; NaN where unknown.
         num_frames: Frames that the file announces: more than `pts` holds where it is truncated. Matroska
             announces its duration only, from which they are estimated.
+        timed: Whether packets carry the times of their frames. In raw streams they do not: there frames are numbered as
+            they are decoded, and `pts` are these numbers.
     """
 
     pts: NDArray[np.int64]
@@ -44,6 +47,7 @@ class VideoIndex:
     time_base: float
     fps: float
     num_frames: int
+    timed: bool = True
 
     def key_before(self, frame: int) -> int:
         """Which key frame is the last one shown no later than `frame`.
@@ -69,25 +73,40 @@ class VideoIndex:
 
 
 def open_container(path: Path) -> tuple[InputContainer, VideoStream]:
-    """Open a file with FFmpeg and choose its first video stream.
+    """Open a file with FFmpeg and choose its video stream: never a cover picture; the default one where it says so.
 
     Raises:
         VideoError: It is not a video that FFmpeg can decode.
     """
     import av
+    from av.stream import Disposition
 
     try:
         # Playlists and other formats that lead to further files or to the network stay closed.
         container = av.open(str(path), metadata_errors="replace", options={"protocol_whitelist": "file"})
     except (av.FFmpegError, OSError, ValueError) as fault:
         raise _not_a_video(path, str(getattr(fault, "strerror", None) or fault)) from fault
-    stream = next(iter(container.streams.video), None)
+    streams = videos_of(container)
+    best = container.streams.best("video")
+    stream = next((stream for stream in streams if stream is best), next(iter(streams), None))
     still = container.format.name.endswith("_pipe") or container.format.name in ("image2", "tty")
-    if stream is None or still or stream.codec_context is None:
+    if stream is None or still:
+        has_cover = any(stream.disposition & Disposition.attached_pic for stream in container.streams.video)
         container.close()
-        raise _not_a_video(path, "no video stream")
+        raise _not_a_video(path, "no video stream but a cover picture" if has_cover else "no video stream")
     stream.codec_context.thread_count = 1  # data loaders already use every core
     return container, stream
+
+
+def videos_of(container: InputContainer) -> list[VideoStream]:
+    """Video streams that can be decoded and are no cover pictures."""
+    from av.stream import Disposition
+
+    return [
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & Disposition.attached_pic and stream.codec_context is not None
+    ]
 
 
 def index_video(path: Path) -> VideoIndex:
@@ -105,6 +124,9 @@ def _index(path: Path, mtime: int, size: int) -> VideoIndex:
     import av
 
     container, stream = open_container(path)
+    if not _is_timed(container, stream):
+        with container:
+            return _index_raw(path, container, stream)
     packets, last, cut = 0, 0, False
     shown: set[int] = set()
     keys: dict[int, int] = {}  # presentation time -> decoding time
@@ -123,11 +145,14 @@ def _index(path: Path, mtime: int, size: int) -> VideoIndex:
             cut = True
         pts = sorted(shown)
         time_base = float(stream.time_base or 0)
-        fps = float(stream.average_rate or stream.guessed_rate or 0) or float("nan")
+        # A later packet could have been shown at any time from the last decoding time on.
+        certain = [time for time in pts if time < last]
+        fps = _rate(stream, certain if len(certain) > 1 else pts)
         missing = _missing(stream, packets, pts, fps) if pts else 0
+        fps = fps if missing > 0 or cut else _rate(stream, pts)
     num_frames = len(pts) + max(0, min(missing, size, _MOST_MISSING))
-    if missing > 0 or cut:  # a later packet could have been shown at any time from the last decoding time on
-        pts = [time for time in pts if time < last]
+    if missing > 0 or cut:
+        pts = certain
     first = min(keys, default=math.inf)
     decodable = [time for time in pts if time >= first]
     if not decodable:
@@ -140,6 +165,58 @@ def _index(path: Path, mtime: int, size: int) -> VideoIndex:
         fps=fps,
         num_frames=num_frames - (len(pts) - len(decodable)),
     )
+
+
+def _is_timed(container: InputContainer, stream: VideoStream) -> bool:
+    """Whether packets carry the times of their frames: not in raw streams, nor where AVI holds reordered H.264."""
+    raw = container.format.flags & _NO_TIMESTAMPS
+    reordered = stream.codec_context.has_b_frames and stream.codec_context.name in ("h264", "hevc")
+    return not raw and not (container.format.name == "avi" and reordered)
+
+
+def _index_raw(path: Path, container: InputContainer, stream: VideoStream) -> VideoIndex:
+    """Index a stream without times by decoding it once."""
+    import av
+
+    packets, frames, cut = 0, 0, False
+    try:
+        for packet in container.demux(stream):
+            packets += packet.size > 0
+            if not cut:
+                try:
+                    frames += len(packet.decode())
+                except av.FFmpegError:
+                    cut = True  # what comes behind it is not trusted, but counted
+    except av.FFmpegError:
+        pass
+    num_frames = max(packets, frames) if cut else frames
+    if frames == 0:
+        raise _not_a_video(path, "no whole picture")
+    # Of raw streams FFmpeg states an assumption, unless they say themselves.
+    rate = stream.average_rate if container.format.name == "avi" else stream.codec_context.framerate
+    return VideoIndex(
+        pts=np.arange(num_frames),
+        key_pts=np.zeros(1, np.int64),
+        key_dts=np.zeros(1, np.int64),
+        time_base=1 / float(rate) if rate else float("nan"),
+        fps=float(rate) if rate else float("nan"),
+        num_frames=num_frames,
+        timed=False,
+    )
+
+
+def _rate(stream: VideoStream, pts: list[int]) -> float:
+    """Mean frames a second by the times of the frames; as the container states it where the two agree.
+
+    A container that states none leaves FFmpeg to guess, as far off as 1000 for a recording of a browser.
+    """
+    stated = float(stream.average_rate or stream.guessed_rate or 0) or float("nan")
+    unit = float(stream.time_base or 0)
+    if len(pts) < 2 or unit == 0:
+        return stated
+    intervals, span = len(pts) - 1, (pts[-1] - pts[0]) * unit
+    rounding = 1.001 * unit  # of the first and the last time
+    return stated if abs(intervals / stated - span) <= rounding else intervals / span
 
 
 def _missing(stream: VideoStream, packets: int, pts: list[int], fps: float) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from affectkit.data.video.display import display_matrix, orient, square_size
 from affectkit.data.video.index import index_video, open_container
 from affectkit.data.video.reader import VideoReader
 
@@ -23,10 +24,11 @@ __all__ = ["PyAVReader"]
 
 
 class PyAVReader(VideoReader):
-    """Finds frames by their presentation time, which no seek can get wrong.
+    """Finds frames by their presentation time, which no seek can get wrong; pixels are made square and upright.
 
     The packets of the file are indexed once. To read a frame, the reader seeks to the key frame before it,
-    unless it is already past that, decodes forward, and takes the frame whose time is the one wanted.
+    unless it is already past that, decodes forward, and takes the frame whose time is the one wanted. A raw stream
+    (`.h264`, `.mjpeg`), which has no times, is decoded from its start and its frames are counted.
 
     Args:
         path: Video file.
@@ -41,6 +43,7 @@ class PyAVReader(VideoReader):
         self.path = path
         self._index = index_video(path)
         self._container, self._stream = open_container(path)
+        self._aspect = self._stream.sample_aspect_ratio
         self._reformatter = VideoReformatter()
         self._damage: dict[int, int] = {}  # key frame -> first frame after it that cannot be decoded
         self.num_frames = self._index.num_frames
@@ -76,6 +79,9 @@ class PyAVReader(VideoReader):
         """Decode from a key frame on."""
         import av
 
+        if not self._index.timed:
+            self._reopen()
+            return self._count_raw()
         goal = int(np.searchsorted(self._index.pts, self._index.key_pts[key]))  # the first frame it leads to
         for times in (self._index.key_pts, self._index.key_dts):  # by which of them one seeks, differs
             with contextlib.suppress(av.FFmpegError):
@@ -85,9 +91,19 @@ class PyAVReader(VideoReader):
                 if first is not None and first[0] <= goal:
                     return itertools.chain([first], decoded)
         # Some cannot seek at all, or not before the goal: take the long way.
+        self._reopen()
+        return self._forward()
+
+    def _reopen(self) -> None:
         self._container.close()
         self._container, self._stream = open_container(self.path)
-        return self._forward()
+
+    def _count_raw(self) -> _Frames:
+        """Decode a raw stream from its start to the first damage."""
+        import av
+
+        with contextlib.suppress(av.FFmpegError):
+            yield from enumerate(self._container.decode(self._stream))
 
     def _forward(self) -> _Frames:
         """Decode from where the container stands to the first damage; what comes behind it is not trusted."""
@@ -112,10 +128,10 @@ class PyAVReader(VideoReader):
 
     def _to_rgb(self, frame: VideoFrame) -> NDArray[np.uint8]:
         # One thread: handing slices of small frames to others waits for the scheduler wherever the cores are busy.
-        rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
+        size = square_size(frame.width, frame.height, self._aspect)
+        rgb = self._reformatter.reformat(frame, *size, format="rgb24", threads=1)
         image = cast("NDArray[np.uint8]", rgb.to_ndarray())
-        turns = round(frame.rotation / 90) if abs(frame.rotation) <= 360 else 0  # beyond that it is damage
-        return np.rot90(image, turns).copy() if turns else image
+        return orient(image, display_matrix(frame))
 
 
 def _find(index: int, decoded: _Frames) -> VideoFrame | None:

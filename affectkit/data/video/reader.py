@@ -17,7 +17,14 @@ from affectkit.errors import VideoError
 
 __all__ = ["IMAGE_SUFFIXES", "VideoReader"]
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset(
+    f".{kind}"
+    for kind in (
+        *("avif", "bmp", "heic", "heif", "jfif", "jp2", "jpe", "jpeg", "jpg"),
+        *("pgm", "png", "pnm", "ppm", "tif", "tiff", "webp"),
+    )
+)
+"""What counts as a frame in a folder of frames. GIF is not among them: it is usually a clip by itself."""
 
 
 class VideoReader(ABC):

@@ -19,9 +19,19 @@ from affectkit.inference.faces.detect import CenterFace
 from affectkit.inference.faces.track import FaceTracker
 from affectkit.models.features import InputSpec
 
-__all__ = ["NO_FACE", "FaceSource", "FrameFaces", "SeenFace", "describe", "face_source", "frame_faces"]
+__all__ = [
+    "NO_FACE",
+    "REDUCED",
+    "FaceSource",
+    "FrameFaces",
+    "SeenFace",
+    "describe",
+    "face_source",
+    "frame_faces",
+]
 
 NO_FACE: Final = "No face was found."
+REDUCED: Final = "No face was found in the frame, which was made smaller for the detector."
 
 FaceSource = Crop | FaceDetector
 
@@ -77,24 +87,32 @@ class _Frame:
     reason: str | None = None
 
 
-def face_source(faces: FaceSource | str, device: torch.device | str = "cpu") -> FaceSource:
+def face_source(
+    faces: FaceSource | str, device: torch.device | str = "cpu", detector_size: int | None = None
+) -> FaceSource:
     """Where faces come from: "detect", "center", "x,y,w,h" in pixels, or what is one already.
 
     Args:
         faces: The text, a `Crop`, or a detector.
         device: Where the detector that comes with the package runs, if onnxruntime can use it.
+        detector_size: `CenterFace.longest`, for "detect" only; 640 by default.
 
     Raises:
-        ConfigError: Another text.
+        ConfigError: Another text, or a `detector_size` without "detect".
         MissingDependencyError: Detection is asked for and onnxruntime is not installed.
 
     Example:
         >>> print(face_source("10,20,64,64"))
         10,20,64,64
     """
-    if not isinstance(faces, str):
-        return faces
-    return CenterFace(device=device) if faces == "detect" else Crop.parse(faces)
+    if faces == "detect":
+        return CenterFace(device=device, **({} if detector_size is None else {"longest": detector_size}))
+    if detector_size is not None:
+        raise ConfigError(
+            f"A detector size belongs to faces that are detected, not to {str(faces)!r}.",
+            remedy="Leave one of the two out.",
+        )
+    return Crop.parse(faces) if isinstance(faces, str) else faces
 
 
 def describe(source: FaceSource, spec: InputSpec) -> dict[str, Any]:
@@ -155,8 +173,14 @@ def frame_faces(
                 for identity, face in sorted(zip(identities, faces, strict=True), key=lambda pair: pair[0])
                 if frame.pixels is not None
             }
-            reason = None if seen else frame.reason or NO_FACE
+            reason = None if seen else frame.reason or _without_face(frame.pixels, source)
             yield FrameFaces(frame.number, frame.timestamp, seen, reason)
+
+
+def _without_face(frame: Tensor | None, detector: FaceDetector) -> str:
+    """The reason of a frame without faces: a small one may be missed in a large frame."""
+    large = isinstance(detector, CenterFace) and frame is not None and max(frame.shape[1:]) > detector.longest
+    return REDUCED if large else NO_FACE
 
 
 def _sound(face: Face) -> bool:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from affectkit.errors import AnnotationError, ConfigError, LabelSpaceError
 from affectkit.facs import ActionUnit
+from affectkit.inference.wording import counted
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -255,7 +256,8 @@ class ClipTable:
         known = self.frames < video.num_frames
         fault = None
         if not known.all():
-            fault = f"the table goes to frame {self.frames[-1]}, and the video has {video.num_frames} frames"
+            length = counted(video.num_frames, "frame")
+            fault = f"the table goes to frame {self.frames[-1]}, and the video has {length}"
         elif self.timed and np.isfinite(video.timestamps).all():
             late = np.abs(self.times - video.timestamps[self.frames])
             if late.max() > 0.02:  # tables may be rounded to a hundredth of a second

@@ -16,6 +16,7 @@ from affectkit.errors import ConfigError, VideoError
 
 if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
+    from av.video.stream import VideoStream
 
 __all__ = ["VideoWriter"]
 
@@ -142,10 +143,9 @@ class VideoWriter:
 class _Sound:
     """The sound of a video, packet by packet, on the clock of its first picture."""
 
-    def __init__(self, container: InputContainer) -> None:
+    def __init__(self, container: InputContainer, video: VideoStream) -> None:
         self._container = container
         self._stream = container.streams.audio[0]
-        video = container.streams.video[0]
         self._start = float((video.start_time or 0) * (video.time_base or 0))
         self._packets = iter(container.demux(self._stream))
         self._waiting: Any = None
@@ -158,7 +158,7 @@ class _Sound:
         if not path.is_file():
             return None
         try:
-            container, _ = open_container(path)
+            container, video = open_container(path)
         except VideoError:
             return None
         sound: Any = next(iter(container.streams.audio), None)
@@ -166,7 +166,7 @@ class _Sound:
         if codec is None or codec.codec.canonical_name not in _SOUND:
             container.close()
             return None
-        return cls(container)
+        return cls(container, video)
 
     def join(self, output: OutputContainer) -> None:
         self._output: Any = output.add_stream_from_template(self._stream)

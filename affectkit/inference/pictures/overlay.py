@@ -98,7 +98,7 @@ def write_overlay(
         raise ConfigError("The overlay would replace its video.", path=path, remedy="Give another name.")
     with open_video(video, backend) as reader:
         clip.check_video(reader)
-        picture = path.suffix.lower() in IMAGE_SUFFIXES
+        picture = path.suffix.lower() in IMAGE_SUFFIXES - {".heic", ".heif"}  # which are read only
         if picture and reader.num_frames > 1:
             raise ConfigError(
                 f"A picture cannot hold {reader.num_frames} frames.",

@@ -143,7 +143,7 @@ def _strip(axes: Axes, signal: Signal, course: Stretches, k: int, scale: float) 
 def _title(clip: ClipTable, face: int | None, course: Stretches) -> str:
     present = 0 if face is None else int(clip.present(face).sum())
     who = "no face has values" if face is None else f"face {face}"
-    text = f"{who}: values in {present:,} of {len(clip):,} frames"
+    text = f"{who}: values in {present:,} of {len(clip):,} {'frame' if len(clip) == 1 else 'frames'}"
     if course.frames > 1:
         text += f"; bands span the lowest and highest of every {course.frames} frames"
     parts = [clip.name] if clip.name else []

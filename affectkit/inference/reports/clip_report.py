@@ -294,7 +294,8 @@ def _notes(clip: ClipTable, frames: int, per_stretch: int, step: int, shown: int
     if step > 1:
         notes.append(f"Numbers beside the timelines are those of one frame in {step}.")
     if len(clip.faces) > max(1, shown):
-        notes.append(f"Of {len(clip.faces)} identities, the {shown} with most frames are shown.")
+        most = "the one with most frames is" if shown == 1 else f"the {shown} with most frames are"
+        notes.append(f"Of {len(clip.faces)} identities, {most} shown.")
     if not clip.timed:
         notes.append("The media gives no times; frames are numbered.")
     return notes

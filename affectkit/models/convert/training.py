@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from affectkit.errors import WeightsError
 from affectkit.models import hub
 from affectkit.models.convert.reading import load_safely
@@ -24,7 +26,7 @@ def model_of_checkpoint(path: str | Path) -> AffectModel:
 
     Returns:
         The model, in evaluation mode; its `metadata` names the checkpoint, epoch and step, the corpora it learned
-        from with their licences, and whether all faces were rendered.
+        from with their licences, whether all faces were rendered, and the labels that were not in the training data.
 
     Raises:
         WeightsError: The file is missing, damaged, unsafe or not of an affectkit task, or its tensors do not fit.
@@ -41,6 +43,7 @@ def model_of_checkpoint(path: str | Path) -> AffectModel:
         )
     with hub.no_weights(), hub.explained_by(path):
         model = AffectModel(**content["model_config"])
+        nn.Module.train(model, False)
         own = {
             name.removeprefix("model."): t
             for name, t in content["state_dict"].items()
@@ -57,12 +60,12 @@ def model_of_checkpoint(path: str | Path) -> AffectModel:
                 )
             head.calibrate(thresholds=[chosen[label] for label in head.labels])
         learned_from = _learned_from(content.get("trained_on") or {})
-    model.eval()
     model.refresh_prototypes()  # those in the file may be of another step than its (averaged) weights
     model.metadata = {
         "checkpoint": path.name,
         **{key: content[key] for key in ("epoch", "global_step") if isinstance(content.get(key), int)},
         **learned_from,
+        **({"unlearned": content["unlearned"]} if content.get("unlearned") else {}),
     }
     return model
 

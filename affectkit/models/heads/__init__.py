@@ -8,9 +8,6 @@ from affectkit.models.heads.dimensions import DimensionsHead
 from affectkit.models.heads.expression import ExpressionHead
 from affectkit.models.heads.intensity import AUIntensityHead
 from affectkit.models.heads.levels import LevelsHead
-from affectkit.models.heads.micro_au import MicroAUHead, MicroAUOutputs
-from affectkit.models.heads.prototype import PrototypeAUHead, PrototypeExpressionHead, PrototypeHead
-from affectkit.models.heads.smoothing import SmoothLogits
 
 __all__ = [
     "AUHead",
@@ -19,10 +16,4 @@ __all__ = [
     "ExpressionHead",
     "Head",
     "LevelsHead",
-    "MicroAUHead",
-    "MicroAUOutputs",
-    "PrototypeAUHead",
-    "PrototypeExpressionHead",
-    "PrototypeHead",
-    "SmoothLogits",
 ]

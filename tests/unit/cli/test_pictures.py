@@ -24,6 +24,37 @@ def folder(tmp_path_factory):
     return folder
 
 
+def test_one_frame_is_no_frames(folder, tmp_path, capsys):
+    render(folder / "short.mp4", 1, size=48)
+    lines = (folder / "unnamed.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "one.csv").write_text("".join(lines[:2]))
+    (tmp_path / "one.json").write_text((folder / "unnamed.json").read_text())
+    video, page = tmp_path / "o.mp4", tmp_path / "p.html"
+    more = ["--video", str(folder / "short.mp4"), "--out"]
+    assert main(["overlay", str(tmp_path / "one.csv"), *more, str(video), "--quiet"]) == 0
+    assert capsys.readouterr().out.startswith(f"{video}: 1 frame, ")
+    assert main(["report", str(tmp_path / "one.csv"), *more, str(page)]) == 0
+    assert capsys.readouterr().out == f"{page}: 1 frame\n"
+    assert main(["overlay", str(folder / "unnamed.csv"), *more, str(video)]) == 2
+    assert "goes to frame 5, and the video has 1 frame." in capsys.readouterr().err
+    assert main(["timeline", str(tmp_path / "one.csv"), "--out", str(tmp_path / "t.svg")]) == 0
+    assert "values in 1 of 1 frame<" in (tmp_path / "t.svg").read_text().replace(" -->", "<")
+
+
+def test_media_that_are_no_files(folder, tmp_path, capsys):
+    given = ["report", str(folder / "unnamed.csv"), "--out", str(tmp_path / "p.html"), "--video"]
+    for name, code, fault in (
+        ("https://example.com/a.mp4", 3, "This is a URL"),
+        (str(tmp_path / "*.mp4"), 3, "No file matches this pattern"),
+        (str(folder / "*.csv"), 2, "3 files match this"),
+        (str(tmp_path / "none.mp4"), 3, "There is no such file"),
+    ):
+        assert main([*given, name]) == code
+        assert fault in capsys.readouterr().err
+    assert main([*given, str(folder / "on?.mp4")]) == 0
+    assert "<video" in (tmp_path / "p.html").read_text()
+
+
 def test_overlay(folder, tmp_path, capsys):
     out = tmp_path / "o.mp4"
     args = [

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import signal
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,10 +74,7 @@ def test_many_to_a_folder_with_a_bad_one(call, media, tmp_path, capsys):
     out = tmp_path / "out"
     assert call("--input", media, "--output", out, "--processes", "0", "--format", "jsonl") == 3
     text, errors = capsys.readouterr()
-    assert (
-        text
-        == f"{out}: 2 tables (0 finished before), 11 frames, 0 failed; 1 files failed, see _summary.csv\n"
-    )
+    assert text == f"{out}: 2 tables (0 finished before), 11 frames, 0 failed; 1 file failed\n"
     assert f"failed: {media / 'bad.mp4'}, frame 0: This cannot be read as a video" in errors
     assert sorted(path.name for path in out.iterdir()) == ["_summary.csv", "a.jsonl", "walk.jsonl"]
     (media / "bad.mp4").unlink()
@@ -130,7 +129,166 @@ def test_no_face_is_noted(call, media, tmp_path, capsys):
     (tmp_path / "grey.png").write_bytes(b"")
     Image.new("RGB", (64, 64), (90, 90, 90)).save(tmp_path / "grey.png")
     assert call("--input", tmp_path / "grey.png", "--output", tmp_path / "o.csv", "--faces", "detect") == 0
-    assert "no face in any of its 1 frames" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert out == f"{tmp_path / 'o.csv'}: 1 frame, 1 failed\n"
+    assert "grey.png: no face in its only frame\n" in err
+
+
+def test_small_faces_need_a_larger_detector_size(call, tmp_path, capsys):
+    """A face of 80 pixels in a picture of 4K."""
+    pytest.importorskip("onnxruntime")
+    from skimage.data import astronaut
+
+    face = Image.fromarray(astronaut()[:224, 64:384]).resize((220, 154), Image.Resampling.BILINEAR)
+    picture = Image.new("RGB", (3840, 2160), (90, 90, 90))
+    picture.paste(face, (2000, 1200))
+    picture.save(tmp_path / "4k.png")
+    arguments = ["--input", tmp_path / "4k.png", "--faces", "detect", "--output"]
+    assert call(*arguments, tmp_path / "a.csv") == 0
+    assert "no face in its only frame; try a larger --detector-size" in capsys.readouterr().err
+    table = read_table(tmp_path / "a.csv")
+    assert table.reason[0].startswith("No face was found in the frame, which was made smaller")
+    assert call(*arguments, tmp_path / "a.csv") == 0  # a finished table says it again
+    assert "--detector-size" in capsys.readouterr().err
+    assert call(*arguments, tmp_path / "b.csv", "--detector-size", "1920") == 0
+    assert "no face" not in capsys.readouterr().err
+    table = read_table(tmp_path / "b.csv")
+    assert table.success.tolist() == [True]
+    box = table.loc[0, ["x", "y", "w", "h"]].astype(float).tolist()
+    assert box == pytest.approx([2080, 1240, 60, 82], abs=10)  # of the photograph's (117, 58, 88, 120)
+    assert "longest side 1920" in table.attrs["affectkit"]["faces"]["detector"]
+    assert call(*arguments, tmp_path / "a.csv", "--detector-size", "1920") == 2  # these are other numbers
+    assert "another faces" in capsys.readouterr().err
+
+
+def test_detector_size_belongs_to_detection(call, media, tmp_path, capsys):
+    arguments = ["--input", media / "a.mp4", "--output", tmp_path / "o.csv", "--detector-size"]
+    assert call(*arguments, "1280") == 2  # faces are those of the centre
+    assert "belongs to faces that are detected, not to 'center'" in capsys.readouterr().err
+    pytest.importorskip("onnxruntime")
+    assert call(*arguments, "3", "--faces", "detect") == 2
+    assert "longest side 3" in capsys.readouterr().err
+
+
+def read_summary(folder):
+    with (folder / "_summary.csv").open(encoding="utf-8", newline="") as file:
+        return {row["source"]: row for row in csv.DictReader(file)}
+
+
+def test_the_summary_accounts_for_every_file(call, media, tmp_path, capsys):
+    out = media / "tables"
+    (media / "notes.txt").touch()
+    (media / "data.zip").write_bytes(b"PK")
+    (media / "link").symlink_to("walk")
+    (media / "broken.mp4").symlink_to("nowhere")
+    (media / ".DS_Store").touch()
+    (media / "clip").write_bytes(video("mp4", frames=5))
+    arguments = ["--input", media, "--output", out, "--processes", "0"]
+    for there in ("0", "3"):
+        assert call(*arguments) == 3
+        text, errors = capsys.readouterr()
+        assert text == f"{out}: 3 tables ({there} finished before), 16 frames, 0 failed; 1 file failed\n"
+        assert f"failed: {media / 'broken.mp4'}: The link leads to 'nowhere'" in errors
+        assert "note: 3 files passed over (1 × .zip, 1 × .txt, 1 × without a suffix)" in errors
+        rows = read_summary(out)
+        assert {
+            name.removeprefix(f"{media}/"): (row["status"], row["frames"]) for name, row in rows.items()
+        } == {
+            "a.mp4": ("done" if there == "0" else "there", "8"),
+            "clip": ("done" if there == "0" else "there", "5"),
+            "walk": ("done" if there == "0" else "there", "3"),
+            "broken.mp4": ("failed", "0"),
+            "data.zip": ("not media", "0"),
+            "notes.txt": ("not media", "0"),
+            "link": ("again", "0"),
+        }
+        assert rows[str(media / "link")]["error"] == f"The same folder as {media / 'walk'}."
+    (media / "broken.mp4").unlink()
+    assert call(*arguments) == 0
+
+
+def test_names_that_differ_in_case_or_suffix_only(call, tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    frames = {"Aa.mp4": 3, "aA.mp4": 4, "b.mp4": 5, "b.avi": 6}
+    for name, number in frames.items():
+        (folder / name).write_bytes(video(name[-3:], frames=number))
+    arguments = ["--input", folder, "--output", tmp_path / "out", "--processes", "0"]
+    assert call(*arguments) == 0
+    assert "4 tables (0 finished before), 18 frames" in capsys.readouterr().out
+    rows = read_summary(tmp_path / "out")
+    assert {Path(name).name: len(read_table(row["table"])) for name, row in rows.items()} == frames
+    assert len({row["table"].casefold() for row in rows.values()}) == 4
+    assert all(Path(row["table"]).name.startswith(Path(name).name) for name, row in rows.items())
+    assert call(*arguments) == 0
+    assert "4 tables (4 finished before), 18 frames" in capsys.readouterr().out
+
+
+def test_odd_names(call, tmp_path, capsys, monkeypatch):
+    """A name of 250 bytes, one that is no text, control characters, markup of the progress bar."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    names = [
+        "x" * 246 + ".mp4",
+        os.fsdecode(b"\xff.mp4"),
+        "a\nb\r\x1b[31m.mp4",
+        "[b]x[z].mp4",
+        "-.mp4",
+        "con.mp4",
+    ]
+    for number, name in enumerate(names):
+        (folder / name).write_bytes(video("mp4", frames=number + 1))
+    out = tmp_path / "out"
+    assert call("--input", folder, "--output", out, "--processes", "0") == 0
+    capsys.readouterr()
+    rows = read_summary(out)
+    assert sorted(int(row["frames"]) for row in rows.values()) == [1, 2, 3, 4, 5, 6]
+    assert {Path(name).name for name in rows} >= {"\\udcff.mp4", "a\\nb\\r\\x1b[31m.mp4", "con.mp4"}
+    for row in rows.values():
+        assert len(read_table(row["table"])) == int(row["frames"])
+    assert {path.name for path in out.glob("*.csv")} >= {"con_.csv", "a_b__[31m.csv"}
+
+
+def test_a_single_file_of_an_odd_name(call, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("-x.mp4", "--y.mp4", "[b].mp4", os.fsdecode(b"\xff.mp4")):
+        Path(name).write_bytes(video("mp4", frames=2))
+        table = f"{len(name)}.csv"
+        assert call("--input", name, "--output", table, "--overwrite") == 0
+        assert capsys.readouterr().out == f"{table}: 2 frames, 0 failed\n"
+    assert call("--input", "-x.mp4", "--output", os.fsdecode(b"\xfe.csv")) == 0
+    assert capsys.readouterr().out == "\\udcfe.csv: 2 frames, 0 failed\n"
+
+
+@pytest.mark.parametrize("spot", [[], ["--spot"]])
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ("https://example.com/a.mp4", "This is a URL"),
+        ("-", "Standard input is not supported"),
+        ("*.mp4", "No file matches this pattern"),
+        ("none.mp4", "There is no such file or folder"),
+        ("pipe.mp4", "a pipe, socket or device"),
+        ("empty", "The folder is empty"),
+    ],
+)
+def test_inputs_that_are_no_media(call, tmp_path, capsys, monkeypatch, given, fault, spot):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    os.mkfifo("pipe.mp4" if given == "pipe.mp4" else "pipe")
+    assert call("--input", given, "--output", "out.csv" if spot else "out", *spot) == 3
+    error = capsys.readouterr().err
+    assert (fault if (given, spot) != ("empty", ["--spot"]) else "There is no image here") in error
+    assert "dataset" not in error
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_patterns_that_the_shell_left(call, media, tmp_path, capsys):
+    (media / "b.mp4").write_bytes(video("mp4", frames=2))
+    out = tmp_path / "out"
+    assert call("--input", f"{media}/*.mp4", "--output", out, "--processes", "0") == 0
+    assert "2 tables (0 finished before), 10 frames" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def number_of(frame: torch.Tensor) -> int:
     return sum(int(frame[:, 11, bit * BLOCK + 4].float().mean() > 128) << bit for bit in range(8))
 
 
-def write_video(
+def encode_video(
     path, *, frames=30, codec="libx264", options=None, fps=25, pts=None, pixels="yuv420p", mux=None
 ):
     import av
@@ -68,7 +68,7 @@ def videos(tmp_path_factory):
     """Path of each kind of video, made once."""
     folder = tmp_path_factory.mktemp("videos")
     return {
-        kind: write_video(folder / f"{kind}{suffix}", **options) for kind, (suffix, options) in KINDS.items()
+        kind: encode_video(folder / f"{kind}{suffix}", **options) for kind, (suffix, options) in KINDS.items()
     }
 
 
@@ -105,6 +105,11 @@ def copy_of(videos, tmp_path):
 def number():
     """Reads the number in a frame."""
     return number_of
+
+
+@pytest.fixture(scope="session")
+def write_video():
+    return encode_video
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affectkit.data import check_disjoint, k_fold, leave_one_subject_out, split_subjects
+from affectkit.data import canonical_subject, check_disjoint, k_fold, leave_one_subject_out, split_subjects
 from affectkit.errors import ConfigError, SubjectLeakError
 
 people = st.lists(st.text("abc123", min_size=1, max_size=3), min_size=5, max_size=40).filter(
@@ -18,7 +18,49 @@ def test_leaks_are_named():
     check_disjoint({"train": ["a", "a", None], "val": ["b", None], "test": []})
     with pytest.raises(SubjectLeakError) as caught:
         check_disjoint({"train": ["a", "b"], "val": ["c"], "test": ["d", "b"]})
-    assert str(caught.value).startswith("Subject 'b' stands in both 'train' and 'test'.")
+    assert str(caught.value).startswith("Subject 'b' appears in both 'train' and 'test'.")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("1", "1.0"), (" s1", "s1 "), ("anna  k", "anna k"), ("007", "007.00"), ("ｓ１", "s1")],
+)
+def test_one_subject_written_in_two_ways(one, other):
+    assert canonical_subject(one) == canonical_subject(other)
+    check_disjoint({"train": [one, other]})
+    with pytest.raises(SubjectLeakError, match="appears in both 'train' and 'test'"):
+        check_disjoint({"train": ["x", one], "test": [other]})
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("S01", "s01"), ("001", "1"), ("S1", "S01"), ("s_01", "S01"), ("sub 1", "sub-01"), ("1.0", "01")],
+)
+def test_subjects_that_look_alike(one, other):
+    assert canonical_subject(one) != canonical_subject(other)
+    check_disjoint({"train": [one, other], "test": []})
+    with pytest.raises(
+        SubjectLeakError, match=f"'{one}' in 'train' and '{other}' in 'val' look like"
+    ) as caught:
+        check_disjoint({"train": [one], "val": [other]})
+    assert "name them apart" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("1", "10"),
+        ("1", "11"),
+        ("100", "1"),
+        ("0", "1"),
+        ("1-1", "11"),
+        ("1_2", "12"),
+        ("1.5", "1.05"),
+        ("a-1", "b-1"),
+    ],
+)
+def test_subjects_that_differ(one, other):
+    check_disjoint({"train": [one], "test": [other]})
 
 
 @given(people, st.integers(0, 9))

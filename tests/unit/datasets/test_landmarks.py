@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
+from affectkit.data.video import open_video
 from affectkit.datasets import landmarks
 from affectkit.datasets.bp4d import BP4D
 from affectkit.datasets.disfa import DISFA
@@ -160,6 +161,20 @@ def test_a_picture_that_cannot_be_read_is_reported_once(bp4d, tmp_path):
     (tmp_path / "a.avi").write_bytes(b"")
     with pytest.raises(VideoError):
         picture_size(tmp_path / "a.avi")
+
+
+def test_the_size_of_a_video_is_that_of_the_frames_read(tmp_path):
+    import av
+
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 48, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = 2
+        container.mux(stream.encode(av.VideoFrame(32, 48, "yuv420p")))
+        container.mux(stream.encode())
+    with open_video(tmp_path / "a.mp4") as reader:
+        assert reader.read([0]).shape[2:] == (48, 64)
+    assert picture_size(tmp_path / "a.mp4") == (64, 48)
 
 
 @pytest.mark.parametrize(

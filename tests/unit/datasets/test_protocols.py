@@ -94,7 +94,7 @@ def test_another_seed_validates_on_others():
 
 
 def test_a_subject_in_two_parts_is_a_leak():
-    with pytest.raises(SubjectLeakError, match="'b' stands in both 'train' and 'test'"):
+    with pytest.raises(SubjectLeakError, match="'b' appears in both 'train' and 'test'"):
         Fold("1", ("a", "b"), (), ("b",))
 
 

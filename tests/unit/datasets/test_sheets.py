@@ -7,7 +7,7 @@ import datetime
 import openpyxl
 import pytest
 
-from affectkit.datasets import sheets
+from affectkit.data import workbooks
 from affectkit.datasets.sheets import find_sheets, read_sheet
 from affectkit.errors import AnnotationError, DatasetNotFoundError
 
@@ -104,9 +104,40 @@ def test_files_that_are_no_spreadsheets(tmp_path, monkeypatch):
         with pytest.raises(AnnotationError) as caught:
             read_sheet(tmp_path / name, NAMES)
         assert caught.value.line == line
-    monkeypatch.setattr(sheets, "_MOST_ROWS", 2)
+    monkeypatch.setattr(workbooks, "_MOST_ROWS", 2)
     with pytest.raises(AnnotationError, match="more than 2 rows"):
         read_sheet(_workbook(tmp_path / "c.xlsx", [[1], [2], [3]]), NAMES)
+
+
+def test_merged_cells_are_filled_down_within_their_range(tmp_path):
+    book = openpyxl.Workbook()
+    page = book.active
+    for row in (
+        ["Subject", "Filename", "frames"],
+        [None, None, "Onset"],
+        ["sub01", "a", 1],
+        [None, "b", 2],
+        [None, "c", 3],
+        [None, "d", 4],
+    ):
+        page.append(row)
+    for area in ("A1:A2", "B1:B2", "A3:A5"):
+        page.merge_cells(area)
+    book.save(tmp_path / "a.xlsx")
+    table = read_sheet(tmp_path / "a.xlsx", NAMES)
+    assert [table.text("subject", row) for row in range(4)] == ["sub01"] * 3 + [None]
+    assert [table.text("clip", row) for row in range(4)] == ["a", "b", "c", "d"]
+    assert list(table.lines) == [3, 4, 5, 6]
+
+
+def test_a_header_merged_over_two_rows_is_no_row(tmp_path):
+    path = _workbook(tmp_path / "a.xlsx", [list(NAMES), [None] * 2 + ["(frame)"], ["sub01", "a", 1]])
+    book = openpyxl.load_workbook(path)
+    for area in ("A1:A2", "B1:B2", "C1:C2"):
+        book.active.merge_cells(area)
+    book.save(path)
+    table = read_sheet(path, NAMES)
+    assert [table.text("subject", row) for row in range(len(table))] == ["sub01"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import openpyxl
 import pyarrow as pa
 import pytest
 import torch
@@ -153,6 +154,17 @@ class TestFrameLabels:
             TableDataset(root)
         assert caught.value.path == root / "labels" / "a.csv"
 
+    def test_the_frames_whose_labels_count(self, root, write_index):
+        write_index("path,labels,start,stop", "a,labels/a.csv,1,", "b,labels/a.csv,0,3", "c,,2,5", "d,,,")
+        dataset = TableDataset(root)
+        assert [list(dataset.label_frames(record)) for record in dataset.clips] == [
+            [1, 3],
+            [0, 1],
+            [2, 3, 4],
+            [0],
+        ]
+        assert dataset.labels(dataset.clips[0], [])["au"].value.shape == (0, 2)
+
     def test_rows_by_frame(self, root):
         from affectkit.data.tables import read_table
 
@@ -201,7 +213,7 @@ class TestSplits:
         (("path,subject", "a,s1", ",s2"), 3, "The path is empty"),
         (("path,subject", "a,s1", "b,"), 3, "The subject is empty"),
         (("path,split", "a,train", "b,dev"), 3, "The split is 'dev'"),
-        (("path", "a", "b", "a"), 4, "stands in line 2 already"),
+        (("path", "a", "b", "a"), 4, "is in line 2 already"),
         (("path,onset", "a,1.5"), 2, "'onset' holds 1.5"),
         (("path,onset", "a,-1"), 2, "'onset' holds -1"),
         (("path,fps", "a,fast"), 2, "'fps' holds 'fast'"),
@@ -209,14 +221,23 @@ class TestSplits:
         (("path,apex,num_frames", "a,9,9"), 2, "outside"),
         (("path,AU01", "a,1", "b,2"), 3, "'AU01' holds 2"),
         (("path,AU01", "a,9"), 2, "'AU01' holds 9"),
-        (("path,AU01", "a,yes"), 2, "'AU01' holds 'yes'"),
+        (("path,AU01", "a,perhaps"), 2, "'AU01' holds 'perhaps'"),
+        (("path,AU01_i", "a,yes"), 2, "'AU01_i' holds 'yes'"),
+        (("path,au_99", "a,1"), 1, "Column 'au_99'"),
+        (("path,AU01_R", "a,1"), 1, "right side of a unit or an intensity"),
+        (("path,au01,AU1_c", "a,1,1"), 1, "the same unit"),
+        (("Path,path", "a,1"), 1, "named twice"),
+        (("path,expression", "a,1", "b,2"), 1, "Column 'expression': '1' is not the name"),
+        (("path,expression", "a,tense", "b,"), 1, "fewer than two classes"),
+        (("path,subject", "a,s1", "b,NA"), 3, "The subject is empty"),
+        (("path,AU01",), 1, "a header and no rows"),
         (("path,AU01_i", "a,5.5"), 2, "'AU01_i' holds 5.5"),
         (("path,AU99", "a,1"), 1, "99"),
         (("path,AU1,AU01", "a,1,1"), 1, "the same unit"),
         (("path,au", "a,1", "b,cheek"), 3, "Not an action-unit code"),
         (("path,au,AU01", "a,1,1"), 1, "in several ways: au, AU columns"),
         (("path,au,labels", "a,1,x.csv"), 1, "in several ways: au, labels"),
-        (("path,AU01", "a"), 2, "The line has 1 cells"),
+        (("path,AU01", "a"), 2, "The line has 1 cell,"),
     ],
 )
 def test_bad_indexes_name_file_line_and_remedy(tmp_path, write_index, lines, line, fault):
@@ -226,13 +247,104 @@ def test_bad_indexes_name_file_line_and_remedy(tmp_path, write_index, lines, lin
     assert (caught.value.path, caught.value.line) == (path, line)
 
 
+@pytest.mark.parametrize("spelling", ["au04", "AU4", "Au_04", "au 4", "AU-4", "AU04_c", "au4_C"])
+def test_spellings_of_occurrence(tmp_path, write_index, spelling):
+    write_index(f"path,{spelling},AU12L", "a,1,0", "b,FALSE,NA", "c,,yes")
+    dataset = TableDataset(tmp_path)
+    assert dataset.spaces == {"au": "AU4,AU12L"}
+    assert [label(dataset, row, "au") for row in range(3)] == [[1, 0], [0, None], [None, 1]]
+
+
+@pytest.mark.parametrize("spelling", ["AU04_i", "au4_I", "AU04_r", "au_4_R"])
+def test_spellings_of_intensity(tmp_path, write_index, spelling):
+    write_index(f"path,{spelling}", "a,2.5", "b,NA")
+    dataset = TableDataset(tmp_path)
+    assert dataset.spaces == {"intensity": "intensity:AU4"}
+    assert [label(dataset, row, "intensity") for row in range(2)] == [[2.5], [None]]
+
+
+def test_a_side_in_small_letters(tmp_path, write_index):
+    write_index("path,au12r", "a,1")
+    assert TableDataset(tmp_path).spaces == {"au": "AU12R"}
+
+
+def test_column_names_in_any_capitals(tmp_path, write_index):
+    write_index("Path,Subject,SPLIT,Expression,Num Frames", "a,s1,train,Happy,7", "b,s2,test,sad,8")
+    dataset = TableDataset(tmp_path, split="train")
+    assert (dataset.subjects, dataset.clips[0].num_frames) == (("s1",), 7)
+    assert dataset.spaces == {"expression": "basic7"}
+    write_index("Path,Subject,SPLIT", "a,s1,train", "b,s1,test")
+    with pytest.raises(SubjectLeakError):
+        TableDataset(tmp_path)
+
+
+def test_what_looks_like_annotation_and_is_not_read_is_named(tmp_path, write_index, caplog):
+    path = write_index("path,AU01,AU1x,AU001,emotion,Participant ID,aunt,notes", "a,1,1,1,happy,p1,x,y")
+    dataset = TableDataset(tmp_path)
+    assert dataset.unread == ("AU1x", "AU001", "emotion", "Participant ID")
+    assert str(path) in caplog.text
+    assert "AU1x, AU001, emotion, Participant ID" in caplog.text
+    caplog.clear()
+    write_index("path,expression,emotion,subject,person", "a,happy,sad,s1,p1", "b,sad,sad,s2,p2")
+    assert TableDataset(tmp_path).unread == ()
+    write_index("path,split,emotion", "a,test,sad")
+    assert TableDataset(tmp_path, split="test").unread == ("emotion",)  # training has said it
+    assert caplog.text == ""
+    write_index("path,labels", "a,labels.csv")
+    write_index("frame,AU01,AU9x,expression", "0,1,1,happy", name="labels.csv")
+    assert TableDataset(tmp_path).unread == ("AU9x", "expression")
+    assert "labels.csv: not read" in caplog.text
+
+
+def test_a_class_called_none(tmp_path, write_index):
+    write_index("path,expression", "a,none", "b,None", "c,NA", "d,", "e,Überraschung", "f,高兴")
+    dataset = TableDataset(tmp_path)
+    assert dataset.spaces == {"expression": "none,überraschung,高兴"}
+    assert [label(dataset, row, "expression") for row in range(6)] == [[0], [0], [None], [None], [1], [2]]
+
+
+def test_subjects_in_two_writings_are_one(tmp_path, write_index):
+    write_index("path,subject", "a,1", "b,1.0", 'c," 1 "', "d,2.0")
+    assert TableDataset(tmp_path).subjects == ("1", "2")
+    parquet.write_table(
+        pa.table({"path": ["a", "b"], "subject": [1.0, 2.0], "split": ["train", "test"]}),
+        tmp_path / "index.parquet",
+    )
+    assert TableDataset(tmp_path).subjects == ("1", "2")
+
+
+def test_subjects_that_look_alike_across_splits(tmp_path, write_index):
+    write_index("path,subject,split", "a,S01,train", "b,s01,val")
+    with pytest.raises(SubjectLeakError, match="'S01' in 'train' and 's01' in 'val'"):
+        TableDataset(tmp_path, split="train")
+
+
+def test_a_table_of_german_excel(tmp_path):
+    text = "path;Expression;AU04;AU04_i\r\na.mp4;Überraschung;1;3,5\r\nb.mp4;Freude;0;0\r\n"
+    (tmp_path / "index.csv").write_bytes(text.encode("utf-8-sig"))
+    dataset = TableDataset(tmp_path)
+    assert dataset.spaces["expression"] == "freude,überraschung"
+    assert [label(dataset, row, "intensity") for row in range(2)] == [[3.5], [0]]
+
+
+def test_a_workbook_with_merged_subjects(tmp_path):
+    book = openpyxl.Workbook()
+    for row in (["path", "subject", "AU04"], ["a", "anna", True], ["b", None, 0], ["c", "ben", None]):
+        book.active.append(row)
+    book.active.merge_cells("B2:B3")
+    book.save(tmp_path / "index.xlsx")
+    dataset = TableDataset(tmp_path)
+    assert [record.subject for record in dataset.clips] == ["anna", "anna", "ben"]
+    assert [label(dataset, row, "au") for row in range(3)] == [[1], [0], [None]]
+
+
 def test_other_clips_of_one_video_need_names(tmp_path, write_index):
     write_index("path,clip,start,stop", "a,one,0,5", "a,two,5,9")
     assert [record.clip for record in TableDataset(tmp_path).clips] == ["one", "two"]
 
 
 def test_missing_index_root_and_video(tmp_path, write_index):
-    with pytest.raises(DatasetNotFoundError, match=r"neither index.parquet nor index.csv"):
+    with pytest.raises(DatasetNotFoundError, match=r"none of index.parquet, index.csv"):
         TableDataset(tmp_path)
     with pytest.raises(DatasetNotFoundError, match="does not exist"):
         TableDataset(tmp_path / "none")

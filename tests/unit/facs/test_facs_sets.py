@@ -213,11 +213,23 @@ def test_canonical_expression_is_idempotent(text):
         (("happiness", "a,b"), "'a,b' is not the name"),
         (("happiness", "au12"), "'au12' is not the name"),
         (("happiness", ""), "'' is not the name"),
+        (("happiness", "1"), "'1' is not the name"),
+        (("happiness", "Überraschung"), "'Überraschung' is not the name"),
+        (("happiness", "u\u0308ber"), "is not the name"),
+        (("happiness", "a/b"), "'a/b' is not the name"),
     ],
 )
 def test_bad_expression_sets(classes, fault):
     with pytest.raises(LabelSpaceError, match=fault):
         ExpressionSet(classes)
+
+
+def test_classes_of_every_script():
+    classes = ("überraschung", "高兴", "радость", "खुशी", "none", "fear_of 2")
+    space = ExpressionSet(classes)
+    assert ExpressionSet.parse(space.name) == space
+    assert space.index("U\u0308BERRASCHUNG") == 0
+    assert ExpressionSet.parse("Überraschung, 高兴").classes == classes[:2]
 
 
 def test_expression_parse():

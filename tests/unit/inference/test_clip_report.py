@@ -182,6 +182,9 @@ def test_long_clips_are_thinned_and_say_so(tmp_path, monkeypatch):
         "Of 3 identities, the 2 with most frames are shown.",
     ]
     assert "2:10" in text
+    monkeypatch.setattr(clip_report, "_FACES", 1)
+    notes = write_clip_report(data, tmp_path / "p.html").notes
+    assert notes[-1] == "Of 3 identities, the one with most frames is shown."
 
 
 def test_timelines_are_drawn_to_scale(tmp_path):

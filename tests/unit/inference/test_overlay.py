@@ -205,6 +205,8 @@ def test_what_cannot_be_drawn(clip, tmp_path):
         write_overlay(table(13), clip, tmp_path / "o.mp4")
     with pytest.raises(ConfigError, match=r"o\.png: A picture cannot hold 12 frames"):
         write_overlay(table(), clip, tmp_path / "o.png")
+    with pytest.raises(ConfigError, match=r"'o\.heic' cannot name a video"):
+        write_overlay(table(), clip, tmp_path / "o.heic")
     with pytest.raises(ConfigError, match="would replace its video"):
         write_overlay(table(), clip, clip)
     with pytest.raises(ConfigError, match="60 pixels"):

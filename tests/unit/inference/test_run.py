@@ -20,7 +20,8 @@ from affectkit.errors import AffectKitError, AnnotationError, ConfigError, Video
 from affectkit.inference import Predictor, Row, read_table, run, write_predictions
 from affectkit.inference.run import predict_files
 from affectkit.inference.smoothing import Smoothing
-from affectkit.inference.sources import Media, find_media, plan_tables
+from affectkit.inference.sources import Media, find_media
+from affectkit.inference.table_names import plan_tables
 
 SUFFIXES = [".csv", ".jsonl", ".parquet"]
 
@@ -57,7 +58,7 @@ def predictor(model):
 
 
 def predict(predictor, inputs, out, suffix=".csv", **options):
-    found = find_media([inputs])
+    found = find_media([inputs]).media
     return predict_files(predictor, found, plan_tables(found, out, suffix, SUFFIXES), **options)
 
 
@@ -112,26 +113,6 @@ def test_a_second_run_does_what_is_left(predictor, media, tmp_path):
     for path, (content, changed) in before.items():
         assert path.read_bytes() == content
         assert path.stem == "b" or path.stat().st_mtime_ns == changed
-
-
-def test_what_tells_media_from_others_of_their_name(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "_ENDS", 4)
-    content = b"begin middle end"
-    found = set()
-    for k, other in enumerate((content, b"Begin middle end", b"begin middle enD", b"begin  middle end")):
-        (tmp_path / "a.mp4").write_bytes(other)
-        found.add(run._fingerprint(tmp_path / "a.mp4"))
-        assert len(found) == k + 1
-    for names in (("0.png",), ("0.png", "1.png"), ("0.png", "2.png")):
-        folder = tmp_path / "".join(names)
-        folder.mkdir()
-        for name in names:
-            (folder / name).write_bytes(content)
-        found.add(run._fingerprint(folder))
-    (folder / "2.png").write_bytes(content[1:])
-    found.add(run._fingerprint(folder))
-    assert len(found) == 8
-    assert run._fingerprint(tmp_path / "camera-0") is None
 
 
 def test_moving_model_and_media_changes_nothing(predictor, model, media, tmp_path):
@@ -250,6 +231,16 @@ def test_a_bad_file_never_stops_the_others(predictor, media, tmp_path):
     assert "cannot be read as a video" in summary.error[str(media / "bad.mp4")]
     again = {one.source.name: one.status for one in predict(predictor, media, out)}
     assert (again["bad.mp4"], again["c.png"], again["a.mp4"]) == ("failed", "failed", "there")
+
+
+def test_a_summary_that_cannot_be_written_costs_no_table(predictor, media, tmp_path):
+    out = tmp_path / "out"
+    (out / "_summary.csv").mkdir(parents=True)
+    with pytest.raises(
+        ConfigError, match=r"The summary cannot be written: Is a directory\. The tables are kept"
+    ):
+        predict(predictor, media, out, summary=out / "_summary.csv")
+    assert read_table(out / "walk.csv").attrs["affectkit"]["complete"] is True
 
 
 def test_an_unexpected_failure_is_that_files_alone(predictor, media, tmp_path, monkeypatch):

@@ -128,9 +128,9 @@ def test_corpora_of_one_name_are_an_error():
 
 def test_nothing_annotated_is_a_loss_of_zero_with_zero_gradients():
     logits = torch.ones(2, requires_grad=True)
-    loss = reduce_losses({"au": [((logits * 0).sum(), torch.tensor(0))]}, "local")["au"]
-    loss.backward()
-    assert loss.item() == 0
+    reduced = reduce_losses({"au": [((logits * 0).sum(), torch.tensor(0))]}, "local")["au"]
+    reduced.loss.backward()
+    assert (reduced.loss.item(), reduced.mean.item(), reduced.count.item()) == (0, 0, 0)
     assert logits.grad.tolist() == [0.0, 0.0]
 
 

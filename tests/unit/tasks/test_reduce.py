@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from affectkit.losses import CCCLoss
-from affectkit.tasks.base import reduce_losses, reduce_terms
+from affectkit.tasks.base import reduce_losses
 
 
 def pair(total, count):
@@ -16,12 +16,12 @@ def pair(total, count):
 @pytest.mark.parametrize("normalize", ["global", "local"])
 def test_sums_are_divided_by_all_their_labels(normalize):
     parts = [pair(6.0, 3), pair(2.0, 1)]
-    found = reduce_terms({"au": parts, "empty": [pair(0.0, 0)]}, normalize)
-    assert {name: loss.item() for name, loss in found.losses.items()} == {"au": 2.0, "empty": 0.0}
-    assert {name: count.item() for name, count in found.counts.items()} == {"au": 4, "empty": 0}
-    assert found.means["au"] == 2.0
-    assert not found.means["au"].requires_grad
-    sum(found.losses.values()).backward()
+    found = reduce_losses({"au": parts, "empty": [pair(0.0, 0)]}, normalize)
+    assert {name: one.loss.item() for name, one in found.items()} == {"au": 2.0, "empty": 0.0}
+    assert {name: one.count.item() for name, one in found.items()} == {"au": 4, "empty": 0}
+    assert found["au"].mean == 2.0
+    assert not found["au"].mean.requires_grad
+    sum(one.loss for one in found.values()).backward()
     assert [total.grad.item() for total, _ in parts] == [0.25, 0.25]
 
 
@@ -37,10 +37,10 @@ def test_statistics_are_added_up_before_they_are_finished(normalize):
     (gradient,) = torch.autograd.grad(expected, x)
     parts = [loss(x[:3], y[:3], mask[:3]), loss.nothing(x), loss(x[3:], y[3:], mask[3:])]
     terms = {"va": parts, "au": [pair(6.0, 3)]}
-    found = reduce_terms(terms, normalize)
-    assert list(found.losses) == list(found.means) == list(found.counts) == ["va", "au"]
-    torch.testing.assert_close(found.losses["va"], expected.float())
-    torch.testing.assert_close(found.means["va"], expected.float())
-    assert found.counts["va"] == mask.sum()
-    torch.testing.assert_close(torch.autograd.grad(found.losses["va"], x)[0], gradient)
-    assert reduce_losses({"au": [pair(6.0, 3)]}, normalize)["au"] == 2.0
+    found = reduce_losses(terms, normalize)
+    assert list(found) == ["va", "au"]
+    torch.testing.assert_close(found["va"].loss, expected.float())
+    torch.testing.assert_close(found["va"].mean, expected.detach().float())
+    assert not found["va"].mean.requires_grad
+    assert (found["va"].count, found["au"].loss) == (mask.sum(), 2.0)
+    torch.testing.assert_close(torch.autograd.grad(found["va"].loss, x)[0], gradient)
