@@ -23,8 +23,8 @@ def find_annotated(dataset: AffectDataset, target: str, space: str) -> Tensor | 
         space: Name of the label space in which to look.
 
     Returns:
-        bool `[A]`: action units that a clip or frame annotates, or classes that one has. None where the corpus has no
-        such target.
+        bool `[A]`: action units or dimensions that a clip or frame annotates, or classes that one has. None where the
+        corpus has no such target.
     """
     if target not in dataset.targets:
         return None
@@ -33,12 +33,8 @@ def find_annotated(dataset: AffectDataset, target: str, space: str) -> Tensor | 
         labels = dataset.annotate(record, dataset.label_frames(record)).get(target)
         if labels is not None:
             labels = labels.project(space)
-            if labels.soft:
-                found |= (labels.value[labels.mask] > 0).any(0)
-            elif labels.indexed:
-                found[labels.value[labels.mask]] = True
-            else:
-                found |= labels.mask.reshape(-1, len(found)).any(0)
+            known = labels.as_soft().value > 0 if labels.indexed else labels.mask
+            found |= known.reshape(-1, len(found)).any(0)
         if found.all():
             break
     return found

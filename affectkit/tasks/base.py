@@ -263,7 +263,7 @@ def _reduce_statistics(parts: Sequence[BatchStatistic], world: int, normalize: A
     # `own - own.detach()` is 0 with the gradient of `own`.
     whole = everywhere + world * (own - own.detach()) if normalize == "global" else own
     finish = parts[0].finish
-    return Reduced(finish(whole).float(), finish(everywhere).float(), total[-1])
+    return Reduced(finish(whole).float(), finish(everywhere).detach().float(), total[-1])
 
 
 def head_loss(head: Head, loss: Loss, logits: Tensor, batch: ClipBatch) -> LossTerm:

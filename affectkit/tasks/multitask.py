@@ -31,10 +31,7 @@ from affectkit.tasks.callbacks import EMA
 from affectkit.tasks.data import task_data
 from affectkit.tasks.optim import Schedule, build_optimizer, build_schedule
 
-__all__ = ["MultiTask", "Term"]
-
-Term = tuple[Tensor, Tensor]
-"""Sum of the losses of annotated entries, and their number; both scalar."""
+__all__ = ["MultiTask"]
 
 _BALANCED: dict[Balance, str] = {"inverse_frequency": "weight", "positives": "pos_weight"}  # of a MaskedBCE
 

@@ -6,6 +6,7 @@ import importlib
 import json
 import sys
 from functools import partial
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from helpers.toy import ToyDataModule, ToyDataset
 from helpers.training import make_trainer
 from lightning.pytorch import seed_everything
 
+from affectkit import registry
 from affectkit.data import Target
 from affectkit.facs import label_space, spaces
 from affectkit.losses import registry as losses
@@ -192,7 +194,7 @@ class PoseDataModule(ToyDataModule):
         return PoseDataset(self.root, split=split, clips=self.clips)
 
 
-def load_package(folder, monkeypatch):
+def load_package(folder, monkeypatch, how):
     """Make a package of the kind there and import it, as a plug-in is."""
     (folder / "angles_of_mine.py").write_text(ANGLES)
     monkeypatch.syspath_prepend(str(folder))
@@ -205,11 +207,18 @@ def load_package(folder, monkeypatch):
     ):
         monkeypatch.setattr(table, "_classes", dict(table._classes))  # for this test only
     monkeypatch.delitem(sys.modules, "angles_of_mine", raising=False)
-    return importlib.import_module("angles_of_mine")
+    if how == "import":
+        return importlib.import_module("angles_of_mine")
+    plugin = EntryPoint("angles", "angles_of_mine", registry.GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [plugin] if group == registry.GROUP else [])
+    monkeypatch.setattr(registry, "_loaded", False)
+    assert label_space("angles:yaw").kind == "angles"  # nobody imported it by name
+    return sys.modules["angles_of_mine"]
 
 
-def test_a_kind_from_another_package(tmp_path, monkeypatch):
-    angles = load_package(tmp_path, monkeypatch)
+@pytest.mark.parametrize("how", ["import", "entry point"])
+def test_a_kind_from_another_package(tmp_path, monkeypatch, how):
+    angles = load_package(tmp_path, monkeypatch, how)
     assert label_space("angles:yaw,pitch") == angles.Angles(("yaw", "pitch"))
     torch.manual_seed(0)
     factories = {"pose": partial(angles.AnglesHead, space="angles:yaw", per_frame=True)}

@@ -1,9 +1,10 @@
 import pytest
 import torch
+from helpers.mood import LEVELS, MoodDataset
 from helpers.toy import ToyDataModule, ToyDataset
 
 from affectkit.datamodules import BP4DDataModule, DISFADataModule, MixtureDataModule
-from affectkit.datamodules.statistics import clip_positives, count_labels
+from affectkit.datamodules.statistics import clip_positives, count_labels, find_annotated
 from affectkit.errors import ConfigError, DatasetNotFoundError, SubjectLeakError, VideoError
 from affectkit.facs import label_space
 from affectkit.rehearse.bp4d import write_bp4d
@@ -171,3 +172,12 @@ def test_prepared_crops_reach_the_corpora(tmp_path):
     data = BP4DDataModule(str(tmp_path), fold="part1", prepared=str(tmp_path / "crops"))
     with pytest.raises(DatasetNotFoundError, match="crops"):
         data.make_dataset("test")
+
+
+def test_classes_of_distributions_and_dimensions_are_found_where_annotated():
+    dataset = MoodDataset(split="train")
+    q = torch.stack([dataset.annotate(clip, [0])["expression"].value for clip in dataset.clips])
+    assert torch.equal(find_annotated(dataset, "expression", dataset.spaces["expression"]), (q > 0).any(0))
+    assert find_annotated(dataset, "va", "dimensions:arousal,dominance").tolist() == [True, False]
+    assert find_annotated(dataset, "levels", LEVELS).tolist() == [True] * 3
+    assert count_labels(dataset, "va", "va") is None
