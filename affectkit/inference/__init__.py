@@ -7,7 +7,6 @@ from affectkit.inference.faces.crop import Crop
 from affectkit.inference.faces.detect import CenterFace
 from affectkit.inference.formats import (
     TableWriter,
-    open_writer,
     read_openface,
     read_table,
     table_progress,
@@ -64,7 +63,6 @@ __all__ = [
     "associations",
     "dependencies",
     "find_media",
-    "open_writer",
     "plan_tables",
     "predict_files",
     "read_openface",

@@ -17,7 +17,7 @@ from torch import Tensor
 from affectkit.data.video import Backend, VideoReader, open_video
 from affectkit.errors import AffectKitError, ConfigError, VideoError
 from affectkit.inference.faces.frames import NO_FACE, REDUCED
-from affectkit.inference.formats import TableWriter, open_writer, table_progress
+from affectkit.inference.formats import TableWriter, table_progress
 from affectkit.inference.formats.table import Summary, plain
 from affectkit.inference.predictor import Predictor, Row
 from affectkit.inference.smoothing import Smoothing
@@ -94,7 +94,7 @@ def write_predictions(
         predictor: The model.
         source: The media, or an opened one.
         path: The table; an older one is replaced unless `resume`.
-        format: See `affectkit.inference.formats.open_writer`; by default, the ending of `path` decides.
+        format: See `affectkit.inference.formats.TableWriter`; by default, the ending of `path` decides.
         fill_missing: For OpenFace's formats, what to write for units that the model does not predict.
         smoothing: Smooth the values.
         backend: Reader of video files.
@@ -152,7 +152,7 @@ def predict_files(
             pickled, for example `functools.partial(Predictor, "runs/demo/model")`.
         media: From `find_media`.
         tables: From `plan_tables`.
-        format: See `affectkit.inference.formats.open_writer`.
+        format: See `affectkit.inference.formats.TableWriter`.
         fill_missing: For OpenFace's formats, what to write for units that the model does not predict.
         smoothing: Smooth the values.
         backend: Reader of video files.
@@ -322,7 +322,7 @@ class _Tables:
         }
 
     def _writer(self, path: Path, metadata: Mapping[str, Any]) -> TableWriter:
-        return open_writer(
+        return TableWriter(
             path,
             self.predictor.columns,
             metadata,
