@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from affectkit.inference.baseline import subtract_baseline
+from affectkit.inference.baseline import describe_baseline, subtract_baseline
 from affectkit.inference.faces.crop import Crop
 from affectkit.inference.faces.detect import CenterFace
 from affectkit.inference.formats import (
@@ -62,6 +62,7 @@ __all__ = [
     "Webcam",
     "associations",
     "dependencies",
+    "describe_baseline",
     "find_media",
     "plan_tables",
     "predict_files",
