@@ -1,20 +1,61 @@
 """Names for classes, so that a plain dict can say what to build and nothing else can be imported by it.
 
 A saved model or a recipe names its parts by short strings. They are looked up here and only here: a file from
-a stranger can choose among registered classes, but never make Python import a module of its choice.
+a stranger can choose among registered classes, but never make Python import a module of its choice. Classes register
+themselves when their module is imported; an installed package names its modules as entry points of the group
+`affectkit.plugins`.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from importlib.metadata import entry_points
+from threading import RLock
 from typing import Any, Generic, TypeVar
 
 from affectkit.errors import ConfigError
 
-__all__ = ["Registry", "plain"]
+__all__ = ["GROUP", "Registry", "load_plugins", "plain"]
 
 T = TypeVar("T")
+
+GROUP = "affectkit.plugins"
+"""Entry points of this group are modules to import, or objects in them, once a name is not known."""
+
+_METHODS = "affectkit.methods"  # imported by name: lower layers must not know it
+_lock = RLock()
+_loaded = False
+
+
+def load_plugins() -> None:
+    """Import the methods that come with affectkit and the plug-ins that are installed, once.
+
+    Registries do it by themselves before they say that a name is unknown.
+
+    Raises:
+        ConfigError: A plug-in cannot be imported.
+    """
+    global _loaded
+    with _lock:
+        if _loaded:
+            return
+        _loaded = True  # now, for what plug-ins look up while they are imported
+        try:
+            import_module(_METHODS)
+            for plugin in entry_points(group=GROUP):
+                try:
+                    plugin.load()
+                except Exception as error:  # a stranger's module may raise anything
+                    raise ConfigError(
+                        f"The plug-in {plugin.name!r} ({plugin.value}) cannot be imported: "
+                        f"{type(error).__name__}: {error}",
+                        remedy="Repair or uninstall the package it comes with.",
+                    ) from error
+        except BaseException:
+            _loaded = False
+            raise
 
 
 def plain(value: object) -> Any:
@@ -80,7 +121,8 @@ class Registry(Generic[T]):
         return file
 
     def names(self) -> tuple[str, ...]:
-        """The registered names, sorted."""
+        """The registered names, sorted; those of plug-ins among them."""
+        load_plugins()
         return tuple(sorted(self._classes))
 
     def name_of(self, cls: type[T]) -> str:
@@ -99,6 +141,8 @@ class Registry(Generic[T]):
 
     def __getitem__(self, name: str) -> type[T]:
         try:
+            if name not in self._classes:
+                load_plugins()
             return self._classes[name]
         except (KeyError, TypeError):
             raise ConfigError(

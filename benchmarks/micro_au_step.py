@@ -17,9 +17,9 @@ from lightning.pytorch import Trainer
 
 from affectkit.data import Clip, ClipBatch, Target, collate
 from affectkit.facs.mean_shape import MEAN_SHAPE_68
-from affectkit.models import ClipBackbone, MicroAUHead
+from affectkit.methods.micro_au_clip import MicroAU, MicroAUHead
+from affectkit.models import ClipBackbone
 from affectkit.models.clip import load_clip
-from affectkit.tasks import MicroAU
 
 MODEL, BLOCKS, UNITS, SIZE = "ViT-B-16-quickgelu", 4, 8, 224
 

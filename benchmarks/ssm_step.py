@@ -16,9 +16,9 @@ from common import steps
 
 from affectkit.data import Clip, ClipBatch, Target, collate
 from affectkit.facs import label_space
-from affectkit.models import ClipBackbone, PrototypeAUHead, PrototypeExpressionHead, SemanticBridge
+from affectkit.methods.ssm import SSM, PrototypeAUHead, PrototypeExpressionHead, SemanticBridge
+from affectkit.models import ClipBackbone
 from affectkit.models.clip import load_clip
-from affectkit.tasks import SSM
 
 MODEL, FRAMES = "ViT-B-16-quickgelu", 16
 CLASSES = "happiness,sadness,neutral,anger,surprise,disgust,fear"

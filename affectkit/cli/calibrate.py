@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from affectkit.cli.options import check_options
+
 if TYPE_CHECKING:
     from affectkit.data import ClipBatch
 
@@ -36,13 +38,15 @@ def run(args: Sequence[str]) -> int:
     parser.add_argument("--test", action="store_true", help="measure on the test subjects as well")
     parser.add_argument("--device", default="cpu", help="such as cuda:1 (default: cpu)")
     options, overrides = parser.parse_known_args(args)
+    recipe = [*(argument for name in options.config for argument in ("--config", name)), *overrides]
+    check_options(None, recipe)
     from affectkit.models import load
     from affectkit.models.convert import model_of_checkpoint
     from affectkit.tasks.calibration import answers, calibrate, measure
 
     model = load(options.model) if options.ckpt is None else model_of_checkpoint(options.ckpt)
     model.to(options.device)
-    data = _data(options.config, overrides)
+    data = _data(recipe)
     found = answers(model, _loaders(data, "validate"))
     calibrate(model, found)
     measured = {"validation": measure(model, found)}
@@ -67,7 +71,7 @@ def run(args: Sequence[str]) -> int:
     return 0
 
 
-def _data(recipes: Sequence[str], overrides: Sequence[str]) -> Any:
+def _data(recipe: Sequence[str]) -> Any:
     """The datamodule of a recipe, without its task and trainer."""
     from jsonargparse import Namespace
 
@@ -78,8 +82,7 @@ def _data(recipes: Sequence[str], overrides: Sequence[str]) -> Any:
             part = Namespace(data=self.config.data)  # type: ignore[no-untyped-call]
             self.datamodule = self.parser.instantiate_classes(part).data
 
-    arguments = [argument for name in recipes for argument in ("--config", name)]
-    data = launch([*arguments, *overrides], execute=False, kind=DataOnly).datamodule
+    data = launch(recipe, execute=False, kind=DataOnly).datamodule
     data.prepare_data()
     return data
 

@@ -11,42 +11,37 @@ __all__ = ["run"]
 
 def run(args: Sequence[str]) -> int:
     """Convert a checkpoint."""
+    from affectkit.models import list_models
+    from affectkit.models.convert import Conversion
+    from affectkit.models.registry import find
+
     parser = argparse.ArgumentParser(
         prog="affectkit convert", description="Weights that other programs trained."
     )
     layouts = parser.add_subparsers(dest="layout", required=True)
-    ssm = layouts.add_parser(
-        "ssm",
-        help="a checkpoint of the authors of SSM (arXiv 2604.10541)",
-        description="Turn a released SSM checkpoint of either code release into a model folder that computes the same.",
+    converters = {name: find("converter", name) for name in list_models("converter")}
+    for name, converter in converters.items():
+        layout = layouts.add_parser(
+            name,
+            help=converter.about,
+            description=f"Turn {converter.about} into model folders that compute the same.",
+        )
+        layout.add_argument("checkpoint", type=Path, help="the file")
+        layout.add_argument("--out", required=True, type=Path, help="folder to write")
+        for flag, settings in converter.options.items():
+            layout.add_argument(flag, **settings)
+    options = vars(parser.parse_args(args))
+    converter, checkpoint, out = (
+        converters[options.pop("layout")],
+        options.pop("checkpoint"),
+        options.pop("out"),
     )
-    ssm.add_argument("checkpoint", type=Path, help="the .pth file")
-    ssm.add_argument("--out", required=True, type=Path, help="folder to write")
-    ssm.add_argument(
-        "--au-set", choices=("bp4d12", "disfa8"), help="its action units (default: by their number)"
-    )
-    ssm.add_argument(
-        "--expressions", help="its classes in order, by name or as a comma list (default: dfew7 or mafw11)"
-    )
-    ssm.add_argument(
-        "--clip-weights",
-        type=Path,
-        help="weights of OpenAI's ViT-B/16, for new expression texts later; the checkpoint lacks CLIP's words",
-    )
-    options = parser.parse_args(args)
-    from affectkit.models.convert import convert_ssm
-
-    found = convert_ssm(
-        options.checkpoint,
-        units=options.au_set,
-        expressions=options.expressions,
-        clip_weights=options.clip_weights,
-    )
-    found.model.save_pretrained(options.out)
-    print(f"{options.out}: release {found.release}, {len(found.mapped)} tensors taken over")
+    found: Conversion = converter.convert(checkpoint, **options)
+    found.model.save_pretrained(out)
+    print(f"{out}: release {found.release}, {len(found.mapped)} tensors taken over")
     print(f"{len(found.ignored)} left out, which say nothing new:")
     for name, reason in found.ignored.items():
         print(f"  {name}: {reason}")
-    for note in found.model.metadata["notes"]:
+    for note in found.model.metadata.get("notes", []):
         print(f"note: {note}")
     return 0

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from affectkit.cli.options import check_options
 from affectkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,19 +44,20 @@ def run(args: Sequence[str]) -> int:
         "--out", type=Path, help="folder of the results (default: runs/crossval/RECIPE-OVERLAY)"
     )
     options, overrides = parser.parse_known_args(args)
+    recipe = [*(argument for name in options.config for argument in ("--config", name)), *overrides]
+    check_options(None, recipe)
     from affectkit.cli.lightning import quietly
 
     with quietly():
-        return _run(args, options, overrides)
+        return _run(args, options, recipe)
 
 
-def _run(args: Sequence[str], options: argparse.Namespace, overrides: Sequence[str]) -> int:
+def _run(args: Sequence[str], options: argparse.Namespace, recipe: Sequence[str]) -> int:
     from affectkit.cli.folds import load_fold, merge_predictions, reduce_folds, run_fold
     from affectkit.cli.lightning import launch
     from affectkit.datamodules.corpora import FoldDataModule
 
-    recipes = [argument for name in options.config for argument in ("--config", name)]
-    cli = launch([*recipes, *overrides, "--trainer.logger=false"], execute=False)
+    cli = launch([*recipe, "--trainer.logger=false"], execute=False)
     data = cli.datamodule
     if not isinstance(data, FoldDataModule):
         raise ConfigError(
@@ -86,9 +88,10 @@ def _run(args: Sequence[str], options: argparse.Namespace, overrides: Sequence[s
         fold = protocol.fold(options.fold, members, seed=data.split_seed)
         if not _finished(folders[fold.name], settings):
             run_fold(cli, protocol, fold, folders[fold.name], settings)
-        print(f"fold {fold.name}: finished, {len(fold.test)} tested", flush=True)
-        if not cli.trainer.is_global_zero:
-            return 0
+        if cli.trainer.is_global_zero:
+            print(f"fold {fold.name}: finished, {len(fold.test)} tested", flush=True)
+    if not cli.trainer.is_global_zero:
+        return 0
     done = [load_fold(folder) for folder in folders.values() if _finished(folder, settings)]
     if len(done) < len(folds):
         print(f"{len(done)} of {len(folds)} folds are finished")

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from affectkit.cli.options import check_options
 from affectkit.errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -41,17 +42,22 @@ def run(args: Sequence[str]) -> int:
     options, overrides = parser.parse_known_args(args)
     started = time.monotonic()
     out: Path = options.out
+    recipe = ["--config", RECIPE, "--seed_everything", str(options.seed), *_paths(out), *overrides]
+    check_options("fit", recipe)
     from affectkit.cli.lightning import launch, quietly
     from affectkit.datasets import RenderedDataset
     from affectkit.tasks.callbacks import run_folder
 
     with quietly():
-        cli = launch(
-            ["fit", "--config", RECIPE, "--seed_everything", str(options.seed), *_paths(out), *overrides]
-        )
+        cli = launch(["fit", *recipe])
+        best = cli.trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]  # the recipe's own
         cli.trainer.test(
-            cli.model, datamodule=cli.datamodule, ckpt_path="best", weights_only=True, verbose=False
+            cli.model, datamodule=cli.datamodule, ckpt_path=best, weights_only=True, verbose=False
         )
+    logs = run_folder(cli.trainer)
+    confusion = cli.model.evaluation["test"].metrics["rendered", "expression"].confusion()
+    if not cli.trainer.is_global_zero:
+        return 0  # the first process writes and judges
     test = cli.datamodule.datasets["test"]
     if not isinstance(test, RenderedDataset):
         raise TypeError(f"the recipe {RECIPE} must test on rendered faces, not on {type(test).__name__}")
@@ -70,8 +76,7 @@ def run(args: Sequence[str]) -> int:
     notes = [NOTE, *_predict(out, test)]
     metrics["seconds"] = round(time.monotonic() - started, 1)
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-    confusion = cli.model.evaluation["test"].metrics["rendered", "expression"].confusion()
-    curves = _curves(run_folder(cli.trainer) / "metrics.csv")
+    curves = _curves(logs / "metrics.csv")
     _report(out, results, metrics, curves, confusion, _strips(model, test), notes)
     return _verdict(metrics, out)
 

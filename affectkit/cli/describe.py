@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from affectkit.cli.options import check_options
 from affectkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ def run(args: Sequence[str]) -> int:
 
         found = describe(AffectModel.from_pretrained(options.model))
     else:
-        found = describe(_task(options.config, overrides, weights=not options.no_weights))
+        recipe = [*(argument for name in options.config for argument in ("--config", name)), *overrides]
+        check_options(None, recipe)
+        found = describe(_task(recipe, weights=not options.no_weights))
     if options.json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:
@@ -52,7 +55,7 @@ def run(args: Sequence[str]) -> int:
     return 0
 
 
-def _task(recipes: Sequence[str], overrides: Sequence[str], *, weights: bool) -> nn.Module:
+def _task(recipe: Sequence[str], *, weights: bool) -> nn.Module:
     """The task of a recipe, built without its data and its trainer."""
     import torch
     from jsonargparse import Namespace
@@ -88,12 +91,11 @@ def _task(recipes: Sequence[str], overrides: Sequence[str], *, weights: bool) ->
                 return values
             return func(*args, **given)
 
-    arguments = [argument for name in recipes for argument in ("--config", name)]
     with ExitStack() as shapes_only:
         if not weights:
             shapes_only.enter_context(no_weights())
             shapes_only.enter_context(NoDraws())
-        task: nn.Module = launch([*arguments, *overrides], execute=False, kind=ModelOnly).model
+        task: nn.Module = launch(recipe, execute=False, kind=ModelOnly).model
     return task
 
 

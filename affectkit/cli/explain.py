@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from affectkit.errors import ConfigError
 
@@ -18,42 +19,17 @@ __all__ = ["run"]
 
 
 def run(args: Sequence[str]) -> int:
-    """Explain a saved model."""
-    parser = argparse.ArgumentParser(prog="affectkit explain", description="What a model learned.")
-    actions = parser.add_subparsers(dest="action", required=True)
-    maps = actions.add_parser(
-        "map",
-        help="the two learned maps between action units and expressions, beside their prior",
-        description="Write map.csv and map.png: how strongly action units and expressions speak for each other.",
+    """Draw what a saved model offers to show."""
+    parser = argparse.ArgumentParser(
+        prog="affectkit explain",
+        description="Draw what the parts of a model can show of what they learned: a picture (.png) and a table (.csv) "
+        "each. Models of SSM offer `map`; models of Micro-AU CLIP `regions`, of a clip, and `dependencies`.",
     )
-    regions = actions.add_parser(
-        "regions",
-        help="where a model of micro-expressions looks in a clip, unit by unit",
-        description="Write regions.csv and regions.png: the region of each action unit over the face, and the "
-        "attention in it.",
-    )
-    dependencies = actions.add_parser(
-        "dependencies",
-        help="which action units a model of micro-expressions lets depend on which, beside the labels",
-        description="Write dependencies.csv and dependencies.png: how units attend to each other, beside how often "
-        "they occur together in the training labels.",
-    )
-    for action in (maps, regions, dependencies):
-        action.add_argument("--model", required=True, help="folder or Hub name of a saved model")
-        action.add_argument("--out", required=True, type=Path, help="folder to write")
-    for action in (regions, dependencies):
-        _add_clip(action, required=action is regions)
-    options = parser.parse_args(args)
-    return {"map": _map, "regions": _regions, "dependencies": _dependencies}[options.action](options)
-
-
-def _add_clip(parser: argparse.ArgumentParser, *, required: bool) -> None:
-    parser.add_argument(
-        "--input",
-        required=required,
-        type=Path,
-        help="video or folder of frames" + ("" if required else "; without, a face that does not move"),
-    )
+    parser.add_argument("--model", required=True, help="folder or Hub name of a saved model")
+    parser.add_argument("--output", required=True, type=Path, help="folder to write")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="draw these alone, such as map")
+    parser.add_argument("--head", help="what this head offers alone")
+    parser.add_argument("--input", type=Path, help="video or folder of frames, for what is about a clip")
     parser.add_argument("--onset", type=int, metavar="FRAME", help="first frame of the movement, from 0")
     parser.add_argument(
         "--apex", type=int, metavar="FRAME", help="its strongest frame; without both, they are spotted"
@@ -64,67 +40,37 @@ def _add_clip(parser: argparse.ArgumentParser, *, required: bool) -> None:
         default="detect",
         help="detect (default), center, or x,y,w,h in pixels; see `affectkit predict`",
     )
-    parser.add_argument("--head", help="of several heads for micro-expressions, which")
-
-
-def _map(options: argparse.Namespace) -> int:
-    from affectkit.inference.pictures.maps import associations, write_associations
-    from affectkit.models import AffectModel
-
-    found = associations(AffectModel.from_pretrained(options.model))
-    for path in write_associations(found, options.out):
-        print(path)
-    for direction, learned in found.learned.items():
-        moved = (learned - found.prior).abs()
-        i, j = divmod(int(moved.argmax()), len(found.units))
-        print(
-            f"{direction}: moved most from the prior is {found.expressions[i]} with {found.units[j]}, "
-            f"{found.prior[i, j]:.2f} -> {learned[i, j]:.2f}"
-        )
-    return 0
-
-
-def _regions(options: argparse.Namespace) -> int:
-    from affectkit.inference.pictures.regions import region_attention, write_regions
-
-    model, (clip, landmarks) = _load(options)
-    found = region_attention(model, clip, landmarks, head=options.head)
-    for path in write_regions(found, options.out):
-        print(path)
-    acting = [
-        f"{unit} {p:.2f}"
-        for unit, p, threshold in zip(found.units, found.probabilities, found.thresholds, strict=True)
-        if p >= threshold
-    ]
-    print(f"units above their thresholds: {', '.join(acting) or 'none'}")
-    return 0
-
-
-def _dependencies(options: argparse.Namespace) -> int:
-    from affectkit.inference.pictures.regions import dependencies, write_dependencies
-
-    model, clip = _load(options)
-    found = dependencies(model, *clip, head=options.head)
-    for path in write_dependencies(found, options.out):
-        print(path)
-    moved = found.learned - found.drawn
-    i, j = divmod(int(moved.argmax()), moved.shape[1])
-    other = (*found.units, "the whole face")[j]
-    print(
-        f"beyond co-occurrence most: {found.units[i]} looks at {other}, {found.drawn[i, j]:.2f} -> "
-        f"{found.learned[i, j]:.2f}; gate {found.gate:.2f}"
-    )
-    return 0
-
-
-def _load(options: argparse.Namespace) -> tuple[AffectModel, Any]:
-    """The model, and the clip from onset to apex as it sees faces, with landmarks; nothing without an input."""
-    from affectkit.inference.pictures.regions import micro_head
-    from affectkit.models import AffectModel
+    options = parser.parse_args(args)
+    from affectkit.models import AffectModel, explanations
 
     model = AffectModel.from_pretrained(options.model)
-    micro_head(model, options.head)
-    return model, () if options.input is None else _clip(model, options)
+    parts = explanations(model, options.head)
+    offered = [(part, one) for part, found in parts.items() for one in found]
+    names = list(dict.fromkeys(one.name for _, one in offered))
+    if not offered:
+        raise ConfigError(
+            "This model has nothing to explain.",
+            path=options.model,
+            remedy="Take one of the recipes joint/ssm_* or micro/*microauclip*.",
+        )
+    if unknown := sorted(set(options.only or ()) - set(names)):
+        raise ConfigError(
+            f"This model cannot show {', '.join(unknown)}.", remedy=f"It shows {', '.join(names)}."
+        )
+    chosen = [(part, one) for part, one in offered if one.name in (options.only or names)]
+    left_out = {one.name for _, one in chosen if one.clip == "needed" and options.input is None}
+    if left_out and (options.only or left_out == set(names)):
+        raise ConfigError(f"{', '.join(sorted(left_out))} is about a clip.", remedy="Give one with --input.")
+    about_clips = any(one.clip != "unused" for _, one in chosen)
+    clip = _clip(model, options) if options.input is not None and about_clips else (None, None)
+    for part, one in chosen:
+        if one.name in left_out:
+            print(f"note: {one.name} is left out; it takes a clip, --input", file=sys.stderr)
+            continue
+        twice = sum(other.name == one.name for _, other in chosen) > 1
+        paths, said = one.draw(options.output / part if twice else options.output, *clip)
+        print(*paths, *said, sep="\n")
+    return 0
 
 
 def _clip(model: AffectModel, options: argparse.Namespace) -> tuple[Tensor, Tensor]:

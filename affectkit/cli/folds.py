@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,19 +11,22 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from torchmetrics.utilities import dim_zero_cat
 
 from affectkit.cli.lightning import AffectCLI
 from affectkit.cli.truths import add_truths
 from affectkit.datasets.protocols import Fold, Protocol
 from affectkit.errors import ConfigError
 from affectkit.metrics import AUMetrics, Result, Tally, ThresholdRule, collect_results, mean_of_folds, pooled
-from affectkit.tasks.callbacks import PredictionsWriter, ResultsWriter
+from affectkit.tasks.callbacks import NEWEST, NewestCheckpoint, PredictionsWriter, ResultsWriter
 from affectkit.tasks.evaluation import METRICS
 
 __all__ = ["FINISHED", "load_fold", "merge_predictions", "reduce_folds", "run_fold"]
 
 FINISHED = "fold.pt"
 """What a fold writes last; a fold without it is not finished."""
+
+PREDICTIONS = "predictions.csv"
 
 _REDUCE = {"mean_of_folds": mean_of_folds, "pooled": pooled}
 _REDUCTIONS = {"mean_of_folds": "mean of the folds", "pooled": "predictions of all folds pooled"}
@@ -46,34 +48,27 @@ def run_fold(cli: AffectCLI, protocol: Protocol, fold: Fold, folder: Path, setti
     trainer, task, data = cli.trainer, cli.model, cli.datamodule
     best = _monitor(trainer, protocol)
     folder.mkdir(parents=True, exist_ok=True)
-    if trainer.is_global_zero:  # a killed run may have had another number of processes, and so of tables
-        for table in folder.glob("predictions*.csv"):
-            table.unlink()
     data.fold = fold.name
     trainer.logger = CSVLogger(folder, name="logs")
     kept = (folder / "checkpoints").resolve()
-    newest = kept / "newest.ckpt"
+    newest = kept / NEWEST
     trainer.callbacks = [  # type: ignore[attr-defined]
         *(one for one in trainer.callbacks if not isinstance(one, ResultsWriter | ModelCheckpoint)),  # type: ignore[attr-defined]
         *([] if best is None else [best]),
-        ModelCheckpoint(kept, newest.stem, enable_version_counter=False),
+        NewestCheckpoint(str(kept)),
     ]
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, PredictionsWriter):
-            callback.filename = str((folder / "predictions.csv").resolve())
+            callback.filename = str((folder / PREDICTIONS).resolve())
     if best is not None:
         best.dirpath = str(kept)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists")  # of the killed run
-        trainer.fit(task, datamodule=data, ckpt_path=newest if newest.is_file() else None, weights_only=True)
+    trainer.fit(task, datamodule=data, ckpt_path=newest if newest.is_file() else None, weights_only=True)
     chosen = str(newest) if best is None else best.best_model_path
     trainer.test(task, datamodule=data, ckpt_path=chosen, weights_only=True, verbose=False)
     counts = [(one, _state(one.metric)) for one in task.counted()]
     trainer.predict(task, datamodule=data, ckpt_path=chosen, weights_only=True, return_predictions=False)
-    trainer.strategy.barrier("predictions")  # every process has written its table
     if trainer.is_global_zero:
-        for table in folder.glob("predictions*.csv"):
-            add_truths(table, data.datasets[data.predict_split], task.heads.values())
+        add_truths(folder / PREDICTIONS, data.datasets[data.predict_split], task.heads.values())
         state = {
             "fold": fold.name,
             "epoch": int(torch.load(chosen, weights_only=True, map_location="cpu")["epoch"]),
@@ -90,6 +85,7 @@ def run_fold(cli: AffectCLI, protocol: Protocol, fold: Fold, folder: Path, setti
                     "note": one.note,
                     "kind": one.kind,
                     "labels": list(one.metric.labels),
+                    "num_groups": one.metric.num_groups,
                     "has_subjects": bool(data.datasets["test"].has_subjects),
                     "state": state,
                 }
@@ -126,9 +122,8 @@ def _monitor(trainer: Trainer, protocol: Protocol) -> ModelCheckpoint | None:
 
 def _state(metric: Any) -> dict[str, torch.Tensor]:
     """The counts of a metric over all processes."""
-    metric.persistent(True)
     with metric.sync_context():
-        return {name: value.cpu().clone() for name, value in metric.state_dict().items()}
+        return {name: dim_zero_cat(value).cpu().clone() for name, value in metric.metric_state.items()}
 
 
 def load_fold(folder: Path) -> dict[str, Any] | None:
@@ -224,8 +219,8 @@ def _reduce(
 
 
 def _tally(count: Mapping[str, Any], thresholds: Any) -> Tally:
-    sums = next(value for name, value in count["state"].items() if name != "fine")
-    metric = METRICS[count["kind"]](count["labels"], len(sums))
+    # The counts are those of all processes, and only the first process reduces them.
+    metric = METRICS[count["kind"]](count["labels"], count["num_groups"], sync_on_compute=False)
     metric.persistent(True)
     metric.load_state_dict(count["state"])
     return metric.tally(thresholds) if isinstance(metric, AUMetrics) else metric.tally()
@@ -243,12 +238,11 @@ def merge_predictions(folders: Mapping[str, Path], path: Path) -> None:
         writer = csv.writer(file)
         header: list[str] | None = None
         for name, folder in folders.items():
-            for part in sorted(folder.glob("predictions*.csv")):
-                with part.open(newline="", encoding="utf-8") as rows:
-                    reader = csv.reader(rows)
-                    its_header = ["fold", *next(reader)]
-                    if header is None:
-                        header = its_header
-                        writer.writerow(header)
-                    writer.writerows([name, *row] for row in reader)
+            with (folder / PREDICTIONS).open(newline="", encoding="utf-8") as rows:
+                reader = csv.reader(rows)
+                its_header = ["fold", *next(reader)]
+                if header is None:
+                    header = its_header
+                    writer.writerow(header)
+                writer.writerows([name, *row] for row in reader)
     unfinished.replace(path)

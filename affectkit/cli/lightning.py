@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import logging
 import pickle
 import re
 import warnings
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import torch
+import yaml
 from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 # Imported so that recipes can name every class without its module.
 import affectkit.data
 import affectkit.datamodules
 import affectkit.losses
+import affectkit.methods
 import affectkit.models
 import affectkit.tasks  # noqa: F401
 from affectkit.cli.recipe import find_recipe
 from affectkit.errors import ConfigError, WeightsError
-from affectkit.tasks.callbacks import PredictionsWriter, ResultsWriter
+from affectkit.tasks.callbacks import NEWEST, NewestCheckpoint, PredictionsWriter, ResultsWriter
 
 __all__ = ["AffectCLI", "launch", "quietly", "run"]
 
@@ -34,16 +40,29 @@ _KNOWN = (
     "The dirpath has changed",
     "The number of training batches",
     r"Found \d+ module\(s\) in eval mode",
+    "Checkpoint directory .* exists and is not empty",  # of the run that is continued
 )
 
 
 class AffectCLI(LightningCLI):
-    """LightningCLI with subclass mode for model and data, our result writers, and errors a person can read."""
+    """LightningCLI with subclass mode for model and data, our result writers, and errors a person can read.
+
+    Every run that keeps checkpoints also keeps its newest state, see `NewestCheckpoint`.
+    """
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the callbacks that write what a run found beside its logs."""
+        """Add the modules to import first, and the callbacks that write what a run found beside its logs."""
+        parser.add_argument(
+            "--imports", type=list[str], default=[], help="modules whose classes a recipe names"
+        )
         parser.add_lightning_class_args(ResultsWriter, "results")
         parser.add_lightning_class_args(PredictionsWriter, "predictions")
+
+    def before_instantiate_classes(self) -> None:
+        """Add the callback that keeps the newest state, unless the trainer keeps no checkpoints."""
+        trainer = (self.config[self.subcommand] if self.subcommand else self.config).trainer
+        if trainer.enable_checkpointing is not False and not trainer.barebones:
+            self.trainer_defaults = {"callbacks": [NewestCheckpoint()]}
 
     def before_validate(self) -> None:
         """Refuse to evaluate weights that nobody trained."""
@@ -76,9 +95,42 @@ class AffectCLI(LightningCLI):
     def _run(self, command: str, options: dict[str, Any]) -> None:
         """Run a command of the trainer. Checkpoints hold tensors and plain values, wherever they come from.
 
-        Lightning would run what stands in one that it downloads.
+        Lightning would run code that is contained in one that it downloads.
         """
-        getattr(self.trainer, command)(**{**options, "weights_only": True})
+        path = options.get("ckpt_path")
+        if path == "last":
+            path = self._last_checkpoint()
+        if command == "fit" and path is not None and Path(path).name == NEWEST and Path(path).is_file():
+            self._keep_folder(Path(path))
+        getattr(self.trainer, command)(**{**options, "ckpt_path": path, "weights_only": True})
+
+    def _last_checkpoint(self) -> str:
+        """Return the newest state that a run of this recipe has kept.
+
+        Lightning looks into the folder of the new run, finds nothing and starts from the beginning.
+        """
+        logger, root = self.trainer.logger, Path(self.trainer.default_root_dir)
+        runs = [root] if logger is None else Path(logger.save_dir or root, str(logger.name)).glob("*")
+        states = [run / "checkpoints" / NEWEST for run in runs]
+        kept = [state for state in states if state.is_file()]
+        if not kept:
+            raise ConfigError(
+                f"`--ckpt_path last` finds no {NEWEST} below {root}.",
+                remedy="Name the checkpoint, or start without --ckpt_path.",
+            )
+        return str(max(kept, key=lambda state: state.stat().st_mtime))
+
+    def _keep_folder(self, path: Path) -> None:
+        """Let a continued run keep its checkpoints where they are, the best one with its score.
+
+        In a folder of its own it would take the first epoch for the best one.
+        """
+        saved = torch.load(path, map_location="cpu", weights_only=True)["callbacks"]
+        for callback in self.trainer.checkpoint_callbacks:
+            folder = saved.get(callback.state_key, {}).get("dirpath")
+            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None and folder is not None:
+                same = Path(folder).resolve() == path.resolve().parent
+                callback.dirpath = folder if same else None
 
     def _require_weights(self) -> None:
         path = self.config[self.subcommand].ckpt_path
@@ -100,15 +152,17 @@ def launch(args: Sequence[str], *, execute: bool = True, kind: type[AffectCLI] =
     """Parse a recipe, build its task, data and trainer, and run the sub-command.
 
     Args:
-        args: `[subcommand, "--config", recipe, …]`; recipes may be named as `affectkit recipe list` prints them.
-            Without `execute`, the sub-command is left out.
+        args: `[subcommand, "--config", recipe, …]`; recipes may be named as `affectkit recipe list` prints them, and
+            name modules to import first under `imports`. Without `execute`, the sub-command is left out.
         execute: False builds everything and runs nothing.
         kind: A subclass that builds less than everything.
 
     Raises:
-        ConfigError: The recipe names an option, a class or a file that does not exist.
+        ConfigError: The recipe names an option, a class, a module or a file that does not exist.
         WeightsError: The checkpoint is unsafe.
     """
+    args = _resolve_recipes(args)
+    _import_modules(args)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
@@ -121,7 +175,7 @@ def launch(args: Sequence[str], *, execute: bool = True, kind: type[AffectCLI] =
                 seed_everything_default=0,
                 save_config_kwargs={"overwrite": True},
                 parser_kwargs={"parser_mode": "omegaconf", "exit_on_error": False},
-                args=_resolve_recipes(args),
+                args=args,
                 run=execute,
             )
     except pickle.UnpicklingError as error:
@@ -191,3 +245,25 @@ def _resolve_recipes(args: Sequence[str]) -> list[str]:
         elif argument.startswith("--config="):
             resolved[i] = f"--config={find_recipe(argument.removeprefix('--config='))}"
     return resolved
+
+
+def _import_modules(args: Sequence[str]) -> None:
+    """Import the modules that recipes, or `--imports`, name: parsing needs their classes."""
+    words = [word for argument in args for word in argument.split("=", 1)]
+    for option, value in pairwise(words):
+        named: Any = None
+        with contextlib.suppress(yaml.YAMLError, OSError):  # the parser says it better
+            if option in ("-c", "--config"):
+                recipe = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
+                named = recipe.get("imports") if isinstance(recipe, dict) else None
+            elif option == "--imports":
+                named = yaml.safe_load(value)
+        for name in named if isinstance(named, list) else []:
+            try:
+                importlib.import_module(str(name))
+            except ImportError as error:
+                raise ConfigError(
+                    f"The module {name!r} under `imports` cannot be imported: {error}.",
+                    path=None if option == "--imports" else value,
+                    remedy="Install its package, or put its folder on PYTHONPATH.",
+                ) from error

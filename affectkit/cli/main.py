@@ -19,9 +19,9 @@ __all__ = ["main"]
 
 # name → (module with a function `run(args) -> exit code`, what it does)
 COMMANDS = {
-    "fit": ("affectkit.cli.lightning", "train a recipe: --config RECIPE"),
-    "validate": ("affectkit.cli.lightning", "evaluate a checkpoint on the validation subjects"),
-    "test": ("affectkit.cli.lightning", "evaluate a checkpoint on the test subjects"),
+    "fit": ("affectkit.cli.trainer", "train a recipe: --config RECIPE"),
+    "validate": ("affectkit.cli.trainer", "evaluate a checkpoint on the validation subjects"),
+    "test": ("affectkit.cli.trainer", "evaluate a checkpoint on the test subjects"),
     "predict": (
         "affectkit.cli.predict",
         "action units of photos and videos (--model) or of a recipe's data (--config)",
@@ -48,18 +48,18 @@ COMMANDS = {
     ),
     "explain": (
         "affectkit.cli.explain",
-        "what a model learned: map (units and expressions), regions, dependencies",
+        "what a model learned, as pictures and tables",
     ),
     "calibrate": (
         "affectkit.cli.calibrate",
         "temperatures and thresholds of a model, from validation subjects",
     ),
     "export": ("affectkit.cli.export", "a model as a folder that loads anywhere, as ONNX, or on the Hub"),
-    "convert": ("affectkit.cli.convert", "checkpoints of other programs: ssm (of its authors)"),
+    "convert": ("affectkit.cli.convert", "checkpoints of other programs"),
     "synth": ("affectkit.cli.synth", "render a corpus of synthetic faces with exact labels"),
     "demo": ("affectkit.cli.demo", "render, train, test and predict in five minutes"),
 }
-LIGHTNING = "affectkit.cli.lightning"
+TRAINER = "affectkit.cli.trainer"
 
 
 def help_text() -> str:
@@ -102,7 +102,7 @@ def _dispatch(arguments: list[str]) -> int:
     if name not in COMMANDS:
         raise ConfigError(f"Unknown command {name!r}.", remedy=f"Choose one of: {', '.join(COMMANDS)}.")
     module = importlib.import_module(COMMANDS[name][0])
-    code: int = module.run(arguments if COMMANDS[name][0] == LIGHTNING else rest)
+    code: int = module.run(arguments if COMMANDS[name][0] == TRAINER else rest)
     return code
 
 

@@ -46,7 +46,7 @@ def run(args: Sequence[str]) -> int:
             remedy="Use --model for photos and videos, --config for the data of a recipe.",
         )
     if forms == {"--config"} or "-c" in args:
-        from affectkit.cli.lightning import run as run_recipe
+        from affectkit.cli.trainer import run as run_recipe
 
         return run_recipe(["predict", *args])
     options = _parser().parse_args([_as_path(argument) for argument in args])

@@ -14,16 +14,7 @@ from affectkit.inference.formats import (
     to_pyfeat,
 )
 from affectkit.inference.pictures.clip_table import ClipTable
-from affectkit.inference.pictures.maps import Associations, associations, write_associations
 from affectkit.inference.pictures.overlay import Overlay, write_overlay
-from affectkit.inference.pictures.regions import (
-    Dependencies,
-    RegionAttention,
-    dependencies,
-    region_attention,
-    write_dependencies,
-    write_regions,
-)
 from affectkit.inference.pictures.timeline import write_timelines
 from affectkit.inference.predictor import RENDERED_WARNING, Predictor, Row
 from affectkit.inference.reports.clip_report import ClipReport, write_clip_report
@@ -38,12 +29,10 @@ from affectkit.inference.webcam import Webcam
 
 __all__ = [
     "RENDERED_WARNING",
-    "Associations",
     "CenterFace",
     "ClipReport",
     "ClipTable",
     "Crop",
-    "Dependencies",
     "FileResult",
     "Interval",
     "Media",
@@ -52,7 +41,6 @@ __all__ = [
     "Other",
     "Overlay",
     "Predictor",
-    "RegionAttention",
     "Row",
     "Smoothing",
     "Sources",
@@ -60,26 +48,20 @@ __all__ = [
     "Strip",
     "TableWriter",
     "Webcam",
-    "associations",
-    "dependencies",
     "describe_baseline",
     "find_media",
     "plan_tables",
     "predict_files",
     "read_openface",
     "read_table",
-    "region_attention",
     "subtract_baseline",
     "table_progress",
     "to_frame",
     "to_pyfeat",
-    "write_associations",
     "write_clip_report",
-    "write_dependencies",
     "write_movements",
     "write_overlay",
     "write_predictions",
-    "write_regions",
     "write_report",
     "write_timelines",
 ]

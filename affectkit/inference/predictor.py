@@ -26,7 +26,8 @@ from affectkit.inference.faces.frames import (
     frame_faces,
 )
 from affectkit.inference.faces.one_crop import face_landmarks
-from affectkit.models import AffectModel, Head, PrototypeHead, hub
+from affectkit.models import AffectModel, hub
+from affectkit.models.zero_shot import heads_with_prototypes, prototype_only, use_classes
 
 __all__ = ["RENDERED_WARNING", "Predictor", "Row"]
 
@@ -83,8 +84,8 @@ class Predictor:
             the extra `face`; "center", the centred square of every frame is one face; "x,y,w,h", that box in pixels
             is; or a `Crop` or any `FaceDetector`.
         classes: Ask the expression head about these classes instead of its own, without training: names, or free
-            texts. It then answers by prototypes alone; see `AffectModel.use_classes`.
-        prototype_only: Let every head that has prototypes answer by them alone; see `AffectModel.prototype_only`.
+            texts. It then answers by prototypes alone; see `affectkit.models.use_classes`.
+        prototype_only: Let every head that has prototypes answer by them alone; see `affectkit.models.prototype_only`.
         detector_size: Longest side in pixels of the pictures that the detector of "detect" gets; larger frames are
             made smaller for it (default: 640). Larger values find smaller faces; see `CenterFace`.
 
@@ -210,7 +211,7 @@ class Predictor:
             heads[name] = {
                 "columns": columns,
                 "values": "intensity 0-5" if head.kind == "ordinal" else "probability",
-                "answers_by": _answers_by(head),
+                "answers_by": head.answers_by,
                 "thresholds": dict(zip(columns, head.thresholds, strict=False)),
             }
         return {
@@ -315,28 +316,18 @@ def _row(frame: FrameFaces, face: SeenFace | None, values: dict[str, float]) -> 
 def _by_prototypes(model: AffectModel, classes: Sequence[str] | None, *, everywhere: bool) -> AffectModel:
     """A copy of a model whose heads answer by prototypes alone: that of expressions, or every one that has any."""
     model = deepcopy(model).eval()
-    heads = {name: model.head(name) for name in model.heads}
-    having = [
-        name for name, head in heads.items() if isinstance(head, PrototypeHead) and head.uses_prototypes
-    ]
+    having = heads_with_prototypes(model)
     if not having:
         raise ConfigError(
             "No head of this model has prototypes.",
             remedy="Take a model with a semantic bridge, such as one of the recipes joint/ssm_*.",
         )
-    expressions = [name for name in having if heads[name].kind == "multiclass"]
+    expressions = [name for name, head in having.items() if head.kind == "multiclass"]
     if classes is not None and not expressions:
         raise ConfigError("This model has no expression head with prototypes, so it cannot take new classes.")
     if everywhere:
         for name in having:
-            model.prototype_only(name)
+            prototype_only(model, name)
     if classes is not None:
-        model.use_classes(expressions[0], classes)
+        use_classes(model, expressions[0], classes)
     return model
-
-
-def _answers_by(head: Head) -> str:
-    """What a head's answers rest on."""
-    if not isinstance(head, PrototypeHead) or not head.uses_prototypes:
-        return "linear layer"
-    return "linear layer and prototypes" if head.linear else "prototypes"

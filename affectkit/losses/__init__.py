@@ -12,16 +12,13 @@ from affectkit.losses.base import MaskedLoss
 from affectkit.losses.bce import MaskedBCE
 from affectkit.losses.cross_entropy import MaskedCrossEntropy
 from affectkit.losses.dice import DiceLoss
-from affectkit.losses.micro import CrossSampleContrast, GlobalDependencyLoss
 from affectkit.losses.ordinal import OrdinalLoss
 from affectkit.losses.registry import build, list_losses, register
 from affectkit.losses.weights import inverse_frequency_weights, positive_weights
 
 __all__ = [
     "AsymmetricLoss",
-    "CrossSampleContrast",
     "DiceLoss",
-    "GlobalDependencyLoss",
     "LossBalancer",
     "MaskedBCE",
     "MaskedCrossEntropy",

@@ -1,4 +1,4 @@
-"""What all metrics share: fixed-size integer states, grouped by subject, and how rows reach them."""
+"""Shared base of the metrics: integer states grouped by subject, and the checks of a batch."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from affectkit.errors import LabelSpaceError
-from affectkit.metrics.bootstrap import Tally
+from affectkit.metrics.intervals import Tally
 
 __all__ = ["GroupedMetric", "with_means"]
 
 
 class GroupedMetric(Metric, ABC):
-    """A metric whose states are sums of integers with one row a group (a subject).
+    """A metric whose states are integers that know their group (a subject).
 
-    Integer sums of a fixed size make three things exact: adding the states of any number of processes, one
-    that has seen no data included; leaving masked entries out; and resampling whole subjects for a confidence
-    interval without keeping the predictions.
+    Integers, summed or simply joined, make three things exact: adding the states of any number of processes, one
+    that has seen no data included; leaving masked entries out; and leaving out whole subjects for a confidence
+    interval.
 
     Args:
         labels: Label names in the order of the last axis, unique.
@@ -65,7 +65,7 @@ class GroupedMetric(Metric, ABC):
 
     @contextmanager
     def _synced(self) -> Iterator[None]:
-        """Let the states hold the sums over all processes for a while."""
+        """Let the states hold those of all processes for a while."""
         with self.sync_context(
             dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync, should_unsync=self._should_unsync
         ):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from affectkit.metrics.base import GroupedMetric, with_means
-from affectkit.metrics.bootstrap import Tally
+from affectkit.metrics.intervals import Tally
 
 __all__ = ["ExpressionMetrics"]
 
@@ -94,7 +94,7 @@ class ExpressionMetrics(GroupedMetric):
         return Tally(self.labels, self.counts.cpu().double(), partial(_results, labels=self.labels))
 
 
-def _results(confusion: Tensor, _fine: Tensor | None, labels: Sequence[str]) -> dict[str, Tensor]:
+def _results(confusion: Tensor, _areas: Tensor | None, labels: Sequence[str]) -> dict[str, Tensor]:
     """Named results [S] from confusion matrices [S, E, E]."""
     right, true, predicted = confusion.diagonal(dim1=-2, dim2=-1), confusion.sum(-1), confusion.sum(-2)
     total, majority = true.sum(-1), true.amax(-1)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from affectkit.metrics.base import GroupedMetric, with_means
-from affectkit.metrics.bootstrap import Tally
+from affectkit.metrics.intervals import Tally
 
 __all__ = ["IntensityMetrics"]
 
@@ -93,7 +93,7 @@ class IntensityMetrics(GroupedMetric):
         return Tally(self.labels, self.sums.cpu().double() * step, partial(_results, labels=self.labels))
 
 
-def _results(sums: Tensor, _fine: Tensor | None, labels: Sequence[str]) -> dict[str, Tensor]:
+def _results(sums: Tensor, _areas: Tensor | None, labels: Sequence[str]) -> dict[str, Tensor]:
     """Named results [S] from sums [S, A, 7]."""
     n, x, y, xx, yy, xy, error = sums.unbind(-1)
     var_x, var_y, cov = _squares(xx, x, n), _squares(yy, y, n), xy - x * y / n

@@ -9,7 +9,7 @@ from math import isnan
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from affectkit.errors import ConfigError
-from affectkit.metrics.bootstrap import Estimate
+from affectkit.metrics.intervals import Estimate
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -51,7 +51,7 @@ class Result:
         baseline: What a trivial predictor reaches on the same data.
         protocol: On which data, and how folds were reduced.
         threshold_rule: Where the thresholds come from; None where the metric has none.
-        resampled: What the interval's bootstrap drew: subjects, or clips where a corpus has no subject ids.
+        resampled: What the interval's jackknife leaves out: subjects, or clips where a corpus has no subject ids.
         level: Coverage of the interval.
 
     Example:

@@ -13,17 +13,14 @@ from affectkit.models.backbones import (
     STSTNet,
     TimmBackbone,
 )
-from affectkit.models.bridges import AssociationMap, Bridge, SemanticBridge
+from affectkit.models.bridge import Bridge
+from affectkit.models.explain import Explanation, explanations
 from affectkit.models.features import Features, InputSpec, Normalize, masked_mean
 from affectkit.models.heads import (
     AUHead,
     AUIntensityHead,
     ExpressionHead,
     Head,
-    MicroAUHead,
-    PrototypeAUHead,
-    PrototypeExpressionHead,
-    PrototypeHead,
 )
 from affectkit.models.loading import load
 from affectkit.models.model import AffectModel
@@ -37,16 +34,17 @@ from affectkit.models.temporal import (
     Temporal,
     TemporalTransformer,
 )
+from affectkit.models.zero_shot import prototype_only, use_classes
 
 __all__ = [
     "AUHead",
     "AUIntensityHead",
     "AffectModel",
-    "AssociationMap",
     "Backbone",
     "Bridge",
     "ClipBackbone",
     "ClipTokenTransformer",
+    "Explanation",
     "ExpressionHead",
     "Features",
     "FramewiseTransformer",
@@ -55,21 +53,19 @@ __all__ = [
     "LEDBackbone",
     "LocalTemporalAttention",
     "MeanPool",
-    "MicroAUHead",
     "MotionPool",
     "Normalize",
     "OffApexNet",
-    "PrototypeAUHead",
-    "PrototypeExpressionHead",
-    "PrototypeHead",
     "STSTNet",
-    "SemanticBridge",
     "Temporal",
     "TemporalTransformer",
     "TimmBackbone",
     "build",
+    "explanations",
     "list_models",
     "load",
     "masked_mean",
+    "prototype_only",
     "register",
+    "use_classes",
 ]

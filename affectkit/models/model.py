@@ -10,31 +10,26 @@ from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from affectkit.errors import ConfigError, WeightsError
+from affectkit.errors import ConfigError
 from affectkit.models import hub
 from affectkit.models.backbones import Backbone
-from affectkit.models.bridged import BridgedHeads
-from affectkit.models.bridges import Bridge
+from affectkit.models.bridge import Bridge
 from affectkit.models.features import Features, InputSpec
 from affectkit.models.heads import Head
 from affectkit.models.registry import build
 from affectkit.models.temporal import Temporal
+from affectkit.models.transfer import config_of_model, take_over
 from affectkit.registry import plain
 
 __all__ = ["AffectModel"]
 
-_CLIP_FIELDS = (
-    "frames",
-    "fps",
-    "crop_margin",
-    "alignment",
-)  # of InputSpec: what training decides, not the backbone
-_PARTS = ("temporal", "bridge")  # that `init_from` can leave out, beside heads
+# Of InputSpec: what training decides, not the backbone.
+_CLIP_FIELDS = ("frames", "fps", "crop_margin", "alignment")
 
 
-class AffectModel(BridgedHeads):
+class AffectModel(nn.Module):
     """A shared video backbone with named heads, and nothing of training in it.
 
     Args:
@@ -43,8 +38,8 @@ class AffectModel(BridgedHeads):
         temporal: A `Temporal` or its configuration: `{"type": "transformer"}`; the mean over frames by
             default.
         bridge: A `Bridge` or its configuration, without label spaces: `{"type": "semantic", "text": {...}}`. It gives
-            the heads that use prototypes (`PrototypeHead`) theirs: at every step while training, and otherwise
-            from a copy that each head keeps and that is renewed whenever training stops.
+            the heads that use prototypes theirs: at every step while training, and otherwise from a copy that each
+            head keeps, see `refresh_prototypes`.
         input_spec: What training decides about the input: `frames`, `fps`, `crop_margin`, `alignment`.
 
     Attributes:
@@ -93,7 +88,17 @@ class AffectModel(BridgedHeads):
             )
         self.input_spec: InputSpec = with_values(self.backbone.input_spec, **(input_spec or {}))
         self.metadata: dict[str, Any] = {}
-        self._hold(heads, bridge)
+        self.heads: nn.ModuleDict = nn.ModuleDict()
+        self.bridge: Bridge | None = None
+        for name, head in heads.items():
+            self.replace_head(name, head)
+        if bridge is not None:
+            heads_with = [name for name in self.heads if self.head(name).uses_prototypes]
+            spaces = {name: self.head(name).space for name in heads_with}
+            self.bridge = build("bridge", bridge, spaces=spaces) if isinstance(bridge, Mapping) else bridge
+            for name in {**heads, **self.bridge.spaces}:
+                self.bridge.check(name, self.head(name))
+        self.register_state_dict_pre_hook(_bake)  # type: ignore[no-untyped-call]
 
     @property
     def num_features(self) -> int:
@@ -110,6 +115,56 @@ class AffectModel(BridgedHeads):
             "bridge": None if self.bridge is None else self.bridge.config,
             "input_spec": {key: getattr(self.input_spec, key) for key in _CLIP_FIELDS},
         }
+
+    @property
+    def thresholds(self) -> dict[str, Tensor]:
+        """Decision thresholds [A] of each multilabel head, float32 on the CPU; see `Head.calibrate`."""
+        heads = {name: self.head(name) for name in self.heads}
+        return {name: torch.tensor(head.thresholds) for name, head in heads.items() if head.thresholds}
+
+    def head(self, name: str) -> Head:
+        """The head of this name.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        if name not in self.heads:
+            raise ConfigError(
+                f"There is no head {name!r}.", remedy=f"Heads: {', '.join(self.heads) or 'none'}."
+            )
+        head: Head = self.heads[name]  # type: ignore[assignment]  # a ModuleDict does not say what it holds
+        return head
+
+    def labels(self, name: str) -> tuple[str, ...]:
+        """Label names of a head, in the order of its outputs.
+
+        Raises:
+            ConfigError: There is no such head.
+        """
+        return self.head(name).labels
+
+    def replace_head(self, name: str, head: Head | Mapping[str, Any]) -> None:
+        """Add a head with fresh weights, or put one in another's place.
+
+        Args:
+            name: Lower-case letters, digits and underscores.
+            head: A head or its configuration.
+
+        Raises:
+            ConfigError: The name is not allowed, the head's width is not the model's, or the model's bridge does
+                not fit the head.
+        """
+        built: Head = (
+            build("head", head, in_features=self.num_features) if isinstance(head, Mapping) else head
+        )
+        if built.in_features != self.num_features:
+            raise ConfigError(
+                f"The head {name!r} reads {built.in_features} features; the model gives {self.num_features}.",
+                remedy="Build the head with the model's width.",
+            )
+        if self.bridge is not None:
+            self.bridge.check(name, built)
+        self.heads[hub.check_head_name(name)] = built
 
     def features(
         self,
@@ -146,14 +201,7 @@ class AffectModel(BridgedHeads):
         landmarks: Tensor | None = None,
         landmarks_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Logits of every head.
-
-        Args:
-            frames: [B, T, 3, H, W] RGB, uint8 in 0-255 or floating point in 0-1; a still is T = 1.
-            frame_mask: bool [B, T], True where a frame is real; None where all are.
-            landmarks: float [B, T, 68, 2] in pixels of the frames, for heads that look at places of the face; None
-                where there are none.
-            landmarks_mask: bool [B, T, 68], True where a landmark is known; None where all are.
+        """Logits of every head; for what `features` takes.
 
         Returns:
             By head name, [B, ...] or, where the head works on frames, [B, T, ...].
@@ -173,14 +221,7 @@ class AffectModel(BridgedHeads):
         landmarks: Tensor | None = None,
         landmarks_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """What each head says, in evaluation mode and without gradients.
-
-        Args:
-            frames: [B, T, 3, H, W] RGB, uint8 in 0-255 or floating point in 0-1; a still is T = 1.
-            frame_mask: bool [B, T], True where a frame is real; None where all are.
-            landmarks: float [B, T, 68, 2] in pixels of the frames, for heads that look at places of the face; None
-                where there are none.
-            landmarks_mask: bool [B, T, 68], True where a landmark is known; None where all are.
+        """What each head says of what `features` takes, in evaluation mode and without gradients.
 
         Returns:
             By head name, float32 [B, labels] or [B, T, labels] in the order of `labels(name)`: probabilities,
@@ -193,6 +234,23 @@ class AffectModel(BridgedHeads):
             return {name: self.head(name).predict(logits) for name, logits in answers.items()}
         finally:
             self.train(training)
+
+    def prototypes(self) -> dict[str, Tensor]:
+        """The prototypes [L, D] of heads that use them, by name, computed with gradients by the bridge.
+
+        Costs a pass through the text tower: to be called once a step.
+        """
+        return {} if self.bridge is None else self.bridge()
+
+    @torch.no_grad()
+    def refresh_prototypes(self) -> None:
+        """Copy the bridge's prototypes into the heads, which use them outside training.
+
+        It happens by itself when the model leaves training mode, and when a model in training mode is saved. Call it
+        after parameters were changed in evaluation mode.
+        """
+        for name, vectors in self.prototypes().items():
+            self.head(name).prototypes.copy_(vectors)
 
     def freeze(self, patterns: Sequence[str]) -> None:
         """Stop training the parameters whose names match. Wholly frozen parts stay in evaluation mode.
@@ -218,9 +276,12 @@ class AffectModel(BridgedHeads):
     def train(self, mode: bool = True) -> Self:
         """Switch to training or back; frozen parts keep their batch statistics and use no dropout.
 
-        Going back, heads get new copies of prototypes that training has changed.
+        Going back, heads get new copies of the bridge's prototypes.
         """
+        left_training = self.training and not mode
         super().train(mode)
+        if left_training:
+            self.refresh_prototypes()
         if mode:
             for module in self.modules():
                 parameters = list(module.parameters())
@@ -271,7 +332,7 @@ class AffectModel(BridgedHeads):
             ConfigError: The configuration names parts or arguments that do not exist.
         """
         path = hub.locate(folder, revision)
-        config = _of_a_whole_model(path)
+        config = config_of_model(path)
         given, source = config["input"], path / "config.json"
         with hub.explained_by(source):
             model = cls(
@@ -282,10 +343,10 @@ class AffectModel(BridgedHeads):
                 input_spec={key: given.get(key) for key in _CLIP_FIELDS if key in given},
             )
         tensors = path / "model.safetensors"
-        model._stale = False  # the copies of prototypes come with the tensors
+        nn.Module.train(model, False)  # without `refresh_prototypes`: prototypes come with the tensors
         hub.load_strictly(model, hub.read_tensors(tensors), tensors)
         model.metadata = config.get("metadata") or {}
-        return model.eval()
+        return model
 
     def init_from(
         self, folder: str | Path, *, replace: Sequence[str] = (), revision: str | None = None
@@ -302,36 +363,7 @@ class AffectModel(BridgedHeads):
             WeightsError: Tensors, labels or normalisation differ.
             ConfigError: `replace` names nothing here or there.
         """
-        path = hub.locate(folder, revision)
-        config = _of_a_whole_model(path)
-        known = {*self.heads, *config["heads"], *_PARTS}
-        if unknown := sorted(set(replace) - known):
-            raise ConfigError(
-                f"There is no {', '.join(unknown)} to replace.", remedy=f"Known: {', '.join(sorted(known))}."
-            )
-        for name in self.heads:
-            labels = config["heads"].get(name, {}).get("labels", list(self.labels(name)))
-            if name not in replace and labels != list(self.labels(name)):
-                raise WeightsError(
-                    f"The head {name!r} was trained on {labels}, and here it has {list(self.labels(name))}.",
-                    path=path,
-                    remedy=f"Let it start anew: `replace_heads: [{name}]` in a recipe.",
-                )
-        here, there = self.input_spec.to_dict(), config["input"]
-        for key in ("mean", "std", "normalize"):
-            if there.get(key) != here[key]:
-                raise WeightsError(
-                    f"The backbone was trained with {key} = {there.get(key)}, and here it is {here[key]}.",
-                    path=path,
-                    remedy="Give the backbone the same normalisation.",
-                )
-        skip = [f"{part}." if part in _PARTS else f"heads.{part}." for part in replace]
-        if self.bridge is not None:
-            skip += [f"bridge.{prefix}" for part in replace for prefix in self.bridge.parts_of(part)]
-        tensors = path / "model.safetensors"
-        self._stale = False
-        hub.load_strictly(self, hub.read_tensors(tensors), tensors, skip=skip)
-        self._stale = self.bridge is not None  # parts of it may be new here
+        take_over(self, hub.locate(folder, revision), replace)
 
     def push_to_hub(
         self,
@@ -360,13 +392,7 @@ class AffectModel(BridgedHeads):
             return hub.upload(Path(folder), repo, private=private)
 
 
-def _of_a_whole_model(path: Path) -> dict[str, Any]:
-    """The configuration in a folder, which must have a backbone."""
-    config = hub.read_config(path)
-    if not config["backbone"] or not config.get("input"):
-        raise WeightsError(
-            "This folder holds heads without a backbone.",
-            path=path,
-            remedy="Load one with `AUHead.from_pretrained`, or give a whole model's folder.",
-        )
-    return config
+def _bake(model: AffectModel, *_: Any) -> None:
+    """Before a state dict is made: saved prototypes are those of the weights that they are saved with."""
+    if model.training:
+        model.refresh_prototypes()

@@ -12,10 +12,10 @@ from affectkit.registry import Registry
 
 __all__ = ["build", "find", "list_models", "name_of", "register"]
 
-M = TypeVar("M", bound=nn.Module)
+M = TypeVar("M")
 
 _REGISTRIES: dict[str, Registry[Any]] = {
-    kind: Registry(kind) for kind in ("backbone", "temporal", "head", "bridge")
+    kind: Registry(kind) for kind in ("backbone", "temporal", "head", "bridge", "converter")
 }
 
 
@@ -31,7 +31,7 @@ def register(kind: str, name: str) -> Callable[[type[M]], type[M]]:
     """Class decorator that makes a part available to configurations and saved models under `name`.
 
     Args:
-        kind: "backbone", "temporal", "head" or "bridge".
+        kind: "backbone", "temporal", "head", "bridge" or "converter".
         name: What configurations call it.
 
     Raises:

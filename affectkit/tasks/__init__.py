@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from affectkit.tasks.callbacks import EMA, PredictionsWriter, ResultsWriter
-from affectkit.tasks.micro_au import MicroAU
+from affectkit.tasks.callbacks import EMA, NewestCheckpoint, PredictionsWriter, ResultsWriter
 from affectkit.tasks.multitask import MultiTask
-from affectkit.tasks.ssm import SSM
 
-__all__ = ["EMA", "SSM", "MicroAU", "MultiTask", "PredictionsWriter", "ResultsWriter"]
+__all__ = ["EMA", "MultiTask", "NewestCheckpoint", "PredictionsWriter", "ResultsWriter"]

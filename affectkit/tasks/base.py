@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -16,6 +17,7 @@ from affectkit.data import ClipBatch, concat, derive_seed
 from affectkit.losses import inverse_frequency_weights, positive_weights
 from affectkit.metrics import Result, ThresholdRule
 from affectkit.models import AffectModel, Head
+from affectkit.tasks.data import protocol_of, task_data
 from affectkit.tasks.divergence import DivergenceWatch
 from affectkit.tasks.evaluation import Counted, Evaluation
 from affectkit.tasks.supervision import find_unlearned, unlearned_warning
@@ -24,10 +26,11 @@ __all__ = [
     "AffectTask",
     "Averaging",
     "Balance",
+    "Reduced",
     "balance_weights",
     "batches_of",
     "group_by_shape",
-    "reduce_loss",
+    "reduce_losses",
     "seen",
 ]
 
@@ -83,7 +86,7 @@ class AffectTask(LightningModule):
         Raises:
             ConfigError: A head has no training label.
         """
-        self.unlearned = find_unlearned(self.heads, self.trainer.datamodule)  # type: ignore[attr-defined]
+        self.unlearned = find_unlearned(self.heads, task_data(self.trainer))
         self._warn_of_unlearned()
 
     def _warn_of_unlearned(self) -> None:
@@ -124,6 +127,10 @@ class AffectTask(LightningModule):
         loaders = loaders if isinstance(loaders, list) else [loaders]
         return Evaluation(self.heads, [loader.dataset for loader in loaders], self.device)
 
+    def on_validation_epoch_start(self) -> None:
+        """Make the prototypes of the weights that are evaluated, which `EMA` has just exchanged."""
+        self.model.refresh_prototypes()
+
     def validation_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count a batch of a validation corpus."""
         self.evaluation["val"].update(dataloader_idx, self(*seen(batch)), batch)
@@ -157,8 +164,7 @@ class AffectTask(LightningModule):
 
     def _protocol(self, dataset: str) -> str:
         """What the numbers of a corpus were measured on; in a mixture that of its source."""
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        return str(getattr(getattr(data, "sources", {}).get(dataset, data), "protocol", "test split"))
+        return protocol_of(task_data(self.trainer), dataset)
 
     def predict_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """Probabilities (intensities for ordinal heads) by head, with where the clips are from."""
@@ -171,7 +177,7 @@ class AffectTask(LightningModule):
         checkpoint["thresholds"] = self.thresholds
         checkpoint["unlearned"] = self.unlearned
         checkpoint["model_config"] = self.model.config
-        if corpora := getattr(self.trainer.datamodule, "trained_on", None):  # type: ignore[attr-defined]
+        if corpora := task_data(self.trainer).trained_on:
             checkpoint["trained_on"] = {
                 "corpora": {name: licence for name, (licence, _) in corpora.items()},
                 "rendered": all(rendered for _, rendered in corpora.values()),
@@ -183,30 +189,52 @@ class AffectTask(LightningModule):
         self.unlearned = checkpoint.get("unlearned", {})
 
 
-def reduce_loss(total: Tensor, count: Tensor, normalize: Averaging = "global") -> Tensor:
-    """Mean loss over the annotated entries, unbiased when ranks hold different numbers of them.
+@dataclass(frozen=True, slots=True)
+class Reduced:
+    """One loss of a step. All are scalars.
+
+    Args:
+        loss: With gradients, which add up over processes to those of the mean.
+        mean: Over the labels of all processes, without gradients; 0 without any.
+        count: The labels of all processes.
+    """
+
+    loss: Tensor
+    mean: Tensor
+    count: Tensor
+
+
+def reduce_losses(
+    terms: Mapping[str, tuple[Tensor, Tensor]], normalize: Averaging = "global"
+) -> dict[str, Reduced]:
+    """Mean losses over the annotated entries, unbiased when ranks hold different numbers of them.
 
     Gradients are averaged over ranks by DDP, so the sum of a rank is divided by the mean count of all ranks. With
     `local`, each rank divides by its own count, which gives labels of sparsely annotated ranks a larger weight.
 
     Args:
-        total: Scalar, sum of the losses of the annotated entries on this rank.
-        count: Scalar, their number on this rank.
-        normalize: `global` (unbiased, one tiny all-reduce) or `local`.
+        terms: By name, the sum of the losses of the annotated entries on this rank, and their number; scalars.
+        normalize: `global` (unbiased) or `local`. Either takes one tiny all-reduce for all terms.
 
     Returns:
-        Scalar; 0 with zero gradients where nothing is annotated.
+        By name; losses are 0 with zero gradients where nothing is annotated.
 
     Example:
-        >>> reduce_loss(torch.tensor(6.0), torch.tensor(3))
+        >>> reduce_losses({"au": (torch.tensor(6.0), torch.tensor(3.0))})["au"].loss
         tensor(2.)
     """
-    count = count.detach().to(total.dtype)
-    if normalize == "global" and dist.is_available() and dist.is_initialized():
-        count = count.clone()
-        dist.all_reduce(count)
-        count = count / dist.get_world_size()
-    return total / torch.where(count > 0, count, torch.ones_like(count))
+    own = torch.stack([total for total, _ in terms.values()])
+    labels = torch.stack([count for _, count in terms.values()]).detach().to(own.dtype)
+    both, world = torch.stack([own.detach(), labels]), 1
+    if dist.is_available() and dist.is_initialized():
+        world = dist.get_world_size()
+        dist.all_reduce(both)
+    total, count = both
+    divisor = count / world if normalize == "global" else labels
+    losses = own / torch.where(divisor > 0, divisor, 1.0)
+    means = total / count.clamp(min=1)
+    rows = zip(losses.unbind(), means.unbind(), count.unbind(), strict=True)
+    return {name: Reduced(*row) for name, row in zip(terms, rows, strict=True)}
 
 
 def seen(batch: ClipBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:

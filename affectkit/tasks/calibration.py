@@ -106,7 +106,7 @@ def calibrate(model: AffectModel, found: Mapping[str, Answered]) -> None:
         if head.kind == "multilabel":
             metric = AUMetrics(head.labels, 1)
             nobody = torch.zeros(len(rows.value), dtype=torch.int64)
-            metric.update(head.predict(rows.logits), rows.value, rows.mask, nobody)
+            metric.update(head.scaled(rows.logits), rows.value, rows.mask, nobody)
             best = metric.best_thresholds()
             head.calibrate(thresholds=[best[label] for label in head.labels])
 

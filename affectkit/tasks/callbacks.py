@@ -1,25 +1,38 @@
-"""Callbacks: what a run found is written beside the logs, and weights are averaged."""
+"""Callbacks: results and predictions written beside the logs, the newest checkpoint, averaged weights.
+
+A callback runs on every process. What talks to the other processes (`run_folder` does) must be called on all of them,
+so it comes before any `if trainer.is_global_zero`.
+"""
 
 from __future__ import annotations
 
 import csv
+import heapq
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from affectkit.data import ClipBatch
 from affectkit.metrics import Result, as_text
 
-__all__ = ["EMA", "PredictionsWriter", "ResultsWriter", "run_folder"]
+__all__ = ["EMA", "NEWEST", "NewestCheckpoint", "PredictionsWriter", "ResultsWriter", "run_folder"]
+
+NEWEST = "newest.ckpt"
+"""Name of the file that `NewestCheckpoint` writes."""
 
 
 def run_folder(trainer: Trainer) -> Path:
-    """Where a run's files belong: its log folder, or the root folder when it does not log."""
+    """Return the folder of a run's files: its log folder, or the root folder when it does not log.
+
+    Every process must call it: the first one tells the others.
+    """
     return Path(trainer.log_dir or trainer.default_root_dir)
 
 
@@ -36,12 +49,12 @@ class ResultsWriter(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print and write, on the first process only."""
         found: dict[str, list[Result]] = getattr(pl_module, "results", {})
+        folder = run_folder(trainer)
         if not trainer.is_global_zero or not found:
             return
         for name, rows in found.items():
             print(as_text([row for row in rows if row.name.count("/") == 1], title=name))
         if self.filename:
-            folder = run_folder(trainer)
             folder.mkdir(parents=True, exist_ok=True)
             content = {name: [row.to_dict() for row in rows] for name, rows in found.items()}
             (folder / self.filename).write_text(json.dumps(content, indent=1), encoding="utf-8")
@@ -51,7 +64,10 @@ class ResultsWriter(Callback):
 class PredictionsWriter(Callback):
     """Writes a row for every predicted frame: dataset, clip, subject, frame, and the outputs of all heads by name.
 
-    Rows are written as they come. With several processes each writes a file of its own, with its rank in the name.
+    Rows are written as they come. Each of several processes writes a file of its own, with its rank in the name and
+    the place of each row's clip in the first columns. When all have finished, the first process joins the files into
+    the table that a single process would have written, and removes them. They stay where a process dies, or where
+    the first process cannot see them all.
 
     Args:
         filename: File in the run's folder.
@@ -62,16 +78,18 @@ class PredictionsWriter(Callback):
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the file and write its header."""
-        folder = run_folder(trainer)
-        folder.mkdir(parents=True, exist_ok=True)
-        name = Path(self.filename)
+        self._path = run_folder(trainer) / self.filename
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        part = self._path
+        self._places: list[str] = []
         if trainer.world_size > 1:
-            name = name.with_stem(f"{name.stem}-{trainer.global_rank}")
-        self._file = (folder / name).open("w", newline="", encoding="utf-8")
+            part, self._places = self._part(trainer.global_rank), ["loader", "place"]
+        self._seen: dict[int, int] = {}
+        self._file = part.open("w", newline="", encoding="utf-8")
         self._writer = csv.writer(self._file)
         heads = pl_module.model.heads.values()  # type: ignore[union-attr, operator]
         columns = [column for head in heads for column in head.columns]
-        self._writer.writerow(["dataset", "clip", "subject", "frame", *columns])
+        self._writer.writerow([*self._places, "dataset", "clip", "subject", "frame", *columns])
 
     def on_predict_batch_end(
         self,
@@ -82,22 +100,89 @@ class PredictionsWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Write the rows of one batch; clip-level outputs stand in every row of their clip."""
+        """Write the rows of one batch; clip-level outputs are repeated in every row of their clip."""
         columns = [values.cpu() for values in outputs["outputs"].values()]
         meta, kept = outputs["meta"], outputs["frame_mask"].cpu()
+        first = self._seen.get(dataloader_idx, 0)
+        self._seen[dataloader_idx] = first + len(kept)
         for i in range(len(kept)):
             if not outputs["valid"][i]:
                 continue
+            place = (first + i) * trainer.world_size + trainer.global_rank  # as samplers deal clips out
+            places = [dataloader_idx, place] if self._places else []
             for t, frame in enumerate(meta["indices"][i]):
                 row: Sequence[Any] = [meta["dataset"][i], meta["clip"][i], meta["subject"][i], frame]
                 numbers = [f"{x:.6f}" for v in columns for x in (v[i, t] if v.ndim == 3 else v[i]).tolist()]
-                self._writer.writerow([*row, *numbers])
+                self._writer.writerow([*places, *row, *numbers])
         self._file.flush()
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Close the file and say where it is."""
+        """Close the file, join those of all processes, and say where the table is."""
         self._file.close()
-        print(f"predictions: {self._file.name}")
+        if trainer.world_size > 1:
+            trainer.strategy.barrier("predictions are written")
+            if trainer.is_global_zero:
+                self._join([self._part(rank) for rank in range(trainer.world_size)])
+            trainer.strategy.barrier("predictions are joined")
+        else:
+            print(f"predictions: {self._path}")
+
+    def _part(self, rank: int) -> Path:
+        return self._path.with_stem(f"{self._path.stem}-{rank}")
+
+    def _join(self, parts: Sequence[Path]) -> None:
+        """Put the rows of all processes in the order of a single one."""
+        if missing := [part.name for part in parts if not part.is_file()]:
+            print(
+                f"predictions: {self._path.with_stem(f'{self._path.stem}-*')}, one table a process; "
+                f"{', '.join(missing)} is on another machine"
+            )
+            return
+        unfinished = self._path.with_name(f"{self._path.name}.part")
+        with ExitStack() as files, unfinished.open("w", newline="", encoding="utf-8") as out:
+            tables = [
+                csv.reader(files.enter_context(part.open(newline="", encoding="utf-8"))) for part in parts
+            ]
+            header, *_ = [next(table) for table in tables]
+            rows = heapq.merge(*map(_placed, tables), key=itemgetter(0))
+            writer = csv.writer(out)
+            writer.writerow(header[2:])
+            writer.writerows(row for _, row in rows)
+        unfinished.replace(self._path)
+        for part in parts:
+            part.unlink()
+        print(f"predictions: {self._path}")
+
+
+def _placed(table: Iterable[list[str]]) -> Iterator[tuple[tuple[int, int], list[str]]]:
+    """Take the place out of each row: loader and clip."""
+    for loader, place, *row in table:
+        yield (int(loader), int(place)), row
+
+
+class NewestCheckpoint(ModelCheckpoint):
+    """Keeps the state after the latest epoch in `newest.ckpt`, whatever the scores are.
+
+    A checkpoint that is chosen by a score is as old as the last improvement; a run that continues from there repeats
+    the epochs since. The command line adds this callback to every recipe, behind the recipe's own checkpoints, so
+    that their state is in it.
+
+    Args:
+        dirpath: Folder; `checkpoints` in the run's folder by default, and then the path is printed.
+    """
+
+    def __init__(self, dirpath: str | None = None) -> None:
+        name = NEWEST.removesuffix(self.FILE_EXTENSION)
+        super().__init__(dirpath, name, save_on_train_epoch_end=True, enable_version_counter=False)
+        self._announced = dirpath is not None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say how to continue the run."""
+        super().on_train_start(trainer, pl_module)
+        if trainer.is_global_zero and not self._announced:
+            self._announced = True
+            path = Path(str(self.dirpath), NEWEST)
+            print(f"state kept after each epoch; to continue an interrupted run, add --ckpt_path {path}")
 
 
 class EMA(WeightAveraging):

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from affectkit.data import ClipBatch, Target
 from affectkit.errors import ConfigError
@@ -22,7 +23,7 @@ from affectkit.metrics import (
 )
 from affectkit.models import Head
 
-__all__ = ["Counted", "Evaluation", "EvaluationData", "align_levels", "groups_of"]
+__all__ = ["Counted", "Evaluation", "EvaluationData", "align_levels", "groups_of", "mean_log_odds"]
 
 AnyMetric = AUMetrics | ExpressionMetrics | IntensityMetrics
 METRICS: dict[str, type[AnyMetric]] = {
@@ -125,10 +126,15 @@ class Evaluation:
             metric = self.metrics.get((data.name, name))
             if metric is not None and head.target in batch.targets:
                 target = batch.targets[head.target].project(head.space.name)
-                prediction, target = align_levels(
-                    head.predict(logits[name].float()), target, batch.frame_mask
-                )
-                metric.update(prediction, target.value, target.mask, batch.subject, batch.valid)
+                if isinstance(metric, AUMetrics):  # which ranks log odds, since probabilities saturate
+                    output, target = align_levels(
+                        head.scaled(logits[name]), target, batch.frame_mask, mean=mean_log_odds
+                    )
+                else:
+                    output, target = align_levels(
+                        head.predict(logits[name].float()), target, batch.frame_mask
+                    )
+                metric.update(output, target.value, target.mask, batch.subject, batch.valid)
 
     def values(self) -> dict[str, Tensor]:
         """Numbers to log by `dataset/head/metric`, at the fixed threshold of 0.5."""
@@ -225,8 +231,37 @@ def groups_of(people: Mapping[str, Sequence[str | None]]) -> dict[str, list[int]
     }
 
 
+def masked_mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Mean over the frames with weight 1, `[B, ...]` of values `[B, T, ...]`."""
+    return (values * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+
+def mean_log_odds(logits: Tensor, weight: Tensor) -> Tensor:
+    """Log odds of the mean probability over frames, exact where probabilities round to 0 or 1.
+
+    Args:
+        logits: Float `[B, T, ...]`.
+        weight: Float, of the same number of axes; 1 for frames that count, else 0.
+
+    Returns:
+        Float `[B, ...]`; 0 where no frame counts.
+
+    Example:
+        >>> mean_log_odds(torch.tensor([[0.0, 200.0]]), torch.ones(1, 2))  # 3 to 1
+        tensor([1.0986])
+    """
+    out = weight == 0
+    yes, no = (logsigmoid(z).masked_fill(out, -torch.inf).logsumexp(1) for z in (logits, -logits))
+    return torch.where(out.all(1), 0.0, yes - no)
+
+
 def align_levels(
-    prediction: Tensor, target: Target, frame_mask: Tensor, *, levels: int = 0
+    prediction: Tensor,
+    target: Target,
+    frame_mask: Tensor,
+    *,
+    levels: int = 0,
+    mean: Callable[[Tensor, Tensor], Tensor] = masked_mean,
 ) -> tuple[Tensor, Target]:
     """Bring a head's output and a target to the same level: both by frame, or both by clip.
 
@@ -239,6 +274,7 @@ def align_levels(
         target: Target of the head's label space, of a batch.
         frame_mask: bool `[B, T]`, False where a frame pads.
         levels: Further axes of `prediction` behind its labels: 1 for the logits of ordinal heads.
+        mean: Reduces outputs `[B, T, ...]` over frames by weights `[B, T, 1, ...]`.
 
     Returns:
         Output and target of one level.
@@ -247,7 +283,7 @@ def align_levels(
     labelled_by_frame = target.value.ndim == (2 if target.classes else 3)
     if by_frame and not labelled_by_frame:
         weight = frame_mask.reshape(*frame_mask.shape, *[1] * (prediction.ndim - 2)).to(prediction.dtype)
-        return (prediction * weight).sum(1) / weight.sum(1).clamp(min=1), target
+        return mean(prediction, weight), target
     if labelled_by_frame and not by_frame:
         if target.classes:
             highest = target.value.masked_fill(~target.mask, -1).amax(1)

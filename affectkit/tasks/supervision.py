@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from affectkit.errors import ConfigError, LabelSpaceError
 from affectkit.models import Head
+from affectkit.tasks.data import TaskData
 
 __all__ = ["find_unlearned", "unlearned_warning"]
 
 
-def find_unlearned(heads: Mapping[str, Head], data: Any) -> dict[str, list[str]]:
+def find_unlearned(heads: Mapping[str, Head], data: TaskData) -> dict[str, list[str]]:
     """Find the labels of heads for which there is no training label.
 
     Args:
         heads: The heads by name; those with no weight to train are passed over.
-        data: A datamodule that is set up for training, such as `affectkit.datamodules.SingleDataModule`; one without
-            `annotated` says nothing.
+        data: Facts about the training data; nothing is looked for where they state no annotations.
 
     Returns:
         By head, names of action units that no training clip annotates, or of classes that none has.
@@ -28,7 +27,7 @@ def find_unlearned(heads: Mapping[str, Head], data: Any) -> dict[str, list[str]]
     """
     found: dict[str, list[str]] = {}
     for name, head in heads.items():
-        if not hasattr(data, "annotated") or not any(weight.requires_grad for weight in head.parameters()):
+        if not data.annotations or not any(weight.requires_grad for weight in head.parameters()):
             continue
         try:
             known = data.annotated(head.target, head.space.name)
@@ -56,7 +55,7 @@ def unlearned_warning(unlearned: Mapping[str, list[str]]) -> str:
     )
 
 
-def _unlearned_head(name: str, head: Head, data: Any, *, target: bool) -> ConfigError:
+def _unlearned_head(name: str, head: Head, data: TaskData, *, target: bool) -> ConfigError:
     known = "; ".join(
         f"{corpus} annotates {', '.join(f'{key} ({space})' for key, space in targets.items()) or 'nothing'}"
         for corpus, targets in data.annotations.items()

@@ -26,10 +26,10 @@ from affectkit.data import (
     UniformSegments,
 )
 from affectkit.datamodules import RenderedDataModule
-from affectkit.models import AUHead, Backbone, MicroAUHead, MotionPool, build
+from affectkit.methods.micro_au_clip import MicroAU, MicroAUHead
+from affectkit.models import AUHead, Backbone, MotionPool, build
 from affectkit.models.backbones import ClipBackbone
 from affectkit.synth import render_corpus
-from affectkit.tasks import MicroAU
 
 TOWER = "affectkit-tiny-patch8"
 HEADS = 4  # of attention

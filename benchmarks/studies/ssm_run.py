@@ -18,10 +18,9 @@ from torch.nn import functional as F
 
 from affectkit.data import CenterCrop, ClipBatch, Compose, HorizontalFlip, RandomCrop
 from affectkit.datamodules import MixtureDataModule, RenderedDataModule
-from affectkit.models import PrototypeAUHead, PrototypeExpressionHead, SemanticBridge
+from affectkit.methods.ssm import SSM, PrototypeAUHead, PrototypeExpressionHead, SemanticBridge
 from affectkit.models.backbones import ClipBackbone
 from affectkit.synth import render_corpus
-from affectkit.tasks import SSM
 
 TOWER = "affectkit-tiny"
 EXPERTS = {"last": 2, "experts": 4, "hidden": 64}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from affectkit import tasks
+from affectkit.methods import micro_au_clip, ssm
 from affectkit.models import list_models
 from affectkit.models.registry import find
 
@@ -30,11 +31,13 @@ PARTS = {
 
 def test_every_part_has_a_row():
     assert set(ROWS) == set(PARTS)
-    assert all(hasattr(tasks, name) for name, kind in PARTS.items() if not kind)
+    assert all(map(hasattr, (tasks, ssm, micro_au_clip), ("MultiTask", "SSM", "MicroAU")))
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_row_names_the_recipes_that_use_the_part(part):
-    use = re.compile(rf"class_path: {part}\b" + (rf"|type: {PARTS[part]}\b" if PARTS[part] else ""))
+    use = re.compile(
+        rf"class_path: (?:[\w.]+\.)?{part}\b" + (rf"|type: {PARTS[part]}\b" if PARTS[part] else "")
+    )
     using = {name for name, text in RECIPES.items() if use.search(text)}
     assert using == {name for name in RECIPES if any(fnmatch(name, pattern) for pattern in ROWS[part])}

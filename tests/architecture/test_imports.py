@@ -1,10 +1,7 @@
 """What importing costs, checked in fresh processes."""
 
-import json
-import subprocess
-import sys
-
 import pytest
+from helpers.imports import modules_after
 
 LAYERS = ["affectkit", "affectkit.facs", "affectkit.errors"]
 WITH_TORCH = [
@@ -16,15 +13,6 @@ WITH_TORCH = [
     "affectkit.metrics",
     "affectkit.inference",
 ]
-
-
-def modules_after(statement):
-    """The top-level modules that a fresh interpreter, with warnings as errors, holds after `statement`."""
-    code = f"{statement}\nimport json, sys\nprint(json.dumps(sorted({{m.partition('.')[0] for m in sys.modules}})))"
-    command = [sys.executable, "-W", "error::DeprecationWarning:affectkit", "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stderr == ""
-    return set(json.loads(done.stdout.splitlines()[-1]))
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -15,7 +15,7 @@ def train(folder, world, kind):
     """Run the toy training of a kind on `world` gloo processes and return what the first one saved."""
     program = (
         [HELPERS / f"{kind}.py", folder, world]
-        if kind in ("ssm", "micro")
+        if kind in ("ssm", "micro", "counting")
         else [HELPERS / "training.py", folder, world, kind]
     )
     launcher = (
@@ -23,7 +23,8 @@ def train(folder, world, kind):
         if world > 1
         else []
     )
-    environment = {**os.environ, "PYTHONPATH": str(HELPERS.parent), "OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join(filter(None, (str(HELPERS.parent), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *launcher, *map(str, program)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -50,3 +51,11 @@ def test_two_processes_equal_one(tmp_path, kind):
         )
     torch.testing.assert_close(two.get("means"), one.get("means"), rtol=1e-5, atol=1e-6)  # of the losses
     assert two["results"] == one["results"]
+
+
+@pytest.mark.distributed
+def test_labels_counted_by_several_processes_give_the_numbers_of_one(tmp_path):
+    """Also with a process that has none."""
+    one, two, three = (train(tmp_path, world, "counting") for world in (1, 2, 3))
+    assert [saved.pop("kept") for saved in (one, two, three)] == [240, 100, 100]
+    assert one == two == three

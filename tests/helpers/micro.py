@@ -7,9 +7,8 @@ from pathlib import Path
 import torch
 from lightning.pytorch import seed_everything
 
-from affectkit.models import MicroAUHead
+from affectkit.methods.micro_au_clip import MicroAU, MicroAUHead
 from affectkit.models.backbones import ClipBackbone
-from affectkit.tasks import MicroAU
 from helpers.toy import ToyDataModule
 from helpers.training import make_trainer
 

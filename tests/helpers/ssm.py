@@ -8,9 +8,9 @@ import torch
 from lightning.pytorch import seed_everything
 
 from affectkit.datamodules import MixtureDataModule
-from affectkit.models import PrototypeAUHead, PrototypeExpressionHead, SemanticBridge
+from affectkit.methods.ssm import SSM, PrototypeAUHead, PrototypeExpressionHead, SemanticBridge
 from affectkit.models.backbones import ClipBackbone
-from affectkit.tasks import EMA, SSM
+from affectkit.tasks import EMA
 from helpers.toy import ToyDataModule, ToyDataset
 from helpers.training import make_trainer
 

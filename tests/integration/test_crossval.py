@@ -208,7 +208,7 @@ def test_a_killed_run_continues_and_equals_the_uninterrupted_one(three_fold, rec
         with pytest.raises(KilledError):
             crossval.run(command)
         assert not (tmp_path / "results.json").exists()
-    (tmp_path / "folds" / "part3" / "predictions-1.csv").write_text("of a run with two processes")
+    (tmp_path / "folds" / "part3" / "predictions-1.csv").write_text("of a killed run with two")
     assert crossval.run(command) == 0
     assert started == [("part1", False), ("part2", False), ("part2", True), ("part3", False), ("part3", True)]
     assert (tmp_path / "results.json").read_bytes() == (three_fold / "results.json").read_bytes()
@@ -269,7 +269,7 @@ def test_shuffled_test_labels_change_no_stored_state(three_fold, recipe, tmp_pat
         torch.load(f / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"] for f in (one, other)
     )
     assert all(torch.equal(left[name], right[name]) for name in left)
-    assert not torch.equal(*(folds.load_fold(f)["counts"][0]["state"]["histogram"] for f in (one, other)))
+    assert not torch.equal(*(folds.load_fold(f)["counts"][0]["state"]["entries"] for f in (one, other)))
 
 
 @pytest.mark.parametrize(

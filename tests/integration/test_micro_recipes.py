@@ -10,8 +10,8 @@ from affectkit.cli.lightning import launch
 from affectkit.cli.recipe import recipe_folder, recipe_names
 from affectkit.data import Draw, OnsetApex, draw_weights
 from affectkit.datamodules.statistics import clip_positives
+from affectkit.methods.micro_au_clip import MicroAUHead
 from affectkit.models import AffectModel
-from affectkit.models.heads import MicroAUHead
 from affectkit.models.hub import no_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")

@@ -84,7 +84,7 @@ def test_a_typo_is_one_line_that_names_it(tmp_path, capsys, override, named):
 
 def test_validate_test_and_predict_from_a_checkpoint(tmp_path, capsys):
     assert main(["fit", *steps(tmp_path, "joint/demo")]) == 0
-    checkpoint = tmp_path / "logs" / "version_0" / "checkpoints" / "last.ckpt"
+    checkpoint = tmp_path / "logs" / "version_0" / "checkpoints" / "newest.ckpt"
     rest = [*steps(tmp_path, "joint/demo"), f"--ckpt_path={checkpoint}"]
     assert main(["--debug", "validate", *rest]) == 0
     capsys.readouterr()

@@ -11,8 +11,9 @@ from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheck
 
 from affectkit.data import ClipMixup
 from affectkit.errors import ConfigError
+from affectkit.methods.ssm import SSM
 from affectkit.models import AffectModel, AUHead, AUIntensityHead
-from affectkit.tasks import EMA, SSM
+from affectkit.tasks import EMA
 
 
 class Watch(Callback):

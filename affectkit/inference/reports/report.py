@@ -152,7 +152,7 @@ def _row(result: Result) -> dict[str, Any]:
         "label": "/".join(label),
         "value": _text(result.estimate.value),
         "interval": "" if math.isnan(low) else f"{low:.3f} – {high:.3f}",
-        "level": f"{100 * result.level:g} % by bootstrap over {result.resampled}",
+        "level": f"{100 * result.level:g} % by jackknife over {result.resampled}",
         "baseline": _text(result.baseline),
         "rule": _RULES[result.threshold_rule] if result.threshold_rule else "",
         "oracle": result.threshold_rule == "oracle",

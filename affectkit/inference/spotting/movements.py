@@ -22,7 +22,7 @@ from affectkit.inference.faces.crop import Crop
 from affectkit.inference.faces.one_crop import face_landmarks, place_face, read_clip
 from affectkit.inference.predictor import Predictor
 from affectkit.inference.spotting.spotter import Interval, Spotter
-from affectkit.models import InputSpec, MicroAUHead
+from affectkit.models import InputSpec
 from affectkit.models.backbones import OffApexNet, STSTNet
 
 __all__ = ["LEADING", "Movement", "MovementFinder", "Written", "write_movements"]
@@ -104,7 +104,7 @@ class MovementFinder:
             )
         every = ((name, model.head(name)) for name in model.heads)
         heads = [(name, head) for name, head in every if head.kind == "multilabel"]
-        micro = [(name, head) for name, head in heads if isinstance(head, MicroAUHead)]
+        micro = [(name, head) for name, head in heads if head.sees_movements]
         self._heads = micro or heads
         if not self._heads:
             raise ConfigError(

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from affectkit.errors import ConfigError
 from affectkit.facs import ActionUnit
-from affectkit.models.micro import PatchRegions
+from affectkit.models.regions import PatchRegions
 
 __all__ = ["Interval", "Place", "Spotter"]
 

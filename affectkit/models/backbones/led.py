@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from affectkit.models.backbones.base import Backbone
 from affectkit.models.features import Features, InputSpec, Normalize
-from affectkit.models.micro.led import LEDFilter
 from affectkit.models.registry import register
+from affectkit.models.temporal.led import LEDFilter
 
 __all__ = ["LEDBackbone"]
 

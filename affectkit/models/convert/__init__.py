@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from affectkit.models.convert.conversion import Conversion, Converter
 from affectkit.models.convert.reading import load_safely, read_checkpoint
-from affectkit.models.convert.ssm import Conversion, convert_ssm
 from affectkit.models.convert.training import model_of_checkpoint
 
-__all__ = ["Conversion", "convert_ssm", "load_safely", "model_of_checkpoint", "read_checkpoint"]
+__all__ = ["Conversion", "Converter", "load_safely", "model_of_checkpoint", "read_checkpoint"]

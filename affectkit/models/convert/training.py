@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from affectkit.errors import WeightsError
 from affectkit.models import hub
 from affectkit.models.convert.reading import load_safely
@@ -41,6 +43,7 @@ def model_of_checkpoint(path: str | Path) -> AffectModel:
         )
     with hub.no_weights(), hub.explained_by(path):
         model = AffectModel(**content["model_config"])
+        nn.Module.train(model, False)
         own = {
             name.removeprefix("model."): t
             for name, t in content["state_dict"].items()
@@ -57,7 +60,6 @@ def model_of_checkpoint(path: str | Path) -> AffectModel:
                 )
             head.calibrate(thresholds=[chosen[label] for label in head.labels])
         learned_from = _learned_from(content.get("trained_on") or {})
-    model.eval()
     model.refresh_prototypes()  # those in the file may be of another step than its (averaged) weights
     model.metadata = {
         "checkpoint": path.name,

@@ -6,19 +6,10 @@ from affectkit.models.heads.au import AUHead
 from affectkit.models.heads.base import Head
 from affectkit.models.heads.expression import ExpressionHead
 from affectkit.models.heads.intensity import AUIntensityHead
-from affectkit.models.heads.micro_au import MicroAUHead, MicroAUOutputs
-from affectkit.models.heads.prototype import PrototypeAUHead, PrototypeExpressionHead, PrototypeHead
-from affectkit.models.heads.smoothing import SmoothLogits
 
 __all__ = [
     "AUHead",
     "AUIntensityHead",
     "ExpressionHead",
     "Head",
-    "MicroAUHead",
-    "MicroAUOutputs",
-    "PrototypeAUHead",
-    "PrototypeExpressionHead",
-    "PrototypeHead",
-    "SmoothLogits",
 ]

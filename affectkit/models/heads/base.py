@@ -6,15 +6,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from torch import Tensor, nn
 
 from affectkit.errors import ConfigError, LabelSpaceError, WeightsError
 from affectkit.facs import AUSet, LabelSpace, label_space
 from affectkit.models import hub
+from affectkit.models.explain import Explanation
 from affectkit.models.features import Features
 from affectkit.models.registry import build, find, list_models, name_of, register
+
+if TYPE_CHECKING:
+    from affectkit.models.model import AffectModel
 
 __all__ = ["Head", "register"]
 
@@ -38,6 +42,12 @@ class Head(nn.Module, ABC):
         target: Name of the annotation it learns from.
         thresholds: One decision threshold a label for multilabel heads, empty for others.
         temperature: What logits are divided by before they become probabilities.
+        uses_prototypes: Whether it compares what it sees with a prototype of each label, which a bridge makes. Such a
+            head has a buffer `prototypes` [labels, `width`], takes others as the second argument of `forward`, and
+            overrides `by_prototypes`.
+        width: Width of what prototypes are compared with.
+        answers_by: What its answers rest on, for people.
+        sees_movements: Whether it was made for clips of brief movements, from onset to apex.
         arguments: Constructor arguments beside `in_features`, plain values; a subclass adds its own.
 
     Raises:
@@ -46,6 +56,10 @@ class Head(nn.Module, ABC):
 
     target: ClassVar[str]
     kind: ClassVar[Literal["multilabel", "multiclass", "ordinal"]]
+    uses_prototypes: bool = False
+    prototypes: Tensor
+    answers_by: str = "linear layer"
+    sees_movements: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -63,7 +77,7 @@ class Head(nn.Module, ABC):
                 f"{type(self).__name__} needs {self.kind} labels; {self.space.name!r} is {self.space.kind}.",
                 remedy="Choose another space or another head.",
             )
-        self.in_features = in_features
+        self.in_features = self.width = in_features
         self.per_frame = per_frame
         self.arguments: dict[str, Any] = {
             "space": self.space.name,
@@ -136,6 +150,29 @@ class Head(nn.Module, ABC):
         Returns:
             float32 [..., labels].
         """
+
+    def explanations(self, model: AffectModel, name: str) -> tuple[Explanation, ...]:
+        """What the head can show of what it learned; nothing by default.
+
+        Args:
+            model: The model around it.
+            name: What the model calls it.
+        """
+        return ()
+
+    def by_prototypes(self, space: LabelSpace | None = None, prototypes: Tensor | None = None) -> Head:
+        """A head that answers by prototypes alone, over the same labels or others.
+
+        Args:
+            space: The labels; this head's by default.
+            prototypes: [labels, `width`], of these labels; this head's by default.
+
+        Raises:
+            ConfigError: This head has no prototypes.
+        """
+        raise ConfigError(
+            "This head has no prototypes to answer by.", remedy="Train one that has, such as those of SSM."
+        )
 
     def scaled(self, logits: Tensor) -> Tensor:
         """Logits in float32 divided by the temperature, for `predict`."""

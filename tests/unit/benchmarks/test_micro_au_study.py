@@ -78,8 +78,8 @@ def test_every_variant_switches_off_what_it_says(tmp_path):
     from micro_au_setup import VARIANTS, Setup
     from safetensors.torch import save_file
 
+    from affectkit.methods.micro_au_clip import MicroAUHead
     from affectkit.models.backbones import ClipBackbone
-    from affectkit.models.heads import MicroAUHead
 
     setup = Setup.rehearsal()
     (tmp_path / setup.name).mkdir()

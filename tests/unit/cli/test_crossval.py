@@ -75,20 +75,32 @@ def test_settings_leave_out_where_a_recipe_runs():
     }
 
 
-def test_predictions_of_all_folds_and_processes_are_joined(tmp_path):
-    tables = {"a": ("predictions-0.csv", "1\n"), "b": ("predictions.csv", "2\n3\n")}
-    for name, (file, rows) in {**tables, "a ": ("predictions-1.csv", "4\n")}.items():
-        folder = tmp_path / name.strip()
-        folder.mkdir(exist_ok=True)
-        (folder / file).write_text("frame\n" + rows)
+def test_predictions_of_all_folds_are_joined(tmp_path):
+    for name, rows in {"a": "1\n", "b": "2\n3\n"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "predictions.csv").write_text("frame\n" + rows)
     folds.merge_predictions({name: tmp_path / name for name in "ab"}, tmp_path / "all.csv")
-    assert (tmp_path / "all.csv").read_text().splitlines() == ["fold,frame", "a,1", "a,4", "b,2", "b,3"]
+    assert (tmp_path / "all.csv").read_text().splitlines() == ["fold,frame", "a,1", "b,2", "b,3"]
+
+
+def test_reducing_asks_no_other_process(monkeypatch):
+    """Only the first process does it, while the group of all is still there."""
+    metric = ExpressionMetrics(["fear", "anger"], 2)
+    truth = torch.tensor([0, 1])
+    metric.update(torch.eye(2), truth, torch.ones(2, dtype=torch.bool), truth)
+    counted = [saved(metric, "multiclass", "expression")]
+    monkeypatch.setattr(torch.distributed, "is_available", lambda: True)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda *_: pytest.fail("others were asked"))
+    monkeypatch.setattr(torch.distributed, "barrier", lambda *_, **__: pytest.fail("others were asked"))
+    assert folds.reduce_folds(counted, find_protocol("RAFDB"))
 
 
 def saved(metric, kind, head, fold="1"):
     """A fold as `run_fold` saves it."""
     labels = list(metric.labels)
     count = {"dataset": "d", "head": head, "kind": kind, "labels": labels, "has_subjects": kind == "ordinal"}
+    count["num_groups"] = metric.num_groups
     return {"fold": fold, "thresholds": {}, "counts": [{**count, "state": folds._state(metric)}]}
 
 

@@ -1,4 +1,4 @@
-"""`affectkit predict --spot` and `affectkit explain regions|dependencies`: from a clip to intervals with units."""
+"""`affectkit predict --spot` and `affectkit explain`: from a clip to intervals with units."""
 
 import argparse
 import csv
@@ -261,17 +261,32 @@ def test_one_reader_does_and_damage_is_no_end(clip, tmp_path):
 
 
 def test_explain_from_the_command_line(saved, clip, tmp_path, capsys):
-    base = ["explain", "regions", "--model", saved, "--input", clip, "--faces", "center", "--fps", FPS]
-    assert main([*map(str, base), "--out", str(tmp_path / "a")]) == 0
+    base = [
+        "explain",
+        "--only",
+        "regions",
+        "--model",
+        saved,
+        "--input",
+        clip,
+        "--faces",
+        "center",
+        "--fps",
+        FPS,
+    ]
+    assert main([*map(str, base), "--output", str(tmp_path / "a")]) == 0
     text = capsys.readouterr().out
     assert "the strongest of 2" in text
     assert "units above their thresholds: AU4" in text
-    assert main([*map(str, base), "--onset", "35", "--apex", "40", "--out", str(tmp_path / "b")]) == 0
+    assert main([*map(str, base), "--onset", "35", "--apex", "40", "--output", str(tmp_path / "b")]) == 0
     assert (tmp_path / "b" / "regions.png").is_file()
-    base[1] = "dependencies"
-    assert main([*map(str, base), "--out", str(tmp_path / "c")]) == 0
-    assert main(["explain", "dependencies", "--model", str(saved), "--out", str(tmp_path / "d")]) == 0
-    assert "beyond co-occurrence most: AU" in capsys.readouterr().out
+    base[2] = "dependencies"
+    assert main([*map(str, base), "--output", str(tmp_path / "c")]) == 0
+    assert main(["explain", "--model", str(saved), "--output", str(tmp_path / "d")]) == 0
+    said = capsys.readouterr()
+    assert "beyond co-occurrence most: AU" in said.out
+    assert "regions is left out; it takes a clip" in said.err
+    assert not (tmp_path / "d" / "regions.csv").exists()
     assert (tmp_path / "c" / "dependencies.csv").read_text() != (
         tmp_path / "d" / "dependencies.csv"
     ).read_text()
@@ -281,14 +296,53 @@ def test_explain_from_the_command_line(saved, clip, tmp_path, capsys):
     ("args", "fault"),
     [
         (("--onset", 3), "belong together"),
+        (("--only", "map"), "cannot show map. It shows regions, dependencies"),
+        (("--head", "brow"), "no head 'brow'"),
         (("--onset", 9, "--apex", 3), "not in order among 120 frames"),
         (("--onset", 3, "--apex", 120), "not in order among 120 frames"),
     ],
 )
 def test_explain_names_faults(saved, clip, tmp_path, capsys, args, fault):
-    base = ["explain", "regions", "--model", saved, "--input", clip, "--faces", "center", "--out", tmp_path]
+    base = [
+        "explain",
+        "--only",
+        "regions",
+        "--model",
+        saved,
+        "--input",
+        clip,
+        "--faces",
+        "center",
+        "--output",
+        tmp_path,
+    ]
     assert main([*map(str, (*base, *args))]) == 2
     assert fault in capsys.readouterr().err
+
+
+def test_what_is_about_a_clip_asks_for_one(saved, tmp_path, capsys):
+    assert main(["explain", "--only", "regions", "--model", str(saved), "--output", str(tmp_path)]) == 2
+    assert "regions is about a clip. Give one with --input" in capsys.readouterr().err
+
+
+def test_two_heads_are_explained_side_by_side(tmp_path):
+    head = {"type": "micro_au", "space": "AU4,AU12", "attention_heads": 4}
+    backbone = {"type": "clip", "model_name": "affectkit-tiny-patch8", "tokens": True}
+    AffectModel(backbone, {"one": head, "two": head}, input_spec={"frames": 2}).save_pretrained(
+        tmp_path / "model"
+    )
+    base = ["explain", "--model", str(tmp_path / "model"), "--output"]
+    assert main([*base, str(tmp_path / "both")]) == 0
+    assert main([*base, str(tmp_path / "alone"), "--head", "two"]) == 0
+    tables = ("both/one", "both/two", "alone")
+    one, two, alone = ((tmp_path / place / "dependencies.csv").read_text() for place in tables)
+    assert one != two == alone
+
+
+def test_a_model_may_have_nothing_to_explain(tmp_path, capsys):
+    assert main(["explain", "--model", "demo", "--output", str(tmp_path / "out")]) == 2
+    assert "nothing to explain" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_explain_asks_for_onset_and_apex_where_nothing_moves(saved, tmp_path, capsys):
@@ -296,6 +350,18 @@ def test_explain_asks_for_onset_and_apex_where_nothing_moves(saved, tmp_path, ca
     still.mkdir()
     for t in range(30):
         Image.fromarray(frame(0).permute(1, 2, 0).numpy()).save(still / f"{t:03d}.png")
-    base = ["explain", "regions", "--model", saved, "--input", still, "--faces", "center", "--out", tmp_path]
+    base = [
+        "explain",
+        "--only",
+        "regions",
+        "--model",
+        saved,
+        "--input",
+        still,
+        "--faces",
+        "center",
+        "--output",
+        tmp_path,
+    ]
     assert main([*map(str, base), "--fps", "30"]) == 2
     assert "Give --onset and --apex" in capsys.readouterr().err

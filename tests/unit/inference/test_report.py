@@ -95,7 +95,7 @@ def test_everything_is_said(page):
     for part in ("0.812", "0.710 – 0.900", "0.400", "held-out people", "24", "Rendered faces."):
         assert part in page.text
     assert "oracle: fitted on test, an upper bound" in page.text
-    assert "95 % by bootstrap over subjects" in page.text
+    assert "95 % by jackknife over subjects" in page.text
     assert "0.143" in page.text
 
 

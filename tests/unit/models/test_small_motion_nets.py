@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from affectkit.models import build
-from affectkit.models.micro import LEDFilter
+from affectkit.models.temporal import LEDFilter
 
 
 def test_led_weights_are_those_of_the_equation():

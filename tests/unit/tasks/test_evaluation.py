@@ -1,12 +1,15 @@
+import math
+
 import pytest
 import torch
 from helpers.toy import ToyDataset
+from sklearn.metrics import roc_auc_score
 
 from affectkit.data import Draw, Target, collate
 from affectkit.errors import ConfigError
 from affectkit.models import AUHead, AUIntensityHead, ExpressionHead
-from affectkit.tasks.base import balance_weights, reduce_loss
-from affectkit.tasks.evaluation import Evaluation, align_levels
+from affectkit.tasks.base import balance_weights, reduce_losses
+from affectkit.tasks.evaluation import Evaluation, align_levels, mean_log_odds
 
 
 def frames_target():
@@ -21,6 +24,42 @@ def test_frame_outputs_are_averaged_over_real_frames_for_a_label_of_the_clip():
     pooled, same = align_levels(prediction, target, torch.tensor([[True, True, False]]))
     torch.testing.assert_close(pooled, torch.tensor([[0.3]]))
     assert same is target
+
+
+def test_log_odds_of_mean_probabilities_do_not_saturate():
+    rng = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 4, 3, generator=rng)
+    weight = torch.tensor([[1.0, 1, 1, 0], [1, 0, 0, 0]])[..., None]
+    wanted = torch.stack([logits[0, :3].sigmoid().mean(0), logits[1, 0].sigmoid()])
+    torch.testing.assert_close(mean_log_odds(logits, weight).sigmoid(), wanted)
+    for extreme in (-60.0, 60.0):  # σ(60) is 1 in float32, and these means are not the same
+        pairs = torch.tensor([[extreme, extreme], [extreme, extreme + 1]])[..., None]
+        odds = mean_log_odds(pairs, torch.ones(2, 2, 1))[:, 0]
+        assert odds[0].item() == pytest.approx(extreme)
+        assert odds[1].item() == pytest.approx(
+            extreme + math.log((1 + math.e) / 2) if extreme < 0 else extreme - math.log((1 + 1 / math.e) / 2)
+        )
+    assert mean_log_odds(logits, torch.zeros(2, 4, 1)).tolist() == [[0.0] * 3] * 2
+
+
+@pytest.mark.parametrize("offset", [0.0, 20.0])
+def test_the_auc_of_a_head_ranks_logits_and_not_rounded_probabilities(offset):
+    data = ToyDataset(split="test")
+    head = AUHead(4, data.spaces["au"], per_frame=True)
+    evaluation = Evaluation({"au": head}, [data], "cpu")
+    batch = collate([data[0], data[1], data[2]])
+    logits = torch.randn(3, 3, 3, generator=torch.Generator().manual_seed(0))
+    evaluation.update(0, {"au": logits + offset}, batch)
+    target = batch.targets["au"].project(head.space.name)
+    scores = logits if target.value.ndim == 3 else mean_log_odds(logits, batch.frame_mask[..., None].float())
+    found, compared = evaluation.metrics["toy", "au"].compute(), 0
+    for i, label in enumerate(head.labels):
+        kept = target.mask[..., i]
+        truth, score = target.value[..., i][kept], scores[..., i][kept]
+        if 0 < truth.sum() < len(truth):
+            compared += 1
+            assert found[f"auc/{label}"].item() == pytest.approx(roc_auc_score(truth, score), abs=1e-6)
+    assert compared
 
 
 def test_a_clip_output_meets_the_strongest_annotated_label_of_its_frames():
@@ -89,9 +128,9 @@ def test_corpora_of_one_name_are_an_error():
 
 def test_nothing_annotated_is_a_loss_of_zero_with_zero_gradients():
     logits = torch.ones(2, requires_grad=True)
-    loss = reduce_loss((logits * 0).sum(), torch.tensor(0), "local")
-    loss.backward()
-    assert loss.item() == 0
+    reduced = reduce_losses({"au": ((logits * 0).sum(), torch.tensor(0))}, "local")["au"]
+    reduced.loss.backward()
+    assert (reduced.loss.item(), reduced.mean.item(), reduced.count.item()) == (0, 0, 0)
     assert logits.grad.tolist() == [0.0, 0.0]
 
 

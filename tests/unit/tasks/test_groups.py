@@ -43,7 +43,10 @@ def test_a_tally_of_some_groups_counts_them_alone():
     metric.update(scores, truth, mask, group)
     kept = group != 1
     alone.update(scores[kept], truth[kept], mask[kept], group[kept] // 2)
-    assert estimate(metric.tally().only([0, 2])) == estimate(alone.tally())
+    found, wanted = estimate(metric.tally().only([0, 2])), estimate(alone.tally())
+    assert found.keys() == wanted.keys()
+    for name, each in found.items():
+        assert each == pytest.approx(wanted[name], nan_ok=True)
 
 
 def test_a_test_is_also_given_group_by_group():
@@ -61,7 +64,7 @@ def test_a_test_is_also_given_group_by_group():
         target = batch.targets["au"].project("AU1,AU12")
         if batch.meta["subject"][0] in ("s00", "s02"):
             group = torch.tensor([int(batch.meta["subject"][0] == "s02")])
-            women.update(logits["au"].sigmoid(), target.value, target.mask, group)
+            women.update(logits["au"], target.value, target.mask, group)
     chosen = {"au": {"AU1": 0.3, "AU12": 0.6}}
     found = evaluation.results(rule="val", thresholds=chosen, protocol=lambda name: f"{name}: test split")
     assert list(found) == ["toy/au", "toy/au/sex=female", "toy/au/sex=male"]
@@ -81,6 +84,7 @@ def fold(name, people, scores):
     metric.update(torch.eye(2)[scores], truth, torch.ones(len(truth), dtype=torch.bool), group)
     metric.persistent(True)
     count = {"dataset": "d", "head": "e", "kind": "multiclass", "labels": ["a", "b"], "has_subjects": True}
+    count["num_groups"] = len(people)
     return {
         "fold": name,
         "thresholds": {},

@@ -1,6 +1,7 @@
 """Heads that the training data do not teach: an error, or a warning that travels with the checkpoint."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from affectkit.models import AUHead, AUIntensityHead, ExpressionHead, TimmBackbo
 from affectkit.models.card import model_card
 from affectkit.models.convert import model_of_checkpoint
 from affectkit.tasks import MultiTask
+from affectkit.tasks.data import task_data
 from affectkit.tasks.supervision import find_unlearned, unlearned_warning
 
 
@@ -116,7 +118,7 @@ def test_frozen_heads_and_data_that_cannot_tell():
     data = ToyDataModule(space="AU25,AU26")
     data.setup("fit")
     head = AUHead(8, space="AU1")
-    assert find_unlearned({"au": head}, None) == {}
+    assert find_unlearned({"au": head}, task_data(SimpleNamespace())) == {}
     with pytest.raises(ConfigError):
         find_unlearned({"au": head}, data)
     assert find_unlearned({"au": head.requires_grad_(False)}, data) == {}

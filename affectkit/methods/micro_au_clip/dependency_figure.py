@@ -1,0 +1,199 @@
+"""Which units a model of micro-expressions lets depend on which, as a picture and a table."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import torch
+from torch import Tensor
+
+from affectkit.errors import ConfigError
+from affectkit.methods.micro_au_clip.region_figure import canvas, micro_head
+from affectkit.models import AffectModel, Explanation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Dependencies", "dependencies", "explain_dependencies", "write_dependencies"]
+
+_CELL: Final = 0.5  # inches: two digits and a point stay legible
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """How units depend on each other, on the CPU.
+
+    Args:
+        units: The units, such as AU12.
+        cooccurrence: float [A, A], P(j | i) among the training labels, in row i and column j.
+        drawn: float [A, A + 1], where unit i would look if only co-occurrence drew it; the last column is the whole
+            face.
+        learned: float [A, A + 1], where it looks, the mean over layers and heads.
+        gate: By how much what is seen there is added to a unit.
+        at_rest: Whether it is the attention of a face that does not move, or of a clip.
+    """
+
+    units: tuple[str, ...]
+    cooccurrence: Tensor
+    drawn: Tensor
+    learned: Tensor
+    gate: float
+    at_rest: bool
+
+
+@torch.inference_mode()
+def dependencies(
+    model: AffectModel,
+    frames: Tensor | None = None,
+    landmarks: Tensor | None = None,
+    *,
+    head: str | None = None,
+) -> Dependencies:
+    """Which units the units look at.
+
+    Args:
+        model: In evaluation mode, with a head for micro-expressions whose units attend to each other.
+        frames: uint8 [T, 3, S, S], a clip from onset to apex; without, a face that does not move.
+        landmarks: float [T, 68, 2] in pixels of the frames.
+        head: Name of the head, if there are several.
+
+    Raises:
+        ConfigError: There is no such head, or its units do not attend to each other.
+    """
+    _, found = micro_head(model, head)
+    if found.depend is None:
+        raise ConfigError(
+            "The units of this model do not depend on each other.", remedy="It was made with `gda: false`."
+        )
+    spec = model.input_spec
+    device = next(found.parameters()).device
+    clip = frames
+    if clip is None:
+        clip = torch.full((max(2, spec.frames), 3, spec.size, spec.size), 128, dtype=torch.uint8)
+    given = None if landmarks is None else landmarks[None].to(device)
+    features = model.features(clip[None].to(device), None, given)
+    local = found.outputs(features).local
+    assert features.frames is not None
+    whole = found.motion(features.frames, features.frame_mask)
+    return Dependencies(
+        units=tuple(found.labels),
+        cooccurrence=found.depend.cooccurrence.float().cpu(),
+        drawn=found.depend.bias.float().softmax(dim=-1)[:-1].cpu(),
+        learned=found.depend.attention(local, whole)[0].float().cpu(),
+        gate=found.depend.gate.item(),
+        at_rest=frames is None,
+    )
+
+
+def write_dependencies(found: Dependencies, folder: str | Path) -> tuple[Path, Path]:
+    """Write `dependencies.csv` and `dependencies.png`.
+
+    The table has a row for each unit and what it looks at, the whole face as `face`. The figure has three panels:
+    co-occurrence among the labels, the learned attention, and what of it co-occurrence alone does not explain.
+
+    Args:
+        found: Of a model.
+        folder: Made if absent.
+
+    Returns:
+        The paths of the table and of the figure.
+
+    Example:
+        >>> both = torch.tensor([[1.0, 0.5], [0.2, 1.0]])
+        >>> looks = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.6, 0.3]])
+        >>> found = Dependencies(("AU1", "AU2"), both, looks, looks, 0.1, True)
+        >>> table, _ = write_dependencies(found, getfixture("tmp_path"))
+        >>> table.read_text().splitlines()[2]
+        'AU1,AU2,0.500000,0.300000,0.300000,0.000000'
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    table, figure = folder / "dependencies.csv", folder / "dependencies.png"
+    with table.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["unit", "looks_at", "cooccurrence", "drawn", "learned", "difference"])
+        for i, unit in enumerate(found.units):
+            for j, other in enumerate((*found.units, "face")):
+                both = "" if other == "face" else f"{float(found.cooccurrence[i, j]):.6f}"
+                drawn, learned = float(found.drawn[i, j]), float(found.learned[i, j])
+                numbers = [f"{value:.6f}" for value in (drawn, learned, learned - drawn)]
+                writer.writerow([unit, other, both, *numbers])
+    _draw_dependencies(found, figure)
+    return table, figure
+
+
+def explain_dependencies(model: AffectModel, head: str) -> Explanation:
+    """Which units look at which, as what `affectkit explain` draws.
+
+    Args:
+        model: As for `dependencies`.
+        head: Name of the head.
+    """
+
+    def draw(
+        folder: Path, frames: Tensor | None, landmarks: Tensor | None
+    ) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+        found = dependencies(model, frames, landmarks, head=head)
+        moved = found.learned - found.drawn
+        i, j = divmod(int(moved.argmax()), moved.shape[1])
+        said = (
+            f"beyond co-occurrence most: {found.units[i]} looks at {(*found.units, 'the whole face')[j]}, "
+            f"{found.drawn[i, j]:.2f} -> {found.learned[i, j]:.2f}; gate {found.gate:.2f}"
+        )
+        return write_dependencies(found, folder), (said,)
+
+    return Explanation(
+        "dependencies",
+        "which action units look at which, beside how often they occur together",
+        draw,
+        "optional",
+    )
+
+
+def _draw_dependencies(found: Dependencies, path: Path) -> None:
+    n = len(found.units)
+    width, height = (n + 1) * _CELL + 1.6, n * _CELL * 0.85 + 1.9
+    figure = canvas(3 * width, height)
+    panels = figure.subplots(1, 3)
+    moved = found.learned - found.drawn
+    far = float(moved.abs().max()) or 1.0
+    where = "a face at rest" if found.at_rest else "this clip"
+    names = [*found.units, "face"]
+    shown: Sequence[tuple[str, Tensor, Sequence[str], str, tuple[float, float]]] = (
+        ("labels: P(column | row)", found.cooccurrence, names[:-1], "Blues", (0.0, 1.0)),
+        (f"attention of the row's unit, {where}", found.learned, names, "Greens", _limits(found.learned)),
+        (f"beyond co-occurrence (gate {found.gate:.2f})", moved, names, "RdBu_r", (-far, far)),
+    )
+    for axes, (title, values, columns, colours, limits) in zip(panels, shown, strict=True):
+        _matrix(axes, values, found.units, columns, colours, limits)
+        axes.set_title(title, fontsize=9.5)
+    figure.savefig(path, dpi=150)
+
+
+def _limits(values: Tensor) -> tuple[float, float]:
+    return 0.0, float(values.max())
+
+
+def _matrix(
+    axes: Axes,
+    values: Tensor,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    colours: str,
+    limits: tuple[float, float],
+) -> None:
+    """A matrix with its numbers."""
+    low, high = limits
+    axes.imshow(values.numpy(), cmap=colours, vmin=low, vmax=high, aspect="auto")
+    axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right", fontsize=8)
+    axes.set_yticks(range(len(rows)), rows, fontsize=8)
+    axes.tick_params(length=0)
+    for i, row in enumerate(values.tolist()):
+        for j, value in enumerate(row):
+            text = f"{value:+.2f}" if low < 0 else f"{value:.2f}"
+            colour = "white" if abs(value) > 0.6 * high else "black"
+            axes.text(j, i, text, ha="center", va="center", fontsize=7, color=colour)

@@ -1,0 +1,145 @@
+"""Micro-AU CLIP: action units of micro-expressions, from local independence to global dependency."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from affectkit.data import ClipBatch
+from affectkit.errors import ConfigError
+from affectkit.methods.micro_au_clip.head import MicroAUHead, MicroAUOutputs
+from affectkit.methods.micro_au_clip.losses import CrossSampleContrast, GlobalDependencyLoss
+from affectkit.methods.micro_au_clip.recognition import RuleRecognition, rules_of
+from affectkit.models import Features
+from affectkit.tasks.base import seen
+from affectkit.tasks.data import task_data
+from affectkit.tasks.evaluation import Counted, align_levels
+from affectkit.tasks.multitask import MultiTask, Term
+
+__all__ = ["MicroAU"]
+
+
+class MicroAU(MultiTask):
+    r"""`MultiTask` with the further losses of its `MicroAUHead` heads, and emotions by rule.
+
+    The loss of a micro head is :math:`L_{cls} + w_c L_{con} + w_d L_{GD}`: the cross-entropy over each unit's two
+    texts (the head's loss in `losses`, weighed by `balance`), the contrast of units across clips, and the dependency
+    between units. How often units occur together is counted among the training labels when training begins. Other
+    heads, and corpora without micro-expressions, may share the run.
+
+    Args:
+        \*args: As for `MultiTask`: backbone, heads, temporal.
+        contrast_weight: :math:`w_c`.
+        dependency_weight: :math:`w_d`.
+        dependency_target: The cosine aimed at for units that act together, in [0, 1].
+        recognition: By head name, the classes that FACS rules shall find in its units on evaluation data: "casme2_5",
+            "megc3", "class i,class ii,…". No emotion label is read in training.
+        **options: As for `MultiTask`.
+
+    Raises:
+        ConfigError: `recognition` names no head or one of other labels, or as for `MultiTask`.
+        LabelSpaceError: No rule speaks for any of the classes of `recognition`.
+
+    References:
+        Micro-AU CLIP, arXiv 2603.16302. What its abstract does not say is our own design; see the documentation.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        contrast_weight: float = 0.1,
+        dependency_weight: float = 0.1,
+        dependency_target: float = 0.5,
+        recognition: dict[str, str] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(*args, **options)
+        if unknown := sorted(set(recognition or {}) - set(self.heads)):
+            raise ConfigError(
+                f"Recognition is asked of {unknown}.", remedy=f"Heads are {sorted(self.heads)}."
+            )
+        for name, classes in (recognition or {}).items():
+            rules_of(self.heads[name], classes)  # what cannot be told should not be found out after training
+        self.micro = {name: head for name, head in self.heads.items() if isinstance(head, MicroAUHead)}
+        self.dependency = GlobalDependencyLoss(rho=dependency_target)
+        self.contrast = CrossSampleContrast()
+        for name in self.micro:
+            self.loss_weights[f"{name}/contrast"] = contrast_weight
+            self.loss_weights[f"{name}/dependency"] = dependency_weight
+        self.recognition = dict(recognition or {})
+        self.cooccurrence: dict[str, Tensor] = {}
+        self.by_rules: dict[str, RuleRecognition] = {}
+
+    def on_fit_start(self) -> None:
+        """Besides the loss weights, count which units occur together in the training labels."""
+        super().on_fit_start()
+        for name, head in self.micro.items():
+            found = task_data(self.trainer).cooccurrence(head.target, head.space.name)
+            if found is None:
+                raise ConfigError(
+                    f"No training corpus annotates {head.target!r}, which the head {name!r} learns.",
+                    remedy="Compare the head's target with the corpus's label spaces.",
+                )
+            self.cooccurrence[name] = found.float().to(self.device)
+            if head.depend is not None:
+                head.depend.set_cooccurrence(self.cooccurrence[name])
+
+    def terms(
+        self, name: str, features: Features, prototypes: Tensor | None, batch: ClipBatch
+    ) -> dict[str, Term]:
+        """See `MultiTask`; contrast and dependency are further terms of a micro head."""
+        if name not in self.micro:
+            return super().terms(name, features, prototypes, batch)
+        outputs = self.micro[name].outputs(features)
+        return {name: self.head_loss(name, outputs.logits, batch), **self._further(name, outputs, batch)}
+
+    def _further(self, name: str, outputs: MicroAUOutputs, batch: ClipBatch) -> dict[str, Term]:
+        """Contrast and dependency; nothing, but in the graph, where the batch does not annotate the target."""
+        head, units = self.micro[name], outputs.units
+        if head.target in batch.targets:
+            target = batch.targets[head.target].project(head.space.name)
+            _, target = align_levels(outputs.logits, target, batch.frame_mask)
+            value, mask = target.value, target.mask
+        else:
+            value, mask = torch.zeros_like(outputs.logits), torch.zeros_like(outputs.logits, dtype=torch.bool)
+        dependency = self.dependency(units, value, mask, self.cooccurrence[name])
+        local = None
+        if self.trainer.world_size > 1:  # every process contrasts its clips with those of all
+            local = slice(self.global_rank * len(units), (self.global_rank + 1) * len(units))
+            units = self.all_gather(units, sync_grads=True).flatten(0, 1)  # type: ignore[union-attr]
+            value, mask = (self.all_gather(part).flatten(0, 1) for part in (value, mask))  # type: ignore[union-attr]
+        contrast = self.contrast(units, value, mask, head.temperature_of_texts.to(units.device), local=local)
+        return {f"{name}/contrast": contrast, f"{name}/dependency": dependency}
+
+    def on_test_start(self) -> None:
+        """Make the metrics of the test corpora, those of recognition by rule among them."""
+        super().on_test_start()
+        datasets = self.evaluation["test"].datasets
+        self.by_rules = {
+            name: RuleRecognition(self.heads[name], classes, datasets, self.device)
+            for name, classes in self.recognition.items()
+        }
+
+    def test_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Count a batch of a test corpus."""
+        logits = self(*seen(batch))
+        self.evaluation["test"].update(dataloader_idx, logits, batch)
+        for name, rules in self.by_rules.items():
+            rules.update(dataloader_idx, logits[name], batch)
+
+    def counted(self) -> list[Counted]:
+        """See `AffectTask`; recognition by rule comes last."""
+        return [
+            *super().counted(),
+            *(one for name, rules in self.by_rules.items() for one in rules.counted(name)),
+        ]
+
+    def on_test_epoch_end(self) -> None:
+        """Log and keep the results, those of recognition by rule among them."""
+        super().on_test_epoch_end()
+        for name, rules in self.by_rules.items():
+            logged = {f"test/{key}": value for key, value in rules.values(name).items()}
+            self.log_dict(logged, sync_dist=True, batch_size=1, add_dataloader_idx=False)
+            self.results |= rules.results(name, protocol=self._protocol)

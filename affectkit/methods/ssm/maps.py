@@ -1,0 +1,191 @@
+"""What a model learned about action units and expressions: its two association maps beside their prior."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch import Tensor
+
+from affectkit.errors import ConfigError
+from affectkit.facs import ActionUnit
+from affectkit.methods.ssm.semantic import SemanticBridge
+from affectkit.models import AffectModel, Explanation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Associations", "associations", "explain_maps", "write_associations"]
+
+Direction = Literal["au_to_expression", "expression_to_au"]
+
+_TITLES: Mapping[Direction, str] = {
+    "au_to_expression": "Units speak for expressions",
+    "expression_to_au": "Expressions speak for units",
+}
+_CELL = 0.42  # inches: two digits and a point stay legible
+
+
+@dataclass(frozen=True)
+class Associations:
+    """The maps of a model, all as float32 [E, A], on the CPU.
+
+    Args:
+        expressions: The rows.
+        units: The columns, such as AU12.
+        prior: Where learning started.
+        learned: The map of each direction that the model learns.
+        gates: How much of what a map brings is added to the own prototype, 0 to 1, by direction.
+    """
+
+    expressions: tuple[str, ...]
+    units: tuple[str, ...]
+    prior: Tensor
+    learned: Mapping[Direction, Tensor]
+    gates: Mapping[Direction, float]
+
+
+def associations(model: AffectModel) -> Associations:
+    """The maps of a model.
+
+    Args:
+        model: One whose bridge joins a head of action units and a head of expressions.
+
+    Raises:
+        ConfigError: It has no such maps.
+    """
+    bridge = model.bridge
+    if not isinstance(bridge, SemanticBridge) or bridge.map is None:
+        raise ConfigError(
+            "This model has no association map.",
+            remedy="It takes a semantic bridge between a head of action units and a head of expressions.",
+        )
+    labels = {space.kind: space.labels for space in bridge.spaces.values()}
+    to_expression, to_unit, prior = (table.detach().float().cpu() for table in bridge.maps())
+    found: dict[Direction, Tensor] = {"au_to_expression": to_expression, "expression_to_au": to_unit.T}
+    logits: dict[Direction, Tensor | None] = {
+        "au_to_expression": bridge.alpha,
+        "expression_to_au": bridge.beta,
+    }
+    gates = {name: logit.sigmoid().item() for name, logit in logits.items() if logit is not None}
+    return Associations(
+        expressions=tuple(labels["multiclass"]),
+        units=tuple(labels["multilabel"]),
+        prior=prior,
+        learned={name: table for name, table in found.items() if name in gates},
+        gates=gates,
+    )
+
+
+def write_associations(found: Associations, folder: str | Path) -> tuple[Path, Path]:
+    """Write `map.csv` and `map.png`.
+
+    The table has a row for each direction, expression and unit, with the prior, the learned value and their
+    difference. The figure has a row of panels for each direction: prior and learned on one colour scale, and the
+    difference.
+
+    Args:
+        found: The maps.
+        folder: Made if absent.
+
+    Returns:
+        The paths of the table and of the figure.
+
+    Example:
+        >>> import torch
+        >>> prior, learned = torch.tensor([[1.0, 0.02]]), torch.tensor([[0.9, 0.12]])
+        >>> found = Associations(("fear",), ("AU1", "AU12"), prior, {"au_to_expression": learned}, {})
+        >>> table, _ = write_associations(found, getfixture("tmp_path"))
+        >>> print(table.read_text(), end="")
+        direction,expression,unit,unit_name,prior,learned,difference
+        au_to_expression,fear,AU1,inner brow raiser,1.000000,0.900000,-0.100000
+        au_to_expression,fear,AU12,lip corner puller,0.020000,0.120000,0.100000
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    table, figure = folder / "map.csv", folder / "map.png"
+    with table.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["direction", "expression", "unit", "unit_name", "prior", "learned", "difference"])
+        for direction, learned in found.learned.items():
+            for i, expression in enumerate(found.expressions):
+                for j, unit in enumerate(found.units):
+                    before, after = found.prior[i, j].item(), learned[i, j].item()
+                    numbers = [f"{value:.6f}" for value in (before, after, after - before)]
+                    writer.writerow([direction, expression, unit, ActionUnit.parse(unit).name, *numbers])
+    _draw(found, figure)
+    return table, figure
+
+
+def explain_maps(model: AffectModel) -> Explanation:
+    """The maps of a model as what `affectkit explain` draws.
+
+    Args:
+        model: As for `associations`.
+    """
+
+    def draw(folder: Path, *_: object) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+        found = associations(model)
+        said = []
+        for direction, learned in found.learned.items():
+            i, j = divmod(int((learned - found.prior).abs().argmax()), len(found.units))
+            said.append(
+                f"{direction}: moved most from the prior is {found.expressions[i]} with {found.units[j]}, "
+                f"{found.prior[i, j]:.2f} -> {learned[i, j]:.2f}"
+            )
+        return write_associations(found, folder), tuple(said)
+
+    return Explanation("map", "how action units and expressions speak for each other, beside the prior", draw)
+
+
+def _draw(found: Associations, path: Path) -> None:
+    """The figure."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows, columns = found.prior.shape
+    count = len(found.learned)
+    width, height = columns * _CELL + 0.9, rows * _CELL * 0.8 + 2.0
+    figure = Figure(figsize=(3 * width + 1.6, count * height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(count, 3, squeeze=False)
+    top = max(table.max().item() for table in (found.prior, *found.learned.values()))
+    far = max((table - found.prior).abs().max().item() for table in found.learned.values()) or 1.0
+    for row, (direction, learned) in zip(panels, found.learned.items(), strict=True):
+        gate = f" (gate {found.gates[direction]:.2f})" if direction in found.gates else ""
+        shown = (
+            ("prior", found.prior, "Blues", (0.0, top)),
+            (f"learned{gate}", learned, "Blues", (0.0, top)),
+            ("learned − prior", learned - found.prior, "RdBu_r", (-far, far)),
+        )
+        for axes, (title, values, colours, limits) in zip(row, shown, strict=True):
+            image = _panel(axes, values, found, colours, limits)
+            axes.set_title(f"{_TITLES[direction]}: {title}", fontsize=9.5)
+            if colours == "RdBu_r" or title != "prior":
+                figure.colorbar(image, ax=axes, shrink=0.8)
+    figure.savefig(path, dpi=150)
+
+
+def _panel(axes: Axes, values: Tensor, found: Associations, colours: str, limits: tuple[float, float]) -> Any:
+    """One matrix with its numbers."""
+    low, high = limits
+    image = axes.imshow(values.numpy(), cmap=colours, vmin=low, vmax=high, aspect="auto")
+    axes.set_xticks(range(len(found.units)), _unit_names(found.units), rotation=45, ha="right", fontsize=7.5)
+    axes.set_yticks(range(len(found.expressions)), found.expressions, fontsize=8.5)
+    axes.tick_params(length=0)
+    signed = low < 0
+    for i, row in enumerate(values.tolist()):
+        for j, value in enumerate(row):
+            dark = abs(value) > 0.6 * high
+            text = f"{value:.2f}"
+            if signed:
+                text = f"{value:+.2f}" if abs(value) >= 0.005 else "·"
+            axes.text(j, i, text, ha="center", va="center", fontsize=6.5, color="white" if dark else "black")
+    return image
+
+
+def _unit_names(units: Sequence[str]) -> list[str]:
+    return [f"{unit} {ActionUnit.parse(unit).name}" for unit in units]

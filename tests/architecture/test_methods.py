@@ -1,0 +1,90 @@
+"""Methods stay in their folders: nobody else names their classes, and using their models needs no Lightning."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.imports import modules_after
+
+from affectkit.models import AffectModel
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "affectkit"
+METHODS = PACKAGE / "methods"
+PARTS = {
+    "ssm": (
+        {"type": "clip", "model_name": "affectkit-tiny"},
+        {"au": {"type": "prototype_au", "space": "AU6,AU12"}},
+        {"type": "semantic", "text": {"model_name": "affectkit-tiny"}},
+    ),
+    "micro_au_clip": (
+        {"type": "clip", "model_name": "affectkit-tiny-patch8", "tokens": True},
+        {"au": {"type": "micro_au", "space": "AU4,AU12", "attention_heads": 4}},
+        None,
+    ),
+}
+
+
+def classes_of_methods():
+    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in METHODS.rglob("*.py"))
+    found = {node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    return {name for name in found if not name.startswith("_")}
+
+
+def names_in(path):
+    """Every identifier and every string that could name a class; not what prose says."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for field in ("id", "attr", "name", "asname", "arg"):
+            if isinstance(found := getattr(node, field, None), str):
+                yield found
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def test_nobody_else_names_a_class_of_a_method():
+    classes = classes_of_methods()
+    assert {"SSM", "SemanticBridge", "MicroAU", "MicroAUHead"} <= classes
+    code = re.compile(rf"`[\w.]*\b({'|'.join(map(re.escape, classes))})\b[\w.]*`")
+    found = [
+        f"{path.relative_to(ROOT)}: {name[:60]}"
+        for path in PACKAGE.rglob("*.py")
+        if METHODS not in path.parents and PACKAGE / "cli" not in path.parents
+        for name in names_in(path)
+        if name in classes or code.search(name)
+    ]
+    assert found == []
+
+
+def test_no_task_reaches_through_its_trainer():
+    for path in PACKAGE.rglob("*.py"):
+        assert not re.search(r"trainer\.datamodule\b.*type: ignore", path.read_text(encoding="utf-8")), path
+
+
+@pytest.mark.parametrize("name", ["affectkit.methods", *(f"affectkit.methods.{name}" for name in PARTS)])
+def test_methods_are_imported_without_lightning(name):
+    loaded = modules_after(f"import {name}")
+    assert not loaded & {"lightning", "pytorch_lightning", "torchmetrics", "matplotlib", "timm", "open_clip"}
+
+
+@pytest.mark.parametrize("method", PARTS)
+def test_a_model_of_a_method_predicts_without_lightning(method, tmp_path):
+    backbone, heads, bridge = PARTS[method]
+    torch.manual_seed(0)
+    AffectModel(backbone, heads, bridge=bridge, input_spec={"frames": 2}).save_pretrained(tmp_path)
+    loaded = modules_after(
+        "import torch; from affectkit import Predictor\n"
+        f"predictor = Predictor({str(tmp_path)!r}, faces='center')\n"
+        "predictor.model.predict(torch.zeros(1, 2, 3, 64, 64, dtype=torch.uint8))"
+    )
+    assert not loaded & {"lightning", "pytorch_lightning", "torchmetrics"}
+
+
+def test_a_task_is_found_on_first_use():
+    from affectkit.methods import micro_au_clip, ssm
+
+    for module, name in ((ssm, "SSM"), (micro_au_clip, "MicroAU")):
+        assert getattr(module, name).__module__ == f"{module.__name__}.task"
+        with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+            _ = module.Nothing
