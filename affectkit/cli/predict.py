@@ -122,6 +122,15 @@ def _parser() -> argparse.ArgumentParser:
         help="how: a weighted mean or the median (default: hann)",
     )
     add(
+        "--subtract-baseline",
+        nargs="?",
+        type=float,
+        const=0.5,
+        metavar="QUANTILE",
+        help="write intensities less each person's usual ones, this quantile of all frames of the person (0.5, "
+        "the median). A value then depends on the whole clip",
+    )
+    add(
         "--classes",
         nargs="+",
         metavar="TEXT",
@@ -213,6 +222,7 @@ def _predict_files(options: argparse.Namespace) -> int:
             format=options.format,
             fill_missing=options.fill_missing,
             smoothing=smoothing,
+            baseline=options.subtract_baseline,
             backend=options.backend,
             overwrite=options.overwrite,
             devices=options.device,
@@ -311,6 +321,7 @@ def _watch(options: argparse.Namespace) -> int:
     """Predict a webcam until it is stopped."""
     from rich.console import Console
 
+    from affectkit.inference.formats import partial_of
     from affectkit.inference.run import write_predictions
     from affectkit.inference.webcam import Webcam
     from affectkit.inference.wording import counted, printable
@@ -318,9 +329,11 @@ def _watch(options: argparse.Namespace) -> int:
     for name in ("processes", "ray_address"):
         if getattr(options, name) is not None:
             raise ConfigError(f"--{name.replace('_', '-')} is for --input.")
-    if options.output.exists() and not options.overwrite:
+    if not options.overwrite and (
+        there := [p for p in (options.output, partial_of(options.output)) if p.exists()]
+    ):
         raise ConfigError(
-            "The table is there already.", path=options.output, remedy="Give another, or --overwrite."
+            "The table is there already.", path=there[0], remedy="Give another, or --overwrite."
         )
     predictor = _make_predictor(options, batch_size=1)(device=options.device[0])
     with (
@@ -335,6 +348,7 @@ def _watch(options: argparse.Namespace) -> int:
             format=options.format,
             fill_missing=options.fill_missing,
             smoothing=_smoothing(options),
+            baseline=options.subtract_baseline,
             progress=lambda done, _: status.update(f"{counted(done, 'frame')}; Ctrl-C ends it"),
         )
     if predictor.warning:

@@ -16,6 +16,7 @@ _IGNORED = {
     "format": None,
     "fill_missing": None,
     "smooth": None,
+    "subtract_baseline": None,
     "classes": None,
     "prototype_only": False,
     "seconds": None,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from affectkit.inference.baseline import subtract_baseline
+from affectkit.inference.baseline import describe_baseline, subtract_baseline
 from affectkit.inference.faces.crop import Crop
 from affectkit.inference.faces.detect import CenterFace
 from affectkit.inference.formats import (
     TableWriter,
-    open_writer,
     read_openface,
     read_table,
     table_progress,
@@ -49,8 +48,8 @@ __all__ = [
     "Strip",
     "TableWriter",
     "Webcam",
+    "describe_baseline",
     "find_media",
-    "open_writer",
     "plan_tables",
     "predict_files",
     "read_openface",

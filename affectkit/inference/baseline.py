@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from affectkit.errors import ConfigError
@@ -10,9 +10,41 @@ from affectkit.errors import ConfigError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["subtract_baseline"]
+__all__ = ["describe_baseline", "subtract_baseline"]
 
 _LEAST = 30  # values of a person
+
+
+def describe_baseline(heads: Mapping[str, Mapping[str, Any]], quantile: float) -> dict[str, Any]:
+    """Metadata entry that makes a table hold intensities less each person's usual ones.
+
+    Args:
+        heads: Of the metadata; see `Predictor.metadata`.
+        quantile: The usual value as a quantile, in [0, 1].
+
+    Returns:
+        Entry `baseline` for the metadata of `TableWriter`: the arguments of `subtract_baseline`.
+
+    Raises:
+        ConfigError: The model predicts no intensities, or the quantile is out of range.
+
+    Example:
+        >>> heads = {"intensity": {"columns": ["AU12_i"], "values": "intensity 0-5"}}
+        >>> describe_baseline(heads, 0.5)
+        {'columns': ['AU12_i'], 'by': ['face'], 'quantile': 0.5, 'least': 30}
+    """
+    if not 0 <= quantile <= 1:
+        raise ConfigError(
+            f"The quantile {quantile} is not between 0 and 1.", remedy="Give 0.5 for the median."
+        )
+    found = [head for head in heads.values() if head["values"].startswith("intensity")]
+    if not found:
+        raise ConfigError(
+            "The model predicts no intensities, so there is no baseline to subtract.",
+            remedy="Leave the baseline out: a probability less a number is no probability.",
+        )
+    columns = [name for head in found for name in head["columns"]]
+    return {"columns": columns, "by": ["face"], "quantile": quantile, "least": _LEAST}
 
 
 def subtract_baseline(

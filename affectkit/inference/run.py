@@ -16,8 +16,9 @@ from torch import Tensor
 
 from affectkit.data.video import Backend, VideoReader, open_video
 from affectkit.errors import AffectKitError, ConfigError, VideoError
+from affectkit.inference.baseline import describe_baseline
 from affectkit.inference.faces.frames import NO_FACE, REDUCED
-from affectkit.inference.formats import TableWriter, open_writer, table_progress
+from affectkit.inference.formats import TableWriter, table_progress
 from affectkit.inference.formats.table import Summary, plain
 from affectkit.inference.predictor import Predictor, Row
 from affectkit.inference.smoothing import Smoothing
@@ -84,6 +85,7 @@ def write_predictions(
     format: str | None = None,
     fill_missing: float | None = None,
     smoothing: Smoothing | None = None,
+    baseline: float | None = None,
     backend: Backend = "auto",
     resume: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -94,9 +96,11 @@ def write_predictions(
         predictor: The model.
         source: The media, or an opened one.
         path: The table; an older one is replaced unless `resume`.
-        format: See `affectkit.inference.formats.open_writer`; by default, the ending of `path` decides.
+        format: See `affectkit.inference.formats.TableWriter`; by default, the ending of `path` decides.
         fill_missing: For OpenFace's formats, what to write for units that the model does not predict.
         smoothing: Smooth the values.
+        baseline: Subtract each person's usual intensities, this quantile of all frames of the media, when the table is
+            made; see `subtract_baseline`. A value then depends on the whole clip.
         backend: Reader of video files.
         resume: Go on with a table that was interrupted, to the same rows as those of one run; a table that is
             complete is left alone.
@@ -112,7 +116,7 @@ def write_predictions(
             model, source or setting.
         AnnotationError: With `resume`, the file is not a table of ours.
     """
-    table = _Tables(predictor, format, fill_missing, smoothing, backend, resume)
+    table = _Tables(predictor, format, fill_missing, smoothing, baseline, backend, resume)
     if isinstance(source, VideoReader):
         return table.write(source, Path(path), progress or _nobody)
     with open_video(source, backend) as video:
@@ -127,6 +131,7 @@ def predict_files(
     format: str | None = None,
     fill_missing: float | None = None,
     smoothing: Smoothing | None = None,
+    baseline: float | None = None,
     backend: Backend = "auto",
     overwrite: bool = False,
     devices: Sequence[str] = ("cpu",),
@@ -152,9 +157,11 @@ def predict_files(
             pickled, for example `functools.partial(Predictor, "runs/demo/model")`.
         media: From `find_media`.
         tables: From `plan_tables`.
-        format: See `affectkit.inference.formats.open_writer`.
+        format: See `affectkit.inference.formats.TableWriter`.
         fill_missing: For OpenFace's formats, what to write for units that the model does not predict.
         smoothing: Smooth the values.
+        baseline: Subtract each person's usual intensities, this quantile of all frames of the media, when the table is
+            made; see `subtract_baseline`. A value then depends on the whole clip.
         backend: Reader of video files.
         overwrite: Replace all tables that are there.
         devices: Where the processes run their models, in turn.
@@ -188,7 +195,7 @@ def predict_files(
         done, total = event.content if event.kind == "progress" else (frames, frames)
         (progress or _nobody)(results, event.job, done, total)
 
-    options = (format, fill_missing, smoothing, backend, not overwrite)
+    options = (format, fill_missing, smoothing, baseline, backend, not overwrite)
     start = _Start(predictor, tuple(devices), options, threads)
     if engine == "ray":
         gpus = float(any(not device.startswith("cpu") for device in devices))
@@ -278,13 +285,16 @@ class _Tables:
         format: str | None,
         fill_missing: float | None,
         smoothing: Smoothing | None,
+        baseline: float | None,
         backend: Backend,
         resume: bool,
     ) -> None:
         self.predictor, self.smoothing, self.backend, self.resume = predictor, smoothing, backend, resume
         self.format, self.fill_missing = format, fill_missing
         smoothed = None if smoothing is None else smoothing.metadata()
-        self.described = {**predictor.metadata(), "smoothing": smoothed}  # once: it reads all the weights
+        described = predictor.metadata()  # once: it reads all the weights
+        usual = None if baseline is None else describe_baseline(described["heads"], baseline)
+        self.described = {**described, "smoothing": smoothed, "baseline": usual}
 
     def __call__(self, job: tuple[Path, Path], report: Callable[[Any], None]) -> Counts:
         source, table = job
@@ -322,7 +332,7 @@ class _Tables:
         }
 
     def _writer(self, path: Path, metadata: Mapping[str, Any]) -> TableWriter:
-        return open_writer(
+        return TableWriter(
             path,
             self.predictor.columns,
             metadata,

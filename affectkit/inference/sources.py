@@ -45,7 +45,9 @@ _NO_MEDIA: Final = frozenset(
         *("py", "ipynb", "sh", "m", "r", "mat", "npy", "npz", "pt", "pth", "pkl", "safetensors", "onnx"),
     )
 )  # texts, tables, archives, sound and code: never opened
-_OWN: Final = frozenset({".csv", ".json", ".jsonl", ".parquet", ".partial"})  # written to the output folder
+_OWN: Final = frozenset(
+    {".csv", ".json", ".jsonl", ".parquet", ".partial", ".unfinished"}
+)  # in the output folder
 _SYSTEM: Final = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
 _ENDS: Final = 2**20  # bytes at both ends of a file that tell it from another one
 

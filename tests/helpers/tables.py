@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from affectkit.inference import Row, open_writer, read_table, to_frame
+from affectkit.inference import Row, TableWriter, read_table, to_frame
 
 COLUMNS = ("AU01", "AU12_i", "a wide, open smile")
 AU = {"columns": ["AU01"], "values": "probability", "thresholds": {"AU01": 0.3}}
@@ -54,7 +54,7 @@ ROWS = [
 
 
 def write(path: Path, rows: Sequence[Row], format: str | None = None, **options) -> Path:
-    with open_writer(path, COLUMNS, METADATA, format=format, **options) as writer:
+    with TableWriter(path, COLUMNS, METADATA, format=format, **options) as writer:
         for one in rows:
             writer.write(one)
     return path

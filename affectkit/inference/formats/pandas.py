@@ -8,11 +8,12 @@ from math import isnan
 from typing import TYPE_CHECKING, Any, Literal
 
 from affectkit.errors import ConfigError
-from affectkit.inference.formats.table import LEADING, cells, plain
+from affectkit.inference.formats.table import LEADING, cells, plain, schema
 from affectkit.inference.predictor import Row
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 __all__ = ["as_frame", "to_frame", "to_pyfeat"]
 
@@ -37,10 +38,12 @@ _EMOTIONS = {
 }
 
 
-def as_frame(metadata: Mapping[str, Any], columns: Mapping[str, Any]) -> pd.DataFrame:
-    """Columns with the types that every tidy table has, and the metadata in `attrs["affectkit"]`."""
+def as_frame(metadata: Mapping[str, Any], table: pa.Table) -> pd.DataFrame:
+    """Tidy Arrow table as a data frame, with the metadata in `attrs["affectkit"]`."""
     import pandas as pd
 
+    columns = {name: table.column(name).to_pandas() for name in table.column_names}
+    columns["reason"] = columns["reason"].replace("", None)  # CSV
     frame = pd.DataFrame(
         {name: pd.Series(values, dtype=_DTYPES.get(name, "float64")) for name, values in columns.items()}
     )
@@ -67,13 +70,14 @@ def to_frame(rows: Iterable[Row], metadata: Mapping[str, Any] | None = None) -> 
         >>> frame[["frame", "success", "AU12"]].values.tolist()
         [[0, True, 0.25], [1, False, nan]]
     """
+    import pyarrow as pa
+
     rows = list(rows)
     if not rows:
         raise ConfigError("There are no rows to make a table of.")
     names = list(rows[0].values)
-    lines = [cells(row, names) for row in rows]
-    columns = {name: [line[name] for line in lines] for name in (*LEADING, *names)}
-    return as_frame(plain(metadata or {}), columns)
+    table = pa.Table.from_pylist([cells(row, names) for row in rows], schema(names))
+    return as_frame(plain(metadata or {}), table)
 
 
 def to_pyfeat(frame: pd.DataFrame, *, emotions: Literal["v1", "v2"] = "v2") -> pd.DataFrame:

@@ -1,31 +1,68 @@
-"""What every table of predictions holds, and what its writers have in common."""
+"""Columns, counts and metadata of prediction tables, whatever their format."""
 
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import nan
+from hashlib import file_digest, sha256
+from io import BufferedRandom, BytesIO
+from math import isfinite
+from os import SEEK_END
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 from affectkit.errors import AnnotationError, ConfigError
 from affectkit.inference.predictor import Row
 
-__all__ = ["LEADING", "Progress", "Summary", "TableWriter", "cells", "dump", "foreign", "plain"]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = [
+    "LEADING",
+    "SUMMARY",
+    "File",
+    "Progress",
+    "Summary",
+    "cells",
+    "check_hash",
+    "dump",
+    "edited",
+    "foreign",
+    "hash_of",
+    "one_line",
+    "plain",
+    "read_sidecar",
+    "schema",
+    "sidecar_of",
+]
 
 LEADING = ("frame", "timestamp", "face", "success", "reason", "score", "x", "y", "w", "h")
-"""The columns that stand before the values, in every tidy table."""
+"""The columns before the values, in every tidy table."""
 
-SUMMARY = ("frames", "rows", "failed_frames", "failures", "complete")
-"""The metadata that a writer adds at the end."""
+File = BufferedRandom | BytesIO
+"""An open binary file that can be written and read."""
+
+SUMMARY = ("frames", "rows", "last_frame", "failed_frames", "failures", "complete", "sha256")
+"""The metadata that are known at the end: counts, and the hash of a text file."""
+
+
+def schema(columns: Sequence[str], metadata: Mapping[bytes, bytes] | None = None) -> pa.Schema:
+    """Arrow schema of a tidy table.
+
+    Args:
+        columns: Names of the values, in order.
+        metadata: Metadata of the schema.
+    """
+    import pyarrow as pa
+
+    kinds = {"frame": pa.int64(), "face": pa.int64(), "success": pa.bool_(), "reason": pa.string()}
+    fields = [pa.field(name, kinds.get(name, pa.float64())) for name in (*LEADING, *columns)]
+    return pa.schema(fields, metadata=metadata)
 
 
 def cells(row: Row, columns: Sequence[str]) -> dict[str, Any]:
-    """A row as plain values by column name, in the order of the table; what is missing is None or NaN.
+    """Plain values of a row by column name, in the order of the table; None where a value is missing.
 
     Args:
         row: The row.
@@ -34,53 +71,60 @@ def cells(row: Row, columns: Sequence[str]) -> dict[str, Any]:
     Raises:
         ConfigError: The row lacks a value.
     """
-    reason = _one_line(row.reason or "") or None
-    box = (nan,) * 4 if row.box is None else map(float, row.box)
-    leading = (row.frame, float(row.timestamp), row.face, row.success, reason, float(row.score), *box)
+    leading = (row.frame, row.timestamp, row.face, row.success, one_line(row.reason or "") or None, row.score)
     try:
-        values = {name: float(row.values[name]) for name in columns}
+        numbers = (*leading, *(row.box or [None] * 4), *(row.values[name] for name in columns))
     except KeyError as error:
         raise ConfigError(
             f"The row has no value for the column {error}.",
             frame=row.frame,
             remedy="Open the writer with the columns of the predictor that makes the rows.",
         ) from error
-    return dict(zip(LEADING, leading, strict=True)) | values
+    result = dict(zip((*LEADING, *columns), numbers, strict=True))
+    for name, value in result.items():
+        if name not in ("frame", "face", "success", "reason"):
+            result[name] = float(value) if value is not None and isfinite(value) else None
+    return result
+
+
+def one_line(text: str) -> str:
+    """Text without line breaks and repeated spaces, valid as UTF-8."""
+    return " ".join(text.split()).encode("utf-8", "backslashreplace").decode()
 
 
 def dump(value: Any, indent: int | None = None) -> bytes:
-    """JSON in UTF-8; also for file names that are no text, which keep their bytes as escapes."""
+    """JSON in UTF-8; bytes of file names that are not text stay as escapes."""
     text = json.dumps(value, indent=indent, ensure_ascii=False, default=_plain)
     return text.encode("utf-8", "backslashreplace")
 
 
 def plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata as JSON gives them back: paths are text, tuples and arrays are lists, and NaN is None."""
+    """Metadata as JSON returns them: paths become text, tuples and arrays lists, NaN None."""
     result: dict[str, Any] = json.loads(dump(dict(metadata)), parse_constant=lambda _: None)
     return result
 
 
 @dataclass
 class Summary:
-    """What was written so far.
+    """Counts of rows and frames.
 
     Attributes:
-        frames: Frames that have rows.
-        rows: Rows.
-        failed: Frames without any row that succeeded.
-        failures: Rows that failed, by their reason.
-        last: Number of the last frame, −1 where there is none.
+        frames: Number of frames with rows.
+        rows: Number of rows.
+        last: Number of the last frame; −1 if there is none.
+        failed: Number of frames without a row that succeeded.
+        failures: Number of failed rows by reason.
     """
 
     frames: int = 0
     rows: int = 0
+    last: int = -1
     failed: int = 0
     failures: dict[str, int] = field(default_factory=dict)
-    last: int = -1
     _succeeded: bool = False
 
     def add(self, frame: int, success: bool, reason: str | None) -> None:
-        """Count a row; those of one frame follow one another."""
+        """Count a row; rows of one frame are consecutive."""
         self.rows += 1
         if frame != self.last:
             self.last, self._succeeded = frame, False
@@ -93,230 +137,94 @@ class Summary:
             self.failures[reason] = self.failures.get(reason, 0) + 1
 
     def entries(self, *, complete: bool) -> dict[str, Any]:
-        """As the metadata hold it."""
-        values = (self.frames, self.rows, self.failed, self.failures, complete)
-        return dict(zip(SUMMARY, values, strict=True))
+        """Entries of the metadata."""
+        values = (self.frames, self.rows, self.last, self.failed, self.failures, complete)
+        return dict(zip(SUMMARY, values, strict=False))
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any]) -> Summary:
+        """Summary from its entries."""
+        return cls(*(metadata[name] for name in SUMMARY[:5]))
 
 
-@dataclass
+@dataclass(frozen=True)
 class Progress:
-    """What of a table is there already.
-
-    A table that was interrupted may lack faces of its last frame, so that frame counts as missing.
+    """State of a table on disk.
 
     Attributes:
-        metadata: What the file says about itself.
-        complete: Whether its writer came to the end.
-        keep: Where it goes on: bytes of a text file, rows of a Parquet file.
-        summary: Of what is kept.
+        metadata: Metadata of the table.
+        complete: Whether its writer reached the end.
+        summary: Counts; of an interrupted table without its last frame, which may lack faces.
     """
 
     metadata: dict[str, Any]
     complete: bool
-    keep: int = 0
-    summary: Summary = field(default_factory=Summary)
-    _waiting: list[tuple[int, bool, str | None]] = field(default_factory=list)
+    summary: Summary
 
     @property
     def next_frame(self) -> int:
-        """The first frame that is missing."""
+        """Number of the first missing frame."""
         return self.summary.last + 1
-
-    def add(self, place: int, frame: int, success: bool, reason: str | None) -> None:
-        """Take the next row of the file, which begins at `place`."""
-        if self._waiting and self._waiting[0][0] != frame:
-            self._settle(place)
-        self._waiting.append((frame, success, reason))
-
-    def finish(self, end: int) -> Self:
-        """The rows end at `end`."""
-        if self.complete:
-            self._settle(end)
-        return self
-
-    def _settle(self, place: int) -> None:
-        for row in self._waiting:
-            self.summary.add(*row)
-        self._waiting.clear()
-        self.keep = place
-
-
-class TableWriter(ABC):
-    """Writes rows as they come. A context manager: entering opens the file, leaving makes it whole.
-
-    Whatever stops the work (an error, Ctrl-C), the file is valid afterwards and says that it is not complete.
-    Rows come in the order of their frames, those of one frame together.
-
-    Args:
-        path: The file; its folder is made if absent. What is there already is replaced.
-        columns: Names of the values, in order.
-        metadata: Plain values that travel with the file.
-        resume: Go on after the frames that the file holds, instead of replacing it. Of a file that was interrupted
-            the last frame is written anew, since it may lack faces.
-
-    Attributes:
-        summary: What was written so far, with what was there before.
-        complete: Whether the table is whole: on entering, because the file was (nothing can be added to it then);
-            on leaving, because nothing stopped the work.
-
-    Raises:
-        ConfigError: A column has a name that cannot be. On entering: the file cannot be written, or, with `resume`,
-            it was not written by this format with these columns and metadata.
-        AnnotationError: On entering with `resume`: the file is not ours.
-    """
-
-    format: str
-
-    def __init__(
-        self, path: str | Path, columns: Sequence[str], metadata: Mapping[str, Any], *, resume: bool = False
-    ) -> None:
-        self.path = Path(path)
-        self.columns = tuple(columns)
-        self.metadata = plain(metadata)
-        self.resume = resume
-        self.summary = Summary()
-        self.complete = False
-        self._first = 0  # the first frame that may be written
-        self._faces: set[int | None] = set()  # of the last frame
-        for name in self.columns:
-            if name in LEADING or self.columns.count(name) > 1 or name != _one_line(name) or not name:
-                raise ConfigError(
-                    f"No value can have the column {name!r}: every table has it already, or it is no plain line.",
-                    remedy="Name the class in other words.",
-                )
-
-    @property
-    def frames(self) -> int:
-        """Frames that have rows."""
-        return self.summary.frames
-
-    @property
-    def failed(self) -> int:
-        """Frames without any row that succeeded."""
-        return self.summary.failed
-
-    @property
-    def next_frame(self) -> int:
-        """The first frame after those that have rows: where to go on."""
-        return self.summary.last + 1
-
-    @property
-    def metadata_file(self) -> Path:
-        """The file that holds the metadata: this one, unless the format has no place for them."""
-        return self.path
-
-    def header(self) -> list[str]:
-        """Names of all columns, in order."""
-        return [*LEADING, *self.columns]
-
-    @property
-    def described(self) -> dict[str, Any]:
-        """The metadata with format and columns."""
-        return {**self.metadata, "format": self.format, "columns": self.header()}
-
-    @abstractmethod
-    def _open(self, progress: Progress | None) -> None:
-        """Open the file: anew, or after what is kept of it."""
-
-    @abstractmethod
-    def _append(self, row: Row) -> None:
-        """Write one row."""
-
-    @abstractmethod
-    def _close(self, metadata: Mapping[str, Any]) -> None:
-        """Make the file whole, with the metadata of what was written."""
-
-    @abstractmethod
-    def _progress(self) -> Progress | None:
-        """What of the file is there already; None where there is none."""
-
-    def __enter__(self) -> Self:
-        with self._system():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        progress = self._progress() if self.resume else None
-        if progress is not None:
-            self._check_same(progress.metadata)
-            self.summary, self.complete, self._first = (
-                progress.summary,
-                progress.complete,
-                progress.next_frame,
-            )
-        if not self.complete:
-            with self._system():
-                self._open(progress)
-        return self
-
-    def write(self, row: Row) -> None:
-        """Append a row.
-
-        Args:
-            row: A face of the frame of the last row, or the first of a later frame.
-
-        Raises:
-            ConfigError: The row is there already or comes too late, lacks a value, the table is complete, or the
-                disk is full.
-        """
-        last = self.summary.last
-        again = row.frame == last and row.face in self._faces
-        if self.complete or again or row.frame < max(last, self._first):
-            raise ConfigError(
-                "The table has this row, or those of a later frame, already.", path=self.path, frame=row.frame
-            )
-        with self._system():
-            self._append(row)
-        self._faces = {row.face} if row.frame != last else self._faces | {row.face}
-        self.summary.add(row.frame, row.success, _one_line(row.reason or ""))
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.complete:  # it was so before
-            return
-        with self._system():
-            self._close({**self.described, **self.summary.entries(complete=kind is None)})
-        self.complete = kind is None
-
-    def _check_same(self, found: Mapping[str, Any]) -> None:
-        """Whether a file was begun by a writer like this one."""
-        given = self.described
-        for name in ["format", "columns", *sorted((given.keys() | found.keys()) - set(SUMMARY))]:
-            if given.get(name) != found.get(name):
-                raise ConfigError(
-                    f"The file cannot be continued: its {name!r} is {_short(found.get(name))}, and now it would be "
-                    f"{_short(given.get(name))}.",
-                    path=self.path,
-                    remedy="Write to another file, or do not resume.",
-                )
-
-    @contextmanager
-    def _system(self) -> Iterator[None]:
-        """Turns what the system refuses into an error that names the file."""
-        try:
-            yield
-        except OSError as error:
-            raise ConfigError(
-                f"The table cannot be written: {error.strerror or error}.",
-                path=self.path,
-                remedy="Choose a place with room that you may write to.",
-            ) from error
 
 
 def foreign(path: Path, fault: str, line: int | None = None) -> AnnotationError:
-    """The error for a file that is not ours."""
+    """Error for a file that is not a table of ours."""
     return AnnotationError(
         fault, path=path, line=line, remedy="Give a table that affectkit predict has written."
     )
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split()).encode("utf-8", "backslashreplace").decode()
+def edited(path: Path) -> AnnotationError:
+    """Error for a table that is not what was written."""
+    return AnnotationError(
+        "The table was damaged or edited after it was written.",
+        path=path,
+        remedy="Restore it, or write it anew with --overwrite. pandas reads edited tables as they are.",
+    )
+
+
+def hash_of(file: File) -> str:
+    """SHA-256 of an open file; the next bytes go to its end."""
+    file.seek(0)
+    found = file_digest(file, "sha256").hexdigest()
+    file.seek(0, SEEK_END)
+    return found
+
+
+def check_hash(path: Path, data: bytes, metadata: Mapping[str, Any]) -> None:
+    """Check that a table holds the bytes that were written.
+
+    Args:
+        path: The table, for the message.
+        data: The bytes.
+        metadata: Metadata with their hash.
+
+    Raises:
+        AnnotationError: It holds others.
+    """
+    if sha256(data).hexdigest() != metadata["sha256"]:
+        raise edited(path)
+
+
+def sidecar_of(path: Path) -> Path:
+    """JSON file beside a CSV file, which holds the metadata."""
+    return path.with_suffix(".json") if path.suffix.lower() == ".csv" else path.with_name(path.name + ".json")
+
+
+def read_sidecar(path: Path) -> dict[str, Any] | None:
+    """Metadata beside a CSV file; None if there are none, or not ours.
+
+    Args:
+        path: The CSV file.
+    """
+    try:
+        found = json.loads(sidecar_of(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    ours = isinstance(found, dict) and isinstance(found.get("columns"), list) and {*SUMMARY} <= found.keys()
+    return found if ours else None
 
 
 def _plain(value: Any) -> Any:
-    """What JSON does not know: numpy's numbers, arrays and tensors by their values, all else by its text."""
+    """Numbers, arrays and tensors as lists; other objects as text."""
     return value.tolist() if hasattr(value, "tolist") else str(value)
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 100 else text[:99] + "…"

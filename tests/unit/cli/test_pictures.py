@@ -4,7 +4,7 @@ import pytest
 from helpers.pictures import CLASSES, UNITS, render, table
 
 from affectkit.cli.main import main
-from affectkit.inference import Row, open_writer
+from affectkit.inference import Row, TableWriter
 
 
 @pytest.fixture(scope="module")
@@ -13,11 +13,16 @@ def folder(tmp_path_factory):
     video = render(folder / "one.mp4", 6, size=48)
     data = table(6, size=48)
     names = [*UNITS, "AU12_i", *CLASSES]
-    for name, source in (("named", str(video)), ("lost", str(folder / "gone.mp4")), ("unnamed", None)):
+    for name, source in (
+        ("named", str(video)),
+        ("lost", str(folder / "gone.mp4")),
+        ("unnamed", None),
+        ("one/single", None),
+    ):
         metadata = data.attrs["affectkit"] | {"source": source}
         metadata = {key: value for key, value in metadata.items() if value is not None and key != "complete"}
-        with open_writer(folder / f"{name}.csv", names, metadata) as writer:
-            for row in data.itertuples():
+        with TableWriter(folder / f"{name}.csv", names, metadata) as writer:
+            for row in data[: 1 if name == "one/single" else None].itertuples():
                 values = {column: float(getattr(row, column)) for column in names}
                 box = (row.x, row.y, row.w, row.h)
                 writer.write(Row(row.frame, row.timestamp, True, values, face=0, score=0.9, box=box))
@@ -26,18 +31,15 @@ def folder(tmp_path_factory):
 
 def test_one_frame_is_no_frames(folder, tmp_path, capsys):
     render(folder / "short.mp4", 1, size=48)
-    lines = (folder / "unnamed.csv").read_text().splitlines(keepends=True)
-    (tmp_path / "one.csv").write_text("".join(lines[:2]))
-    (tmp_path / "one.json").write_text((folder / "unnamed.json").read_text())
     video, page = tmp_path / "o.mp4", tmp_path / "p.html"
     more = ["--video", str(folder / "short.mp4"), "--out"]
-    assert main(["overlay", str(tmp_path / "one.csv"), *more, str(video), "--quiet"]) == 0
+    assert main(["overlay", str(folder / "one" / "single.csv"), *more, str(video), "--quiet"]) == 0
     assert capsys.readouterr().out.startswith(f"{video}: 1 frame, ")
-    assert main(["report", str(tmp_path / "one.csv"), *more, str(page)]) == 0
+    assert main(["report", str(folder / "one" / "single.csv"), *more, str(page)]) == 0
     assert capsys.readouterr().out == f"{page}: 1 frame\n"
     assert main(["overlay", str(folder / "unnamed.csv"), *more, str(video)]) == 2
     assert "goes to frame 5, and the video has 1 frame." in capsys.readouterr().err
-    assert main(["timeline", str(tmp_path / "one.csv"), "--out", str(tmp_path / "t.svg")]) == 0
+    assert main(["timeline", str(folder / "one" / "single.csv"), "--out", str(tmp_path / "t.svg")]) == 0
     assert "values in 1 of 1 frame<" in (tmp_path / "t.svg").read_text().replace(" -->", "<")
 
 

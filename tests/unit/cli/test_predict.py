@@ -69,6 +69,38 @@ def test_one_video_to_one_table(call, media, tmp_path, capsys):
     assert read_table(table).attrs["affectkit"]["smoothing"] is None
 
 
+def test_intensities_less_a_baseline(media, tmp_path, capsys):
+    backbone = {"type": "timm", "model_name": "test_resnet", "size": 32}
+    heads = {"intensity": {"type": "intensity", "space": "intensity:AU12"}}
+    AffectModel(backbone, heads).save_pretrained(tmp_path / "degrees")
+    (media / "a.mp4").write_bytes(video("mp4", frames=40))
+    arguments = ["--input", media / "a.mp4", "--faces", "center", "--quiet", "--output"]
+    found = {}
+    for quantile in ((), ("--subtract-baseline",), ("--subtract-baseline", "0.25")):
+        table = tmp_path / f"{len(found)}.jsonl"
+        command = ["predict", "--model", tmp_path / "degrees", *arguments, table, *quantile]
+        assert main([str(one) for one in command]) == 0
+        found[quantile] = read_table(table)["AU12_i"]
+    plain = found.pop(())
+    for quantile, less in zip((0.5, 0.25), found.values(), strict=True):
+        assert less.tolist() == pytest.approx(
+            (plain - plain.quantile(quantile)).clip(lower=0).tolist(), abs=1e-12
+        )
+        assert less.nunique() > 2
+    command = [
+        "predict",
+        "--model",
+        tmp_path / "degrees",
+        *arguments,
+        table,
+        "--subtract-baseline",
+        "2",
+        "--overwrite",
+    ]
+    assert main([str(one) for one in command]) == 2
+    assert "The quantile 2.0 is not between 0 and 1" in capsys.readouterr().err
+
+
 def test_many_to_a_folder_with_a_bad_one(call, media, tmp_path, capsys):
     (media / "bad.mp4").write_bytes(bytes(99))
     out = tmp_path / "out"
@@ -355,6 +387,11 @@ def test_a_webcam_until_ctrl_c(call, tmp_path, monkeypatch, capsys):
     assert f"{table}: 5 frames, 0 failed" in capsys.readouterr().out
     assert call("--webcam", "0", "--output", table) == 2
     assert "there already" in capsys.readouterr().err
+    rows = tmp_path / "live.csv.partial"  # of a process that was killed
+    rows.touch()
+    table.unlink()
+    assert call("--webcam", "0", "--output", table) == 2
+    assert "live.csv.partial: The table is there already" in capsys.readouterr().err
     arguments = ["--webcam", "0", "--output", table, "--seconds", "60", "--overwrite"]
     assert call(*arguments, "--smooth", "0.2") == 0
     assert len(read_table(table)) == 5

@@ -11,7 +11,7 @@ from affectkit.data.tables import read_table
 from affectkit.datasets import TableDataset
 from affectkit.datasets.reading.frame_table import FrameTable
 from affectkit.errors import AnnotationError
-from affectkit.inference import Row, open_writer
+from affectkit.inference import Row, TableWriter
 
 POINTS = [f"{axis}_{k}" for axis in "xy" for k in range(68)]
 HEADER = [
@@ -96,7 +96,7 @@ HEADS = {
 def test_what_predict_writes_serves_as_labels(tmp_path, form, fill):
     path = tmp_path / "a.csv"
     columns = ["AU12", "AU04_i", "anger", "joy"]
-    with open_writer(path, columns, {"heads": HEADS}, format=form, fill_missing=fill) as writer:
+    with TableWriter(path, columns, {"heads": HEADS}, format=form, fill_missing=fill) as writer:
         writer.write(
             Row(0, 0.0, True, {"AU12": 0.75, "AU04_i": 2.5, "anger": 0.2, "joy": 0.8}, face=0, score=0.9)
         )

@@ -6,7 +6,7 @@ import pytest
 from helpers.pictures import CLASSES, UNITS, table
 
 from affectkit.errors import AnnotationError, ConfigError
-from affectkit.inference import ClipTable, Row, open_writer, read_openface
+from affectkit.inference import ClipTable, Row, TableWriter, read_openface
 
 
 def test_signals_come_from_the_metadata():
@@ -114,7 +114,7 @@ def test_what_is_no_table(data, fault):
 
 def test_tables_in_files(tmp_path):
     path = tmp_path / "face.parquet"
-    with open_writer(
+    with TableWriter(
         path, ["AU12"], {"heads": {"au": {"columns": ["AU12"], "thresholds": {"AU12": 0.3}}}}
     ) as w:
         w.write(Row(0, 0.0, True, {"AU12": 0.25}, face=3, box=(1, 2, 3, 4)))
@@ -142,7 +142,7 @@ def test_our_tables_in_openface_columns(tmp_path, format):
         "degree": {"columns": ["AU12_i"], "values": "intensity 0-5", "thresholds": {}},
     }
     path = tmp_path / "face.csv"
-    with open_writer(path, ["AU12", "AU12_i"], {"heads": heads}, format=format) as writer:
+    with TableWriter(path, ["AU12", "AU12_i"], {"heads": heads}, format=format) as writer:
         writer.write(Row(0, 0.0, True, {"AU12": 0.25, "AU12_i": 2.5}, face=1))
         writer.write(Row(1, 0.04, False, {"AU12": np.nan, "AU12_i": np.nan}, reason="no face"))
     clip = ClipTable(path)

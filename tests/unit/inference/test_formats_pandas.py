@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from affectkit.errors import ConfigError
-from affectkit.inference import Row, open_writer, read_table, to_frame, to_pyfeat
+from affectkit.inference import Row, TableWriter, read_table, to_frame, to_pyfeat
 
 COLUMNS = ("AU12", "AU12L", "AU12_i", "happiness", "neutral", "contempt", "bored")
 
@@ -55,7 +55,7 @@ def test_the_names_of_version_one():
 
 
 def test_files_and_rows_give_the_same_frame(tmp_path):
-    with open_writer(tmp_path / "t.parquet", COLUMNS, {"source": "clip.mp4"}) as writer:
+    with TableWriter(tmp_path / "t.parquet", COLUMNS, {"source": "clip.mp4"}) as writer:
         for row in rows():
             writer.write(row)
     one, two = read_table(tmp_path / "t.parquet"), to_frame(rows(), {"source": "clip.mp4"})

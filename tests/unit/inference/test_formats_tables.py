@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -14,8 +15,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from affectkit.errors import ConfigError
-from affectkit.inference import Row, open_writer, read_table, table_progress
-from affectkit.inference.formats.parquet import ParquetWriter
+from affectkit.inference import Row, TableWriter, read_table, table_progress
+from affectkit.inference.formats import tidy
+from affectkit.inference.formats.stream import partial_of
 
 
 def test_csv_to_the_letter(tmp_path):
@@ -38,9 +40,11 @@ def test_csv_to_the_letter(tmp_path):
         "columns": ["frame", "timestamp", "face", "success", "reason", "score", "x", "y", "w", "h", *COLUMNS],
         "frames": 4,
         "rows": 4,
+        "last_frame": 3,
         "failed_frames": 2,
         "failures": {"No face was found.": 1, 'The "frame", is damaged.': 1},
         "complete": True,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
     plain = pd.read_csv(path)
     assert plain["AU01"].isna().tolist() == [False, True, True, False]
@@ -48,7 +52,8 @@ def test_csv_to_the_letter(tmp_path):
 
 
 def test_json_lines_to_the_letter(tmp_path):
-    lines = write(tmp_path / "t.jsonl", ROWS[1:3]).read_text().splitlines()
+    content = write(tmp_path / "t.jsonl", ROWS[1:3]).read_bytes()
+    lines = content.decode().splitlines()
     first, *rows, last = map(json.loads, lines)
     assert first["metadata"]["model"] == "runs/démo"
     assert '"model": "runs/démo"' in lines[0]
@@ -60,8 +65,16 @@ def test_json_lines_to_the_letter(tmp_path):
          "a wide, open smile": None},
     ]  # fmt: skip
     failures = {"No face was found.": 1}
-    counts = {"frames": 2, "rows": 2, "failed_frames": 1, "failures": failures, "complete": True}
-    assert last == {"summary": counts}
+    counts = {
+        "frames": 2,
+        "rows": 2,
+        "last_frame": 1,
+        "failed_frames": 1,
+        "failures": failures,
+        "complete": True,
+    }
+    written = hashlib.sha256(content[: content.rfind(b', "sha256"')]).hexdigest()
+    assert last == {"summary": counts | {"sha256": written}}
 
 
 def test_parquet_is_typed_and_pandas_finds_the_metadata(tmp_path):
@@ -128,7 +141,7 @@ def test_any_table_is_read_as_it_was_written(tmp_path, format, rows):
 def test_a_complete_file_is_left_as_it_is(tmp_path, format):
     path = write(tmp_path / NAMES[format], ROWS, format)
     before = {**files(tmp_path), "time": path.stat().st_mtime_ns}
-    with open_writer(path, COLUMNS, METADATA, format=format, resume=True) as writer:
+    with TableWriter(path, COLUMNS, METADATA, format=format, resume=True) as writer:
         assert (writer.complete, writer.next_frame, writer.frames, writer.failed) == (True, 5, 5, 3)
         assert writer.summary.failures["No face was found."] == 2
         with pytest.raises(ConfigError, match="already"):
@@ -142,7 +155,7 @@ def test_a_complete_file_is_left_as_it_is(tmp_path, format):
 @pytest.mark.parametrize("format", NAMES)
 def test_rows_come_once_and_in_order(tmp_path, format):
     path = tmp_path / NAMES[format]
-    with open_writer(path, COLUMNS, METADATA, format=format) as writer:
+    with TableWriter(path, COLUMNS, METADATA, format=format) as writer:
         for one in ROWS[:3]:
             writer.write(one)
         for late in (row(1, None), row(0, 7)):
@@ -160,34 +173,34 @@ def test_only_the_same_work_is_continued(tmp_path, format):
     with pytest.raises(
         ConfigError, match=r"its 'model' is \"runs/démo\", and now it would be \"runs/other\""
     ):
-        open_writer(path, COLUMNS, other, format=format, resume=True).__enter__()
+        TableWriter(path, COLUMNS, other, format=format, resume=True).__enter__()
     with pytest.raises(ConfigError, match="its 'columns' is"):
-        open_writer(path, COLUMNS[:2], METADATA, format=format, resume=True).__enter__()
+        TableWriter(path, COLUMNS[:2], METADATA, format=format, resume=True).__enter__()
     with pytest.raises(ConfigError, match="its 'new' is null"):
-        open_writer(path, COLUMNS, {**METADATA, "new": 1}, format=format, resume=True).__enter__()
+        TableWriter(path, COLUMNS, {**METADATA, "new": 1}, format=format, resume=True).__enter__()
     assert files(tmp_path) == before
 
 
 def test_a_csv_table_is_not_continued_as_another_kind(tmp_path):
     path = write(tmp_path / "t.csv", ROWS)
     with pytest.raises(ConfigError, match="its 'format' is \"csv\""):
-        open_writer(path, COLUMNS, METADATA, format="openface", resume=True).__enter__()
+        TableWriter(path, COLUMNS, METADATA, format="openface", resume=True).__enter__()
 
 
 def test_the_suffix_chooses_the_format(tmp_path):
     for name, format in [("a.CSV", "csv"), ("a.parquet", "parquet"), ("a.jsonl", "jsonl")]:
-        assert open_writer(tmp_path / name, COLUMNS, METADATA).format == format
-    assert open_writer(tmp_path / "a.txt", COLUMNS, METADATA, format="csv").metadata_file.name == "a.txt.json"
-    assert open_writer(tmp_path / "a.csv", COLUMNS, METADATA).metadata_file.name == "a.json"
-    assert open_writer(tmp_path / "a.jsonl", COLUMNS, METADATA).metadata_file.name == "a.jsonl"
+        assert TableWriter(tmp_path / name, COLUMNS, METADATA).format == format
+    assert TableWriter(tmp_path / "a.txt", COLUMNS, METADATA, format="csv").metadata_file.name == "a.txt.json"
+    assert TableWriter(tmp_path / "a.csv", COLUMNS, METADATA).metadata_file.name == "a.json"
+    assert TableWriter(tmp_path / "a.jsonl", COLUMNS, METADATA).metadata_file.name == "a.jsonl"
     with pytest.raises(ConfigError, match="does not say which format"):
-        open_writer(tmp_path / "a.xlsx", COLUMNS, METADATA)
+        TableWriter(tmp_path / "a.xlsx", COLUMNS, METADATA)
     with pytest.raises(ConfigError, match="no format 'xlsx'"):
-        open_writer(tmp_path / "a.xlsx", COLUMNS, METADATA, format="xlsx")
+        TableWriter(tmp_path / "a.xlsx", COLUMNS, METADATA, format="xlsx")
     with pytest.raises(ConfigError, match=r"ends in \.parquet"):
-        open_writer(tmp_path / "a.csv", COLUMNS, METADATA, format="parquet")
+        TableWriter(tmp_path / "a.csv", COLUMNS, METADATA, format="parquet")
     with pytest.raises(ConfigError, match="Only OpenFace"):
-        open_writer(tmp_path / "a.csv", COLUMNS, METADATA, fill_missing=0)
+        TableWriter(tmp_path / "a.csv", COLUMNS, METADATA, fill_missing=0)
 
 
 @pytest.mark.parametrize("format", NAMES)
@@ -199,13 +212,13 @@ def test_a_file_is_known_by_what_is_in_it(tmp_path, format):
 @pytest.mark.parametrize("name", ["frame", "x", "two\nlines", "", " AU01", "\ud800", "AU12"])
 def test_impossible_columns(tmp_path, name):
     with pytest.raises(ConfigError, match="No value can have the column"):
-        open_writer(tmp_path / "t.csv", ["AU12", name], {})
+        TableWriter(tmp_path / "t.csv", ["AU12", name], {})
 
 
 def test_a_row_without_a_value_is_refused_and_nothing_written(tmp_path):
     for format in NAMES:
         path = tmp_path / NAMES[format]
-        with open_writer(path, COLUMNS, METADATA, format=format) as writer:
+        with TableWriter(path, COLUMNS, METADATA, format=format) as writer:
             with pytest.raises(ConfigError, match="frame 0: The row has no value for the column 'AU12_i'"):
                 writer.write(Row(0, 0.0, True, {"AU01": 0.5}))
             writer.write(row(0))
@@ -217,16 +230,17 @@ def test_places_that_cannot_be_written(tmp_path):
     (tmp_path / "folder.csv").mkdir()
     for path in (tmp_path / "file" / "t.csv", tmp_path / "folder.csv"):
         with pytest.raises(ConfigError, match=r"The table cannot be written: .*(directory|exists)"):
-            open_writer(path, COLUMNS, METADATA).__enter__()
+            TableWriter(path, COLUMNS, METADATA).__enter__()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.csv"]
 
 
 def test_a_full_disk_is_an_error_that_names_the_file(tmp_path):
     if not Path("/dev/full").exists():
         pytest.skip("this system has no device that is always full")
     path = tmp_path / "t.jsonl"
-    path.symlink_to("/dev/full")
+    partial_of(path).symlink_to("/dev/full")
     with pytest.raises(ConfigError, match=r"t\.jsonl: The table cannot be written: No space left"):
-        open_writer(path, COLUMNS, METADATA).__enter__()
+        TableWriter(path, COLUMNS, METADATA).__enter__()
 
 
 def test_someone_elses_json_file_is_not_overwritten(tmp_path):
@@ -234,7 +248,7 @@ def test_someone_elses_json_file_is_not_overwritten(tmp_path):
     for content in ('{"faces": []}', "[1]", "no json"):
         other.write_text(content)
         with pytest.raises(ConfigError, match=r"t\.json: .* holds something else"):
-            open_writer(tmp_path / "t.csv", COLUMNS, METADATA).__enter__()
+            TableWriter(tmp_path / "t.csv", COLUMNS, METADATA).__enter__()
         assert other.read_text() == content
     assert not (tmp_path / "t.csv").exists()
 
@@ -244,7 +258,7 @@ def test_file_names_that_are_no_text_travel_with_the_table(tmp_path):
     for format in TIDY:
         path = tmp_path / NAMES[format]
         for resume in (False, True):
-            with open_writer(path, ["AU01"], {"source": source}, resume=resume) as writer:
+            with TableWriter(path, ["AU01"], {"source": source}, resume=resume) as writer:
                 if not resume:
                     writer.write(Row(0, 0.0, False, {"AU01": math.nan}, f"{source} cannot be read."))
         table = read_table(path)
@@ -253,9 +267,11 @@ def test_file_names_that_are_no_text_travel_with_the_table(tmp_path):
 
 
 def test_row_groups_are_of_one_size_whatever_the_batches(tmp_path, monkeypatch):
-    monkeypatch.setattr("affectkit.inference.formats.parquet._GROUP", 6)
+    monkeypatch.setattr(tidy, "_GROUP", 6)
+    monkeypatch.setattr("affectkit.inference.formats.writer._ROWS", 4)
+    monkeypatch.setattr("affectkit.inference.formats.writer._SECONDS", 1e9)
     path = tmp_path / "t.parquet"
-    with ParquetWriter(path, COLUMNS, METADATA, batch=4) as writer:
+    with TableWriter(path, COLUMNS, METADATA) as writer:
         for frame in range(18):
             writer.write(row(frame))
     with pq.ParquetFile(path) as file:

@@ -210,6 +210,50 @@ def test_smoothed_tables_say_so(predictor, media, tmp_path):
     assert "no times" in str(result.error)  # a folder of frames has none
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet", "t.jsonl", "openface"])
+def test_intensities_less_the_persons_usual_ones(make_model, memory_video, tmp_path, name, monkeypatch):
+    """The rows in the stream are untouched, so a run that was interrupted ends with the same numbers."""
+    heads = {"au": {"type": "au", "space": "AU1,AU12"}, "i": {"type": "intensity", "space": "intensity:AU12"}}
+    predictor = Predictor(make_model(heads=heads), faces="center")
+    monkeypatch.setattr("affectkit.inference.formats.writer._ROWS", 7)
+    options = {"format": "openface"} if name == "openface" else {}
+    path = tmp_path / ("o.csv" if options else name)
+    column, other = ("AU12_r", "AU12_p") if options else ("AU12_i", "AU12")
+    plain = read_table(write_predictions(predictor, memory_video(40), path, **options).path)
+    usual = plain[column].quantile(0.25)
+    expected = (plain[column] - usual).clip(lower=0)
+    assert 0 < (expected > 0).sum() < 40
+
+    def stop(done, _):
+        if done == 33:
+            raise Stop
+
+    with pytest.raises(ConfigError, match="another baseline"):
+        write_predictions(predictor, memory_video(40), path, baseline=0.25, resume=True, **options)
+    path = tmp_path / "less" / path.name
+    with pytest.raises(Stop):
+        write_predictions(predictor, memory_video(40), path, baseline=0.25, progress=stop, **options)
+    begun = read_table(path)
+    assert begun[column].tolist() == pytest.approx(
+        (plain[column][:33] - plain[column][:33].quantile(0.25)).clip(lower=0), abs=0.011
+    )
+    less = read_table(
+        write_predictions(predictor, memory_video(40), path, baseline=0.25, resume=True, **options).path
+    )
+    assert less[column].tolist() == pytest.approx(expected.tolist(), abs=0.011 if options else 2e-6)
+    assert less[other].tolist() == plain[other].tolist()
+    assert less.attrs["affectkit"]["baseline"] == {
+        "columns": ["AU12_i"], "by": ["face"], "quantile": 0.25, "least": 30,
+    }  # fmt: skip
+    assert plain.attrs["affectkit"]["baseline"] is None
+
+
+def test_no_baseline_without_intensities(predictor, media, tmp_path):
+    with pytest.raises(ConfigError, match="no intensities"):
+        write_predictions(predictor, media / "a.mp4", tmp_path / "t.csv", baseline=0.5)
+    assert not (tmp_path / "t.csv.partial").exists()
+
+
 def test_a_bad_file_never_stops_the_others(predictor, media, tmp_path):
     (media / "bad.mp4").write_bytes(bytes(500))
     (media / "c.png").write_bytes(b"\x89PNG\r\n\x1a\nnot a picture")
@@ -319,7 +363,7 @@ def test_devices_are_dealt_in_turn(model):
         return Predictor(model, faces="center")
 
     for place in range(3):
-        _Start(make, ("cuda:0", "cuda:1"), (None, None, None, "auto", True), None)(place)
+        _Start(make, ("cuda:0", "cuda:1"), (None, None, None, None, "auto", True), None)(place)
     assert asked == ["cuda:0", "cuda:1", "cuda:0"]
 
 
@@ -338,7 +382,7 @@ def test_what_the_engines_are_told(tmp_path, monkeypatch, engine):
     arguments = {"devices": ["cpu", "cuda"], "processes": 2, "patience": 7.0, "address": "ray://head:10001"}
     predict_files(Predictor, media, tables, engine=engine, backend="pyav", format="csv", **arguments)
     start = told.pop("start")
-    assert start.options == ("csv", None, None, "pyav", True)
+    assert start.options == ("csv", None, None, None, "pyav", True)
     if engine == "ray":
         jobs = [(tmp_path / "in/a.mp4", tmp_path / "out/a.csv")]  # its workers may stand in another folder
         given = {"workers": 2, "gpus": 1.0, "patience": 7.0, "address": "ray://head:10001"}

@@ -10,7 +10,7 @@ import pytest
 
 from affectkit.errors import ConfigError
 from affectkit.inference import Row
-from affectkit.inference.formats import open_writer
+from affectkit.inference.formats import TableWriter
 from affectkit.inference.sources import Media, find_media, fingerprint
 from affectkit.inference.table_names import plan_tables
 
@@ -134,7 +134,7 @@ def test_long_names_are_cut(tmp_path, letter, suffix):
     assert first.name[:30] == names[0][:30]
     assert first != second
     for table in (first, second):
-        with open_writer(table, ["AU12"], {}) as writer:
+        with TableWriter(table, ["AU12"], {}) as writer:
             writer.write(Row(0, 0.0, True, {"AU12": 0.5}, face=0))
         assert len(os.fsencode(table.name)) < 240
 
@@ -151,7 +151,7 @@ def test_media_of_one_name_get_the_folders_above_them(tmp_path):
 
 def predicted(table: Path, source: Path) -> None:
     described = {"source": str(source), "source_fingerprint": fingerprint(source)}
-    with open_writer(table, ["AU12"], described) as writer:
+    with TableWriter(table, ["AU12"], described) as writer:
         writer.write(Row(0, 0.0, True, {"AU12": 0.5}, face=0))
 
 

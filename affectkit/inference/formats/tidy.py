@@ -1,0 +1,177 @@
+"""Tidy tables as CSV, JSON Lines and Parquet: written from Arrow batches, and read into an Arrow table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from affectkit.inference.formats.stream import KEY, RowStream
+from affectkit.inference.formats.table import SUMMARY, File, dump, edited, foreign, hash_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = [
+    "check_jsonl",
+    "check_parquet",
+    "join_csv",
+    "number",
+    "parse_csv",
+    "parse_jsonl",
+    "parse_parquet",
+    "write_csv",
+    "write_jsonl",
+    "write_parquet",
+]
+
+_GROUP = 65_536  # rows of a row group
+_HASH_KEY = b"affectkit.sha256"
+_PANDAS_KEY = b"PANDAS_ATTRS"  # pandas restores `DataFrame.attrs` from it
+
+
+def number(value: float | None, decimals: int) -> str:
+    """Text of a number; `nan` if it is missing."""
+    return "nan" if value is None else f"{value:z.{decimals}f}"
+
+
+def join_csv(cells: Iterable[str], separator: str = ",") -> bytes:
+    """Line of CSV; cells with a comma or quotes are quoted."""
+    quoted = ('"{}"'.format(cell.replace('"', '""')) if {",", '"'} & {*cell} else cell for cell in cells)
+    return separator.join(quoted).encode() + b"\n"
+
+
+def write_csv(file: File, rows: RowStream) -> None:
+    """Write CSV: six decimals, `nan` for missing numbers, nothing for a missing face or reason."""
+    file.write(join_csv(rows.metadata["columns"]))
+    for batch in rows:
+        texts = []
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            values = column.to_pylist()
+            if name in ("frame", "face", "success"):
+                texts.append(["" if value is None else str(int(value)) for value in values])
+            elif name == "reason":
+                texts.append([value or "" for value in values])
+            else:
+                texts.append([number(value, 6) for value in values])
+        file.writelines(map(join_csv, zip(*texts, strict=True)))
+
+
+def parse_csv(data: bytes, kinds: pa.Schema) -> pa.Table:
+    """Read what `write_csv` wrote."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    options = csv.ConvertOptions(column_types=kinds, null_values=["nan", ""])
+    return csv.read_csv(pa.BufferReader(data), convert_options=options)
+
+
+def write_jsonl(file: File, rows: RowStream) -> None:
+    """Write JSON Lines: the metadata, an object per row, the counts with the hash of everything before."""
+    summary = {name: rows.metadata[name] for name in SUMMARY if name in rows.metadata}
+    described = {name: value for name, value in rows.metadata.items() if name not in summary}
+    file.write(dump({"metadata": described}) + b"\n")
+    for batch in rows:
+        file.writelines(dump(row) + b"\n" for row in batch.to_pylist())
+    file.write(dump({"summary": summary}).removesuffix(b"}}"))
+    file.write(_jsonl_end(hash_of(file)))
+
+
+def _jsonl_end(before: str) -> bytes:
+    """End of the last line, with the hash of everything before."""
+    return f', "sha256": "{before}"}}}}\n'.encode()
+
+
+def check_jsonl(path: Path, data: bytes) -> dict[str, Any]:
+    """Metadata of what `write_jsonl` wrote; see `affectkit.inference.formats.files.load`."""
+    first, last = data.partition(b"\n")[0], data[data.rfind(b"\n", 0, -1) + 1 :]
+    end = max(0, data.rfind(b', "sha256"'))
+    try:
+        metadata: dict[str, Any] = json.loads(first)["metadata"] | json.loads(last)["summary"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        fault = "The first and the last line do not hold the metadata and the summary of a table of ours."
+        raise foreign(path, fault) from error
+    if data[end:] != _jsonl_end(sha256(memoryview(data)[:end]).hexdigest()):
+        raise edited(path)
+    return metadata
+
+
+def parse_jsonl(data: bytes, kinds: pa.Schema) -> pa.Table:
+    """Read what `write_jsonl` wrote."""
+    import pyarrow as pa
+    from pyarrow import json as arrow
+
+    rows = data[data.find(b"\n") + 1 : data.rfind(b"\n", 0, -1) + 1]
+    return arrow.read_json(pa.BufferReader(rows), parse_options=arrow.ParseOptions(explicit_schema=kinds))
+
+
+def write_parquet(file: File, rows: RowStream) -> None:
+    """Write Parquet: exact, null for missing values, the metadata in the schema, the hash of all at the end."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    metadata = {KEY: dump(rows.metadata), _PANDAS_KEY: dump({"affectkit": rows.metadata})}
+    kinds = rows.schema.with_metadata(metadata)
+    hashes = _Hashes(kinds.names, metadata[KEY])
+    with pq.ParquetWriter(file, kinds, compression="zstd") as writer:
+        group = list[pa.RecordBatch]()
+        for batch in rows:
+            group.append(batch)
+            hashes.add(batch)
+            if sum(part.num_rows for part in group) >= _GROUP:
+                writer.write_table(pa.Table.from_batches(group).cast(kinds))
+                group = []
+        if group:
+            writer.write_table(pa.Table.from_batches(group).cast(kinds))
+        writer.add_key_value_metadata({_HASH_KEY: hashes.digest()})
+
+
+class _Hashes:
+    """Hash of metadata and columns, whatever the batches and the file."""
+
+    def __init__(self, names: Sequence[str], metadata: bytes) -> None:
+        self._metadata = metadata
+        self._columns = {name: sha256(name.encode()) for name in names}
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            if name == "reason":
+                self._columns[name].update("".join(f"{text!r}\n" for text in column.to_pylist()).encode())
+            else:
+                values = column.cast("float64").to_numpy(zero_copy_only=False)
+                self._columns[name].update(values.tobytes())
+
+    def digest(self) -> bytes:
+        every = [one.hexdigest() for one in self._columns.values()]
+        return sha256(self._metadata + "".join(every).encode()).hexdigest().encode()
+
+
+def check_parquet(path: Path, data: bytes) -> dict[str, Any]:
+    """Metadata of what `write_parquet` wrote; see `affectkit.inference.formats.files.load`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(pa.BufferReader(data)) as file:
+            found = file.metadata.metadata or {}
+            hashes = _Hashes(file.schema_arrow.names, found.get(KEY, b""))
+            for batch in file.iter_batches():
+                hashes.add(batch)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise foreign(path, f"The file cannot be read as Parquet: {error}") from error
+    if KEY not in found:
+        raise foreign(path, "The schema does not hold the metadata of a table of ours.")
+    if found.get(_HASH_KEY) != hashes.digest():
+        raise edited(path)
+    metadata: dict[str, Any] = json.loads(found[KEY])
+    return metadata
+
+
+def parse_parquet(data: bytes, kinds: pa.Schema) -> pa.Table:
+    """Read what `write_parquet` wrote."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    return pq.read_table(pa.BufferReader(data))

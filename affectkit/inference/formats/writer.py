@@ -1,0 +1,297 @@
+"""The writer of prediction tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from affectkit.errors import ConfigError
+from affectkit.inference.formats import openface
+from affectkit.inference.formats.files import SUFFIXES, save, table_progress
+from affectkit.inference.formats.stream import KEY, RowStream, partial_of
+from affectkit.inference.formats.table import (
+    LEADING,
+    SUMMARY,
+    Summary,
+    cells,
+    dump,
+    one_line,
+    plain,
+    read_sidecar,
+    schema,
+    sidecar_of,
+)
+from affectkit.inference.predictor import Row
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["TableWriter"]
+
+_ROWS = 256  # of a batch, at most
+_SECONDS = 0.25  # until the next batch
+
+
+class TableWriter:
+    """Writer of one table, a context manager.
+
+    Rows go to `NAME.partial` beside the table, an Arrow stream, at the latest after 256 rows or with the first row
+    that is written a quarter of a second after the last batch; a process that is killed loses only the rows since
+    then. On leaving, also on an error or Ctrl-C, the table is made from the stream in one piece. The stream is
+    removed once the table is complete; until then `read_table` reads it, and a writer with `resume` goes on with it.
+
+    Rows come in the order of their frames, rows of one frame together.
+
+    Args:
+        path: The file; its folder is made if absent. An older file is replaced.
+        columns: Names of the values, in order.
+        metadata: Plain values that travel with the file. `heads` tells the formats of OpenFace what values are;
+            `baseline` subtracts the persons' usual values (`affectkit.inference.baseline.describe_baseline`).
+        format: The format; by default from the suffix of `path`: .csv, .parquet or .jsonl.
+        resume: Go on after the frames of an interrupted table. The last frame is written again, since it may lack
+            faces. A complete table is left alone.
+        fill_missing: For OpenFace's formats: number to write for units that the model does not predict.
+
+    Attributes:
+        summary: Counts of the rows, earlier ones included.
+        complete: Whether the table is complete: on entering, because it was before; on leaving, because nothing
+            interrupted the work.
+
+    Raises:
+        ConfigError: The suffix belongs to no format or to another one, a column name is impossible, or the format
+            cannot hold the values. On entering: the file cannot be written, or, with `resume`, it was written with
+            another format, columns or metadata, or its partial file is missing.
+        AnnotationError: On entering with `resume`: the file is not ours.
+
+    Example:
+        >>> from affectkit.inference import Row, read_table
+        >>> table = getfixture("tmp_path") / "out.parquet"
+        >>> with TableWriter(table, ["AU12"], {"model": "demo"}) as writer:
+        ...     writer.write(Row(0, 0.0, True, {"AU12": 0.25}, face=0))
+        >>> read_table(table)[["frame", "face", "AU12"]].values.tolist()
+        [[0, 0, 0.25]]
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        columns: Sequence[str],
+        metadata: Mapping[str, Any],
+        *,
+        format: str | None = None,
+        resume: bool = False,
+        fill_missing: float | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.columns = tuple(columns)
+        self.metadata = plain(metadata)
+        self.format = _format(self.path, format)
+        self.resume = resume
+        self.summary = Summary()
+        self.complete = False
+        self._first = 0  # frame that may be written
+        self._faces: set[int | None] = set()  # of the last frame
+        self._rows: list[dict[str, Any]] = []  # not in the stream yet
+        self._end = 0  # of the last whole batch
+        for name in self.columns:
+            if name in LEADING or self.columns.count(name) > 1 or name != one_line(name) or not name:
+                raise ConfigError(
+                    f"No value can have the column {name!r}: every table has it already, or it is no plain line.",
+                    remedy="Name the class in other words.",
+                )
+        self._header = [*LEADING, *self.columns]
+        if self.format.startswith("openface"):
+            if fill_missing is not None:
+                self.metadata["units_not_predicted"] = f"{fill_missing:z.2f}"
+            self._header = openface.header(self.columns, self.metadata)
+        elif fill_missing is not None:
+            raise ConfigError("Only OpenFace's tables have units that a model does not predict.")
+
+    @property
+    def frames(self) -> int:
+        """Number of frames with rows."""
+        return self.summary.frames
+
+    @property
+    def failed(self) -> int:
+        """Number of frames without a row that succeeded."""
+        return self.summary.failed
+
+    @property
+    def next_frame(self) -> int:
+        """Number of the first frame after those with rows."""
+        return self.summary.last + 1
+
+    @property
+    def metadata_file(self) -> Path:
+        """File that holds the metadata: the table, or the JSON file beside it."""
+        return sidecar_of(self.path) if SUFFIXES[self.format] == ".csv" else self.path
+
+    def header(self) -> list[str]:
+        """Names of all columns, in order."""
+        return list(self._header)
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """Metadata with format and columns."""
+        return {**self.metadata, "format": self.format, "columns": self.header()}
+
+    def __enter__(self) -> Self:
+        with self._system():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        progress = table_progress(self.path) if self.resume else None
+        if progress is not None:
+            self._check_same(progress.metadata)
+            self.summary, self.complete = progress.summary, progress.complete
+            self._first = progress.next_frame
+        if not self.complete:
+            with self._system():
+                self._open()
+        return self
+
+    def _open(self) -> None:
+        """Open the stream after the rows that are kept, or a new one in the place of everything that is there."""
+        stream = RowStream.of(self.path)  # an error if another file has its name
+        if not self.resume:
+            stream = None
+        elif stream is None and self.summary.rows:
+            raise ConfigError(
+                f"The table is not complete, and {partial_of(self.path).name}, with which it would go on, is missing.",
+                path=self.path,
+                remedy="Put both into one folder, or write the table anew with --overwrite.",
+            )
+        sidecar = self.metadata_file
+        if sidecar != self.path and sidecar.exists() and read_sidecar(self.path) is None:
+            raise ConfigError(
+                "The metadata of the table belong there, and the file holds something else.",
+                path=sidecar,
+                remedy="Move that file, or give the table another name.",
+            )
+        self._schema = schema(self.columns, {KEY: dump(self.described)})
+        self._file = partial_of(self.path).open("wb" if stream is None else "r+b", buffering=0)
+        try:
+            if stream is None:
+                self._append(self._schema.serialize())
+                for old in {self.path, sidecar}:  # no reader may take it for the table that is written now
+                    old.unlink(missing_ok=True)
+            else:
+                _, self._end, head = stream.kept()
+                self._append(b"" if head is None else head.serialize())
+        except BaseException:
+            self._file.close()
+            if stream is None:
+                partial_of(self.path).unlink()
+            raise
+        self._flushed = time.monotonic()
+
+    def write(self, row: Row) -> None:
+        """Append a row.
+
+        Args:
+            row: A further face of the last row's frame, or the first row of a later frame.
+
+        Raises:
+            ConfigError: The row is there already or comes too late, lacks a value, the table is complete, or the
+                disk is full.
+        """
+        last = self.summary.last
+        again = row.frame == last and row.face in self._faces
+        if self.complete or again or row.frame < max(last, self._first):
+            raise ConfigError(
+                "The table has this row, or those of a later frame, already.", path=self.path, frame=row.frame
+            )
+        values = cells(row, self.columns)
+        self._rows.append(values)
+        self.summary.add(row.frame, row.success, values["reason"])
+        self._faces = {row.face} if row.frame != last else self._faces | {row.face}
+        if len(self._rows) >= _ROWS or time.monotonic() - self._flushed >= _SECONDS:
+            with self._system():
+                self._flush()
+
+    def _flush(self) -> None:
+        """Hand the rows to the system as one batch."""
+        import pyarrow as pa
+
+        if self._rows:
+            self._append(pa.RecordBatch.from_pylist(self._rows, self._schema).serialize())
+        self._flushed = time.monotonic()
+
+    def _append(self, message: pa.Buffer | bytes) -> None:
+        """Write a message of the stream in the place of one that was cut off."""
+        if self._file.seek(0, os.SEEK_END) != self._end:
+            self._file.truncate(self._end)
+            self._file.seek(self._end)
+        left = memoryview(message)
+        while left:
+            left = left[self._file.write(left) :]
+        self._end, self._rows = self._end + len(memoryview(message)), []
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.complete:  # it was so before
+            return
+        with self._system():
+            with self._file:
+                self._flush()
+                os.fsync(self._file.fileno())
+            save(self.path, complete=kind is None)
+            if kind is None:
+                partial_of(self.path).unlink()
+        self.complete = kind is None
+
+    def _check_same(self, found: Mapping[str, Any]) -> None:
+        """Check that the table was begun by a writer like this one."""
+        given = self.described
+        for name in ["format", "columns", *sorted((given.keys() | found.keys()) - set(SUMMARY))]:
+            if given.get(name) != found.get(name):
+                raise ConfigError(
+                    f"The file cannot be continued: its {name!r} is {_short(found.get(name))}, and now it would be "
+                    f"{_short(given.get(name))}.",
+                    path=self.path,
+                    remedy="Write to another file, or do not resume.",
+                )
+
+    @contextmanager
+    def _system(self) -> Iterator[None]:
+        """Turn errors of the system into errors that name the file."""
+        try:
+            yield
+        except OSError as error:
+            raise ConfigError(
+                f"The table cannot be written: {error.strerror or error}.",
+                path=self.path,
+                remedy="Choose a writable path with enough free space.",
+            ) from error
+
+
+def _format(path: Path, format: str | None) -> str:
+    """Check the format that is given, or choose it by the suffix."""
+    suffix = path.suffix.lower()
+    if format is None:
+        found = [name for name, end in SUFFIXES.items() if end == suffix]
+        if not found:
+            raise ConfigError(
+                f"{path.name!r} does not say which format to write.",
+                remedy="Use a name that ends in .csv, .parquet or .jsonl, or choose a format.",
+            )
+        return found[0]
+    if format not in SUFFIXES:
+        raise ConfigError(f"There is no format {format!r}.", remedy=f"Choose one of {', '.join(SUFFIXES)}.")
+    if suffix in SUFFIXES.values() and suffix != SUFFIXES[format]:
+        raise ConfigError(
+            f"{path.name!r} cannot name a file of the format {format}.",
+            remedy=f"Use a name that ends in {SUFFIXES[format]}.",
+        )
+    return format
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 100 else text[:99] + "…"
