@@ -130,7 +130,7 @@ def test_values_with_a_range_of_their_own_are_no_signals(tmp_path):
         "va": {"columns": ["valence"], "values": "value", "thresholds": {}},
         "levels": {"columns": ["low"], "values": "probability", "thresholds": {}},
     }
-    with open_writer(tmp_path / "face.csv", ["valence", "low"], {"heads": heads}) as writer:
+    with TableWriter(tmp_path / "face.csv", ["valence", "low"], {"heads": heads}) as writer:
         writer.write(Row(0, 0.0, True, {"valence": -0.5, "low": 0.25}, face=0))
     assert [signal.column for signal in ClipTable(tmp_path / "face.csv").signals] == ["low"]
 
