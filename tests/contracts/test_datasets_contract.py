@@ -54,6 +54,7 @@ def test_counts_are_those_of_the_manifest(whole):
 def test_records_and_their_labels_fit_the_spaces(whole):
     assert len({record.clip for record in whole.clips}) == len(whole)
     assert whole.rendered
+    assert all(len(values) == len(whole.subjects) for values in whole.people().values())
     if whole.has_subjects:
         assert None not in {record.subject for record in whole.clips}
     else:

@@ -98,7 +98,7 @@ def test_lossy_codecs_come_close(root, out, codec):
 
 def test_frames_are_chosen_from_crops_as_from_the_media(root, out):
     prepare(Faces(root), out, crop="none", codec="png")
-    options = {"frames": UniformSegments(2), "cache": "memory"}
+    options = {"sampler": UniformSegments(2), "cache": "memory"}
     for cache in ("memory", "none"):
         plain, crops = Faces(root, **options), Faces(root, prepared=out, **{**options, "cache": cache})
         assert torch.equal(crops[1].frames, plain[1].frames)

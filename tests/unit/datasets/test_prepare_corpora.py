@@ -38,7 +38,7 @@ def test_a_micro_expression_has_one_place_that_of_its_onset(corpora, tmp_path):
     dataset = CASME2(corpora / "CASME2")
     record = dataset.clips[0]
     dataset.clips = [record]
-    prepare(dataset, tmp_path / "out", size=32, detector=restless, margin=0.1)
+    prepare(dataset, tmp_path / "out", size=32, crop="auto", detector=restless, margin=0.1)
     rows = rows_of(tmp_path / "out")
     assert [row["frame"] for row in rows] == list(range(record.start, record.stop))
     box = restless(dataset.load(record, [record.onset]))[0][0].box
@@ -58,7 +58,7 @@ def test_aligned_crops_without_landmarks_give_those_of_a_mean_face(corpora, tmp_
     """At the place where a model looks for them when it predicts."""
     dataset = CASME2(corpora / "CASME2")
     dataset.clips = dataset.clips[:1]
-    prepare(dataset, tmp_path / "aligned", size=48, detector=upright, margin=0.2)
+    prepare(dataset, tmp_path / "aligned", size=48, crop="auto", detector=upright, margin=0.2)
     clip = CASME2(corpora / "CASME2", prepared=tmp_path / "aligned")[0]
     assert clip.landmarks_mask.all()
     expected = face_landmarks(InputSpec(size=48, crop_margin=0.2))

@@ -30,6 +30,7 @@ from affectkit.data.shards import CropShards
 from affectkit.datasets import TableDataset
 from affectkit.datasets.preparing import prepare
 from affectkit.errors import ConfigError, VideoError
+from affectkit.workers import Event
 
 
 @pytest.fixture
@@ -181,3 +182,15 @@ def test_a_detector_that_cannot_be_sent(root, out):
     detector = Detector(lambda _: [])
     with pytest.raises(ConfigError, match=r"cannot be sent to other processes.*--workers 0"):
         prepare(Faces(root), out, detector=detector, workers=2, shard_frames=2)
+
+
+def test_a_worker_that_fails_ends_the_run(root, out, monkeypatch):
+    def failing(start, jobs, *, processes):
+        assert (len(jobs), processes) == (5, 2)
+        yield Event("begun", 0)
+        yield Event("failed", 0, VideoError("Worker 0 died."))
+
+    monkeypatch.setattr("affectkit.datasets.preparing.run.run_in_processes", failing)
+    with pytest.raises(VideoError, match="died"):
+        prepare(Faces(root), out, size=24, workers=2, shard_frames=2)
+    assert not (out / "manifest.json").exists()

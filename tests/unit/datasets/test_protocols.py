@@ -108,7 +108,7 @@ def test_a_subject_in_two_parts_is_a_leak():
     ("call", "fault"),
     [
         (lambda: find_protocol("BP4D", "loso"), "BP4D has no protocol 'loso'. It has: 3fold, fera2015."),
-        (lambda: find_protocol("CK+"), "no corpus named 'ck+'. Known: bp4d"),
+        (lambda: find_protocol("CK+"), "no corpus named 'ck+'. Known: affectnet"),
         (
             lambda: find_protocol("DISFA").fold("4", DISFA),
             "no fold '4'. Its folds are part1, part2, part3, or 1 to 3.",
