@@ -6,13 +6,11 @@ import pytest
 import torch
 from pyarrow import dataset as arrow
 
-from affectkit.data.align import reference_points
-from affectkit.data.faces import Face, box_transform
 from affectkit.datamodules import DISFADataModule
 from affectkit.datasets import CASME2, DISFA
 from affectkit.datasets.preparing import prepare
 from affectkit.errors import ConfigError
-from affectkit.inference.faces.one_crop import face_landmarks
+from affectkit.faces import Face, box_transform, face_landmarks, reference_points
 from affectkit.models import InputSpec
 
 
@@ -38,7 +36,7 @@ def test_a_micro_expression_has_one_place_that_of_its_onset(corpora, tmp_path):
     dataset = CASME2(corpora / "CASME2")
     record = dataset.clips[0]
     dataset.clips = [record]
-    prepare(dataset, tmp_path / "out", size=32, detector=restless, margin=0.1)
+    prepare(dataset, tmp_path / "out", size=32, crop="auto", detector=restless, margin=0.1)
     rows = rows_of(tmp_path / "out")
     assert [row["frame"] for row in rows] == list(range(record.start, record.stop))
     box = restless(dataset.load(record, [record.onset]))[0][0].box
@@ -58,7 +56,7 @@ def test_aligned_crops_without_landmarks_give_those_of_a_mean_face(corpora, tmp_
     """At the place where a model looks for them when it predicts."""
     dataset = CASME2(corpora / "CASME2")
     dataset.clips = dataset.clips[:1]
-    prepare(dataset, tmp_path / "aligned", size=48, detector=upright, margin=0.2)
+    prepare(dataset, tmp_path / "aligned", size=48, crop="auto", detector=upright, margin=0.2)
     clip = CASME2(corpora / "CASME2", prepared=tmp_path / "aligned")[0]
     assert clip.landmarks_mask.all()
     expected = face_landmarks(InputSpec(size=48, crop_margin=0.2))
