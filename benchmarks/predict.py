@@ -30,7 +30,8 @@ import numpy as np
 import torch
 
 from affectkit.data.video import open_video
-from affectkit.inference import Crop, Predictor, write_predictions
+from affectkit.faces import Crop
+from affectkit.inference import Predictor, write_predictions
 from affectkit.models import AffectModel
 from affectkit.synth import Face, FaceRenderer, Person, Scene
 

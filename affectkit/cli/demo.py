@@ -109,7 +109,8 @@ def _summary(results: Sequence[Result], test: RenderedDataset, units: Sequence[s
 
 def _predict(out: Path, test: RenderedDataset) -> list[str]:
     """Predict a held-out clip, and a real photograph where scikit-image is installed; say what came out."""
-    from affectkit.inference import Crop, Predictor, write_predictions
+    from affectkit.faces import Crop
+    from affectkit.inference import Predictor, write_predictions
 
     record = test.clips[len(test) // 2]
     clip = Predictor(out / "model", faces="center")

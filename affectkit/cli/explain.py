@@ -76,7 +76,7 @@ def run(args: Sequence[str]) -> int:
 def _clip(model: AffectModel, options: argparse.Namespace) -> tuple[Tensor, Tensor]:
     from affectkit.data import OnsetApex
     from affectkit.data.video import open_video
-    from affectkit.inference.faces.one_crop import read_clip
+    from affectkit.faces import read_clip
     from affectkit.inference.predictor import Predictor
     from affectkit.inference.spotting.movements import MovementFinder
 

@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         "--faces",
         "--crop",
         default="detect",
-        help="`detect` (default) finds and tracks all faces, which needs the extra `face`; `center` takes the centred "
+        help="`detect` (default) finds and tracks all faces; `center` takes the centred "
         "square of every frame for one, `x,y,w,h` that box in pixels",
     )
     add(

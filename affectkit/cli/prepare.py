@@ -12,7 +12,7 @@ from affectkit.cli.data import add_option, open_dataset, read_options
 from affectkit.errors import VideoError
 
 if TYPE_CHECKING:
-    from affectkit.data.faces import FaceDetector
+    from affectkit.faces import FaceDetector
 
 __all__ = ["run"]
 
@@ -26,7 +26,7 @@ _EPILOG = """\
 how the face is found (--crop):
   auto       by the landmarks that come with the corpus, and by the detector in frames without
   landmarks  by the landmarks alone
-  detect     by the detector alone, which needs the extra `face`
+  detect     by the detector alone
   none       the whole frame, smaller where it is larger than --size: the default of corpora whose pictures
              come cropped already; that of all others is auto
   center     the centred square of each frame
@@ -55,9 +55,9 @@ def run(args: Sequence[str]) -> int:
     parser.add_argument("--crop", help="how the face is found, see below (default: as the corpus says)")
     parser.add_argument(
         "--detector",
-        default="auto",
-        choices=("auto", "centerface", "none"),
-        help="what finds faces; auto is centerface where the extra `face` is installed (default: auto)",
+        default="centerface",
+        choices=("centerface", "none"),
+        help="what finds faces (default: centerface)",
     )
     parser.add_argument(
         "--margin",
@@ -153,11 +153,9 @@ def run(args: Sequence[str]) -> int:
 
 
 def _detector(name: str, crop: str) -> FaceDetector | None:
-    """The detector, where one is needed and there."""
-    from affectkit.inference.faces.detect import CenterFace
+    """The detector, where one is needed."""
+    from affectkit.faces import CenterFace
 
     if name == "none" or crop not in ("auto", "detect"):
-        return None
-    if name == "auto" and crop == "auto" and not CenterFace.available():
         return None
     return CenterFace()

@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-from affectkit.data.align import (
-    align_frames,
-    estimate_similarity,
-    five_points,
-    reference_points,
-    transform_points,
-)
 from affectkit.data.balance import draw_weights
 from affectkit.data.clip import Clip, ClipBatch, collate, concat
-from affectkit.data.faces import Face, FaceDetector, face_transform
 from affectkit.data.flow import OpticalFlow
 from affectkit.data.frames import AllFrames, FrameSampler, OnsetApex, UniformSegments, Window, sliding_windows
 from affectkit.data.mixup import ClipMixup
@@ -53,8 +45,6 @@ __all__ = [
     "CropShards",
     "Draw",
     "EvalSampler",
-    "Face",
-    "FaceDetector",
     "FrameSampler",
     "HorizontalFlip",
     "OnsetApex",
@@ -68,21 +58,15 @@ __all__ = [
     "UniformSegments",
     "VideoReader",
     "Window",
-    "align_frames",
     "canonical_subject",
     "check_disjoint",
     "collate",
     "concat",
     "derive_seed",
     "draw_weights",
-    "estimate_similarity",
-    "face_transform",
-    "five_points",
     "k_fold",
     "leave_one_subject_out",
     "open_video",
-    "reference_points",
     "sliding_windows",
     "split_subjects",
-    "transform_points",
 ]

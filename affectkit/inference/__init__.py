@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from affectkit.inference.baseline import describe_baseline, subtract_baseline
-from affectkit.inference.faces.crop import Crop
-from affectkit.inference.faces.detect import CenterFace
 from affectkit.inference.formats import (
     TableWriter,
     read_openface,
@@ -29,10 +27,8 @@ from affectkit.inference.webcam import Webcam
 
 __all__ = [
     "RENDERED_WARNING",
-    "CenterFace",
     "ClipReport",
     "ClipTable",
-    "Crop",
     "FileResult",
     "Interval",
     "Media",

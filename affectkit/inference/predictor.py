@@ -17,16 +17,9 @@ from torch import Tensor
 import affectkit
 from affectkit.data.video import Backend, VideoReader, open_video
 from affectkit.errors import ConfigError
+from affectkit.faces import FrameFaces, SeenFace, face_landmarks, frame_faces
+from affectkit.faces.frames import FaceSource, describe, face_source
 from affectkit.facs import AUSet, ExpressionSet, UnitSpace
-from affectkit.inference.faces.frames import (
-    FaceSource,
-    FrameFaces,
-    SeenFace,
-    describe,
-    face_source,
-    frame_faces,
-)
-from affectkit.inference.faces.one_crop import face_landmarks
 from affectkit.models import AffectModel, hub
 from affectkit.models.zero_shot import heads_with_prototypes, prototype_only, use_classes
 
@@ -81,8 +74,8 @@ class Predictor:
         model: A model, or the folder or Hub name of a saved one.
         device: Where to run, for example "cpu" or "cuda:1".
         batch_size: Faces that go through the model at once, of one frame or of several.
-        faces: How faces are found: "detect" (the default) with the detector that comes with the package, which needs
-            the extra `face`; "center", the centred square of every frame is one face; "x,y,w,h", that box in pixels
+        faces: How faces are found: "detect" (the default) with the detector that comes with the
+            package; "center", the centred square of every frame is one face; "x,y,w,h", that box in pixels
             is; or a `Crop` or any `FaceDetector`.
         classes: Ask the expression head about these classes instead of its own, without training: names, or free
             texts. It then answers by prototypes alone; see `affectkit.models.use_classes`.
@@ -101,7 +94,6 @@ class Predictor:
         WeightsError: The folder is not a model that can be loaded.
         ConfigError: `batch_size` below 1, a device that is not there, `faces` that cannot be read, or no prototypes to
             answer by.
-        MissingDependencyError: Faces are to be detected and the extra `face` is not installed.
         LabelSpaceError: `classes` name fewer than two classes, or one twice.
 
     Example:

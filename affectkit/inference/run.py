@@ -16,8 +16,8 @@ from torch import Tensor
 
 from affectkit.data.video import Backend, VideoReader, open_video
 from affectkit.errors import AffectKitError, ConfigError, VideoError
+from affectkit.faces.frames import NO_FACE, REDUCED
 from affectkit.inference.baseline import describe_baseline
-from affectkit.inference.faces.frames import NO_FACE, REDUCED
 from affectkit.inference.formats import TableWriter, table_progress
 from affectkit.inference.formats.table import Summary, plain
 from affectkit.inference.predictor import Predictor, Row

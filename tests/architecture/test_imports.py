@@ -6,6 +6,7 @@ from helpers.imports import modules_after
 LAYERS = ["affectkit", "affectkit.facs", "affectkit.errors"]
 WITH_TORCH = [
     "affectkit.data",
+    "affectkit.faces",
     "affectkit.datasets",
     "affectkit.synth",
     "affectkit.models",
@@ -37,7 +38,9 @@ def test_no_lightning_and_no_optional_package_below_the_tasks(name):
     }
 
 
-@pytest.mark.parametrize("name", ["affectkit.data", "affectkit.models", "affectkit.inference"])
+@pytest.mark.parametrize(
+    "name", ["affectkit.data", "affectkit.faces", "affectkit.models", "affectkit.inference"]
+)
 def test_using_a_model_loads_no_metrics(name):
     assert "torchmetrics" not in modules_after(f"import {name}")  # it would take most of the time
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from affectkit.data.faces import Face
+from affectkit.faces import Face
 
 Person = Tensor  # uint8 [3, 40, 40]
 

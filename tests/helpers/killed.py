@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from affectkit.data.faces import Face
+from affectkit.faces import Face
 from affectkit.inference import Predictor
 
 

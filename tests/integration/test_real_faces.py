@@ -9,9 +9,9 @@ from skimage.data import astronaut
 from torch.nn import functional as F
 
 from affectkit.data.video import open_video
-from affectkit.inference import CenterFace, Predictor
-from affectkit.inference.faces.frames import NO_FACE, frame_faces
-from affectkit.inference.faces.track import FaceTracker
+from affectkit.faces import CenterFace, FaceTracker, frame_faces
+from affectkit.faces.frames import NO_FACE
+from affectkit.inference import Predictor
 from affectkit.models import AffectModel
 from affectkit.models.features import InputSpec
 

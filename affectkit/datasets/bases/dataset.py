@@ -16,9 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from affectkit.data.align import five_points, transform_points
 from affectkit.data.clip import Clip
-from affectkit.data.faces import face_transform
 from affectkit.data.frames import AllFrames, FrameSampler, UniformSegments
 from affectkit.data.record import ClipRecord
 from affectkit.data.samplers import Draw
@@ -34,7 +32,7 @@ from affectkit.data.transforms import (
 )
 from affectkit.data.video import Backend, open_video
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError, VideoError
-from affectkit.facs.mean_shape import MEAN_SHAPE_68
+from affectkit.faces import FacePicture, face_landmarks
 
 if TYPE_CHECKING:
     from affectkit.data.shards import CropShards
@@ -359,9 +357,8 @@ class AffectDataset(Dataset[Clip], ABC):
         if points[1].any() or settings["crop"] not in ("auto", "landmarks", "detect"):
             return points
         # Aligned crops say where a face is even where nobody marked it: as a mean face brought to the same place.
-        shape = torch.tensor(MEAN_SHAPE_68)
-        place = face_transform(five_points(shape), settings["size"], margin=settings["margin"])
-        return transform_points(shape, place).expand_as(points[0]).clone(), torch.ones_like(points[1])
+        mean = face_landmarks(FacePicture(settings["size"], settings["margin"]))
+        return mean.expand_as(points[0]).clone(), torch.ones_like(points[1])
 
     def _open_prepared(self, location: str | Path) -> CropShards:
         from affectkit.data.shards import CropShards

@@ -16,7 +16,6 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from affectkit.data.faces import FaceDetector, detector_name
 from affectkit.data.record import ClipRecord
 from affectkit.data.shards import (
     FORMAT_VERSION,
@@ -28,8 +27,9 @@ from affectkit.data.shards import (
 )
 from affectkit.data.storage import Folder
 from affectkit.datasets.bases.dataset import AffectDataset
-from affectkit.datasets.preparing.cropping import Codec, Cropper, Piece, ShardMaker
+from affectkit.datasets.preparing.shards import Codec, Piece, ShardMaker
 from affectkit.errors import AnnotationError, ConfigError, VideoError
+from affectkit.faces import Cropper, FaceDetector, detector_name
 from affectkit.workers import Handler, run_in_processes, run_on_ray
 
 __all__ = ["Prepared", "prepare"]
@@ -80,15 +80,14 @@ def prepare(
     A run that was killed goes on with the same call: finished files are kept, and the result is the same to the byte.
     The originals are only read. What cannot be read, or shows no face, is a row without picture that says why.
 
-    Faces are brought to one place by their eyes, nose and mouth corners (`affectkit.data.face_transform`): each frame
+    Faces are brought to one place by their eyes, nose and mouth corners (`affectkit.faces.face_transform`): each frame
     for itself, or, where the dataset's `align_per` is "clip", all frames of a clip as its onset is.
 
     Args:
         dataset: The corpus; of its clips, all frames that any of them covers.
         out: Folder or URI to write, see `affectkit.data.shards`.
         size: Pixels of the pictures' sides.
-        crop: How the face is found, see `affectkit.datasets.preparing.cropping.Cropper`; the
-            dataset's `crop` by default.
+        crop: How the face is found, see `affectkit.faces.Cropper`; the dataset's `crop` by default.
         margin: What is added around the tight picture of a face, as a share of its side, at each side.
         detector: Finds faces in frames without landmarks.
         codec: How pictures are compressed; "png" loses nothing.
@@ -167,7 +166,7 @@ def _require_faces(dataset: AffectDataset, cropper: Cropper) -> None:
         raise ConfigError(
             f"{dataset.name} comes without landmarks here, and there is no face detector for it.",
             path=dataset.root,
-            remedy="Install the detector with pip install 'affectkit[face]', or give --crop none for pictures that are "
+            remedy="Have faces detected (leave --detector and --crop out), or give --crop none for pictures that are "
             "cropped already, --crop center or --crop x,y,w,h.",
         )
 

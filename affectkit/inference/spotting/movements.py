@@ -16,10 +16,8 @@ from torch import Tensor
 from affectkit.data import OnsetApex, UniformSegments
 from affectkit.data.video import Backend, VideoReader, open_video
 from affectkit.errors import AnnotationError, ConfigError, VideoError
+from affectkit.faces import MARGINS, Crop, face_landmarks, margin_of, place_face, read_clip
 from affectkit.facs import ActionUnit, AUSet
-from affectkit.inference.faces.align import MARGINS, margin_of
-from affectkit.inference.faces.crop import Crop
-from affectkit.inference.faces.one_crop import face_landmarks, place_face, read_clip
 from affectkit.inference.predictor import Predictor
 from affectkit.inference.spotting.spotter import Interval, Spotter
 from affectkit.models import InputSpec

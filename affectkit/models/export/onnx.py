@@ -60,7 +60,7 @@ def export_onnx(
         The largest difference found.
 
     Raises:
-        MissingDependencyError: onnx, onnxscript or onnxruntime is not installed.
+        MissingDependencyError: onnx or onnxscript is not installed.
         ConfigError: See `export_program`.
         WeightsError: The file answers otherwise than the model.
 
@@ -75,7 +75,7 @@ def export_onnx(
         >>> describe_onnx(file)["heads"]["au"]["labels"]
         ['AU1', 'AU12']
     """
-    for name in ("onnx", "onnxruntime", "onnxscript"):
+    for name in ("onnx", "onnxscript"):
         _import(name)
     path = Path(path)
     if path.is_dir():

@@ -157,7 +157,6 @@ def test_a_bad_single_file_is_its_error(call, media, tmp_path, capsys):
 
 
 def test_no_face_is_noted(call, media, tmp_path, capsys):
-    pytest.importorskip("onnxruntime")
     (tmp_path / "grey.png").write_bytes(b"")
     Image.new("RGB", (64, 64), (90, 90, 90)).save(tmp_path / "grey.png")
     assert call("--input", tmp_path / "grey.png", "--output", tmp_path / "o.csv", "--faces", "detect") == 0
@@ -168,7 +167,6 @@ def test_no_face_is_noted(call, media, tmp_path, capsys):
 
 def test_small_faces_need_a_larger_detector_size(call, tmp_path, capsys):
     """A face of 80 pixels in a picture of 4K."""
-    pytest.importorskip("onnxruntime")
     from skimage.data import astronaut
 
     face = Image.fromarray(astronaut()[:224, 64:384]).resize((220, 154), Image.Resampling.BILINEAR)
@@ -197,7 +195,6 @@ def test_detector_size_belongs_to_detection(call, media, tmp_path, capsys):
     arguments = ["--input", media / "a.mp4", "--output", tmp_path / "o.csv", "--detector-size"]
     assert call(*arguments, "1280") == 2  # faces are those of the centre
     assert "belongs to faces that are detected, not to 'center'" in capsys.readouterr().err
-    pytest.importorskip("onnxruntime")
     assert call(*arguments, "3", "--faces", "detect") == 2
     assert "longest side 3" in capsys.readouterr().err
 

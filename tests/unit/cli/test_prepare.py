@@ -105,7 +105,7 @@ def test_a_corpus_without_landmarks_names_the_remedy(tmp_path, capsys):
     assert main([*arguments, "--detector", "none"]) == 2
     told = capsys.readouterr().err
     assert "--crop none" in told
-    assert "affectkit[face]" in told
+    assert "leave --detector and --crop out" in told
 
 
 def test_a_corpus_without_landmarks_has_its_faces_detected(tmp_path, capsys):
@@ -114,9 +114,7 @@ def test_a_corpus_without_landmarks_has_its_faces_detected(tmp_path, capsys):
     from PIL import Image
     from skimage.data import astronaut
 
-    from affectkit.data.align import align_frames
-    from affectkit.data.faces import face_transform
-    from affectkit.inference.faces.detect import CenterFace
+    from affectkit.faces import CenterFace, align_frames, face_transform
 
     photo = np.ascontiguousarray(astronaut()[:224, 64:384])
     Image.fromarray(photo).save(tmp_path / "a.png")
@@ -140,24 +138,15 @@ def test_a_corpus_without_landmarks_has_its_faces_detected(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "detector"),
     [
-        ((), "none"),
-        (("--crop", "center", "--detector", "centerface"), "none"),
-        (("--detector", "none"), "none"),
-        (("--detector", "centerface"), "needs onnxruntime"),
-        (("--crop", "detect"), "needs onnxruntime"),
+        ((), "CenterFace (threshold 0.5, longest side 640)"),
+        (("--crop", "center", "--detector", "centerface"), None),
+        (("--crop", "landmarks"), None),
+        (("--detector", "none"), None),
     ],
 )
-def test_without_onnxruntime_only_what_asks_for_it_fails(
-    options, detector, rendered, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    code = main(["prepare", "rendered", str(rendered), str(tmp_path / "out"), *SMALL, *options])
-    if detector == "none":
-        assert code == 0
-        assert CropShards(tmp_path / "out").manifest.settings["detector"] is None
-    else:
-        assert code == 3
-        assert detector in capsys.readouterr().err
+def test_a_detector_is_used_where_faces_are_looked_for(options, detector, rendered, tmp_path):
+    assert run(["rendered", str(rendered), str(tmp_path / "out"), *SMALL, *options]) == 0
+    assert CropShards(tmp_path / "out").manifest.settings["detector"] == detector
 
 
 def test_damaged_files_are_found(rendered, tmp_path, capsys):

@@ -11,9 +11,9 @@ from PIL import Image
 
 from affectkit.cli import spot
 from affectkit.cli.main import main
-from affectkit.data.faces import Face
 from affectkit.data.video import open_video
 from affectkit.errors import ConfigError, VideoError
+from affectkit.faces import Face
 from affectkit.inference.predictor import Predictor
 from affectkit.inference.spotting.movements import LEADING, MovementFinder, write_movements
 from affectkit.models import AffectModel

@@ -21,16 +21,11 @@ from helpers.crops import (
 )
 from PIL import Image
 
-from affectkit.data import (
-    ClipRecord,
-    UniformSegments,
-    align_frames,
-    five_points,
-)
-from affectkit.data.faces import Face, box_transform, face_transform
+from affectkit.data import ClipRecord, UniformSegments
 from affectkit.data.shards import CropShards
-from affectkit.datasets.preparing import cropping, prepare
+from affectkit.datasets.preparing import prepare, shards
 from affectkit.errors import AnnotationError, ConfigError, VideoError
+from affectkit.faces import Face, align_frames, box_transform, face_transform, five_points
 
 
 @pytest.fixture
@@ -152,7 +147,7 @@ def test_a_detector_finds_what_has_no_landmarks(root, out):
 
 
 def test_points_of_a_detector(root, out, monkeypatch):
-    monkeypatch.setattr(cropping, "_FEW", 4)
+    monkeypatch.setattr(shards, "_FEW", 4)
     five = five_points(points_of("a", 0))
     detector = Detector(lambda _: [Face((0.0, 0.0, 3.0, 3.0), 0.9, five)])
     prepare(Faces(root, lost=None), out, size=24, margin=0.0, crop="detect", detector=detector)
@@ -231,7 +226,7 @@ def test_the_same_place_in_all_frames(root, out):
     mean = torch.nn.functional.avg_pool2d(frames.float(), 2)
     assert (clip.frames.float() - mean).abs().mean() < 3
     done = prepare(Faces(root), out / "beyond", crop="30,30,30,5")
-    assert done.reasons == {"the crop 30,30,30,5 reaches beyond the frame of 52 by 40 pixels": 10}
+    assert done.reasons == {"The crop 30,30,30,5 reaches beyond the frame of 52 by 40 pixels.": 10}
 
 
 @pytest.mark.parametrize(
@@ -337,7 +332,7 @@ def test_windows_of_a_recording_share_its_frames(root, out):
 
 
 def test_long_clips_are_read_in_blocks(root, out, monkeypatch):
-    monkeypatch.setattr(cropping, "_BLOCK", 2 * 3 * HEIGHT * WIDTH)
+    monkeypatch.setattr(shards, "_BLOCK", 2 * 3 * HEIGHT * WIDTH)
     loads = []
     dataset = Faces(root)
     load = dataset.load

@@ -6,13 +6,11 @@ import pytest
 import torch
 from pyarrow import dataset as arrow
 
-from affectkit.data.align import reference_points
-from affectkit.data.faces import Face, box_transform
 from affectkit.datamodules import DISFADataModule
 from affectkit.datasets import CASME2, DISFA
 from affectkit.datasets.preparing import prepare
 from affectkit.errors import ConfigError
-from affectkit.inference.faces.one_crop import face_landmarks
+from affectkit.faces import Face, box_transform, face_landmarks, reference_points
 from affectkit.models import InputSpec
 
 

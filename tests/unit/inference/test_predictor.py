@@ -13,13 +13,10 @@ from PIL import Image
 from torch.nn import functional as F
 
 import affectkit
-from affectkit.data.faces import largest_face
 from affectkit.data.video import open_video
 from affectkit.errors import ConfigError, VideoError
-from affectkit.inference import RENDERED_WARNING, Crop, Predictor
-from affectkit.inference.faces.align import align_face
-from affectkit.inference.faces.frames import FrameFaces
-from affectkit.inference.faces.one_crop import face_landmarks
+from affectkit.faces import Crop, FrameFaces, align_face, face_landmarks, largest_face
+from affectkit.inference import RENDERED_WARNING, Predictor
 from affectkit.models import AffectModel
 
 

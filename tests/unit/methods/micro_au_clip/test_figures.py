@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from affectkit.errors import ConfigError
+from affectkit.faces import face_landmarks
 from affectkit.facs.mean_shape import MEAN_SHAPE_68
-from affectkit.inference.faces.one_crop import face_landmarks
 from affectkit.methods.micro_au_clip import (
     dependencies,
     micro_head,

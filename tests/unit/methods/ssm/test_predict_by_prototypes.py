@@ -10,7 +10,8 @@ from PIL import Image
 
 from affectkit.cli.main import main
 from affectkit.errors import ConfigError, LabelSpaceError
-from affectkit.inference import Crop, Predictor
+from affectkit.faces import Crop
+from affectkit.inference import Predictor
 from affectkit.models import AffectModel
 
 HEADS = {

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import isfinite, nan
+from math import nan
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from affectkit.data.faces import Face, FaceDetector, detector_name
 from affectkit.data.video import VideoReader
 from affectkit.errors import AnnotationError, ConfigError, VideoError
-from affectkit.inference.faces.align import align_face, margin_of
-from affectkit.inference.faces.crop import Crop
-from affectkit.inference.faces.detect import CenterFace
-from affectkit.inference.faces.track import FaceTracker
-from affectkit.models.features import InputSpec
+from affectkit.faces.align import PictureSpec, align_face, margin_of
+from affectkit.faces.crop import Crop
+from affectkit.faces.detect import CenterFace
+from affectkit.faces.face import Face, FaceDetector, detector_name, find_faces
+from affectkit.faces.track import FaceTracker
 
 __all__ = [
     "NO_FACE",
@@ -99,7 +98,6 @@ def face_source(
 
     Raises:
         ConfigError: Another text, or a `detector_size` without "detect".
-        MissingDependencyError: Detection is asked for and onnxruntime is not installed.
 
     Example:
         >>> print(face_source("10,20,64,64"))
@@ -115,7 +113,7 @@ def face_source(
     return Crop.parse(faces) if isinstance(faces, str) else faces
 
 
-def describe(source: FaceSource, spec: InputSpec) -> dict[str, Any]:
+def describe(source: FaceSource, spec: PictureSpec) -> dict[str, Any]:
     """How faces were found and cut out, in plain values.
 
     Args:
@@ -123,7 +121,8 @@ def describe(source: FaceSource, spec: InputSpec) -> dict[str, Any]:
         spec: Of the model.
 
     Example:
-        >>> describe(Crop(), InputSpec())["crop"]
+        >>> from affectkit.faces import FacePicture
+        >>> describe(Crop(), FacePicture(size=224))["crop"]
         'center'
     """
     if isinstance(source, Crop):
@@ -137,7 +136,7 @@ def describe(source: FaceSource, spec: InputSpec) -> dict[str, Any]:
 
 
 def frame_faces(
-    video: VideoReader, source: FaceSource, spec: InputSpec, *, start: int = 0
+    video: VideoReader, source: FaceSource, spec: PictureSpec, *, start: int = 0
 ) -> Iterator[FrameFaces]:
     """Every frame of a video with its faces, in order, in constant memory.
 
@@ -162,9 +161,9 @@ def frame_faces(
     tracker = FaceTracker.for_video(video.fps)
     for batch in _batches(video):
         pixels = [frame.pixels for frame in batch if frame.pixels is not None]
-        found = iter(source(torch.stack(pixels)) if pixels else ())
+        found = iter(find_faces(source, torch.stack(pixels)) if pixels else ())
         for frame in batch:
-            faces = [] if frame.pixels is None else [face for face in next(found) if _sound(face)]
+            faces = [] if frame.pixels is None else next(found)
             identities = tracker.update(faces, frame.pixels)
             if frame.number < start:
                 continue
@@ -183,12 +182,7 @@ def _without_face(frame: Tensor | None, detector: FaceDetector) -> str:
     return REDUCED if large else NO_FACE
 
 
-def _sound(face: Face) -> bool:
-    """Whether a box is one: all finite, with an area."""
-    return all(map(isfinite, face.box)) and min(face.box[2:]) > 0
-
-
-def _seen(frame: Tensor, identity: int, face: Face, spec: InputSpec) -> SeenFace:
+def _seen(frame: Tensor, identity: int, face: Face, spec: PictureSpec) -> SeenFace:
     """A detected face with its picture, or why it has none."""
     picture, reason = None, None
     try:

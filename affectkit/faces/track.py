@@ -12,16 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from affectkit.data.faces import Face
 from affectkit.errors import AnnotationError, ConfigError
-from affectkit.inference.faces.align import align_face, picture_transform
-from affectkit.models.features import InputSpec
+from affectkit.faces.align import FacePicture, align_face, picture_transform
+from affectkit.faces.face import Face
 
 __all__ = ["FaceTracker", "face_look", "face_similarity", "look_similarity"]
 
 Box = tuple[float, float, float, float]
 
-_LOOK: Final = InputSpec(size=16, crop_margin=0.3)  # with hair and collar, which tell more than features do
+_LOOK: Final = FacePicture(size=16, crop_margin=0.3)  # with hair and collar, which tell more than features do
 _AXIS: Final = torch.arange(16.0)
 _GRID: Final = torch.cartesian_prod(_AXIS, _AXIS).flip(-1)  # [256, 2], (x, y) row by row
 _ELLIPSE: Final = ((_GRID - 7.5) / 8).square().sum(-1) <= 1

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affectkit.data import align_frames, estimate_similarity, five_points, reference_points, transform_points
 from affectkit.errors import AnnotationError, ConfigError
+from affectkit.faces import align_frames, estimate_similarity, five_points, reference_points, transform_points
 
 
 def similarity(angle, scale, x, y):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import pickle
 import subprocess
@@ -16,12 +15,11 @@ import torch
 from skimage.data import astronaut
 from torch.nn import functional as F
 
-from affectkit.data.faces import detector_name
-from affectkit.errors import ConfigError, MissingDependencyError, WeightsError
-from affectkit.inference.faces import detect
-from affectkit.inference.faces.detect import CenterFace, overlaps
+from affectkit.errors import ConfigError, WeightsError
+from affectkit.faces import CenterFace, detect, detector_name
+from affectkit.faces.detect import overlaps
 
-ASSETS = resources.files("affectkit.inference.faces") / "assets"
+ASSETS = resources.files("affectkit.faces") / "assets"
 # Of the whole photograph, found by eye: where the box and the five points are.
 BOX = (181, 58, 88, 120)
 POINTS = [(203, 101), (246, 104), (223, 124), (203, 142), (241, 144)]
@@ -154,7 +152,7 @@ def test_the_asset_is_small_and_its_notice_tells_of_it():
     import tomllib
 
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
-    assert "affectkit/inference/faces/assets/NOTICE" in project["license-files"]
+    assert "affectkit/faces/assets/NOTICE" in project["license-files"]
 
 
 def test_a_damaged_network_is_refused(monkeypatch, photo):
@@ -163,11 +161,23 @@ def test_a_damaged_network_is_refused(monkeypatch, photo):
         CenterFace()(photo[None])
 
 
-def test_without_onnxruntime_the_remedy_is_named(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert not CenterFace.available()
-    with pytest.raises(MissingDependencyError, match=r"affectkit\[face\].*center"):
-        CenterFace()
+def test_its_threads_are_those_of_torch_and_sleep_while_they_wait(monkeypatch, photo):
+    import onnxruntime
+
+    given = []
+
+    def session(content, options, providers):
+        given.append(options)
+        return real(content, options, providers=providers)
+
+    real = onnxruntime.InferenceSession
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert len(CenterFace()(photo[None])[0]) == 1
+    (options,) = given
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (3, 1)
+    for kind in ("intra_op", "inter_op"):
+        assert options.get_session_config_entry(f"session.{kind}.allow_spinning") == "0"
 
 
 def test_an_accelerator_that_onnxruntime_cannot_use_does_no_harm(photo):
@@ -215,7 +225,7 @@ def test_overlaps():
 
 def test_nothing_is_reported_and_nothing_left_at_home(tmp_path):
     code = """import torch
-from affectkit.inference import CenterFace
+from affectkit.faces import CenterFace
 CenterFace()(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))"""
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}

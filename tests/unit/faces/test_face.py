@@ -1,11 +1,22 @@
 from __future__ import annotations
 
+from math import inf, nan
+
 import pytest
 import torch
 
-from affectkit.data import align_frames, reference_points, transform_points
-from affectkit.data.faces import Face, box_transform, detector_name, face_transform, largest_face
 from affectkit.errors import AnnotationError
+from affectkit.faces import (
+    Face,
+    align_frames,
+    box_transform,
+    detector_name,
+    face_transform,
+    find_faces,
+    largest_face,
+    reference_points,
+    transform_points,
+)
 
 
 def test_a_face_is_brought_to_the_reference():
@@ -57,6 +68,15 @@ def test_the_largest_face():
     faces = [Face((0, 0, 5, 5), 0.9), Face((3, 3, 9, 4), 0.2), Face((1, 1, 10, 2), 1.0)]
     assert largest_face(faces) is faces[1]
     assert largest_face([]) is None
+
+
+def test_boxes_that_are_none_are_left_out():
+    sound = Face((1.0, 2.0, 3.0, 4.0), 0.9)
+    odd = [(0.0, 0.0, 0.0, 1.0), (nan, 0.0, 1.0, 1.0), (0.0, inf, 1.0, 1.0), (5.0, 5.0, -3.0, 9.0)]
+    found = find_faces(
+        lambda frames: [[*(Face(box, 0.9) for box in odd), sound], []], torch.zeros(2, 3, 4, 4)
+    )
+    assert found == [[sound], []]
 
 
 def test_detectors_are_called_what_they_call_themselves():

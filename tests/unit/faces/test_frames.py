@@ -8,12 +8,9 @@ import pytest
 import torch
 from helpers.faces import Script, face, person, scene
 
-from affectkit.data.align import reference_points
-from affectkit.data.faces import Face
 from affectkit.errors import ConfigError
-from affectkit.inference import CenterFace, Crop
-from affectkit.inference.faces.align import align_face
-from affectkit.inference.faces.frames import NO_FACE, describe, face_source, frame_faces
+from affectkit.faces import CenterFace, Crop, Face, align_face, frame_faces, reference_points
+from affectkit.faces.frames import NO_FACE, describe, face_source
 from affectkit.models.features import InputSpec
 
 SPEC = InputSpec(size=16, crop_margin=0.1)

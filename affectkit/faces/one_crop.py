@@ -7,21 +7,20 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from affectkit.data.align import align_frames, five_points, transform_points
-from affectkit.data.faces import Face, FaceDetector, largest_face
 from affectkit.data.video import VideoReader
 from affectkit.errors import AnnotationError
+from affectkit.faces.align import PictureSpec, picture_transform
+from affectkit.faces.crop import Crop
+from affectkit.faces.face import Face, FaceDetector, find_faces, largest_face
+from affectkit.faces.frames import NO_FACE, FaceSource
+from affectkit.faces.geometry import align_frames, five_points, transform_points
 from affectkit.facs.mean_shape import MEAN_SHAPE_68
-from affectkit.inference.faces.align import picture_transform
-from affectkit.inference.faces.crop import Crop
-from affectkit.inference.faces.frames import NO_FACE, FaceSource
-from affectkit.models import InputSpec
 
 __all__ = ["face_landmarks", "place_face", "read_clip"]
 
 
 def read_clip(
-    video: VideoReader, numbers: Sequence[int], source: FaceSource, spec: InputSpec
+    video: VideoReader, numbers: Sequence[int], source: FaceSource, spec: PictureSpec
 ) -> tuple[Tensor, Tensor]:
     """Some frames of a video as a model sees the face in them, all cut out in the same way.
 
@@ -51,7 +50,7 @@ def read_clip(
     raise AnnotationError(NO_FACE, path=video.path, frame=numbers[0])
 
 
-def face_landmarks(spec: InputSpec, points: Tensor | None = None) -> Tensor:
+def face_landmarks(spec: PictureSpec, points: Tensor | None = None) -> Tensor:
     """Where the 68 landmarks are in a model's pictures, about: those of a mean face.
 
     Args:
@@ -63,7 +62,8 @@ def face_landmarks(spec: InputSpec, points: Tensor | None = None) -> Tensor:
         float [68, 2], in pixels, integers at pixel centres.
 
     Example:
-        >>> face_landmarks(InputSpec(size=112, crop_margin=0.0))[48].round().tolist()  # a corner of the mouth
+        >>> from affectkit.faces import FacePicture
+        >>> face_landmarks(FacePicture(size=112, crop_margin=0.0))[48].round().tolist()  # a corner of the mouth
         [42.0, 93.0]
     """
     shape = torch.tensor(MEAN_SHAPE_68) * 112
@@ -75,7 +75,7 @@ def face_landmarks(spec: InputSpec, points: Tensor | None = None) -> Tensor:
     return transform_points(shape, matrix)
 
 
-def place_face(frame: Tensor, source: FaceSource, spec: InputSpec) -> Callable[[Tensor], Tensor] | None:
+def place_face(frame: Tensor, source: FaceSource, spec: PictureSpec) -> Callable[[Tensor], Tensor] | None:
     """How to cut the largest face of a frame out of this and other frames.
 
     Args:
@@ -95,12 +95,12 @@ def place_face(frame: Tensor, source: FaceSource, spec: InputSpec) -> Callable[[
     return lambda other: align_frames(other[None], matrix, spec.size)[0]
 
 
-def _largest(frame: Tensor, source: FaceDetector, spec: InputSpec) -> tuple[Face, Tensor] | None:
+def _largest(frame: Tensor, source: FaceDetector, spec: PictureSpec) -> tuple[Face, Tensor] | None:
     """The largest face of a frame, and the similarity that brings it to its place."""
-    face = largest_face(source(frame[None])[0])
+    face = largest_face(find_faces(source, frame[None])[0])
     if face is None:
         return None
     try:
         return face, picture_transform(face, spec)
-    except AnnotationError:  # points without extent: nothing that one could see
+    except AnnotationError:  # points without extent, or not finite: nothing that one could see
         return None

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affectkit.errors import ConfigError
-from affectkit.inference import Crop
+from affectkit.faces import Crop
 
 FRAME = torch.arange(3 * 60 * 100).remainder(251).to(torch.uint8).view(3, 60, 100)
 

@@ -10,9 +10,9 @@ from helpers.faces import face, person, scene
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affectkit.data.faces import Face
 from affectkit.errors import ConfigError
-from affectkit.inference.faces.track import FaceTracker, face_look, face_similarity, look_similarity
+from affectkit.faces import Face, FaceTracker
+from affectkit.faces.track import face_look, face_similarity, look_similarity
 
 ANN, BOB, CLEO = (person(seed) for seed in range(3))
 

@@ -1,155 +1,28 @@
-"""Where the face is in the frames of a corpus, and the files of pictures that are cut out there."""
+"""The files of pictures that are cut out of the frames of a corpus."""
 
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final, Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from affectkit.data.align import align_frames, five_points, transform_points
-from affectkit.data.faces import Face, FaceDetector, box_transform, face_transform, largest_face
 from affectkit.data.record import ClipRecord
 from affectkit.data.shards import Shard, pack_shard
 from affectkit.data.storage import Folder
 from affectkit.datasets.bases.dataset import AffectDataset
-from affectkit.errors import AnnotationError, ConfigError, VideoError
+from affectkit.errors import AnnotationError, VideoError
+from affectkit.faces import Cropper, transform_points
 
-__all__ = ["Codec", "Cropper", "Piece", "ShardMaker", "encode"]
+__all__ = ["Codec", "Piece", "ShardMaker", "encode"]
 
 Codec = Literal["jpeg", "png", "webp"]
 
 _BLOCK: Final = 256 * 2**20  # bytes of frames that are held at once
 _FEW: Final = 8  # frames that a detector gets at once
-_BOX: Final = re.compile(r"\d+(,\d+){3}", re.ASCII)
-
-
-@dataclass(frozen=True)
-class Cropper:
-    """Chooses the place of the face in each frame, and cuts it out.
-
-    Args:
-        crop: "landmarks" of the corpus, "detect" (by the detector), "auto" (landmarks where a frame has them, else the
-            detector); or the same place in all frames: "center", the centred square, "x,y,w,h", a box in pixels,
-            "none", the whole frame, made smaller where its shorter side is longer than `size`.
-        size: Pixels of the pictures' sides.
-        margin: What is added around the tight picture of a face, as a share of its side, at each side.
-        detector: Finds faces.
-
-    Raises:
-        ConfigError: There is no such crop, or it needs a detector.
-    """
-
-    crop: str
-    size: int
-    margin: float
-    detector: FaceDetector | None = None
-
-    def __post_init__(self) -> None:
-        words = ("auto", "landmarks", "detect", "center", "none")
-        box = _BOX.fullmatch(self.crop) and min(self._box[2:]) > 0
-        if self.crop not in words and not box:
-            remedy = f"Use one of {', '.join(words)}, or x,y,w,h in pixels."
-            raise ConfigError(f"The crop {self.crop!r} cannot be read.", remedy=remedy)
-        if self.size < 1 or not 0 <= self.margin < 10:
-            fault = f"Pictures of size {self.size} with margin {self.margin} cannot be made."
-            raise ConfigError(fault, remedy="Give a size from 1 on and a margin from 0 on, below 10.")
-        if self.crop == "detect" and self.detector is None:
-            raise ConfigError("There is no face detector.", remedy="Give one, or choose another --crop.")
-
-    @property
-    def aligns(self) -> bool:
-        """Whether the place depends on the face."""
-        return self.crop in ("auto", "landmarks", "detect")
-
-    def find(self, frames: Tensor, points: tuple[Tensor, Tensor] | None) -> list[Tensor | str]:
-        """Find the place in each frame.
-
-        Args:
-            frames: uint8 [T, 3, H, W].
-            points: Landmarks of the frames, float [T, 68, 2], and their mask bool [T, 68], if the corpus has them.
-
-        Returns:
-            For each frame the matrix float [2, 3] from its pixels to those of the picture, or why there is none.
-        """
-        if not self.aligns:
-            return [self._fixed(*frames.shape[-2:])] * len(frames)
-        places: list[Tensor | str] = ["no landmarks"] * len(frames)
-        if points is not None and self.crop != "detect":
-            places = [self._by_points(*pair) for pair in zip(*points, strict=True)]
-        left = [place for place, found in enumerate(places) if isinstance(found, str)]
-        if left and self.detector is not None and self.crop != "landmarks":
-            for place, faces in zip(left, self.detector(frames[left]), strict=True):
-                face = largest_face(faces)
-                if face is None:
-                    places[place] = "no face"
-                else:
-                    places[place] = self._by_face(face)
-        return places
-
-    def cut(self, frame: Tensor, matrix: Tensor) -> Tensor:
-        """Cut a picture out of a frame.
-
-        Args:
-            frame: uint8 [3, H, W].
-            matrix: float [2, 3], as `find` gives it.
-
-        Returns:
-            uint8 [3, size, size]; of another height and width where the crop is "none".
-        """
-        if self.crop != "none":
-            return align_frames(frame[None], matrix, self.size)[0]
-        height, width = frame.shape[-2:]
-        goal = _shrunk(height, width, self.size)
-        if goal == (height, width):
-            return frame
-        return F.interpolate(frame[None], goal, mode="bilinear", antialias=True)[0]
-
-    @property
-    def _box(self) -> tuple[int, int, int, int]:
-        x, y, w, h = map(int, self.crop.split(","))
-        return x, y, w, h
-
-    def _fixed(self, height: int, width: int) -> Tensor | str:
-        if self.crop == "none":
-            return box_transform((0, 0, width, height), _shrunk(height, width, self.size))
-        if self.crop == "center":
-            side = min(height, width)
-            return box_transform(((width - side) // 2, (height - side) // 2, side, side), self.size)
-        x, y, w, h = self._box
-        if x + w > width or y + h > height:
-            return f"the crop {self.crop} reaches beyond the frame of {width} by {height} pixels"
-        return box_transform((x, y, w, h), self.size)
-
-    def _by_face(self, face: Face) -> Tensor | str:
-        if face.points is None:
-            return box_transform(face.box, self.size, margin=self.margin)
-        try:
-            return face_transform(face.points.cpu().float(), self.size, margin=self.margin)
-        except AnnotationError as error:  # all at one place
-            return error.fault
-
-    def _by_points(self, points: Tensor, mask: Tensor) -> Tensor | str:
-        known = five_points(mask[:, None].expand(-1, 2).float())[:, 0] == 1
-        if known.sum() < 3:
-            return "no landmarks"
-        try:
-            return face_transform(five_points(points.float()), self.size, margin=self.margin, mask=known)
-        except AnnotationError:  # all at one place
-            return "no landmarks"
-
-
-def _shrunk(height: int, width: int, size: int) -> tuple[int, int]:
-    shorter = min(height, width)
-    if shorter <= size:
-        return height, width
-    return max(1, round(height * size / shorter)), max(1, round(width * size / shorter))
 
 
 def encode(picture: Tensor, codec: Codec, quality: int) -> bytes:

@@ -73,7 +73,23 @@ class Crop:
         Raises:
             ConfigError: The box reaches beyond the frame.
         """
-        height, width = frame.shape[1:]
+        left, top, side = self.square(*frame.shape[1:])
+        square = frame[None, :, top : top + side, left : left + side]
+        return F.interpolate(square, (size, size), mode="bilinear", antialias=True)[0]
+
+    def square(self, height: int, width: int) -> tuple[int, int, int]:
+        """The square in a frame.
+
+        Args:
+            height: Of the frame, in pixels.
+            width: Of the frame.
+
+        Returns:
+            Left, top and side in pixels.
+
+        Raises:
+            ConfigError: The box reaches beyond the frame.
+        """
         x, y, w, h = self.box or (0, 0, width, height)
         if x + w > width or y + h > height:
             raise ConfigError(
@@ -83,5 +99,4 @@ class Crop:
         side = min(width, height, max(w, h))
         left = min(max(0, x + (w - side) // 2), width - side)
         top = min(max(0, y + (h - side) // 2), height - side)
-        square = frame[None, :, top : top + side, left : left + side]
-        return F.interpolate(square, (size, size), mode="bilinear", antialias=True)[0]
+        return left, top, side

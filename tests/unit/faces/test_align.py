@@ -9,11 +9,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affectkit.data.align import align_frames, reference_points, transform_points
-from affectkit.data.faces import Face
-from affectkit.datasets.preparing.cropping import Cropper
 from affectkit.errors import AnnotationError
-from affectkit.inference.faces.align import MARGINS, align_face, margin_of, picture_transform
+from affectkit.faces import (
+    MARGINS,
+    Cropper,
+    Face,
+    align_face,
+    align_frames,
+    margin_of,
+    picture_transform,
+    reference_points,
+    transform_points,
+)
 from affectkit.models.features import InputSpec
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 from functools import cached_property
 from importlib import resources
@@ -13,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from affectkit.data.faces import Face
-from affectkit.errors import ConfigError, MissingDependencyError, WeightsError
+from affectkit.errors import ConfigError, WeightsError
+from affectkit.faces.face import Face
 
 __all__ = ["CenterFace"]
 
@@ -42,7 +41,6 @@ class CenterFace:
 
     Raises:
         ConfigError: A number is out of range.
-        MissingDependencyError: onnxruntime is not installed.
 
     Example:
         >>> CenterFace()(torch.zeros(2, 3, 48, 64, dtype=torch.uint8))
@@ -51,7 +49,7 @@ class CenterFace:
     References:
         Y. Xu et al., "CenterFace: Joint Face Detection and Alignment Using Face as Point", 2019
         (arXiv:1911.03599). The network is the authors', its weights rounded to half precision; see
-        `affectkit/inference/faces/assets/NOTICE`.
+        `affectkit/faces/assets/NOTICE`.
     """
 
     def __init__(
@@ -67,18 +65,8 @@ class CenterFace:
                 f"A detector cannot work with threshold {threshold}, longest side {longest} and overlap {overlap}.",
                 remedy="Give shares between 0 and 1, and 32 pixels or more.",
             )
-        if not self.available():
-            raise MissingDependencyError(
-                "Detecting faces needs onnxruntime.",
-                remedy="Run: pip install 'affectkit[face]', or say where the face is: center, or x,y,w,h in pixels.",
-            )
         self.threshold, self.longest, self.overlap = threshold, longest, overlap
         self.device = torch.device(device)
-
-    @staticmethod
-    def available() -> bool:
-        """Whether it can run here: onnxruntime, of the extra `face`, is installed."""
-        return importlib.util.find_spec("onnxruntime") is not None
 
     def __str__(self) -> str:
         return f"CenterFace (threshold {self.threshold:g}, longest side {self.longest})"
@@ -138,7 +126,7 @@ class CenterFace:
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it reports its use to its makers
         import onnxruntime
 
-        asset = resources.files("affectkit.inference.faces") / "assets" / "centerface.onnx"
+        asset = resources.files("affectkit.faces") / "assets" / "centerface.onnx"
         content = asset.read_bytes()
         if hashlib.sha256(content).hexdigest() != SHA256:
             raise WeightsError(
@@ -147,6 +135,10 @@ class CenterFace:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = torch.get_num_threads()
+        options.inter_op_num_threads = 1  # the network's layers follow each other
+        # Threads that wait for work sleep: by default they spin, and take the processors from decoders and models.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
         providers: list[Any] = ["CPUExecutionProvider"]
         if self.device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
             providers.insert(0, ("CUDAExecutionProvider", {"device_id": self.device.index or 0}))

@@ -1,0 +1,59 @@
+"""Whose face, and where: detection, tracking, alignment, and crops as a model expects them."""
+
+from __future__ import annotations
+
+from affectkit.faces.align import (
+    MARGINS,
+    FacePicture,
+    PictureSpec,
+    align_face,
+    box_transform,
+    face_transform,
+    margin_of,
+    picture_transform,
+)
+from affectkit.faces.crop import Crop
+from affectkit.faces.cropper import Cropper
+from affectkit.faces.detect import CenterFace
+from affectkit.faces.face import Face, FaceDetector, detector_name, find_faces, largest_face
+from affectkit.faces.frames import FrameFaces, SeenFace, frame_faces
+from affectkit.faces.geometry import (
+    align_frames,
+    estimate_similarity,
+    five_points,
+    reference_points,
+    transform_points,
+)
+from affectkit.faces.one_crop import face_landmarks, place_face, read_clip
+from affectkit.faces.track import FaceTracker
+
+__all__ = [
+    "MARGINS",
+    "CenterFace",
+    "Crop",
+    "Cropper",
+    "Face",
+    "FaceDetector",
+    "FacePicture",
+    "FaceTracker",
+    "FrameFaces",
+    "PictureSpec",
+    "SeenFace",
+    "align_face",
+    "align_frames",
+    "box_transform",
+    "detector_name",
+    "estimate_similarity",
+    "face_landmarks",
+    "face_transform",
+    "find_faces",
+    "five_points",
+    "frame_faces",
+    "largest_face",
+    "margin_of",
+    "picture_transform",
+    "place_face",
+    "read_clip",
+    "reference_points",
+    "transform_points",
+]

@@ -1,0 +1,207 @@
+"""From a detected face to the picture that a model was trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from affectkit.errors import AnnotationError
+from affectkit.faces.face import Face
+from affectkit.faces.geometry import align_frames, estimate_similarity, reference_points
+
+__all__ = [
+    "MARGINS",
+    "FacePicture",
+    "PictureSpec",
+    "align_face",
+    "box_transform",
+    "face_transform",
+    "margin_of",
+    "picture_transform",
+]
+
+Alignment = Literal["five_points", "eyes_mouth"]
+
+MARGINS: Final = {"five_points": 0.15, "eyes_mouth": 0.125}
+"""Margin where a model does not state its own: that of `affectkit prepare`, and of the rendered demo."""
+
+_SIDE: Final = 5 / 3  # of the box, where the distance from eyes to mouth is 1
+# What faces measure in a detector's box, as shares of its height: a face without points is placed by it.
+_MIDDLE: Final = 0.57  # from the top down to midway between eyes and mouth
+_DISTANCE: Final = 0.4  # from eyes to mouth
+
+
+class PictureSpec(Protocol):
+    """The size and the place of a face in a square picture, as `FacePicture` and a model's `InputSpec` state them."""
+
+    @property
+    def size(self) -> int:
+        """Pixels of the picture's sides."""
+        ...
+
+    @property
+    def alignment(self) -> Alignment:
+        """What is tight around a face, see `affectkit.models.InputSpec`."""
+        ...
+
+    @property
+    def crop_margin(self) -> float | None:
+        """What is added at each side, as a share of the side; None for that of `MARGINS`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FacePicture:
+    """A picture of a face, without a model.
+
+    Args:
+        size: Pixels of the picture's sides.
+        crop_margin: What is added around the tight picture, as a share of its side, at each side; None for that of
+            `MARGINS`.
+        alignment: "five_points" or "eyes_mouth", see `affectkit.models.InputSpec`.
+    """
+
+    size: int
+    crop_margin: float | None = None
+    alignment: Alignment = "five_points"
+
+
+def margin_of(spec: PictureSpec) -> float:
+    """What is kept around the face at each side, as a share of its side: the model's own, else that of `MARGINS`."""
+    return MARGINS[spec.alignment] if spec.crop_margin is None else spec.crop_margin
+
+
+def picture_transform(face: Face, spec: PictureSpec) -> Tensor:
+    """The similarity from a frame to a model's picture, by the crop geometry that is stored with the model.
+
+    The eyes become level and the face gets the place and size that `spec.alignment` and `spec.crop_margin` state.
+    A face without points is not turned, only scaled and shifted, by its box.
+
+    Args:
+        face: A face; its points are used where it has any.
+        spec: The model's `size`, `alignment` and `crop_margin`; without a margin that of `MARGINS`.
+
+    Returns:
+        float [2, 3].
+
+    Raises:
+        AnnotationError: The face's points are all at one place or not finite.
+
+    Example:
+        >>> face = Face((0, 0, 112, 112), 1.0, reference_points(size=112))
+        >>> matrix = picture_transform(face, FacePicture(size=112, crop_margin=0.0))
+        >>> matrix.abs().round().tolist()
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+    """
+    margin = margin_of(spec)
+    if face.points is not None and not face.points.isfinite().all():
+        raise AnnotationError("The face has landmarks that are not finite.")
+    if spec.alignment == "five_points":
+        if face.points is None:
+            return box_transform(face.box, spec.size, margin=margin)
+        return face_transform(face.points.float().cpu(), spec.size, margin=margin)
+    if face.points is None:
+        x, y, w, h = face.box
+        side = _SIDE * _DISTANCE * h
+        box = (x + (w - side) / 2, y + _MIDDLE * h - side / 2, side, side)
+        return box_transform(box, spec.size, margin=margin)
+    shape = reference_points()
+    eyes, mouth = shape[:2].mean(0), shape[3:].mean(0)
+    tight = spec.size / (1 + 2 * margin)
+    scale = tight / (_SIDE * (eyes - mouth).norm())
+    goal = (shape - (eyes + mouth) / 2) * scale + (spec.size - 1) / 2
+    return estimate_similarity(face.points.float().cpu(), goal)
+
+
+def face_transform(points: Tensor, size: int, *, margin: float = 0.0, mask: Tensor | None = None) -> Tensor:
+    """The similarity that brings a face to its place in a square picture.
+
+    Args:
+        points: float [..., 5, 2], as `affectkit.faces.five_points` gives them.
+        size: Pixels of the picture's sides.
+        margin: What is added around the tight picture of `reference_points`, as a share of its side, at each side.
+        mask: bool [..., 5], the points that are known; all by default.
+
+    Returns:
+        float [..., 2, 3].
+
+    Raises:
+        AnnotationError: Fewer than two distinct points are known.
+
+    Example:
+        >>> matrix = face_transform(reference_points(size=112), 224)
+        >>> matrix[:, :2].abs().round().tolist()
+        [[2.0, 0.0], [0.0, 2.0]]
+    """
+    tight = size / (1 + 2 * margin)
+    # Pixel centres are half a pixel from the edge, which the border moves.
+    goal = (reference_points(size=112) + 0.5) * (tight / 112) + margin * tight - 0.5
+    return estimate_similarity(points, goal, mask)
+
+
+def box_transform(
+    box: tuple[float, float, float, float], size: int | tuple[int, int], *, margin: float = 0.0
+) -> Tensor:
+    """The scale and shift that brings a box to a picture.
+
+    Args:
+        box: Left, top, width and height in pixels.
+        size: Pixels of the picture's sides: the box is widened to a square about its centre; or height and width,
+            which the box is stretched to.
+        margin: What is added at each side, as a share of the box's side.
+
+    Returns:
+        float [2, 3].
+
+    Example:
+        >>> box_transform((10, 20, 4, 8), 16).tolist()
+        [[2.0, 0.0, -15.5], [0.0, 2.0, -39.5]]
+    """
+    x, y, w, h = box
+    height, width = (size, size) if isinstance(size, int) else size
+    if isinstance(size, int):
+        x, y, w, h = x + (w - max(w, h)) / 2, y + (h - max(w, h)) / 2, max(w, h), max(w, h)
+    across, down = width / ((1 + 2 * margin) * w), height / ((1 + 2 * margin) * h)
+    left, top = x - margin * w, y - margin * h
+    return torch.tensor(
+        [
+            [across, 0.0, (0.5 - left) * across - 0.5],
+            [0.0, down, (0.5 - top) * down - 0.5],
+        ]
+    )
+
+
+def align_face(frame: Tensor, face: Face, spec: PictureSpec) -> Tensor:
+    """Cut a face out of a frame as the model expects it; what lies outside the frame is black.
+
+    The pixels are those of `align_frames`, of which only the part around the face is computed.
+
+    Args:
+        frame: uint8 [3, H, W].
+        face: A face in it.
+        spec: The model's.
+
+    Returns:
+        uint8 [3, size, size].
+
+    Raises:
+        AnnotationError: The face's points are all at one place or not finite, or nothing of it is in the frame.
+    """
+    matrix = picture_transform(face, spec)
+    edges = torch.tensor([-0.5, spec.size - 0.5])
+    corners = torch.cartesian_prod(edges, edges) - matrix[:, 2]
+    corners = corners @ torch.linalg.inv(matrix[:, :2]).T
+    # `align_frames` averages whole blocks of pixels before it samples between them: keep to them, with one more behind.
+    block = max(1, int(1 / float(matrix[0, :2].norm())))
+    low = (corners.amin(0) / block).floor().clamp(min=0)
+    high = (corners.amax(0) / block).floor() + 2
+    left, top, right, bottom = (int(edge) * block for edge in (*low, *high))
+    part = frame[:, top : max(0, bottom), left : max(0, right)]
+    if part.numel() == 0:
+        raise AnnotationError("The face lies outside the frame.")
+    shift = matrix[:, :2] @ torch.tensor([float(left), float(top)])
+    moved = torch.cat([matrix[:, :2], (matrix[:, 2] + shift)[:, None]], dim=1)
+    return align_frames(part[None], moved.to(frame.device), spec.size)[0]

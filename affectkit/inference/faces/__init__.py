@@ -1,1 +1,0 @@
-"""Whose face, and where: detection, tracking, alignment, and crops as a model expects them."""
