@@ -27,7 +27,7 @@ import affectkit.losses
 import affectkit.methods
 import affectkit.models
 import affectkit.tasks  # noqa: F401
-from affectkit.cli.recipe import find_recipe
+from affectkit.cli.recipe import as_text, compose, find_recipe
 from affectkit.errors import ConfigError, WeightsError
 from affectkit.tasks.callbacks import NEWEST, NewestCheckpoint, PredictionsWriter, ResultsWriter
 
@@ -161,8 +161,8 @@ def launch(args: Sequence[str], *, execute: bool = True, kind: type[AffectCLI] =
         ConfigError: The recipe names an option, a class, a module or a file that does not exist.
         WeightsError: The checkpoint is unsafe.
     """
-    args = _resolve_recipes(args)
     _import_modules(args)
+    args = _resolve_recipes(args)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
@@ -237,13 +237,13 @@ def explain(message: str) -> str:
 
 
 def _resolve_recipes(args: Sequence[str]) -> list[str]:
-    """Replace what follows `--config` by the path of the recipe it names."""
+    """Replace what follows `--config` by the content of the recipe it names, with all that it includes."""
     resolved = list(args)
     for i, argument in enumerate(resolved):
         if argument in ("-c", "--config") and i + 1 < len(resolved):
-            resolved[i + 1] = str(find_recipe(resolved[i + 1]))
+            resolved[i + 1] = as_text(compose(find_recipe(resolved[i + 1])))
         elif argument.startswith("--config="):
-            resolved[i] = f"--config={find_recipe(argument.removeprefix('--config='))}"
+            resolved[i] = f"--config={as_text(compose(find_recipe(argument.removeprefix('--config='))))}"
     return resolved
 
 
@@ -252,11 +252,11 @@ def _import_modules(args: Sequence[str]) -> None:
     words = [word for argument in args for word in argument.split("=", 1)]
     for option, value in pairwise(words):
         named: Any = None
-        with contextlib.suppress(yaml.YAMLError, OSError):  # the parser says it better
-            if option in ("-c", "--config"):
-                recipe = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
-                named = recipe.get("imports") if isinstance(recipe, dict) else None
-            elif option == "--imports":
+        if option in ("-c", "--config"):
+            recipe = yaml.safe_load(as_text(compose(find_recipe(value))))
+            named = recipe.get("imports") if isinstance(recipe, dict) else None
+        elif option == "--imports":
+            with contextlib.suppress(yaml.YAMLError):  # the parser says it better
                 named = yaml.safe_load(value)
         for name in named if isinstance(named, list) else []:
             try:

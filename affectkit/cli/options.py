@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 import affectkit
-from affectkit.cli.recipe import find_recipe
+from affectkit.cli.recipe import compose, find_recipe
 from affectkit.errors import ConfigError
 
 __all__ = ["check_options", "parameters_of", "root_options"]
@@ -109,14 +109,7 @@ class _Tree:
 
     def read(self, path: Path) -> None:
         """Check the keys of a recipe and remember its classes."""
-        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
-        try:
-            node = loader.get_single_node()
-            for one in _mappings(node):
-                loader.flatten_mapping(one)  # replaces `<<` by what it stands for
-        except yaml.YAMLError:
-            return  # the parser says where
-        self._walk(node, (), path)
+        self._walk(compose(path), ())
 
     def override(self, option: str) -> None:
         """Check an option of the command line."""
@@ -130,11 +123,11 @@ class _Tree:
         if keys[-1] != "help":
             self._forget(place)
 
-    def _walk(self, node: yaml.Node | None, place: Place, path: Path) -> None:
+    def _walk(self, node: yaml.Node | None, place: Place) -> None:
         if isinstance(node, yaml.SequenceNode):
             self._forget(place)
             for number, child in enumerate(node.value):
-                self._walk(child, (*place, f"[{number}]"), path)
+                self._walk(child, (*place, f"[{number}]"))
         if not isinstance(node, yaml.MappingNode):
             return
         children = {key.value: child for key, child in node.value if isinstance(key, yaml.ScalarNode)}
@@ -148,8 +141,9 @@ class _Tree:
         for key, child in inner.value if isinstance(inner, yaml.MappingNode) else ():
             name = str(key.value).removesuffix("+")
             if name not in _SPECIAL:
-                self._check(name, place, path=path, line=key.start_mark.line + 1)
-                self._walk(child, (*place, name), path)
+                mark = key.start_mark
+                self._check(name, place, path=Path(mark.name), line=mark.line + 1)
+                self._walk(child, (*place, name))
 
     def _check(
         self, key: str, place: Place, *, option: str = "", path: Path | None = None, line: int | None = None
@@ -170,14 +164,6 @@ class _Tree:
         """Forget the classes at a place and below it, which another value has replaced."""
         for one in [one for one in self.known if one[: len(place)] == place and one not in self.fixed]:
             del self.known[one]
-
-
-def _mappings(node: yaml.Node | None) -> Iterator[yaml.MappingNode]:
-    if isinstance(node, yaml.MappingNode):
-        yield node
-    for child in node.value if isinstance(node, yaml.CollectionNode) else ():
-        for one in child if isinstance(child, tuple) else (child,):
-            yield from _mappings(one)
 
 
 @cache

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from affectkit.cli.lightning import launch
-from affectkit.cli.recipe import recipe_folder, recipe_names
+from affectkit.cli.recipe import as_text, compose, recipe_folder, recipe_names
 from affectkit.data import check_disjoint
 from affectkit.datamodules import (
     BP4DDataModule,
@@ -118,10 +118,11 @@ def test_a_recipe_runs_for_a_step(name, corpus, tmp_path, monkeypatch):
 
 def test_recipes_start_with_what_they_are():
     for name in RECIPES:
-        lines = (recipe_folder() / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+        path = recipe_folder() / f"{name}.yaml"
+        lines = path.read_text(encoding="utf-8").splitlines()
         assert lines[0].startswith("# ")
         assert any(line.startswith("# Protocol `") for line in lines)
-        assert any("AFFECTKIT_DATA" in line for line in lines)
+        assert "AFFECTKIT_DATA" in as_text(compose(path))
 
 
 @pytest.mark.parametrize(("kind", "name"), [(BP4DDataModule, "bp4d"), (DISFADataModule, "disfa")])

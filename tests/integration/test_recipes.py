@@ -61,6 +61,30 @@ def test_overlays_parse_over_a_recipe(tmp_path, overlay):
     assert cli.model.hparams["compile_model"] is (overlay == "trainer/compile")
 
 
+def test_a_recipe_of_ones_own_includes_a_shipped_one_and_its_run_is_written_whole(tmp_path, capsys):
+    own = tmp_path / "mine.yaml"
+    own.write_text(
+        "include: [joint/demo]\nmodel: {init_args: {heads: {au: {init_args: {dropout: 0.4}}}, lr: 1.0e-2}}"
+    )
+    arguments = ["--config", str(own), *steps(tmp_path, "joint/demo")[2:]]
+    cli = launch(arguments, execute=False)
+    assert cli.model.hparams["lr"] == 1e-2
+    assert cli.model.heads["au"].config["dropout"] == 0.4
+    assert cli.model.heads["expression"].config["dropout"] == 0.2
+    assert main(["fit", *arguments, "--print_config"]) == 0
+    printed = capsys.readouterr().out
+    assert "include:" not in printed
+    assert launch(["--config", written(tmp_path, printed)], execute=False).model.hparams == cli.model.hparams
+
+
+def written(folder, text):
+    path = folder / "whole.yaml"
+    path.write_text(
+        "\n".join(line for line in text.splitlines() if not line.startswith(("ckpt", "weights_only")))
+    )
+    return str(path)
+
+
 def test_a_value_deep_inside_a_recipe_can_be_overridden(tmp_path):
     cli = launch([*steps(tmp_path, "joint/demo"), "--model.heads.au.dropout=0.3"], execute=False)
     assert cli.model.heads["au"].config["dropout"] == 0.3

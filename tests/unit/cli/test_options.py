@@ -189,7 +189,7 @@ def test_a_misspelt_key_of_a_recipe_is_named_with_its_line(tmp_path, capsys, tex
 
 
 @pytest.mark.parametrize(
-    "text", ["", "- a\n- b", "a: [", "model: {class_path: [1], init_args: {x: 1}}", "data: {1: 2}"]
+    "text", ["", "- a\n- b", "model: {class_path: [1], init_args: {x: 1}}", "data: {1: 2}"]
 )
 def test_a_file_that_is_no_recipe_is_left_to_the_parser(tmp_path, text):
     (tmp_path / "mine.yaml").write_text(text)
