@@ -4,8 +4,8 @@
 
 Two trees are rendered: JPEG images of 1040 x 1392 pixels, as BP4D has them, and H.264 videos of 1024 x 768, as DISFA
 has them; clips of 16 frames each. Both are read through the datamodule with the transforms of a recipe (to 112 pixels),
-from the media and from `affectkit prepare`'s crops (256 pixels, JPEG): the loader alone, and with a step of a small
-network. The rounds alternate, so that a busy machine is busy for both.
+from the media and from `affectkit data prepare`'s crops (256 pixels, JPEG): the loader alone, and with a step of a
+small network. The rounds alternate, so that a busy machine is busy for both.
 """
 
 import argparse

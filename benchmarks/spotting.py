@@ -1,7 +1,7 @@
 """How well brief movements are found in long rendered clips: `python benchmarks/spotting.py`.
 
-Every clip shows a person and a scene as `affectkit synth` draws them. Movements of 0.2 to 0.5 s, of one to three units
-out of CASME II's eight at micro intensity (0.15 to 0.45), come 1.5 to 4 s apart. Meanwhile the head sways by 1.5
+Every clip shows a person and a scene as `affectkit data render` draws them. Movements of 0.2 to 0.5 s, of one to three
+units out of CASME II's eight at micro intensity (0.15 to 0.45), come 1.5 to 4 s apart. Meanwhile the head sways by 1.5
 degrees (standard deviation, periods of 3 to 8 s), and the eyes jump every two seconds and blink every four and a half,
 unless that is switched off. A found interval is right if it and a movement that no other one was right about share half
 of their union.

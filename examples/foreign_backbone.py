@@ -5,7 +5,7 @@ from torchvision.models import squeezenet1_1
 
 from affectkit import AUHead
 
-head = AUHead.from_pretrained("demo")  # or a folder of `affectkit export`, or "owner/name" on the Hub
+head = AUHead.from_pretrained("demo")  # or a folder of `affectkit model export`, or "owner/name" on the Hub
 backbone = squeezenet1_1(weights=None).features.eval()  # any network that makes vectors of pictures
 adapter = torch.nn.Linear(512, head.in_features)
 

@@ -54,26 +54,26 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--model", default="demo", help="folder or name of a model (default: demo)")
-    parser.add_argument("--out", type=Path, default=Path("runs/damaged"), help="a new folder")
+    parser.add_argument("--output", type=Path, default=Path("runs/damaged"), help="a new folder")
     parser.add_argument("--processes", type=int, default=1, help="of `affectkit predict` (default: 1)")
     parser.add_argument("--limit", type=float, default=7200, help="seconds for the command (default: 7200)")
     options = parser.parse_args()
     from helpers.damaged import damage, video
 
-    options.out.mkdir(parents=True)
-    media, tables = options.out / "media", options.out / "tables"
+    options.output.mkdir(parents=True)
+    media, tables = options.output / "media", options.out / "tables"
     damage(media, options.count, options.seed)
     sound = media / "sound.mp4"
     sound.write_bytes(video("mp4"))
-    predict(options.model, sound, options.out / "sound.csv", 0, options.limit)
+    predict(options.model, sound, options.output / "sound.csv", 0, options.limit)
     began = time.monotonic()
     code, said = predict(options.model, media, tables, options.processes, options.limit)
     took = time.monotonic() - began
-    (options.out / "said.txt").write_text(said, encoding="utf-8")
+    (options.output / "said.txt").write_text(said, encoding="utf-8")
     with (tables / "_summary.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     outcomes = {Path(row["source"]).name: outcome(row) for row in rows}
-    same = (tables / "sound.csv").read_bytes() == (options.out / "sound.csv").read_bytes()
+    same = (tables / "sound.csv").read_bytes() == (options.output / "sound.csv").read_bytes()
     faults = [f"{name}: {what}" for name, what in outcomes.items() if what.startswith("WRONG")]
     faults += [f"exit code {code}, not 3"] * (code != 3) + ["a traceback was shown"] * ("Traceback" in said)
     faults += [f"{len(rows)} rows in _summary.csv"] * (len(rows) != options.count + 1)

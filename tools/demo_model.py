@@ -33,7 +33,7 @@ def main() -> None:
     )
     parser.add_argument("--ckpt", type=Path, help="a checkpoint of the recipe; trained when absent")
     parser.add_argument("--run", type=Path, default=Path("runs/demo-model"), help="where training writes")
-    parser.add_argument("--out", type=Path, default=SHIPPED["demo"])
+    parser.add_argument("--output", type=Path, default=SHIPPED["demo"])
     options = parser.parse_args()
     place = [
         f"--trainer.default_root_dir={options.run}",
@@ -62,7 +62,7 @@ def main() -> None:
     test = data.datasets["test"]
     settings = test.manifest["settings"]
     model.save_pretrained(
-        options.out,
+        options.output,
         half=True,
         metadata={
             "name": "affectkit demo",
@@ -87,10 +87,10 @@ def main() -> None:
             },
         },
     )
-    size = sum(file.stat().st_size for file in options.out.rglob("*") if file.is_file())
+    size = sum(file.stat().st_size for file in options.output.rglob("*") if file.is_file())
     if size > LIMIT:
-        raise SystemExit(f"{options.out} has {size} bytes, more than {LIMIT}")
-    print(f"{options.out}: {size} bytes; see its README.md")
+        raise SystemExit(f"{options.output} has {size} bytes, more than {LIMIT}")
+    print(f"{options.output}: {size} bytes; see its README.md")
 
 
 @torch.inference_mode()

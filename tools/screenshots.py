@@ -1,7 +1,7 @@
 """Pictures of all that affectkit draws, for looking at and for the documentation: `make screenshots`.
 
-Two rendered faces are filmed, the demo model that comes with affectkit predicts them, and what `affectkit overlay`,
-`report` and `timeline` make of that is photographed in headless Chromium: light, dark, and as wide as a phone.
+Two rendered faces are filmed, the demo model that comes with affectkit predicts them, and what `affectkit report`
+makes of that is photographed in headless Chromium: light, dark, and as wide as a phone.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main() -> int:
     """Make everything in one folder and name it."""
     parser = argparse.ArgumentParser(description="Pictures of all that affectkit draws.")
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/screenshots"), help="(default: runs/screenshots)"
+        "--output", type=Path, default=Path("runs/screenshots"), help="(default: runs/screenshots)"
     )
     parser.add_argument("--video", type=Path, help="this one instead of rendered faces")
     parser.add_argument("--model", default="demo", help="folder or name of a model (default: demo)")
@@ -61,7 +61,7 @@ def main() -> int:
         write_timelines,
     )
 
-    out: Path = options.out
+    out: Path = options.output
     out.mkdir(parents=True, exist_ok=True)
     video = options.video or out / "clip.mp4"
     if options.video is None:

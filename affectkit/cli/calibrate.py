@@ -1,4 +1,4 @@
-"""`affectkit calibrate`: probabilities that mean what they say, and thresholds, both from validation subjects."""
+"""`affectkit model calibrate`: probabilities that mean what they say, and thresholds, both from validation subjects."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from affectkit.cli.arguments import MODEL, open_model
 from affectkit.cli.options import check_options
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ __all__ = ["run"]
 def run(args: Sequence[str]) -> int:
     """Calibrate."""
     parser = argparse.ArgumentParser(
-        prog="affectkit calibrate",
+        prog="affectkit model calibrate",
         description="Fit each head's temperature (least log-loss) and each action unit's threshold (best F1) on the "
         "validation subjects of a recipe, and save the model with them.",
         epilog="Further options override the recipe, for example --data.fold=part2; use those of the training.",
@@ -31,20 +32,16 @@ def run(args: Sequence[str]) -> int:
         required=True,
         help="the recipe whose data to use; may be given again",
     )
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--ckpt", type=Path, help="the .ckpt file of `affectkit fit`")
-    source.add_argument("--model", help="folder or Hub name of a saved model")
-    parser.add_argument("--out", required=True, type=Path, help="folder to write; may be that of --model")
+    parser.add_argument("--model", required=True, help=MODEL)
+    parser.add_argument("--output", required=True, type=Path, help="folder to write; may be that of --model")
     parser.add_argument("--test", action="store_true", help="measure on the test subjects as well")
     parser.add_argument("--device", default="cpu", help="such as cuda:1 (default: cpu)")
     options, overrides = parser.parse_known_args(args)
     recipe = [*(argument for name in options.config for argument in ("--config", name)), *overrides]
     check_options(None, recipe)
-    from affectkit.models import load
-    from affectkit.models.convert import model_of_checkpoint
     from affectkit.tasks.calibration import answers, calibrate, measure
 
-    model = load(options.model) if options.ckpt is None else model_of_checkpoint(options.ckpt)
+    model = open_model(options.model)
     model.to(options.device)
     data = _data(recipe)
     found = answers(model, _loaders(data, "validate"))
@@ -59,7 +56,7 @@ def run(args: Sequence[str]) -> int:
         }
         for name in found
     }
-    model.save_pretrained(options.out, metadata={**model.metadata, "calibration": report})
+    model.save_pretrained(options.output, metadata={**model.metadata, "calibration": report})
     for name, one in report.items():
         print(f"{name}: temperature {one['temperature']:.3f}")
         for split, m in one["measured"].items():
@@ -67,7 +64,7 @@ def run(args: Sequence[str]) -> int:
                 f"  {split}: expected calibration error {m['ece_before']:.4f} → {m['ece']:.4f}, "
                 f"log-loss {m['nll_before']:.4f} → {m['nll']:.4f} ({m['labels']} labels)"
             )
-    print(f"{options.out}: temperatures and thresholds are saved with the model")
+    print(f"{options.output}: temperatures and thresholds are saved with the model")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`affectkit convert`: weights that other programs trained, as model folders of ours."""
+"""`affectkit model convert`: weights that other programs trained, as model folders of ours."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def run(args: Sequence[str]) -> int:
     from affectkit.models.registry import find
 
     parser = argparse.ArgumentParser(
-        prog="affectkit convert", description="Weights that other programs trained."
+        prog="affectkit model convert", description="Weights that other programs trained."
     )
     layouts = parser.add_subparsers(dest="layout", required=True)
     converters = {name: find("converter", name) for name in list_models("converter")}
@@ -27,18 +27,15 @@ def run(args: Sequence[str]) -> int:
             description=f"Turn {converter.about} into model folders that compute the same.",
         )
         layout.add_argument("checkpoint", type=Path, help="the file")
-        layout.add_argument("--out", required=True, type=Path, help="folder to write")
+        layout.add_argument("--output", required=True, type=Path, help="folder to write")
         for flag, settings in converter.options.items():
             layout.add_argument(flag, **settings)
     options = vars(parser.parse_args(args))
-    converter, checkpoint, out = (
-        converters[options.pop("layout")],
-        options.pop("checkpoint"),
-        options.pop("out"),
-    )
+    converter, checkpoint = converters[options.pop("layout")], options.pop("checkpoint")
+    output = options.pop("output")
     found: Conversion = converter.convert(checkpoint, **options)
-    found.model.save_pretrained(out)
-    print(f"{out}: release {found.release}, {len(found.mapped)} tensors taken over")
+    found.model.save_pretrained(output)
+    print(f"{output}: release {found.release}, {len(found.mapped)} tensors taken over")
     print(f"{len(found.ignored)} left out, which say nothing new:")
     for name, reason in found.ignored.items():
         print(f"  {name}: {reason}")

@@ -30,7 +30,7 @@ def run(args: Sequence[str]) -> int:
         prog="affectkit crossval",
         description="Train and test a recipe on every fold of its corpus's protocol, and report all folds as one.",
         epilog="A killed run continues when the same command is given again. For job arrays, give each job the same "
-        "--out and a --fold of its own. Further options override the recipe, for example --trainer.max_epochs 20.",
+        "--output and a --fold of its own. Further options override the recipe, for example --trainer.max_epochs 20.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -41,7 +41,7 @@ def run(args: Sequence[str]) -> int:
         "--fold", help="run this fold only: its name (part3, sub01), its place from 1, or me-graphau/1"
     )
     parser.add_argument(
-        "--out", type=Path, help="folder of the results (default: runs/crossval/RECIPE-OVERLAY)"
+        "--output", type=Path, help="folder of the results (default: runs/crossval/RECIPE-OVERLAY)"
     )
     options, overrides = parser.parse_known_args(args)
     recipe = [*(argument for name in options.config for argument in ("--config", name)), *overrides]
@@ -71,7 +71,7 @@ def _run(args: Sequence[str], options: argparse.Namespace, recipe: Sequence[str]
         "protocol": protocol.name,
         **_settings(json.loads(cli.parser.dump(cli.config, format="json"))),
     }
-    out = options.out or Path("runs", "crossval", "-".join(Path(name).stem for name in options.config))
+    out = options.output or Path("runs", "crossval", "-".join(Path(name).stem for name in options.config))
     folders = {fold.name: out / "folds" / fold.name.replace("/", "_") for fold in folds}
     if options.fold is None:
         left = [fold.name for fold in folds if not _finished(folders[fold.name], settings)]
@@ -128,7 +128,7 @@ def _finished(folder: Path, settings: Mapping[str, Any]) -> bool:
         raise ConfigError(
             "This fold was run with other settings.",
             path=folder,
-            remedy="Choose another --out, or remove the folder.",
+            remedy="Choose another --output, or remove the folder.",
         )
     return state is not None
 

@@ -36,12 +36,13 @@ def run(args: Sequence[str]) -> int:
         prog="affectkit demo",
         description="Render faces, train action units and expressions jointly, test on unseen identities, predict.",
         epilog=f"Further options override the recipe {RECIPE}, for example --trainer.max_epochs 2.",
+        allow_abbrev=False,
     )
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="results (default: runs/demo)")
+    parser.add_argument("--output", type=Path, default=Path("runs/demo"), help="results (default: runs/demo)")
     parser.add_argument("--seed", type=int, default=0, help="seed of training (default: 0)")
     options, overrides = parser.parse_known_args(args)
     started = time.monotonic()
-    out: Path = options.out
+    out: Path = options.output
     recipe = ["--config", RECIPE, "--seed_everything", str(options.seed), *_paths(out), *overrides]
     check_options("fit", recipe)
     from affectkit.cli.lightning import launch, quietly

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from affectkit.cli.arguments import MODEL, open_model
 from affectkit.cli.options import check_options
 from affectkit.errors import ConfigError
 
@@ -31,7 +32,7 @@ def run(args: Sequence[str]) -> int:
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--config", "-c", action="append", help="recipe; may be given again to overlay")
-    source.add_argument("--model", metavar="FOLDER", help="folder or Hub name of a saved model")
+    source.add_argument("--model", help=MODEL)
     parser.add_argument(
         "--no-weights", action="store_true", help="download no weights: pretrained parts start at random"
     )
@@ -41,9 +42,7 @@ def run(args: Sequence[str]) -> int:
         unexpected = " ".join(overrides) or "--no-weights"
         raise ConfigError(f"{unexpected} does not go with --model.", remedy="Give it with --config.")
     if options.model is not None:
-        from affectkit.models import AffectModel
-
-        found = describe(AffectModel.from_pretrained(options.model))
+        found = describe(open_model(options.model))
     else:
         recipe = [*(argument for name in options.config for argument in ("--config", name)), *overrides]
         check_options(None, recipe)

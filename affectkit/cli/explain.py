@@ -1,4 +1,4 @@
-"""`affectkit explain`: what a model learned, as pictures and tables."""
+"""`affectkit model explain`: what a model learned, as pictures and tables."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from affectkit.cli.arguments import MODEL, open_model
 from affectkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,11 +22,11 @@ __all__ = ["run"]
 def run(args: Sequence[str]) -> int:
     """Draw what a saved model offers to show."""
     parser = argparse.ArgumentParser(
-        prog="affectkit explain",
+        prog="affectkit model explain",
         description="Draw what the parts of a model can show of what they learned: a picture (.png) and a table (.csv) "
         "each. Models of SSM offer `map`; models of Micro-AU CLIP `regions`, of a clip, and `dependencies`.",
     )
-    parser.add_argument("--model", required=True, help="folder or Hub name of a saved model")
+    parser.add_argument("--model", required=True, help=MODEL)
     parser.add_argument("--output", required=True, type=Path, help="folder to write")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="draw these alone, such as map")
     parser.add_argument("--head", help="what this head offers alone")
@@ -41,9 +42,9 @@ def run(args: Sequence[str]) -> int:
         help="detect (default), center, or x,y,w,h in pixels; see `affectkit predict`",
     )
     options = parser.parse_args(args)
-    from affectkit.models import AffectModel, explanations
+    from affectkit.models import explanations
 
-    model = AffectModel.from_pretrained(options.model)
+    model = open_model(options.model)
     parts = explanations(model, options.head)
     offered = [(part, one) for part, found in parts.items() for one in found]
     names = list(dict.fromkeys(one.name for _, one in offered))

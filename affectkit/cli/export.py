@@ -1,4 +1,4 @@
-"""`affectkit export`: a model as a folder that loads anywhere, as ONNX, or on the Hugging Face Hub."""
+"""`affectkit model export`: a model as a folder that loads anywhere, as ONNX, or on the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from affectkit.cli.arguments import MODEL, check_choice, open_model
 from affectkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ __all__ = ["run"]
 _ONLY = {  # by target, the options that mean nothing to others
     ("hub",): ("repo", "private"),
     ("onnx",): ("inputs", "frames", "logits"),
-    ("safetensors", "onnx"): ("out",),
+    ("safetensors", "onnx"): ("output",),
     ("safetensors", "hub"): ("half",),
 }
 
@@ -26,19 +27,15 @@ _ONLY = {  # by target, the options that mean nothing to others
 def run(args: Sequence[str]) -> int:
     """Export."""
     parser = argparse.ArgumentParser(
-        prog="affectkit export",
+        prog="affectkit model export",
         description="Write the model of a checkpoint that `affectkit fit` left, with its chosen thresholds, or a saved "
         "model, with a model card.",
     )
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--ckpt", type=Path, help="the .ckpt file")
-    source.add_argument(
-        "--model", help="folder or Hub name of a saved model; `demo` for the one that comes along"
-    )
+    parser.add_argument("--model", required=True, help=MODEL)
     parser.add_argument(
         "--to", choices=("safetensors", "onnx", "hub"), default="safetensors", help="(default: safetensors)"
     )
-    parser.add_argument("--out", type=Path, help="folder to write; for onnx the file")
+    parser.add_argument("--output", type=Path, help="folder to write; for onnx the file")
     parser.add_argument("--half", action="store_true", help="safetensors and hub: in half precision")
     about = parser.add_argument_group("what the model card says")
     about.add_argument("--name", metavar="TEXT", help="its title")
@@ -75,42 +72,30 @@ def run(args: Sequence[str]) -> int:
     )
     hub.add_argument("--private", action="store_true", help="make a new repository private")
     options = parser.parse_args(args)
-    needed = "repo" if options.to == "hub" else "out"
+    needed = "repo" if options.to == "hub" else "output"
     if getattr(options, needed) is None:
         raise ConfigError(f"--to {options.to} needs --{needed}.")
-    for target, names in _ONLY.items():
-        for name in names:
-            if options.to not in target and getattr(options, name) != parser.get_default(name):
-                raise ConfigError(
-                    f"--{name} does not go with --to {options.to}.", remedy="Leave one of them out."
-                )
+    check_choice(parser, options, _ONLY, "to", options.to)
     model = _model(options)
     heads = ", ".join(f"{name} ({len(model.labels(name))} labels)" for name in model.heads)
     if options.to == "onnx":
         from affectkit.models.export import export_onnx
 
         difference = export_onnx(
-            model, options.out, inputs=options.inputs, frames=options.frames, logits=options.logits
+            model, options.output, inputs=options.inputs, frames=options.frames, logits=options.logits
         )
-        print(f"{options.out}: {heads}; its answers differ from the model's by {difference:.1e} at most")
+        print(f"{options.output}: {heads}; its answers differ from the model's by {difference:.1e} at most")
     elif options.to == "hub":
         print(f"{model.push_to_hub(options.repo, private=options.private, half=options.half)}: {heads}")
     else:
-        model.save_pretrained(options.out, half=options.half)
-        print(f"{options.out}: {heads}; load it with affectkit.load or `affectkit predict --model`")
+        model.save_pretrained(options.output, half=options.half)
+        print(f"{options.output}: {heads}; load it with affectkit.load or `affectkit predict --model`")
     return 0
 
 
 def _model(options: argparse.Namespace) -> AffectModel:
     """The model, with what was said about it."""
-    if options.ckpt is None:
-        from affectkit.models import load
-
-        model = load(options.model)
-    else:
-        from affectkit.models.convert import model_of_checkpoint
-
-        model = model_of_checkpoint(options.ckpt)
+    model = open_model(options.model)
     stated = {
         "name": options.name,
         "trained_on": options.trained_on,

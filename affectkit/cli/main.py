@@ -1,4 +1,4 @@
-"""Entry point of the `affectkit` command: finds the sub-command, imports only that, and reports errors as one line.
+"""Entry point of the `affectkit` command: finds the command, imports only that, and reports errors as one line.
 
 Exit codes: 0 success; 1 an unexpected failure, or a result that misses its bar; 2 wrong usage or recipe;
 3 bad input (annotations, media, weights); 130 interrupted.
@@ -6,74 +6,85 @@ Exit codes: 0 success; 1 an unexpected failure, or a result that misses its bar;
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from affectkit import __version__
 from affectkit.errors import AffectKitError, ConfigError
 
 __all__ = ["main"]
 
-# name → (module with a function `run(args) -> exit code`, what it does)
+
+class Command(NamedTuple):
+    """A command of the command line.
+
+    Args:
+        module: What holds its `run(args) -> exit code`, in this package; empty for a group of commands.
+        about: What it does.
+    """
+
+    module: str
+    about: str
+
+
+TRAINER = "trainer"
 COMMANDS = {
-    "fit": ("affectkit.cli.trainer", "train a recipe: --config RECIPE"),
-    "validate": ("affectkit.cli.trainer", "evaluate a checkpoint on the validation subjects"),
-    "test": ("affectkit.cli.trainer", "evaluate a checkpoint on the test subjects"),
-    "predict": (
-        "affectkit.cli.predict",
-        "action units of photos and videos (--model) or of a recipe's data (--config)",
+    "fit": Command(TRAINER, "train a recipe: --config RECIPE"),
+    "validate": Command(TRAINER, "evaluate a checkpoint on the validation subjects"),
+    "test": Command(TRAINER, "evaluate a checkpoint on the test subjects"),
+    "predict": Command(
+        "predict", "action units of photos and videos (--model) or of a recipe's data (--config)"
     ),
-    "overlay": ("affectkit.cli.overlay", "predictions drawn into their video: boxes, bars, expressions"),
-    "report": ("affectkit.cli.report", "predictions and their video as one HTML page"),
-    "timeline": ("affectkit.cli.timeline", "predictions over time as figures, one for each face"),
-    "crossval": (
-        "affectkit.cli.crossval",
-        "all folds of a corpus's protocol, resumable: --config RECIPE --protocol loso|3fold",
-    ),
-    "data": (
-        "affectkit.cli.data",
-        "check a corpus against its published counts, or rehearse on a rendered one",
-    ),
-    "prepare": (
-        "affectkit.cli.prepare",
-        "aligned face crops of a corpus, made once, that train several times faster",
-    ),
-    "recipe": ("affectkit.cli.recipe", "list, show or copy the recipes that come with affectkit"),
-    "describe": (
-        "affectkit.cli.describe",
-        "parameters, input, labels and outputs of a recipe or a saved model",
-    ),
-    "explain": (
-        "affectkit.cli.explain",
-        "what a model learned, as pictures and tables",
-    ),
-    "calibrate": (
-        "affectkit.cli.calibrate",
-        "temperatures and thresholds of a model, from validation subjects",
-    ),
-    "export": ("affectkit.cli.export", "a model as a folder that loads anywhere, as ONNX, or on the Hub"),
-    "convert": ("affectkit.cli.convert", "checkpoints of other programs"),
-    "synth": ("affectkit.cli.synth", "render a corpus of synthetic faces with exact labels"),
-    "demo": ("affectkit.cli.demo", "render, train, test and predict in five minutes"),
+    "report": Command("report", "predictions as a page, drawn into their video, or as figures"),
+    "crossval": Command("crossval", "all folds of a corpus's protocol, resumable: --config RECIPE"),
+    "model": Command("", "export, calibrate, convert or explain a trained model"),
+    "data": Command("", "check, rehearse or prepare a corpus, or render one"),
+    "recipe": Command("recipe", "list, show or copy the recipes that come with affectkit"),
+    "describe": Command("describe", "parameters, input, labels and outputs of a recipe or a saved model"),
+    "demo": Command("demo", "render, train, test and predict in five minutes"),
 }
-TRAINER = "affectkit.cli.trainer"
+GROUPS = {
+    "model": {
+        "export": Command("export", "a model as a folder that loads anywhere, as ONNX, or on the Hub"),
+        "calibrate": Command("calibrate", "temperatures and thresholds, from validation subjects"),
+        "convert": Command("convert", "weights that other programs trained"),
+        "explain": Command("explain", "what a model learned, as pictures and tables"),
+    },
+    "data": {
+        "check": Command("check", "compare a corpus on disk with its published counts"),
+        "rehearse": Command("rehearse", "a rendered corpus in the layout of the real one"),
+        "prepare": Command("prepare", "aligned face crops, made once, that train several times faster"),
+        "render": Command("render", "a corpus of synthetic faces with exact labels"),
+    },
+}
+_OPTIONS = """
+options:
+  --help     this text; `affectkit COMMAND --help` for a command's own options
+  --version  the version
+  --debug    show the full trace when something fails
+"""
 
 
-def help_text() -> str:
-    """The text of `affectkit --help`."""
-    rows = "\n".join(f"  {name:<10} {what}" for name, (_, what) in COMMANDS.items())
-    return (
-        "usage: affectkit COMMAND [options]\n\n"
-        "Facial action units, expressions and micro-expressions.\n\n"
-        f"commands:\n{rows}\n\n"
-        "options:\n"
-        "  --help     this text; `affectkit COMMAND --help` for a command's own options\n"
-        "  --version  the version\n"
-        "  --debug    show the full trace when something fails\n"
+def help_text(group: str | None = None) -> str:
+    """The text of `affectkit --help`, or of a group of commands."""
+    commands = COMMANDS if group is None else GROUPS[group]
+    rows = "\n".join(f"  {name:<10} {command.about}" for name, command in commands.items())
+    if group is None:
+        usage, about = (
+            "affectkit COMMAND [options]",
+            "Facial action units, expressions and micro-expressions.",
+        )
+    else:
+        usage, about = f"affectkit {group} COMMAND [options]", f"{COMMANDS[group].about.capitalize()}."
+    options = (
+        _OPTIONS if group is None else f"\n`affectkit {group} COMMAND --help` lists the options of one.\n"
     )
+    return f"usage: {usage}\n\n{about}\n\ncommands:\n{rows}\n{options}"
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -99,11 +110,37 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     name, *rest = arguments
-    if name not in COMMANDS:
-        raise ConfigError(f"Unknown command {name!r}.", remedy=f"Choose one of: {', '.join(COMMANDS)}.")
-    module = importlib.import_module(COMMANDS[name][0])
-    code: int = module.run(arguments if COMMANDS[name][0] == TRAINER else rest)
+    command = _find(name)
+    if name in GROUPS:
+        if not rest or rest[0] in ("-h", "--help", "help"):
+            print(help_text(name), end="")
+            return 0 if rest else 2
+        command = _find(rest.pop(0), name)
+    module = importlib.import_module(f"affectkit.cli.{command.module}")
+    code: int = module.run(arguments if command.module == TRAINER else rest)
     return code
+
+
+def _find(name: str, group: str | None = None) -> Command:
+    """A command, or one of a group.
+
+    Raises:
+        ConfigError: There is none; the error names a similar one, also of another group, or else all.
+    """
+    commands = COMMANDS if group is None else GROUPS[group]
+    if name in commands:
+        return commands[name]
+    known = {one: one if group is None else f"{group} {one}" for one in commands}
+    everywhere = {kind: f"report --as {kind}" for kind in ("overlay", "timeline")}
+    everywhere |= {one: f"{home} {one}" for home, found in GROUPS.items() for one in found}
+    places = everywhere if name in everywhere else known
+    near = difflib.get_close_matches(name, places, n=1) or difflib.get_close_matches(name, everywhere, n=1)
+    raise ConfigError(
+        f"Unknown command {' '.join(filter(None, (group, name)))!r}.",
+        remedy=f"Did you mean `affectkit {(everywhere | known)[near[0]]}`?"
+        if near
+        else f"Choose one of: {', '.join(commands)}.",
+    )
 
 
 def _guarded(command: Callable[[], int], debug: bool) -> int:

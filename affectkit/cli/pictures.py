@@ -1,8 +1,7 @@
-"""What the commands have in common that draw a table of predictions and its media."""
+"""What the commands have in common that read media or draw them: progress, errors of writing, notes."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,25 +13,7 @@ from affectkit.errors import ConfigError
 if TYPE_CHECKING:
     from affectkit.inference.pictures.clip_table import ClipTable
 
-__all__ = ["add_media", "media_of", "needed_media", "progress", "say", "writing"]
-
-
-def add_media(parser: argparse.ArgumentParser) -> None:
-    """The arguments that say what is drawn."""
-    parser.add_argument(
-        "table",
-        type=Path,
-        metavar="TABLE",
-        help="what `affectkit predict` has written, or a CSV file of OpenFace",
-    )
-    parser.add_argument(
-        "--video",
-        type=Path,
-        metavar="MEDIA",
-        help="photo, video or folder of frames that the table was made from (default: what the table names)",
-    )
-    parser.add_argument("--backend", default="auto", choices=("auto", "pyav", "decord"), help="video reader")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+__all__ = ["media_of", "needed_media", "progress", "say", "writing"]
 
 
 def media_of(clip: ClipTable, given: Path | None) -> Path | None:
@@ -64,7 +45,7 @@ def needed_media(clip: ClipTable, given: Path | None) -> Path:
     media = media_of(clip, given)
     if media is None:
         named = "names no media" if clip.source is None else f"names {clip.source!r}, which is not there"
-        raise ConfigError(f"The table {named}.", path=clip.path, remedy="Give it with --video.")
+        raise ConfigError(f"The table {named}.", path=clip.path, remedy="Give it with --input.")
     return media
 
 

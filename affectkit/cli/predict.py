@@ -24,15 +24,21 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 _DESCRIPTION = """\
-Action units and expressions of photos, videos, folders of them, and webcams: a table for each, with a row for every
-frame and face. A second run with the same command leaves finished tables alone and goes on with interrupted ones.
+Action units and expressions of photos, videos, folders of them, and webcams: a
+table for each, with a row for every frame and face. A second run with the same
+command leaves finished tables alone and goes on with interrupted ones.
 """
 _EPILOG = """\
 folders: every video in a folder, or in one below it, gets a table. Images in a folder without videos are the frames of
 one clip and get one table, unless --images photos says that each is a photo by itself. _summary.csv in the output
 folder accounts for every file that is not hidden.
 
-With --config RECIPE instead of --model, Lightning predicts the data of a recipe.
+With --config RECIPE instead of --model, Lightning predicts the data of a recipe; see
+`affectkit predict --config RECIPE --help`.
+"""
+_SHORT_EPILOG = """\
+all options: affectkit predict --help-all
+data of a recipe instead: affectkit predict --config RECIPE --help
 """
 _SHOWN = 20  # files that failed
 
@@ -49,6 +55,9 @@ def run(args: Sequence[str]) -> int:
         from affectkit.cli.trainer import run as run_recipe
 
         return run_recipe(["predict", *args])
+    if "--help-all" in args:
+        _parser(everything=True).print_help()
+        return 0
     options = _parser().parse_args([_as_path(argument) for argument in args])
     if options.spot:
         return spot.run(options)
@@ -63,22 +72,31 @@ def _as_path(argument: str) -> str:
     return argument
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(*, everything: bool = False) -> argparse.ArgumentParser:
+    """The options; its help shows those that most people need, or everything."""
     parser = argparse.ArgumentParser(
         prog="affectkit predict",
+        usage="affectkit predict --model MODEL --input PATH ... --output TABLE [options]",
         description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_EPILOG if everything else _SHORT_EPILOG,
+        formatter_class=functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=27),
+        allow_abbrev=False,
     )
-    add = parser.add_argument
+
+    def more(text: str) -> str:
+        return text if everything else argparse.SUPPRESS
+
+    files = parser.add_argument_group("input and output")
+    add = files.add_argument
     add("--model", required=True, help="folder or Hub name of a saved model, or demo")
-    media = parser.add_mutually_exclusive_group(required=True)
+    media = files.add_mutually_exclusive_group(required=True)
     media.add_argument(
         "--input", nargs="+", metavar="PATH", help="photos, videos, folders, and patterns such as '*.mp4'"
     )
     media.add_argument(
         "--webcam", type=int, metavar="N", help="a camera, 0 for the first, until Ctrl-C or for --seconds"
     )
+    add("--seconds", type=float, help=more("how long to watch a webcam"))
     add(
         "--output",
         required=True,
@@ -88,38 +106,48 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--format",
         choices=("csv", "parquet", "jsonl", "openface", "openface-release"),
-        help="by default what --output ends in, in a folder csv; openface has OpenFace's columns, openface-release its "
-        "spaces as well",
+        help="by default what --output ends in, in a folder csv; openface has OpenFace's columns, openface-release "
+        "its spaces as well",
     )
-    add("--fill-missing", type=float, metavar="X", help="openface: write X for units that the model lacks")
+    add(
+        "--fill-missing",
+        type=float,
+        metavar="X",
+        help=more("openface: write X for units that the model lacks"),
+    )
     add("--overwrite", action="store_true", help="replace tables that are there, also those of other models")
     add(
         "--images",
         default="frames",
         choices=("frames", "photos"),
-        help="what the images in a folder without videos are (default: frames of one clip)",
+        help=more("what the images in a folder without videos are (default: frames of one clip)"),
     )
+    add("--quiet", action="store_true", help=more("no progress bar"))
+    add = parser.add_argument_group("faces and values").add_argument
     add(
         "--faces",
-        "--crop",
         default="detect",
         help="`detect` (default) finds and tracks all faces; `center` takes the centred "
-        "square of every frame for one, `x,y,w,h` that box in pixels",
+        "square of every frame for one, `x,y,w,h` that box in pixels"
+        if everything
+        else "`detect` (default) finds all; or `center`, or a box `x,y,w,h` in pixels",
     )
     add(
         "--detector-size",
         type=int,
         metavar="N",
-        help="longest side in pixels of what the detector gets: larger frames are made smaller for it, and faces "
-        "narrower than about 11 pixels are missed then. A larger N finds smaller faces and takes longer, with the "
-        "square of N (default: 640)",
+        help=more(
+            "longest side in pixels of what the detector gets: larger frames are made smaller for it, and faces "
+            "narrower than about 11 pixels are missed then. A larger N finds smaller faces and takes longer, with the "
+            "square of N (default: 640)"
+        ),
     )
     add("--smooth", metavar="WINDOW", help="smooth over so many seconds, such as 0.4, or frames, such as 9f")
     add(
         "--smooth-by",
         default="hann",
         choices=("hann", "median"),
-        help="how: a weighted mean or the median (default: hann)",
+        help=more("how: a weighted mean or the median (default: hann)"),
     )
     add(
         "--subtract-baseline",
@@ -127,49 +155,61 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         const=0.5,
         metavar="QUANTILE",
-        help="write intensities less each person's usual ones, this quantile of all frames of the person (0.5, "
-        "the median). A value then depends on the whole clip",
+        help=more(
+            "write intensities less each person's usual ones, this quantile of all frames of the person (0.5, "
+            "the median). A value then depends on the whole clip"
+        ),
     )
     add(
         "--classes",
         nargs="+",
         metavar="TEXT",
-        help="ask the expression head about these classes, without training; for models with text prototypes",
+        help=more(
+            "ask the expression head about these classes, without training; for models with text prototypes"
+        ),
     )
     add(
         "--prototype-only",
         action="store_true",
-        help="let heads answer by their text prototypes alone, without their linear layers",
+        help=more("let heads answer by their text prototypes alone, without their linear layers"),
     )
-    add("--device", nargs="+", default=["cpu"], help="such as cuda:1; several are shared out among processes")
-    add("--batch-size", type=int, help="faces at once (default: 16; of a webcam 1)")
-    add("--backend", default="auto", choices=("auto", "pyav", "decord"), help="video reader")
+    spot.add_arguments(parser, everything=everything)
+    add = parser.add_argument_group("speed").add_argument
+    add(
+        "--device",
+        nargs="+",
+        metavar="NAME",
+        default=["cpu"],
+        help="such as cuda:1; several are shared out among processes",
+    )
+    add("--batch-size", type=int, metavar="N", help=more("faces at once (default: 16; of a webcam 1)"))
+    add("--backend", default="auto", choices=("auto", "pyav", "decord"), help=more("video reader"))
     add(
         "--processes",
         type=int,
-        help="each with a model of its own; 0 works in this one (default: 0 for one input, else 1, so that no damaged "
-        "file takes the others down)",
+        metavar="N",
+        help=more(
+            "each with a model of its own; 0 works in this one (default: 0 for one input, else 1, so that no damaged "
+            "file takes the others down)"
+        ),
     )
     add(
         "--engine",
         default="processes",
         choices=("processes", "ray"),
-        help="ray: on a cluster or this machine",
+        help=more("ray: on a cluster or this machine"),
     )
     add(
         "--ray-address",
         metavar="ADDRESS",
-        help="of a Ray cluster, such as auto (default: RAY_ADDRESS, or none)",
+        help=more("of a Ray cluster, such as auto (default: RAY_ADDRESS, or none)"),
     )
     add(
         "--patience",
         type=float,
         default=300.0,
-        help="seconds without a frame until a file is given up (default: 300)",
+        help=more("seconds without a frame until a file is given up (default: 300)"),
     )
-    add("--seconds", type=float, help="how long to watch a webcam")
-    add("--quiet", action="store_true", help="no progress bar")
-    spot.add_arguments(parser)
     return parser
 
 

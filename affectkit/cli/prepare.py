@@ -1,4 +1,4 @@
-"""`affectkit prepare`: aligned face crops of a corpus, made once."""
+"""`affectkit data prepare`: aligned face crops of a corpus, made once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["run"]
 
 _DESCRIPTION = """\
 Align, crop and compress every frame of a corpus into Arrow files. A recipe reads them with
-`--data.prepared OUT` instead of the media and trains several times faster; labels, splits and folds
+`--data.prepared OUTPUT` instead of the media and trains several times faster; labels, splits and folds
 are still read from ROOT. The originals are only read. A run that was interrupted or killed goes on
 with the same command; finished files are kept.
 """
@@ -33,7 +33,7 @@ how the face is found (--crop):
   x,y,w,h    a box in pixels, the same in all frames
 
 Micro-expression clips get one place each, that of their onset: aligning every frame would hide the
-movement. Frames that cannot be read or show no face are listed in OUT/failed.csv.
+movement. Frames that cannot be read or show no face are listed in OUTPUT/failed.csv.
 """
 _SHOWN = 5  # reasons for failed frames
 
@@ -43,14 +43,18 @@ def run(args: Sequence[str]) -> int:
     from affectkit.datasets import corpora
 
     parser = argparse.ArgumentParser(
-        prog="affectkit prepare",
+        prog="affectkit data prepare",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("corpus", help=", ".join(corpora()))
     parser.add_argument("root", type=Path, help="folder of the corpus, as distributed")
-    parser.add_argument("out", help="folder to write, or the URI of one: file://…, s3://…, gs://…, hdfs://…")
+    parser.add_argument(
+        "--output",
+        required=True,
+        help="folder to write, or the URI of one: file://…, s3://…, gs://…, hdfs://…",
+    )
     parser.add_argument("--size", type=int, default=256, help="side of a picture in pixels (default: 256)")
     parser.add_argument("--crop", help="how the face is found, see below (default: as the corpus says)")
     parser.add_argument(
@@ -89,7 +93,7 @@ def run(args: Sequence[str]) -> int:
         "--engine",
         default="processes",
         choices=("processes", "ray"),
-        help="ray: --workers on a cluster (RAY_ADDRESS) whose machines all see root and out, or on this one",
+        help="ray: --workers on a cluster (RAY_ADDRESS) whose machines all see root and output, or on this one",
     )
     parser.add_argument("--shard-frames", type=int, default=1024, help="frames a file, about (default: 1024)")
     add_option(parser, "of the dataset, such as camera=right or media=preview")
@@ -112,7 +116,7 @@ def run(args: Sequence[str]) -> int:
         task = bar.add_task(f"{dataset.name}, frames", total=None)
         done = prepare(
             dataset,
-            options.out,
+            options.output,
             detector=_detector(options.detector, options.crop or dataset.crop),
             **{
                 name: getattr(options, name)
@@ -132,7 +136,7 @@ def run(args: Sequence[str]) -> int:
             progress=lambda count, total: bar.update(task, completed=count, total=total),
         )
     if options.verify:
-        CropShards(options.out).verify()
+        CropShards(options.output).verify()
     print(
         f"{done.location}: {done.frames - done.failed} crops of {done.clips} clips in {done.shards} files "
         f"({done.made} made now); {done.failed} frames failed"

@@ -28,26 +28,34 @@ _IGNORED = {
 """Options of `predict` that say nothing here, with what they hold when they are not given."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `--spot` and what belongs to it."""
+def add_arguments(parser: argparse.ArgumentParser, *, everything: bool = True) -> None:
+    """Add `--spot` and what belongs to it, of which a short help names the first only."""
+
+    def more(text: str) -> str:
+        return text if everything else argparse.SUPPRESS
+
     group = parser.add_argument_group(
         "micro-expressions",
         "With --spot, brief movements of one face in a long clip are found without any annotation, and the\n"
-        "table has a row for each: onset, apex and offset, and the model's action units.",
+        "table has a row for each: onset, apex and offset, and the model's action units."
+        if everything
+        else None,
     )
     group.add_argument("--spot", action="store_true", help="find brief movements")
     group.add_argument(
-        "--longest", type=float, default=0.5, metavar="SECONDS", help="of a movement (default: 0.5)"
+        "--longest", type=float, default=0.5, metavar="SECONDS", help=more("of a movement (default: 0.5)")
     )
     group.add_argument(
         "--spot-threshold",
         type=float,
         default=12.0,
         metavar="X",
-        help="how far a movement stands out, in deviations of the noise; lower finds more (default: 12)",
+        help=more(
+            "how far a movement stands out, in deviations of the noise; lower finds more (default: 12)"
+        ),
     )
     group.add_argument(
-        "--fps", type=float, metavar="N", help="frames a second, where the video or folder does not say"
+        "--fps", type=float, metavar="N", help=more("frames a second, where the video or folder does not say")
     )
 
 

@@ -41,7 +41,7 @@ Any value of the recipe is an option, by its path in the file (`affectkit recipe
   --trainer.default_root_dir FOLDER
                             where logs, checkpoints and results go
 {writes}
-Options of a class: --model.help MultiTask, --data.help BP4DDataModule. All options: affectkit {command} --help-all.
+Options of a class: --model.help MultiTask, --data.help BP4DDataModule. All options: {everything}.
 """
 _WRITES = {
     "fit": "\nCheckpoints are in the folder `checkpoints` beside the logs: those that the recipe asks for, and\n"
@@ -75,4 +75,5 @@ def _help(command: str) -> str:
         what=_WHAT[command],
         checkpoint=_CHECKPOINT.get(command, _CHECKPOINT["validate"]),
         writes=_WRITES.get(command, ""),
+        everything=f"affectkit {command}{' --config RECIPE' * (command == 'predict')} --help-all",
     )

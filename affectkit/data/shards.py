@@ -49,7 +49,7 @@ FORMAT_VERSION: Final = 1
 BATCH_ROWS: Final = 64
 """Rows that are fetched together where files are not local."""
 _OPEN: Final = 32  # shards kept open at once: some systems allow no more than 256 open files
-_REMEDY: Final = "Delete the file and run `affectkit prepare` again, it makes only what is missing."
+_REMEDY: Final = "Delete the file and run `affectkit data prepare` again, it makes only what is missing."
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ class CropShards:
         self.folder = Folder(location)
         content = self.folder.read("manifest.json")
         if content is None:
-            remedy = "Run `affectkit prepare` with this folder; it goes on where it stopped."
+            remedy = "Run `affectkit data prepare` with this folder; it goes on where it stopped."
             fault = "There are no prepared crops here, or their preparation is unfinished."
             raise DatasetNotFoundError(fault, path=self.folder.location, remedy=remedy)
         try:
@@ -314,7 +314,7 @@ class CropShards:
                     f"There is no crop of this frame of '{clip}': {batch['reason'][row].as_py()}.",
                     path=self.folder.location,
                     frame=frames[place],
-                    remedy="Mend it and run `affectkit prepare --retry`, or skip such clips with on_error.",
+                    remedy="Mend it and run `affectkit data prepare --retry`, or skip such clips with on_error.",
                 )
             image = self._decode(batch["image"][row].as_buffer(), clip, frames[place])
             if len(result) == 0:
@@ -392,7 +392,7 @@ class CropShards:
                 f"The crop of this frame of '{clip}' is damaged ({error}).",
                 path=self.folder.location,
                 frame=frame,
-                remedy="`affectkit prepare --verify` names the damaged file.",
+                remedy="`affectkit data prepare --verify` names the damaged file.",
             ) from error
 
     def _damaged(self, shard: Shard, fault: str) -> VideoError:

@@ -1,4 +1,4 @@
-"""Rendered faces, with exact intensities, expressions and landmarks, as `affectkit synth` wrote them."""
+"""Rendered faces, with exact intensities, expressions and landmarks, as `affectkit data render` wrote them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RenderedDataset(TableDataset):
     `intensity`, 0–5 by frame; `expression`, one of `basic7` a clip. 68 landmarks a frame.
 
     Args:
-        root: Folder that `affectkit synth` or `affectkit.synth.render_corpus` wrote.
+        root: Folder that `affectkit data render` or `affectkit.synth.render_corpus` wrote.
         **options: See `AffectDataset`.
 
     Attributes:
@@ -111,7 +111,7 @@ class RenderedDataset(TableDataset):
 
 def _read_manifest(root: Path) -> dict[str, Any]:
     path = root / "manifest.json"
-    remedy = "Render one with `affectkit synth`."
+    remedy = "Render one with `affectkit data render`."
     if not path.is_file():
         raise DatasetNotFoundError(
             "This is not a rendered corpus: it has no manifest.json.", path=root, remedy=remedy

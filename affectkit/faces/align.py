@@ -26,7 +26,7 @@ __all__ = [
 Alignment = Literal["five_points", "eyes_mouth"]
 
 MARGINS: Final = {"five_points": 0.15, "eyes_mouth": 0.125}
-"""Margin where a model does not state its own: that of `affectkit prepare`, and of the rendered demo."""
+"""Margin where a model does not state its own: that of `affectkit data prepare`, and of the rendered demo."""
 
 _SIDE: Final = 5 / 3  # of the box, where the distance from eyes to mouth is 1
 # What faces measure in a detector's box, as shares of its height: a face without points is placed by it.

@@ -40,7 +40,7 @@ def model_card(config: Mapping[str, Any]) -> str:
             `citation`, `intended_use` and `limits` (texts), `rendered` (whether faces were rendered), `results`
             (rows of `affectkit.metrics.Result.to_dict` by `dataset/head`, those of a group of people by
             `dataset/head/sex=female`), `unlearned` (by head, labels that were not in the training data) and
-            `calibration` (what `affectkit calibrate` found).
+            `calibration` (what `affectkit model calibrate` found).
 
     Example:
         >>> card = model_card({"heads": {"au": {"type": "au", "labels": ["AU1"], "thresholds": [0.5]}}, "metadata": {}})
@@ -208,7 +208,7 @@ def _row(row: Mapping[str, Any]) -> list[str]:
 
 def _calibration(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
     if not found:
-        return ["The temperature of no head was fitted (`affectkit calibrate` does it)."]
+        return ["The temperature of no head was fitted (`affectkit model calibrate` does it)."]
     keys = ("ece_before", "ece", "nll_before", "nll")
     rows = [
         [name, _number(one["temperature"]), split, *(_number(measured[key]) for key in keys)]

@@ -32,7 +32,7 @@ class InputSpec:
         crop_margin: What was kept around the face box at each side, as a fraction of its side; None where faces
             came cropped.
         alignment: What the face box is. "five_points" is the tight picture of `affectkit.faces.reference_points`,
-            as `affectkit prepare` makes; "eyes_mouth" the square midway between eyes and mouth whose side is 5/3
+            as `affectkit data prepare` makes; "eyes_mouth" the square midway between eyes and mouth whose side is 5/3
             times their distance, as in rendered faces.
 
     Raises:

@@ -145,7 +145,7 @@ def _pickled(path: Path, names: str) -> WeightsError:
     return WeightsError(
         f"Pickled weights are not loaded, because they can run code: {names}.",
         path=path,
-        remedy="Ask for safetensors, or export a checkpoint of your own with `affectkit export`.",
+        remedy="Ask for safetensors, or export a checkpoint of your own with `affectkit model export`.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The page of models names every part, with the recipes that use it."""
+"""The page of models names every part, with the recipes that use it; commands that are named exist."""
 
 import re
 from fnmatch import fnmatch
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from affectkit import tasks
+from affectkit.cli.main import COMMANDS, GROUPS
 from affectkit.methods import micro_au_clip, ssm
 from affectkit.models import list_models
 from affectkit.models.registry import find
@@ -41,3 +42,37 @@ def test_a_row_names_the_recipes_that_use_the_part(part):
     )
     using = {name for name, text in RECIPES.items() if use.search(text)}
     assert using == {name for name in RECIPES if any(fnmatch(name, pattern) for pattern in ROWS[part])}
+
+
+IN_TEXT = re.compile(r"`(?:\$ )?affectkit ([a-z]+)(?: ([a-z]+)\b)?")
+IN_BLOCK = re.compile(r"^\s*(?:\S*/)?affectkit ([a-z]+)(?: ([a-z]+)\b)?", re.M)
+PAGES = [
+    *ROOT.glob("*.md"),
+    *(path for folder in ("docs", "datasets", "benchmarks") for path in (ROOT / folder).rglob("*.md")),
+]
+SOURCES = [
+    path
+    for folder in ("affectkit", "recipes", "examples", "tools", "benchmarks")
+    for path in (ROOT / folder).rglob("*")
+    if path.suffix in (".py", ".yaml")
+]
+
+
+def commands_named_in(path):
+    text = path.read_text(encoding="utf-8")
+    named = IN_TEXT.findall(text)
+    if path.suffix == ".md":
+        blocks = [*text.split("```")[1::2], *re.findall(r"^ {4}.*$", text, re.M)]
+        named += IN_BLOCK.findall("\n".join(blocks))
+    return named
+
+
+def test_commands_that_are_named_exist():
+    named = {(path, *command) for path in (*PAGES, *SOURCES) for command in commands_named_in(path)}
+    wrong = {
+        (path.relative_to(ROOT).as_posix(), name, second)
+        for path, name, second in named
+        if name not in COMMANDS or (name in GROUPS and second and second not in GROUPS[name])
+    }
+    assert not wrong
+    assert {name for _, name, _ in named} == set(COMMANDS)

@@ -58,7 +58,7 @@ def run(folder, world):
     with mock.patch.object(
         crossval, "_spawn", crossval.run
     ):  # starting a process a fold takes longer than the fold
-        assert crossval.run(["--config", folded, "--out", str(folder / "crossval")]) == 0
+        assert crossval.run(["--config", folded, "--output", str(folder / "crossval")]) == 0
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def same_process():
 @pytest.fixture(scope="module")
 def three_fold(recipe, tmp_path_factory):
     out = tmp_path_factory.mktemp("three")
-    assert crossval.run(["--config", recipe("DISFA", BEST), "--protocol", "3fold", "--out", str(out)]) == 0
+    assert crossval.run(["--config", recipe("DISFA", BEST), "--protocol", "3fold", "--output", str(out)]) == 0
     return out
 
 
@@ -184,7 +184,7 @@ def test_the_epoch_is_the_best_on_validation(three_fold):
 
 
 def test_a_killed_run_continues_and_equals_the_uninterrupted_one(three_fold, recipe, tmp_path, monkeypatch):
-    command = ["--config", recipe("DISFA", BEST), "--protocol", "3fold", "--out", str(tmp_path)]
+    command = ["--config", recipe("DISFA", BEST), "--protocol", "3fold", "--output", str(tmp_path)]
     started, kill = [], [("part3", "test"), ("part2", 2)]
 
     def launch(args, execute):
@@ -219,7 +219,7 @@ def test_a_killed_run_continues_and_equals_the_uninterrupted_one(three_fold, rec
 
 
 def test_other_settings_never_mix_with_finished_folds(three_fold, recipe):
-    command = ["--config", recipe("DISFA", BEST), "--out", str(three_fold), "--model.init_args.lr=1.0e-3"]
+    command = ["--config", recipe("DISFA", BEST), "--output", str(three_fold), "--model.init_args.lr=1.0e-3"]
     with pytest.raises(ConfigError, match="other settings"):
         crossval.run(command)
 
@@ -229,7 +229,7 @@ def test_leaving_one_subject_out_pools_and_fixes_epoch_and_threshold(recipe, tmp
         "crossval",
         "--config",
         recipe("CASME2", "save_top_k: 0, save_last: true"),
-        "--out",
+        "--output",
         str(tmp_path),
     ]
     command += ["--protocol", "loso", "--trainer.max_epochs=1"]
@@ -261,7 +261,7 @@ def test_shuffled_test_labels_change_no_stored_state(three_fold, recipe, tmp_pat
 
     original = toy.ToyCorpus.labels
     monkeypatch.setattr(toy.ToyCorpus, "labels", shuffled)
-    command = ["--config", recipe("DISFA", BEST), "--out", str(tmp_path), "--fold", "jaa-net/combine_1_2"]
+    command = ["--config", recipe("DISFA", BEST), "--output", str(tmp_path), "--fold", "jaa-net/combine_1_2"]
     assert crossval.run(command) == 0
     one, other = (folder / "folds" / "part3" for folder in (three_fold, tmp_path))
     assert folds.load_fold(one)["thresholds"] == folds.load_fold(other)["thresholds"]
@@ -289,6 +289,6 @@ def test_shuffled_test_labels_change_no_stored_state(three_fold, recipe, tmp_pat
 def test_a_recipe_that_cannot_follow_the_protocol_is_wrong_usage(
     recipe, tmp_path, capsys, corpus, checkpoint, extra, fault
 ):
-    command = ["--config", recipe(corpus, checkpoint), "--out", str(tmp_path), *extra]
+    command = ["--config", recipe(corpus, checkpoint), "--output", str(tmp_path), *extra]
     with pytest.raises(ConfigError, match=fault):
         crossval.run(command)

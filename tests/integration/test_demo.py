@@ -23,7 +23,9 @@ TINY = [
 def demo(tmp_path_factory):
     """The folder that a tiny demo left behind, and its exit code."""
     folder = tmp_path_factory.mktemp("demo")
-    code = main(["--debug", "demo", "--out", str(folder / "out"), f"--data.root={folder / 'faces'}", *TINY])
+    code = main(
+        ["--debug", "demo", "--output", str(folder / "out"), f"--data.root={folder / 'faces'}", *TINY]
+    )
     return folder, code
 
 
@@ -51,7 +53,7 @@ def test_metrics_hold_what_is_promised(demo):
 
 def test_one_seed_gives_the_same_metrics_again(demo):
     folder, code = demo
-    assert main(["demo", "--out", str(folder / "again"), f"--data.root={folder / 'faces'}", *TINY]) == code
+    assert main(["demo", "--output", str(folder / "again"), f"--data.root={folder / 'faces'}", *TINY]) == code
     first, again = (json.loads((folder / run / "metrics.json").read_text()) for run in ("out", "again"))
     assert {**again, "seconds": 0} == {**first, "seconds": 0}
 
@@ -116,17 +118,18 @@ def test_a_real_video_has_a_row_for_every_frame(demo, tmp_path):
         f"--input={MEDIA / 'single_face.mp4'}",
         f"--output={table}",
     ]
-    assert main(["predict", *arguments, "--crop=218,121,154,154", "--quiet"]) == 0
+    assert main(["predict", *arguments, "--faces=218,121,154,154", "--quiet"]) == 0
     with table.open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["frame"]) for row in rows] == list(range(72))
 
 
-def test_synth_renders_and_says_what(tmp_path, capsys):
+def test_data_render_renders_and_says_what(tmp_path, capsys):
     root = tmp_path / "faces"
     arguments = [
-        "synth",
-        str(root),
+        "data",
+        "render",
+        f"--output={root}",
         "--identities=4",
         "--clips=1",
         "--frames-per-clip=4",

@@ -47,7 +47,7 @@ def out(finished):
 def command(out, *more):
     return [
         *("--config", "micro/casme2_microauclip", "--config", "micro/microauclip_rehearsal"),
-        *("--protocol", "loso", "--out", str(out)),
+        *("--protocol", "loso", "--output", str(out)),
         *("--trainer.max_epochs=1", "--trainer.enable_progress_bar=false"),
         *more,
     ]

@@ -67,7 +67,7 @@ def test_from_a_table_to_predictions(tmp_path, recipe, caplog):
     assert "No training label for AU9 of the head 'au'" in caplog.text
     results = json.loads(next((tmp_path / "runs").rglob("test_results.json")).read_text(encoding="utf-8"))
     assert {row["name"] for row in results["table/expression"]} >= {"expression/uar"}
-    assert main(["export", "--ckpt", checkpoint, "--out", str(tmp_path / "model")]) == 0
+    assert main(["model", "export", "--model", checkpoint, "--output", str(tmp_path / "model")]) == 0
     assert "Not learned by au: AU9." in (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
     assert load(tmp_path / "model").labels("expression") == ("überraschung", "高兴", "none")
     table = tmp_path / "out.csv"

@@ -176,7 +176,12 @@ def test_preparing_stops_at_what_cannot_be_done(corpus, tmp_path, monkeypatch):
 
     monkeypatch.setattr(sys.modules[prepare.__module__], "run_on_ray", failing)
     options = ["--crop", "none", "--engine", "ray", "--workers", "0", "--size", "16", "--shard-frames", "2"]
-    assert main(["prepare", "table", str(corpus), str(tmp_path / "out"), *options, "--quiet"]) == 3
+    assert (
+        main(
+            ["data", "prepare", "table", str(corpus), "--output", str(tmp_path / "out"), *options, "--quiet"]
+        )
+        == 3
+    )
     assert len(list((tmp_path / "out" / "shards").iterdir())) == 1
 
 

@@ -59,9 +59,9 @@ class AffectDataset(Dataset[Clip], ABC):
         on_error: What happens where a video cannot be read: "raise" its `VideoError`, or "skip": a blank clip
             takes its place, masked and not valid, and `skipped_report` tells of it.
         cache: "memory" keeps every decoded clip, uint8 and before any transform, once in each process.
-        prepared: Folder or URI that `affectkit prepare` wrote: frames and landmarks are read from its crops, instead
-            of from the media. The annotation is still read from `root`. Aligned crops of frames without landmarks have
-            those of a mean face, where faces are brought to.
+        prepared: Folder or URI that `affectkit data prepare` wrote: frames and landmarks are read from its crops,
+            instead of from the media. The annotation is still read from `root`. Aligned crops of frames without
+            landmarks have those of a mean face, where faces are brought to.
         targets: The annotations to give, as a corpus that lacks the others would; all by default. A mapping also
             renames them: `{"au": "micro_au"}` gives action units alone, for heads whose target is "micro_au".
 

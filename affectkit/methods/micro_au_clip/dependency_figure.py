@@ -125,7 +125,7 @@ def write_dependencies(found: Dependencies, folder: str | Path) -> tuple[Path, P
 
 
 def explain_dependencies(model: AffectModel, head: str) -> Explanation:
-    """Which units look at which, as what `affectkit explain` draws.
+    """Which units look at which, as what `affectkit model explain` draws.
 
     Args:
         model: As for `dependencies`.

@@ -155,7 +155,7 @@ def write_regions(found: RegionAttention, folder: str | Path) -> tuple[Path, Pat
 
 
 def explain_regions(model: AffectModel, head: str) -> Explanation:
-    """Where the units look, as what `affectkit explain` draws.
+    """Where the units look, as what `affectkit model explain` draws.
 
     Args:
         model: As for `region_attention`.

@@ -119,7 +119,7 @@ def write_associations(found: Associations, folder: str | Path) -> tuple[Path, P
 
 
 def explain_maps(model: AffectModel) -> Explanation:
-    """The maps of a model as what `affectkit explain` draws.
+    """The maps of a model as what `affectkit model explain` draws.
 
     Args:
         model: As for `associations`.

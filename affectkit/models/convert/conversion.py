@@ -31,7 +31,7 @@ class Conversion:
 
 
 class Converter(ABC):
-    """Turns checkpoints of one program into models; `affectkit convert` lists those that are registered.
+    """Turns checkpoints of one program into models; `affectkit model convert` lists those that are registered.
 
     Attributes:
         about: Whose checkpoints, in one line.

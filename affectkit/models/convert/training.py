@@ -39,7 +39,7 @@ def model_of_checkpoint(path: str | Path) -> AffectModel:
         raise WeightsError(
             "This is no checkpoint of an affectkit task.",
             path=path,
-            remedy="Give a .ckpt that `affectkit fit` wrote; `affectkit convert` reads those of other programs.",
+            remedy="Give a .ckpt that `affectkit fit` wrote; `affectkit model convert` reads those of other programs.",
         )
     with hub.no_weights(), hub.explained_by(path):
         model = AffectModel(**content["model_config"])

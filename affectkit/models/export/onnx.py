@@ -133,14 +133,16 @@ def describe_onnx(path: str | Path) -> dict[str, Any]:
         raise WeightsError(
             f"This is not an ONNX file: {' '.join(str(error).split())}.",
             path=path,
-            remedy="Write one with `affectkit export`.",
+            remedy="Write one with `affectkit model export`.",
         ) from error
     for entry in model.metadata_props:
         if entry.key == _KEY:
             found: dict[str, Any] = json.loads(entry.value)
             return found
     raise WeightsError(
-        "This ONNX file does not come from affectkit.", path=path, remedy="Write one with `affectkit export`."
+        "This ONNX file does not come from affectkit.",
+        path=path,
+        remedy="Write one with `affectkit model export`.",
     )
 
 

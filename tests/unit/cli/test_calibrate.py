@@ -1,4 +1,4 @@
-"""`affectkit calibrate`: what it fits on which people, what it saves and says."""
+"""`affectkit model calibrate`: what it fits on which people, what it saves and says."""
 
 import json
 
@@ -42,8 +42,16 @@ def files(tmp_path):
 
 
 def test_it_saves_what_it_fitted_and_says_so(files, capsys):
-    command = ["calibrate", "--config", str(files / "recipe.yaml"), "--model", str(files / "model"), "--test"]
-    assert main([*command, "--out", str(files / "calibrated")]) == 0
+    command = [
+        "model",
+        "calibrate",
+        "--config",
+        str(files / "recipe.yaml"),
+        "--model",
+        str(files / "model"),
+        "--test",
+    ]
+    assert main([*command, "--output", str(files / "calibrated")]) == 0
     said = capsys.readouterr().out.splitlines()
     model = affectkit.load(files / "calibrated")
     head = model.head("au")
@@ -72,9 +80,27 @@ def test_it_saves_what_it_fitted_and_says_so(files, capsys):
 
 def test_a_checkpoint_and_the_folder_of_the_model_itself(files, capsys):
     recipe = ["--config", str(files / "recipe.yaml"), "--data.init_args.clips", "2"]
-    assert main(["calibrate", *recipe, "--ckpt", str(files / "best.ckpt"), "--out", str(files / "new")]) == 0
+    assert (
+        main(
+            [
+                "model",
+                "calibrate",
+                *recipe,
+                "--model",
+                str(files / "best.ckpt"),
+                "--output",
+                str(files / "new"),
+            ]
+        )
+        == 0
+    )
     assert "test:" not in capsys.readouterr().out
-    assert main(["calibrate", *recipe, "--model", str(files / "model"), "--out", str(files / "model")]) == 0
+    assert (
+        main(
+            ["model", "calibrate", *recipe, "--model", str(files / "model"), "--output", str(files / "model")]
+        )
+        == 0
+    )
     one, other = (affectkit.load(files / name).head("au") for name in ("new", "model"))
     assert one.temperature == pytest.approx(other.temperature)
     assert one.temperature > 2
@@ -82,5 +108,5 @@ def test_a_checkpoint_and_the_folder_of_the_model_itself(files, capsys):
 
 def test_a_source_is_needed(files, capsys):
     with pytest.raises(SystemExit):
-        main(["calibrate", "--config", str(files / "recipe.yaml"), "--out", str(files / "x")])
-    assert "--ckpt --model is required" in capsys.readouterr().err
+        main(["model", "calibrate", "--config", str(files / "recipe.yaml"), "--output", str(files / "x")])
+    assert "required: --model" in capsys.readouterr().err

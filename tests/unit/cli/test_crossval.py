@@ -28,7 +28,7 @@ data: {class_path: helpers.folds.ToyFolds, init_args: {corpus: CASME2}}
 
 def test_a_corpus_without_folds_is_wrong_usage(tmp_path):
     with pytest.raises(ConfigError, match=r"RenderedDataModule has no protocol.*BP4DDataModule"):
-        crossval.run(["--config", "joint/demo", "--out", str(tmp_path)])
+        crossval.run(["--config", "joint/demo", "--output", str(tmp_path)])
 
 
 def test_each_fold_has_a_process_of_its_own_and_the_first_that_fails_stops(tmp_path, monkeypatch, capsys):
@@ -41,7 +41,7 @@ def test_each_fold_has_a_process_of_its_own_and_the_first_that_fails_stops(tmp_p
     monkeypatch.setattr(subprocess, "run", process)
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE)
-    command = ["--config", str(recipe), "--out", str(tmp_path)]
+    command = ["--config", str(recipe), "--output", str(tmp_path)]
     assert crossval.run(command) == 9
     start = [sys.executable, "-m", "affectkit", "crossval", *command, "--fold"]
     assert commands == [[*start, "sub01"], [*start, "sub02"]]

@@ -154,7 +154,7 @@ def test_what_the_parser_takes_passes(options):
         ("--trainer.max_epoch", "'max_epoch' of Trainer (trainer)", "max_epochs"),
         ("--trainer.logger.save_dri", "'save_dri' of CSVLogger (trainer.logger)", "save_dir"),
         ("--results.file", "'file' of ResultsWriter (results)", "filename"),
-        ("--ckpt", "'ckpt' of the command", "ckpt_path"),
+        ("--model", "'ckpt' of the command", "ckpt_path"),
         ("--trainer.zzz", "'zzz' of Trainer (trainer)", "Choose one of: accelerator, "),
     ],
 )
@@ -231,7 +231,21 @@ def loaded(*command):
         (["predict", "--config", "joint/demo", "--trianer.devices", "1"], 2),
         (["crossval", "--config", "au/bp4d", "--model.lrr", "3"], 2),
         (["describe", "--config", "au/bp4d", "--model.lrr", "3"], 2),
-        (["calibrate", "--config", "au/bp4d", "--ckpt", "a", "--out", "b", "--model.lrr", "3"], 2),
+        (
+            [
+                "model",
+                "calibrate",
+                "--config",
+                "au/bp4d",
+                "--model",
+                "a",
+                "--output",
+                "b",
+                "--model.lrr",
+                "3",
+            ],
+            2,
+        ),
         (["demo", "--model.lrr", "3"], 2),
     ],
 )

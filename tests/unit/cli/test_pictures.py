@@ -1,10 +1,14 @@
-"""`affectkit overlay`, `report` and `timeline`."""
+"""`affectkit report`: pages, overlays and timelines."""
+
+from pathlib import Path
 
 import pytest
 from helpers.pictures import CLASSES, UNITS, render, table
+from PIL import Image
 
+from affectkit.cli import report
 from affectkit.cli.main import main
-from affectkit.inference import Row, TableWriter
+from affectkit.inference import ClipTable, Row, TableWriter
 
 
 @pytest.fixture(scope="module")
@@ -32,19 +36,19 @@ def folder(tmp_path_factory):
 def test_one_frame_is_no_frames(folder, tmp_path, capsys):
     render(folder / "short.mp4", 1, size=48)
     video, page = tmp_path / "o.mp4", tmp_path / "p.html"
-    more = ["--video", str(folder / "short.mp4"), "--out"]
-    assert main(["overlay", str(folder / "one" / "single.csv"), *more, str(video), "--quiet"]) == 0
+    more = ["--input", str(folder / "short.mp4"), "--output"]
+    assert main(["report", str(folder / "one" / "single.csv"), *more, str(video), "--quiet"]) == 0
     assert capsys.readouterr().out.startswith(f"{video}: 1 frame, ")
     assert main(["report", str(folder / "one" / "single.csv"), *more, str(page)]) == 0
     assert capsys.readouterr().out == f"{page}: 1 frame\n"
-    assert main(["overlay", str(folder / "unnamed.csv"), *more, str(video)]) == 2
+    assert main(["report", str(folder / "unnamed.csv"), *more, str(video)]) == 2
     assert "goes to frame 5, and the video has 1 frame." in capsys.readouterr().err
-    assert main(["timeline", str(folder / "one" / "single.csv"), "--out", str(tmp_path / "t.svg")]) == 0
+    assert main(["report", str(folder / "one" / "single.csv"), "--output", str(tmp_path / "t.svg")]) == 0
     assert "values in 1 of 1 frame<" in (tmp_path / "t.svg").read_text().replace(" -->", "<")
 
 
 def test_media_that_are_no_files(folder, tmp_path, capsys):
-    given = ["report", str(folder / "unnamed.csv"), "--out", str(tmp_path / "p.html"), "--video"]
+    given = ["report", str(folder / "unnamed.csv"), "--output", str(tmp_path / "p.html"), "--input"]
     for name, code, fault in (
         ("https://example.com/a.mp4", 3, "This is a URL"),
         (str(tmp_path / "*.mp4"), 3, "No file matches this pattern"),
@@ -60,9 +64,9 @@ def test_media_that_are_no_files(folder, tmp_path, capsys):
 def test_overlay(folder, tmp_path, capsys):
     out = tmp_path / "o.mp4"
     args = [
-        "overlay",
+        "report",
         str(folder / "named.csv"),
-        "--out",
+        "--output",
         str(out),
         "--height",
         "120",
@@ -75,48 +79,90 @@ def test_overlay(folder, tmp_path, capsys):
     assert said.out.endswith("libx264\n")
     assert said.err == f"note: {table(1).attrs['affectkit']['warning']}\n"
     for name, fault in (("lost", "gone.mp4', which is not there"), ("unnamed", "names no media")):
-        assert main(["overlay", str(folder / f"{name}.csv"), "--out", str(out)]) == 2
+        assert main(["report", str(folder / f"{name}.csv"), "--output", str(out)]) == 2
         error = capsys.readouterr().err
         assert fault in error
-        assert "Give it with --video." in error
+        assert "Give it with --input." in error
     video = str(folder / "one.mp4")
     assert (
-        main(["overlay", str(folder / "lost.csv"), "--video", video, "--out", str(out), "--height", "120"])
+        main(["report", str(folder / "lost.csv"), "--input", video, "--output", str(out), "--height", "120"])
         == 0
     )
 
 
 def test_report(folder, tmp_path, capsys):
     out = tmp_path / "p.html"
-    assert main(["report", str(folder / "named.csv"), "--out", str(out), "--title", "A smile"]) == 0
+    assert main(["report", str(folder / "named.csv"), "--output", str(out), "--title", "A smile"]) == 0
     said = capsys.readouterr()
     assert said.out == f"{out}: 6 frames\n"
     text = out.read_text()
     assert "<title>A smile</title>" in text
     assert "<video" in text
-    assert main(["report", str(folder / "named.csv"), "--out", str(out), "--embed-limit", "0"]) == 0
+    assert main(["report", str(folder / "named.csv"), "--output", str(out), "--embed-limit", "0"]) == 0
     assert "it needs " in capsys.readouterr().out
     for name, more in (("lost", []), ("named", ["--no-video"])):
-        assert main(["report", str(folder / f"{name}.csv"), "--out", str(out), *more]) == 0
+        assert main(["report", str(folder / f"{name}.csv"), "--output", str(out), *more]) == 0
         assert "<video" not in out.read_text()
         assert ("gone.mp4' is not there" in capsys.readouterr().err) == (name == "lost")
-    assert main(["report", str(folder / "absent.csv"), "--out", str(out)]) == 3
+    assert main(["report", str(folder / "absent.csv"), "--output", str(out)]) == 3
     assert "absent.csv" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("command", "name"), [("overlay", "o.mp4"), ("report", "p.html"), ("timeline", "t.svg")]
-)
-def test_what_cannot_be_written_is_named(folder, tmp_path, capsys, command, name):
+@pytest.mark.parametrize("name", ["o.mp4", "p.html", "t.svg"])
+def test_what_cannot_be_written_is_named(folder, tmp_path, capsys, name):
     (tmp_path / "file").touch()
     out = tmp_path / "file" / "new" / name
-    assert main([command, str(folder / "named.csv"), "--out", str(out)]) == 2
+    assert main(["report", str(folder / "named.csv"), "--output", str(out)]) == 2
     assert f"{out}: This cannot be written: Not a directory." in capsys.readouterr().err
 
 
 def test_timeline(folder, tmp_path, capsys):
     out = tmp_path / "t.svg"
-    assert main(["timeline", str(folder / "lost.csv"), "--out", str(out)]) == 0
+    assert main(["report", str(folder / "lost.csv"), "--output", str(out)]) == 0
     assert capsys.readouterr().out == f"{out}\n"
     assert out.read_text().count("AU12") >= 1
-    assert main(["timeline", str(folder / "lost.csv"), "--out", str(out), "--face", "4"]) == 2
+    assert main(["report", str(folder / "lost.csv"), "--output", str(out), "--face", "4"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "kind"),
+    [
+        ("named", "a.HTM", "page"),
+        ("named", "a.mkv", "overlay"),
+        ("named", "a.pdf", "timeline"),
+        ("named", "a.png", "timeline"),
+        ("one/single", "a.png", "overlay"),
+        ("one/single", "a.svg", "timeline"),
+        ("named", "a.jpg", "overlay"),
+    ],
+)
+def test_the_ending_chooses_the_kind(folder, table, name, kind):
+    assert report._kind(Path(name), ClipTable(folder / f"{table}.csv")) == kind
+
+
+def test_a_photo_is_drawn_or_plotted(folder, tmp_path, capsys):
+    photo, out = tmp_path / "photo.png", tmp_path / "out.png"
+    Image.new("RGB", (96, 48)).save(photo)
+    base = ["report", str(folder / "one" / "single.csv"), "--output", str(out)]
+    assert main([*base, "--input", str(photo)]) == 0
+    assert capsys.readouterr().out.startswith(f"{out}: 1 frame, ")
+    assert main([*base, "--as", "timeline"]) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "fault"),
+    [
+        ("a.txt", [], "names no page, video or figure"),
+        ("a.html", ["--no-sound"], "--no-sound does not go with --as page"),
+        ("a.mp4", ["--embed-limit", "3"], "--embed-limit does not go with --as overlay"),
+        ("a.html", ["--as", "timeline", "--title", "x"], "--title does not go with --as timeline"),
+        ("a.svg", ["--input", "a.mp4"], "--input does not go with --as timeline"),
+        ("a.html", ["--as", "overlay"], "cannot name a video"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(folder, tmp_path, capsys, name, more, fault):
+    out = tmp_path / name
+    assert main(["report", str(folder / "named.csv"), "--output", str(out), *more]) == 2
+    assert fault in capsys.readouterr().err
+    assert not out.exists()

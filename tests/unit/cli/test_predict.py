@@ -150,7 +150,7 @@ def test_a_bad_single_file_is_its_error(call, media, tmp_path, capsys):
     (media / "bad.mp4").write_bytes(bytes(99))
     assert call("--input", media / "bad.mp4", "--output", tmp_path / "o.csv") == 3
     assert "cannot be read as a video" in capsys.readouterr().err
-    assert call("--input", media / "a.mp4", "--output", tmp_path / "o.csv", "--crop", "0,0,500,500") == 2
+    assert call("--input", media / "a.mp4", "--output", tmp_path / "o.csv", "--faces", "0,0,500,500") == 2
     assert "beyond the frame" in capsys.readouterr().err
     assert call("--input", media / "a.mp4", "--output", tmp_path / "o.csv", "--batch-size", "0") == 2
     assert "batch_size must be at least 1" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`affectkit prepare`: from a folder as distributed to a step of training."""
+"""`affectkit data prepare`: from a folder as distributed to a step of training."""
 
 import json
 
@@ -25,7 +25,7 @@ def rendered(tmp_path_factory):
 def test_a_corpus_is_prepared_and_trained_on(rendered, tmp_path, capsys):
     out = tmp_path / "out"
     options = ["--codec", "png", "--margin", "0.2", "--shard-frames", "9", "--verify", *SMALL]
-    assert run(["RENDERED", str(rendered), str(out), *options]) == 0
+    assert run(["RENDERED", str(rendered), "--output", str(out), *options]) == 0
     text = capsys.readouterr().out
     assert f"{out}: 24 crops of 6 clips in 3 files (3 made now); 0 frames failed, all checksums hold" in text
     assert f"--data.prepared {out}" in text
@@ -37,7 +37,7 @@ def test_a_corpus_is_prepared_and_trained_on(rendered, tmp_path, capsys):
         "codec": "png",
         "align_per": "frame",
     }
-    assert run(["rendered", str(rendered), str(out), *options[:-3], "--retry", *SMALL]) == 0
+    assert run(["rendered", str(rendered), "--output", str(out), *options[:-3], "--retry", *SMALL]) == 0
     assert "(0 made now)" in capsys.readouterr().out
     clip = RenderedDataset(rendered, prepared=out)[0]
     assert clip.frames.shape == (4, 3, 32, 32)
@@ -87,7 +87,7 @@ def test_failures_are_told(tmp_path, capsys):
     (tmp_path / "b.png").write_bytes(b"no image")
     (tmp_path / "index.csv").write_text("path\na.png\nb.png\n")
     out = tmp_path / "out"
-    arguments = ["table", str(tmp_path), out.as_uri(), "--crop", "none", *SMALL]
+    arguments = ["table", str(tmp_path), "--output", out.as_uri(), "--crop", "none", *SMALL]
     assert run(arguments) == 0
     text = capsys.readouterr().out
     assert "1 crops of 2 clips in 1 files (1 made now); 1 frames failed" in text
@@ -96,12 +96,12 @@ def test_failures_are_told(tmp_path, capsys):
     assert TableDataset(tmp_path, prepared=out.as_uri())[0].frames.shape == (1, 3, 30, 40)
     (tmp_path / "index.csv").write_text("path\nb.png\n")
     with pytest.raises(VideoError, match="Not one frame gave a crop"):
-        run([*arguments[:2], str(tmp_path / "other"), *arguments[3:]])
+        run([*arguments[:3], str(tmp_path / "other"), *arguments[4:]])
 
 
 def test_a_corpus_without_landmarks_names_the_remedy(tmp_path, capsys):
     (tmp_path / "index.csv").write_text("path\na.png\n")
-    arguments = ["prepare", "table", str(tmp_path), str(tmp_path / "out"), "--quiet"]
+    arguments = ["data", "prepare", "table", str(tmp_path), "--output", str(tmp_path / "out"), "--quiet"]
     assert main([*arguments, "--detector", "none"]) == 2
     told = capsys.readouterr().err
     assert "--crop none" in told
@@ -122,7 +122,7 @@ def test_a_corpus_without_landmarks_has_its_faces_detected(tmp_path, capsys):
     (tmp_path / "index.csv").write_text("path\na.png\nb.png\n")
     for crop in ("auto", "detect"):
         out = tmp_path / f"out-{crop}"
-        arguments = ["table", str(tmp_path), str(out), *SMALL, "--codec", "png", "--crop", crop]
+        arguments = ["table", str(tmp_path), "--output", str(out), *SMALL, "--codec", "png", "--crop", crop]
         assert run(arguments) == 0
         text = capsys.readouterr().out
         assert "1 frames failed" in text
@@ -145,13 +145,13 @@ def test_a_corpus_without_landmarks_has_its_faces_detected(tmp_path, capsys):
     ],
 )
 def test_a_detector_is_used_where_faces_are_looked_for(options, detector, rendered, tmp_path):
-    assert run(["rendered", str(rendered), str(tmp_path / "out"), *SMALL, *options]) == 0
+    assert run(["rendered", str(rendered), "--output", str(tmp_path / "out"), *SMALL, *options]) == 0
     assert CropShards(tmp_path / "out").manifest.settings["detector"] == detector
 
 
 def test_damaged_files_are_found(rendered, tmp_path, capsys):
     out = tmp_path / "out"
-    arguments = ["prepare", "rendered", str(rendered), str(out), *SMALL]
+    arguments = ["data", "prepare", "rendered", str(rendered), "--output", str(out), *SMALL]
     assert main(arguments) == 0
     path = out / "shards/00000.arrow"
     content = bytearray(path.read_bytes())
@@ -178,12 +178,12 @@ def test_damaged_files_are_found(rendered, tmp_path, capsys):
 def test_wrong_usage(arguments, match, rendered, tmp_path):
     arguments = [argument.format(rendered=rendered) for argument in arguments]
     with pytest.raises(ConfigError, match=match):
-        run([*arguments[:2], str(tmp_path / "out"), *arguments[2:]])
+        run([*arguments, "--output", str(tmp_path / "out")])
 
 
 def test_options_reach_the_dataset(rendered, tmp_path):
     out = tmp_path / "out"
-    assert run(["rendered", str(rendered), str(out), "--option", "split=test", *SMALL]) == 0
+    assert run(["rendered", str(rendered), "--output", str(out), "--option", "split=test", *SMALL]) == 0
     names = {clip for shard in CropShards(out).manifest.shards for clip, _, _ in shard.clips}
     assert names == {record.clip for record in RenderedDataset(rendered, split="test").clips}
 
@@ -194,7 +194,7 @@ def test_other_type_errors_are_not_the_users(monkeypatch, tmp_path):
 
     monkeypatch.setattr("affectkit.cli.prepare.open_dataset", broken)
     with pytest.raises(TypeError, match="another kind"):
-        run(["rendered", str(tmp_path), str(tmp_path / "out")])
+        run(["rendered", str(tmp_path), "--output", str(tmp_path / "out")])
 
 
 def test_the_help_is_complete(capsys):

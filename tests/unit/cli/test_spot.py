@@ -1,4 +1,4 @@
-"""`affectkit predict --spot` and `affectkit explain`: from a clip to intervals with units."""
+"""`affectkit predict --spot` and `affectkit model explain`: from a clip to intervals with units."""
 
 import argparse
 import csv
@@ -262,6 +262,7 @@ def test_one_reader_does_and_damage_is_no_end(clip, tmp_path):
 
 def test_explain_from_the_command_line(saved, clip, tmp_path, capsys):
     base = [
+        "model",
         "explain",
         "--only",
         "regions",
@@ -280,9 +281,9 @@ def test_explain_from_the_command_line(saved, clip, tmp_path, capsys):
     assert "units above their thresholds: AU4" in text
     assert main([*map(str, base), "--onset", "35", "--apex", "40", "--output", str(tmp_path / "b")]) == 0
     assert (tmp_path / "b" / "regions.png").is_file()
-    base[2] = "dependencies"
+    base[3] = "dependencies"
     assert main([*map(str, base), "--output", str(tmp_path / "c")]) == 0
-    assert main(["explain", "--model", str(saved), "--output", str(tmp_path / "d")]) == 0
+    assert main(["model", "explain", "--model", str(saved), "--output", str(tmp_path / "d")]) == 0
     said = capsys.readouterr()
     assert "beyond co-occurrence most: AU" in said.out
     assert "regions is left out; it takes a clip" in said.err
@@ -304,6 +305,7 @@ def test_explain_from_the_command_line(saved, clip, tmp_path, capsys):
 )
 def test_explain_names_faults(saved, clip, tmp_path, capsys, args, fault):
     base = [
+        "model",
         "explain",
         "--only",
         "regions",
@@ -321,7 +323,9 @@ def test_explain_names_faults(saved, clip, tmp_path, capsys, args, fault):
 
 
 def test_what_is_about_a_clip_asks_for_one(saved, tmp_path, capsys):
-    assert main(["explain", "--only", "regions", "--model", str(saved), "--output", str(tmp_path)]) == 2
+    assert (
+        main(["model", "explain", "--only", "regions", "--model", str(saved), "--output", str(tmp_path)]) == 2
+    )
     assert "regions is about a clip. Give one with --input" in capsys.readouterr().err
 
 
@@ -331,7 +335,7 @@ def test_two_heads_are_explained_side_by_side(tmp_path):
     AffectModel(backbone, {"one": head, "two": head}, input_spec={"frames": 2}).save_pretrained(
         tmp_path / "model"
     )
-    base = ["explain", "--model", str(tmp_path / "model"), "--output"]
+    base = ["model", "explain", "--model", str(tmp_path / "model"), "--output"]
     assert main([*base, str(tmp_path / "both")]) == 0
     assert main([*base, str(tmp_path / "alone"), "--head", "two"]) == 0
     tables = ("both/one", "both/two", "alone")
@@ -340,7 +344,7 @@ def test_two_heads_are_explained_side_by_side(tmp_path):
 
 
 def test_a_model_may_have_nothing_to_explain(tmp_path, capsys):
-    assert main(["explain", "--model", "demo", "--output", str(tmp_path / "out")]) == 2
+    assert main(["model", "explain", "--model", "demo", "--output", str(tmp_path / "out")]) == 2
     assert "nothing to explain" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -351,6 +355,7 @@ def test_explain_asks_for_onset_and_apex_where_nothing_moves(saved, tmp_path, ca
     for t in range(30):
         Image.fromarray(frame(0).permute(1, 2, 0).numpy()).save(still / f"{t:03d}.png")
     base = [
+        "model",
         "explain",
         "--only",
         "regions",

@@ -137,7 +137,7 @@ def test_frames_that_are_not_there(folder):
         ("z", 0, "no crops of 'z'"),
         ("a", 2, "no crop of this frame of 'a'"),
         ("b", 2, "no crop of this frame of 'b'"),
-        ("a", 5, "of 'a': no face. Mend it and run `affectkit prepare --retry`"),
+        ("a", 5, "of 'a': no face. Mend it and run `affectkit data prepare --retry`"),
     ]:
         with pytest.raises(VideoError, match=match):
             crops.read(clip, [frame])
@@ -217,7 +217,7 @@ def test_missing_and_cut_files(folder):
     ) as caught:
         CropShards(folder)
     assert str(caught.value.path).endswith("shards/00001.arrow")
-    assert "run `affectkit prepare` again" in caught.value.remedy
+    assert "run `affectkit data prepare` again" in caught.value.remedy
     path.unlink()
     with pytest.raises(VideoError, match="it is missing"):
         CropShards(folder)

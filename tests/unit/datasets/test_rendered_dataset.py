@@ -87,7 +87,7 @@ def test_units_come_from_the_manifest_even_where_the_named_set_changes(copy):
 
 
 def test_folder_without_manifest_is_not_a_rendered_corpus(tmp_path):
-    with pytest.raises(DatasetNotFoundError, match="affectkit synth"):
+    with pytest.raises(DatasetNotFoundError, match="affectkit data render"):
         RenderedDataset(tmp_path)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from affectkit.cli.synth import run
+from affectkit.cli.render import run
 from affectkit.errors import AnnotationError, ConfigError
 from affectkit.facs import AU_SETS, EXPRESSION_SETS, prior
 from affectkit.synth import association_table, render_corpus
@@ -98,7 +98,13 @@ def test_a_corpus_shows_the_planted_units(tmp_path):
 def test_the_command_line_takes_a_table_and_renders_anew_when_it_changes(tmp_path, capsys):
     table = tmp_path / "planted.csv"
     table.write_text(as_csv(ONE_UNIT))
-    command = [str(tmp_path / "c"), "--identities=3", "--clips=1", "--frames-per-clip=4", "--size=16"]
+    command = [
+        f"--output={tmp_path / 'c'}",
+        "--identities=3",
+        "--clips=1",
+        "--frames-per-clip=4",
+        "--size=16",
+    ]
     command += ["--workers=1", f"--association={table}"]
     hashes = []
     for planted in (ONE_UNIT, {**ONE_UNIT, "neutral": {"AU25": 0.5}}):

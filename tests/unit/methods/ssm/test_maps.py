@@ -103,7 +103,9 @@ def test_models_without_a_map(directions):
 
 def test_from_the_command_line(model, tmp_path, capsys):
     model.save_pretrained(tmp_path / "model")
-    assert main(["explain", "--model", str(tmp_path / "model"), "--output", str(tmp_path / "out")]) == 0
+    assert (
+        main(["model", "explain", "--model", str(tmp_path / "model"), "--output", str(tmp_path / "out")]) == 0
+    )
     text = capsys.readouterr().out
     rows = [row for row in read(tmp_path / "out" / "map.csv") if row["direction"] == "au_to_expression"]
     most = max(rows, key=lambda row: abs(float(row["difference"])))

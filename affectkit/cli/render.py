@@ -1,4 +1,4 @@
-"""`affectkit synth`: render a corpus of synthetic faces with exact labels."""
+"""`affectkit data render`: render a corpus of synthetic faces with exact labels."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["run"]
 def run(args: Sequence[str]) -> int:
     """Render a corpus, or say that it is there already."""
     parser = argparse.ArgumentParser(
-        prog="affectkit synth",
+        prog="affectkit data render",
         description="Render face clips from a FACS rig: exact AU intensities, expressions and 68 landmarks.",
     )
-    parser.add_argument("root", type=Path, help="folder to write")
+    parser.add_argument("--output", required=True, type=Path, help="folder to write")
     parser.add_argument(
         "--identities", type=int, default=40, help="people, each in one split only (default: 40)"
     )
@@ -38,7 +38,7 @@ def run(args: Sequence[str]) -> int:
     options = vars(parser.parse_args(args))
     from affectkit.synth import render_corpus
 
-    root = render_corpus(options.pop("root"), num_workers=options.pop("workers"), **options)
+    root = render_corpus(options.pop("output"), num_workers=options.pop("workers"), **options)
     manifest = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
     people = ", ".join(f"{len(names)} {split}" for split, names in manifest["subjects"].items())
     print(
