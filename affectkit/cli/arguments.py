@@ -39,7 +39,7 @@ def open_model(name: str) -> AffectModel:
 def check_choice(
     parser: argparse.ArgumentParser,
     options: argparse.Namespace,
-    only: Mapping[Sequence[str], Sequence[str]],
+    only: Mapping[tuple[str, ...], Sequence[str]],
     option: str,
     chosen: str,
 ) -> None:
