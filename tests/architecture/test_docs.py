@@ -7,15 +7,13 @@ from pathlib import Path
 import pytest
 
 from affectkit import tasks
+from affectkit.cli.recipe import as_text, compose, find_recipe, recipe_names
 from affectkit.methods import micro_au_clip, ssm
 from affectkit.models import list_models
 from affectkit.models.registry import find
 
 ROOT = Path(__file__).parents[2]
-RECIPES = {
-    path.relative_to(ROOT / "recipes").with_suffix("").as_posix(): path.read_text(encoding="utf-8")
-    for path in (ROOT / "recipes").rglob("*.yaml")
-}
+RECIPES = {name: as_text(compose(find_recipe(name))) for name in recipe_names()}
 ROWS = {
     row[1]: re.findall(r"`([^`]+)`", row[2])
     for row in re.finditer(
