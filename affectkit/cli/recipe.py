@@ -1,7 +1,7 @@
 """`affectkit recipe`: the recipes that come with affectkit, and the composition of a recipe from pieces.
 
-Any mapping of a recipe may begin with `include: [data/rendered, …]`. The files that it names are merged there, in their
-order, and the mapping's own keys come last.
+Any mapping of a recipe may begin with `include: [trainer/standard, …]`. The files that it names are merged there, in
+their order, and the mapping's own keys come last.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def _names(node: yaml.Node, path: Path) -> list[yaml.ScalarNode]:
             "`include` is no list of names.",
             path=path,
             line=node.start_mark.line + 1,
-            remedy="Write it as `include: [data/rendered]`.",
+            remedy="Write it as `include: [trainer/standard]`.",
         )
     return names
 

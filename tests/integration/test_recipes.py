@@ -71,7 +71,8 @@ def test_a_recipe_of_ones_own_includes_a_shipped_one_and_its_run_is_written_whol
     assert cli.model.hparams["lr"] == 1e-2
     assert cli.model.heads["au"].config["dropout"] == 0.4
     assert cli.model.heads["expression"].config["dropout"] == 0.2
-    assert main(["fit", *arguments, "--print_config"]) == 0
+    with pytest.raises(SystemExit, match="0"):
+        launch(["fit", *arguments, "--print_config"])
     printed = capsys.readouterr().out
     assert "include:" not in printed
     assert launch(["--config", written(tmp_path, printed)], execute=False).model.hparams == cli.model.hparams

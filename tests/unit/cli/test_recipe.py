@@ -140,7 +140,7 @@ def test_a_shipped_recipe_is_a_piece_of_ones_own(tmp_path):
     ("text", "line", "words"),
     [
         ("a: 1\ninclude: [nothing]", 2, ("'nothing'", "trainer/standard")),
-        ("a: 1\ninclude: one.yaml", 2, ("no list", "include: [data/bp4d]")),
+        ("a: 1\ninclude: one.yaml", 2, ("no list", "include: [trainer/standard]")),
         ("include: [{a: 1}]", 1, ("no list",)),
         ("a:\n  include:\n    - main.yaml", 3, ("'main.yaml' includes itself",)),
         ("include: [list.yaml]", 1, ("'list.yaml' is no mapping",)),
