@@ -51,8 +51,9 @@ class ToyCASME2(ToyCorpus):
 class ToyFolds(FoldDataModule):
     """All frames, unchanged."""
 
-    def __init__(self, *, corpus="DISFA", **options):
+    def __init__(self, *, corpus="DISFA", batch_size: int = 16, seed: int | None = None, **options):
         self.dataset_class = {"DISFA": ToyDISFA, "CASME2": ToyCASME2}[corpus]
+        options |= {"batch_size": batch_size, "seed": seed}
         super().__init__(".", train_frames=AllFrames(), eval_frames=AllFrames(), **options)
         self.train_transform = self.eval_transform = Compose([])
 
