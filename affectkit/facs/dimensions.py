@@ -87,7 +87,7 @@ class Dimensions(LabelSpace):
 
     @property
     def name(self) -> str:
-        """`va` for valence and arousal from -1 to 1, else the dimensions behind `dimensions:`."""
+        """Name as recipes write it: `va`, or the list of dimensions with its prefix and range."""
         if self == VALENCE_AROUSAL:
             return _NAMED
         span = ",".join(repr(float(end)).removesuffix(".0") for end in self.value_range)

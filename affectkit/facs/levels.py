@@ -58,7 +58,7 @@ class Levels(LabelSpace):
 
     @property
     def name(self) -> str:
-        """The levels behind `levels:`."""
+        """Name as recipes write it: the list of levels with its prefix."""
         return _PREFIX + ",".join(self.levels)
 
     @property

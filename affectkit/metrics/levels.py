@@ -22,7 +22,7 @@ class LevelMetrics(ConfusionMetric):
     r"""Quadratically weighted kappa, mean absolute error and accuracies of one of K ordered levels.
 
     The likeliest level is the prediction. With O the counts of true level i and predicted level j, E the counts to be
-    expected from their margins alone and d = |i - j|, results of `compute`:
+    expected from their margins alone and :math:`d = |i - j|`, results of `compute`:
 
     - `qwk`: Cohen's kappa with quadratic weights, :math:`1 - \sum d^2 O / \sum d^2 E`; NaN where labels and
       predictions are all one level.
