@@ -154,7 +154,7 @@ def test_what_the_parser_takes_passes(options):
         ("--trainer.max_epoch", "'max_epoch' of Trainer (trainer)", "max_epochs"),
         ("--trainer.logger.save_dri", "'save_dri' of CSVLogger (trainer.logger)", "save_dir"),
         ("--results.file", "'file' of ResultsWriter (results)", "filename"),
-        ("--model", "'ckpt' of the command", "ckpt_path"),
+        ("--ckpt", "'ckpt' of the command", "ckpt_path"),
         ("--trainer.zzz", "'zzz' of Trainer (trainer)", "Choose one of: accelerator, "),
     ],
 )
