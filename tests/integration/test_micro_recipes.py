@@ -105,7 +105,7 @@ def test_recipes_start_with_what_they_are():
         assert any("Protocol `" in line for line in lines)
     for name in (*ABLATIONS, *BASELINES, REHEARSAL, LORA):
         first = (recipe_folder() / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
-        assert first.startswith("# Overlay on a recipe of Micro-AU CLIP: ")
+        assert first.startswith("# Overlay for a recipe of Micro-AU CLIP: ")
 
 
 @pytest.mark.parametrize("name", RECIPES)
