@@ -1,4 +1,4 @@
-"""A pretrained action-unit head on a network of another library: only the adapter and the head are trained."""
+"""Put a pretrained action-unit head on a network from another library; train only the adapter and the head."""
 
 import torch
 from torchvision.models import squeezenet1_1
@@ -6,12 +6,12 @@ from torchvision.models import squeezenet1_1
 from affectkit import AUHead
 
 head = AUHead.from_pretrained("demo")  # or a folder of `affectkit model export`, or "owner/name" on the Hub
-backbone = squeezenet1_1(weights=None).features.eval()  # any network that makes vectors of pictures
+backbone = squeezenet1_1(weights=None).features.eval()  # any network that embeds images
 adapter = torch.nn.Linear(512, head.in_features)
 
 
 def logits(pictures: torch.Tensor) -> torch.Tensor:
-    """Logits [N, units] of pictures [N, 3, H, W] in 0-1."""
+    """Return logits [N, units] for images [N, 3, H, W] in 0-1."""
     with torch.no_grad():
         vectors = backbone(pictures).mean(dim=(2, 3))
     return head(adapter(vectors))
