@@ -1,4 +1,4 @@
-# `make demo` and `make test` are all that a newcomer needs: each makes the environment when it is missing.
+# Start with `make demo` and `make test`. Both create the environment if it is missing.
 PYTHON ?= python3
 VENV   ?= .venv
 RUN     = $(VENV)/bin
@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE ?= 1
 help:               ## list the targets
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/' | expand -t 14
 
-setup: $(READY)     ## make the environment with the tested versions
+setup: $(READY)     ## create the environment with the tested versions
 
 $(READY): pyproject.toml constraints.txt tools/torchvision_cpu.py
 	$(PYTHON) -m venv $(VENV)
@@ -24,22 +24,22 @@ demo: $(READY)      ## render, train, test and predict in about five minutes; re
 test: $(READY)      ## run all tests with coverage
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n 2 --dist=worksteal --cov --cov-report=term --cov-fail-under=95
 
-lint: $(READY)      ## style, types and the import rules
+lint: $(READY)      ## check style, types and import rules
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 	$(RUN)/lint-imports
 
-docs: $(READY)      ## build the site into docs/_build, warnings are errors
+docs: $(READY)      ## build the site in docs/_build; warnings are errors
 	$(RUN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
-bench: $(READY)     ## the speed comparisons of benchmarks/, as ratios
+bench: $(READY)     ## run the speed comparisons in benchmarks/
 	for script in benchmarks/*.py; do $(RUN)/python $$script || exit 1; done
 
-media: $(READY)     ## download short real face videos for the tests marked realmedia
+media: $(READY)     ## download short videos of real faces for tests marked realmedia
 	$(RUN)/python tools/media.py
 
-screenshots: $(READY)  ## pictures of reports, overlays and timelines into runs/screenshots (needs Chromium)
+screenshots: $(READY)  ## save screenshots of reports, overlays and timelines to runs/screenshots (needs Chromium)
 	$(RUN)/python tools/screenshots.py
 
 clean:              ## remove the environment and everything generated

@@ -1,4 +1,4 @@
-"""Settings of the documentation site."""
+"""Sphinx configuration of the documentation site."""
 
 import atexit
 import importlib
@@ -49,14 +49,14 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 default_role = "code"  # `name` in docstrings
 
-# The tutorials run at every build. A cell that fails, takes too long or writes to stderr fails the build.
+# Run the tutorials at every build. A cell that fails, times out or writes to stderr fails the build.
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 300  # seconds a cell; the longest takes a dozen
+nb_execution_timeout = 300  # seconds per cell; the slowest takes about twelve
 nb_execution_in_temp = True
 nb_output_stderr = "remove-warn"
 
-# Kernels find the `affectkit` command, stay offline, say nothing of themselves, and write into a folder that goes.
+# Kernels find the `affectkit` command, stay offline, print nothing else and write to a temporary folder.
 _folder = tempfile.mkdtemp(prefix="affectkit-docs-")
 atexit.register(shutil.rmtree, _folder, ignore_errors=True)
 _places = ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "MPLCONFIGDIR")
@@ -64,22 +64,22 @@ os.environ |= {name: str(Path(_folder, name.lower())) for name in _places}
 os.environ |= {
     "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
     "HF_HUB_OFFLINE": "1",
-    "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime would call home
+    "ORT_DISABLE_TELEMETRY": "1",  # no usage reports by onnxruntime
     "OMP_NUM_THREADS": "1",  # models are tiny
-    "TTY_COMPATIBLE": "0",  # no progress bars and colours, which kernels ask commands for
-    "PYTHONWARNINGS": "ignore:IProgress not found",  # tqdm misses notebook widgets
+    "TTY_COMPATIBLE": "0",  # no progress bars and colours, which kernels request
+    "PYTHONWARNINGS": "ignore:IProgress not found",  # tqdm warns without notebook widgets
 }
-KernelManager.transport_encryption.default_value = "auto"  # else every kernel warns
-logging.getLogger("traitlets").setLevel(logging.WARNING)  # the theme shows everybody's news
-importlib.import_module("matplotlib.font_manager")  # finds the fonts now, once for all kernels
+KernelManager.transport_encryption.default_value = "auto"  # otherwise every kernel warns
+logging.getLogger("traitlets").setLevel(logging.WARNING)  # hide log messages of other packages
+importlib.import_module("matplotlib.font_manager")  # find the fonts once for all kernels
 
 
 def _execute(notebook, **options):
-    """Run a notebook, say what fails, and join what commands write in pieces (nb_merge_streams breaks their lines)."""
+    """Run a notebook, print errors and join output streams (nb_merge_streams breaks their lines)."""
     try:
         return nbclient.execute(notebook, coalesce_streams=True, **options)
     except (CellExecutionError, CellTimeoutError) as error:
-        print(error, file=sys.stderr)  # Sphinx would put it into a file and name that
+        print(error, file=sys.stderr)  # Sphinx only names a file with the error
         raise
 
 
@@ -87,14 +87,14 @@ executors.executenb = _execute
 
 
 def _list_corpora(app, docname, source):
-    """Write what is registered into the pages that list corpora."""
+    """Insert the registered corpora into the pages that list them."""
     if docname == "datasets":
         rows = [
             f"| {{py:class}}`~{cls.__module__}.{cls.__name__}` | {inspect.getdoc(cls).partition(chr(10))[0]} "
             f"| {', '.join(p.name for p in getattr(cls, 'protocols', ())) or '–'} | {cls.licence} |"
             for cls in corpora().values()
         ]
-        table = ["| reader | what | protocols | licence |", "|---|---|---|---|", *rows]
+        table = ["| dataset | description | protocols | licence |", "|---|---|---|---|", *rows]
         source[0] = source[0].replace("CORPORA\n", "\n".join(table) + "\n", 1)
     if docname == "api/datasets":
         modules = "".join(f".. automodule:: {cls.__module__}\n" for cls in corpora().values())
@@ -102,7 +102,7 @@ def _list_corpora(app, docname, source):
 
 
 def setup(app):
-    """List corpora, and read tutorials again even where only the code has changed."""
+    """List corpora, and rebuild tutorials even if only the code has changed."""
     app.connect("source-read", _list_corpora)
     app.connect(
         "env-get-outdated",
