@@ -76,16 +76,14 @@ def as_markdown(
 def _about(setup: Setup, runs: Runs) -> str:
     seconds = [run["processor_seconds"]["all"] for found in runs.values() for run in found.values()]
     held_out = [round(setup.people * share) for share in (setup.val, setup.test)]
-    cost = f" A run took {np.median(seconds):.0f} s of one core (median)." if seconds else ""
+    cost = f" A run took {np.median(seconds):.0f} s on one core (median)." if seconds else ""
     return (
-        f"Rendered micro clips, {setup.size} pixels a side, units as CASME II's: "
-        f"{setup.people - sum(held_out)} people to learn from, {held_out[0]} to choose thresholds and {held_out[1]} to "
-        f"test, {setup.clips} clips each; people, weights and draws change with the seed. "
-        f"{setup.epochs * setup.steps_per_epoch} steps of {setup.batch} clips, "
-        "the same draws for every variant; the last averaged weights are tested. The image tower of the CLIP variants "
-        "(affectkit-tiny-patch8) was taught the landmarks of further people in large movements, the same for all; the "
-        "small networks start from nothing, as published. The text tower is random and frozen: texts carry no meaning "
-        "here. The trivial baseline says that every unit always acts; for the F1 of both classes, and emotions, what "
-        "is commonest. Brackets: 95 % intervals by Student's t over seeds, of differences paired by seed."
-        f"{cost} Setup {setup.name}."
+        f"Setup: rendered micro clips with {setup.size} × {setup.size} pixels and the action units of CASME II; "
+        f"{setup.people - sum(held_out)} people for training, {held_out[0]} for selecting thresholds and {held_out[1]} "
+        f"for testing, with {setup.clips} clips each. All variants train for {setup.epochs * setup.steps_per_epoch} "
+        f"steps of {setup.batch} clips with the same sampling, and the final averaged weights are tested. The CLIP "
+        "variants share one image tower (affectkit-tiny-patch8), pretrained on landmarks. The trivial baseline "
+        "predicts every action unit as active; for the F1 of both classes and for emotions, it predicts the most "
+        "frequent class. Brackets show 95 % intervals by Student's t over seeds, for differences paired by seed."
+        f"{cost} Setup id {setup.name}."
     )

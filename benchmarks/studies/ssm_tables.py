@@ -89,12 +89,11 @@ def _about(setup: Setup, seconds: Sequence[float]) -> str:
     train = setup.au_people - round(setup.au_people * setup.au_val) - round(setup.au_people * setup.au_test)
     others = setup.expression_people
     others -= round(others * setup.expression_val) + round(others * setup.expression_test)
-    cost = f" A run took {np.median(seconds):.0f} s of one core (median)." if seconds else ""
+    cost = f" A run took {np.median(seconds):.0f} s on one core (median)." if seconds else ""
     return (
-        f"Rendered faces. Action units are taught by {train} people, expressions by {others} others, and each corpus "
-        f"has test people of its own; people, weights and draws change with the seed. {setup.epochs} epochs of "
-        f"{setup.steps_per_epoch} steps, of which the last averaged weights are tested. The image tower "
-        "(affectkit-tiny) was taught the landmarks of further people, the same for all; the text tower is random and "
-        "frozen. Brackets: 95 % intervals by Student's t over seeds, of differences paired by seed."
-        f"{cost} Setup {setup.name}."
+        f"Setup: {train} people train action units and {others} other people train expressions. Each corpus has its "
+        f"own test people. All variants train for {setup.epochs} epochs of {setup.steps_per_epoch} steps, and the "
+        "final averaged weights are tested. They share one image tower (affectkit-tiny), pretrained on landmarks. "
+        "Brackets show 95 % intervals by Student's t over seeds, for differences paired by seed."
+        f"{cost} Setup id {setup.name}."
     )

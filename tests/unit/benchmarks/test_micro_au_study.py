@@ -37,8 +37,8 @@ def test_the_table_compares_every_variant_with_the_method(tmp_path):
     text = write_tables(setup, tmp_path)
     assert text == (tmp_path / "micro_au.md").read_text()
     lines = text.splitlines()
-    assert "4 people to learn from, 2 to choose thresholds and 2 to test" in lines[0]
-    assert "A run took 9 s of one core (median)" in lines[0]
+    assert "4 people for training, 2 for selecting thresholds and 2 for testing" in lines[0]
+    assert "A run took 9 s on one core (median)" in lines[0]
     assert "| no PTA: means of the regions | 0.500 [-0.771, 1.771] | +0.100 [+0.100, +0.100] | 2 |" in lines
     assert "| trivial baseline | 0.250 |  | 2 |" in lines
     assert lines[-1].startswith("| LED, six frames | 0.300 | 1.000 |")  # by unit: AU1, AU2, …
