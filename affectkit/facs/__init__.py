@@ -1,4 +1,4 @@
-"""The domain: action units, expressions and other labels, and what is known about them. Standard library only."""
+"""Domain knowledge: action units, expressions, other labels and published rules. Standard library only."""
 
 from __future__ import annotations
 
@@ -16,15 +16,12 @@ from affectkit.facs.priors import PRIORS, association, typical_units
 from affectkit.facs.prompts import (
     PROMPT_STYLES,
     au_name,
-    au_prompt,
     au_prompt_pair,
-    expression_prompt,
     prompt_text,
     prompt_texts,
     unit_texts,
 )
 from affectkit.facs.regions import (
-    AU_RCNN_GROUPS,
     FLIP_68,
     REGIONS,
     Centre,
@@ -35,13 +32,9 @@ from affectkit.facs.regions import (
 from affectkit.facs.rules import (
     DU_2014,
     EMFACS,
-    NEGATIVE_PAIRS,
     OBJECTIVE_CLASSES,
-    POSITIVE_PAIRS,
-    ZHANG_JI_2005,
     Category,
     Combination,
-    PrimarySecondary,
     objective_class,
     prior,
     pspi,
@@ -52,21 +45,17 @@ from affectkit.facs.units import ACTION_UNITS, ActionUnit, Area, Side, UnitFacts
 
 __all__ = [
     "ACTION_UNITS",
-    "AU_RCNN_GROUPS",
     "AU_SETS",
     "CROSSWALKS",
     "DU_2014",
     "EMFACS",
     "EXPRESSION_SETS",
     "FLIP_68",
-    "NEGATIVE_PAIRS",
     "OBJECTIVE_CLASSES",
-    "POSITIVE_PAIRS",
     "PRIORS",
     "PROMPT_STYLES",
     "REGIONS",
     "VALENCE_AROUSAL",
-    "ZHANG_JI_2005",
     "AUIntensitySet",
     "AUSet",
     "ActionUnit",
@@ -83,7 +72,6 @@ __all__ = [
     "Levels",
     "Placement",
     "Point",
-    "PrimarySecondary",
     "Projection",
     "RegionTable",
     "Side",
@@ -91,11 +79,9 @@ __all__ = [
     "UnitSpace",
     "association",
     "au_name",
-    "au_prompt",
     "au_prompt_pair",
     "canonical_expression",
     "crosswalk",
-    "expression_prompt",
     "label_space",
     "objective_class",
     "parse_coding",

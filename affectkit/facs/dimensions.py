@@ -19,22 +19,21 @@ _NAMED = "va"
 @register_space
 @dataclass(frozen=True, slots=True)
 class Dimensions(LabelSpace):
-    """An ordered, immutable set of continuous dimensions with one range of values.
+    """An ordered, immutable set of continuous dimensions with a common value range.
 
-    A target is a number a dimension. The label of a clip is the mean of its annotated frames.
+    A target holds one number per dimension. A clip label is the mean of the annotated frames.
 
     Args:
-        dimensions: Names in the order of the label vector; at least one, none twice.
-        low: The least value.
-        high: The largest value.
+        dimensions: At least one unique name, in label order.
+        low: Smallest value.
+        high: Largest value.
 
     Raises:
-        LabelSpaceError: No dimension is named, one twice, or the range is empty or infinite.
+        LabelSpaceError: A name is invalid, or the range is empty or infinite.
 
     Example:
-        >>> label_names = Dimensions.parse("va").labels
-        >>> Dimensions.parse("dimensions[0,9]:arousal").value_range, label_names
-        ((0.0, 9.0), ('valence', 'arousal'))
+        >>> Dimensions.parse("va").labels, Dimensions.parse("dimensions[0,9]:arousal").value_range
+        (('valence', 'arousal'), (0.0, 9.0))
         >>> Dimensions(("valence", "arousal")).name, Dimensions(("pleasure",), 1, 5).name
         ('va', 'dimensions[1,5]:pleasure')
     """
@@ -51,20 +50,13 @@ class Dimensions(LabelSpace):
         check_labels(self.dimensions, "dimensions", 1)
         if not (isfinite(self.low) and isfinite(self.high) and self.low < self.high):
             raise LabelSpaceError(
-                f"No value lies between {self.low} and {self.high}.",
-                remedy="Give the least and the largest value, such as dimensions[0,9]:arousal.",
+                f"The range {self.low} to {self.high} is empty or infinite.",
+                remedy="Give the smallest and the largest value, such as dimensions[0,9]:arousal.",
             )
 
     @classmethod
     def parse(cls, text: str) -> Dimensions:
-        """Read `va`, or `dimensions:` and a comma list of names, with another range in brackets.
-
-        Args:
-            text: Such as `va`, `dimensions:dominance`, `dimensions[0,9]:valence,arousal`.
-
-        Raises:
-            LabelSpaceError: It is not written so, or a name or the range is not allowed.
-        """
+        """See `LabelSpace`: such as `va`, `dimensions:dominance` or `dimensions[0,9]:valence,arousal`."""
         if text.strip() == _NAMED:
             return VALENCE_AROUSAL
         match = _FORM.fullmatch(text.strip())
@@ -82,12 +74,12 @@ class Dimensions(LabelSpace):
 
     @classmethod
     def named(cls) -> tuple[str, ...]:
-        """The registered name, `va`."""
+        """See `LabelSpace`: `va`."""
         return (_NAMED,)
 
     @property
     def name(self) -> str:
-        """Name as recipes write it: `va`, or the list of dimensions with its prefix and range."""
+        """See `LabelSpace`: `va`, or the prefix with the range and the dimensions."""
         if self == VALENCE_AROUSAL:
             return _NAMED
         span = ",".join(repr(float(end)).removesuffix(".0") for end in self.value_range)
@@ -95,39 +87,25 @@ class Dimensions(LabelSpace):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names of the dimensions."""
+        """Names of the dimensions."""
         return self.dimensions
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """The least and the largest value."""
+        """Smallest and largest value."""
         return self.low, self.high
 
     def check_same(self, other: LabelSpace) -> None:
-        """Refuse another range.
-
-        Args:
-            other: The space to compare with.
-
-        Raises:
-            LabelSpaceError: It is of another kind or its values have another range.
-        """
+        """See `LabelSpace`: dimensions with different ranges differ in meaning."""
         LabelSpace.check_same(self, other)
         if other.value_range != self.value_range:
             raise LabelSpaceError(
                 f"{self.name} cannot be read as {other.name}: the values have different ranges.",
-                remedy="Rescale the values of one where they are read, or name the two targets apart.",
+                remedy="Rescale the values of one dataset, or give the two targets different names.",
             )
 
     def join(self, other: LabelSpace) -> Dimensions:
-        """The space in which targets of both meet in a batch: these dimensions, then the other's new ones.
-
-        Args:
-            other: Dimensions with the same range.
-
-        Raises:
-            LabelSpaceError: It is of another kind or has another range.
-        """
+        """See `LabelSpace`: these dimensions, then the new ones of `other`."""
         self.check_same(other)
         names = dict.fromkeys([*self.dimensions, *cast("Dimensions", other).dimensions])
         return Dimensions(tuple(names), self.low, self.high)

@@ -15,16 +15,16 @@ _PREFIX = "levels:"
 @register_space
 @dataclass(frozen=True, slots=True)
 class Levels(LabelSpace):
-    """An ordered scale of named levels, of which a clip shows one.
+    """An ordered scale of named levels; each clip has one level.
 
-    A target is the index of a level, or a distribution over the levels. Scales with other levels are other scales:
-    their labels are never carried over, since "high" out of three is not "high" out of five.
+    A target is the index of a level or a distribution over the levels. Labels are never mapped to a scale with other
+    levels: "high" of three levels is not "high" of five.
 
     Args:
-        levels: Level names from the lowest to the highest; at least two, none twice.
+        levels: At least two unique, lower-case names from the lowest to the highest level.
 
     Raises:
-        LabelSpaceError: Fewer than two levels, one twice, or one whose name is no lower-case word.
+        LabelSpaceError: The names are invalid.
 
     Example:
         >>> engagement = Levels.parse("levels: Low, Medium, High")
@@ -44,42 +44,23 @@ class Levels(LabelSpace):
 
     @classmethod
     def parse(cls, text: str) -> Levels:
-        """Read `levels:` and a comma list of names from the lowest to the highest.
-
-        Args:
-            text: Such as `levels:low,medium,high`.
-
-        Raises:
-            LabelSpaceError: It is not written so, or a name is not allowed.
-        """
+        """See `LabelSpace`: `levels:` and a comma list from the lowest to the highest level."""
         if not text.strip().startswith(_PREFIX):
-            raise LabelSpaceError(f"{text!r} is no scale.", remedy="Write it as levels:low,medium,high.")
+            raise LabelSpaceError(f"{text!r} is not a scale.", remedy="Write it as levels:low,medium,high.")
         return cls(read_labels(text.strip().removeprefix(_PREFIX)))
 
     @property
     def name(self) -> str:
-        """Name as recipes write it: the list of levels with its prefix."""
+        """See `LabelSpace`: `levels:` and the levels."""
         return _PREFIX + ",".join(self.levels)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The level names from the lowest to the highest."""
+        """Level names from the lowest to the highest."""
         return self.levels
 
-    @property
-    def value_range(self) -> tuple[float, float]:
-        """From 0 to the highest level's index."""
-        return 0, len(self.levels) - 1
-
     def check_same(self, other: LabelSpace) -> None:
-        """Refuse another scale.
-
-        Args:
-            other: The space to compare with.
-
-        Raises:
-            LabelSpaceError: It is of another kind or has other levels.
-        """
+        """See `LabelSpace`: scales with different levels differ in meaning."""
         LabelSpace.check_same(self, other)
         if other != self:
             raise LabelSpaceError(

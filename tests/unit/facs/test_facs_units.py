@@ -119,8 +119,7 @@ def test_table_is_complete_and_names_are_unique():
 )
 def test_facts(number, name, muscles, area):
     unit = ActionUnit(number)
-    assert (unit.name, unit.muscles, unit.area) == (name, muscles, area)
-    assert (unit.region, unit.cue) == (ACTION_UNITS[number].region, ACTION_UNITS[number].cue)
+    assert (unit.name, unit.facts.muscles, unit.facts.area) == (name, muscles, area)
 
 
 def test_areas_are_those_of_the_grouping():

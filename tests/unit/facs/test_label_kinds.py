@@ -72,12 +72,12 @@ def test_dimensions():
         ("levels:low,", "'' cannot be"),
         ("levels:low,a:b", "'a:b' cannot be"),
         ("dimensions:", "'' cannot be"),
-        ("dimensions[1,0]:valence", "No value lies between"),
-        ("dimensions[0,inf]:valence", "No value lies between"),
+        ("dimensions[1,0]:valence", "empty or infinite"),
+        ("dimensions[0,inf]:valence", "empty or infinite"),
         ("dimensions[0,x]:valence", "does not name dimensions"),
         ("dimensions[0]:valence", "does not name dimensions"),
         ("angles:yaw,pitch", "no kind of label named 'angles'"),
-        ("valence,AU1", "no kind of label is written so"),
+        ("valence,AU1", "is not a label space"),
     ],
 )
 def test_what_cannot_be_read(text, fault):
