@@ -262,7 +262,7 @@ class ActionUnit:
 
     def unsided(self) -> ActionUnit:
         """Return the unit without its side."""
-        return ActionUnit(self.id)
+        return self if self.side is None else ActionUnit(self.id)
 
     def covers(self, other: ActionUnit) -> bool:
         """Check whether this unit being active implies that `other` is active.

@@ -58,7 +58,7 @@ def test_parse_raises_only_its_own_error(text):
 
 
 def test_constructor_checks_number_and_side():
-    with pytest.raises(LabelSpaceError, match="3 is not the number"):
+    with pytest.raises(LabelSpaceError, match="no action unit 3"):
         ActionUnit(3)
     with pytest.raises(LabelSpaceError, match="'left' is not a side"):
         ActionUnit(12, "left")

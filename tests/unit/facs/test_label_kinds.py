@@ -69,9 +69,9 @@ def test_dimensions():
     [
         ("levels:low", "too few"),
         ("levels:low,low", "more than once"),
-        ("levels:low,", "'' cannot be"),
-        ("levels:low,a:b", "'a:b' cannot be"),
-        ("dimensions:", "'' cannot be"),
+        ("levels:low,", "'' is not a valid"),
+        ("levels:low,a:b", "'a:b' is not a valid"),
+        ("dimensions:", "'' is not a valid"),
         ("dimensions[1,0]:valence", "empty or infinite"),
         ("dimensions[0,inf]:valence", "empty or infinite"),
         ("dimensions[0,x]:valence", "does not name dimensions"),
