@@ -1,11 +1,11 @@
-"""Clips: read, chosen, transformed, batched, split. Plain tensors; no corpus and no Lightning."""
+"""Clips: reading, sampling, transforms, batches and splits, in plain tensors, without corpora and Lightning."""
 
 from __future__ import annotations
 
 from affectkit.data.balance import draw_weights
 from affectkit.data.clip import Clip, ClipBatch, collate, concat
 from affectkit.data.flow import OpticalFlow
-from affectkit.data.frames import AllFrames, FrameSampler, OnsetApex, UniformSegments, Window, sliding_windows
+from affectkit.data.frames import AllFrames, FrameSampler, OnsetApex, UniformSegments, Window
 from affectkit.data.mixup import ClipMixup
 from affectkit.data.record import ClipRecord
 from affectkit.data.samplers import Draw, EvalSampler, ReplaySampler, derive_seed
@@ -67,6 +67,5 @@ __all__ = [
     "k_fold",
     "leave_one_subject_out",
     "open_video",
-    "sliding_windows",
     "split_subjects",
 ]

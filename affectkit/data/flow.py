@@ -1,4 +1,4 @@
-"""Motion as a picture: optical flow between two frames of a clip."""
+"""Optical flow between two frames of a clip, as a picture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from affectkit.data.clip import Clip
-from affectkit.data.target import Target
 from affectkit.data.transforms import ClipTransform
 from affectkit.errors import ConfigError
 
@@ -19,19 +18,17 @@ __all__ = ["OpticalFlow"]
 
 @dataclass(frozen=True)
 class OpticalFlow(ClipTransform):
-    r"""Replace a clip by one picture of how it moved from its first frame to its apex.
+    r"""Replace a clip by one picture of the motion from the first frame to the apex.
 
     The channels are the shift to the right u, the shift down v, and the magnitude of the optical strain,
-    :math:`\sqrt{u_x^2 + v_y^2 + \frac12 (u_y + v_x)^2}`. Zero shift is 127.5 rounded up, `shift` pixels and
-    `strain` are the ends of the scale. The apex is the key frame if the clip holds it, else the last real frame.
-    The flow is by dense inverse search (DIS).
-
-    It comes after flips and crops, which must move the face and not the arrows.
+    :math:`\sqrt{u_x^2 + v_y^2 + \frac12 (u_y + v_x)^2}`, scaled to 0-255; zero shift is 128. The apex is the key frame
+    if it was sampled, else the last real frame. The flow is by dense inverse search (DIS). Frame labels become those of
+    the apex. Flips and crops must come before this transform.
 
     Args:
-        size: Side of the result in pixels; that of the frames by default.
-        shift: Pixels of the frames at which u and v are cut off.
-        strain: Strain at which it is cut off.
+        size: Side of the result in pixels; the size of the frames by default.
+        shift: Largest shift in pixels of the frames; larger ones are clipped.
+        strain: Largest strain; larger ones are clipped.
 
     Raises:
         ConfigError: A value is not positive.
@@ -58,10 +55,10 @@ class OpticalFlow(ClipTransform):
             )
 
     def __call__(self, clip: Clip, rng: torch.Generator | None = None) -> Clip:
-        """See `ClipTransform`. Labels by frame are those of the apex."""
+        """See `ClipTransform`."""
         last = int(clip.frame_mask.nonzero().max()) if clip.frame_mask.any() else 0
         apex = int(clip.key_frames[1]) if clip.key_frames[1] >= 0 else last
-        u, v = _flow(clip.frames[0], clip.frames[apex])
+        u, v = _compute_flow(clip.frames[0], clip.frames[apex])
         u_y, u_x = torch.gradient(u)
         v_y, v_x = torch.gradient(v)
         strain = (u_x.square() + v_y.square() + 0.5 * (u_y + v_x).square()).sqrt()
@@ -75,25 +72,22 @@ class OpticalFlow(ClipTransform):
             clip,
             frames=(picture * 255 + 0.5).clamp(0, 255).to(torch.uint8),
             frame_mask=clip.frame_mask[keep],
-            targets={name: _at(target, keep) for name, target in clip.targets.items()},
+            targets={
+                name: target.map(lambda values: values[keep]) if target.leading == 1 else target
+                for name, target in clip.targets.items()
+            },
             landmarks=(clip.landmarks[keep] + 0.5) * scale - 0.5,
             landmarks_mask=clip.landmarks_mask[keep],
             key_frames=torch.tensor([-1, 0, -1]),
         )
 
 
-def _flow(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Shifts u and v, float32 [H, W] in pixels, that take the first frame to the second."""
-    import cv2  # only for those who ask for flow
+def _compute_flow(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Shifts u and v, float32 [H, W] in pixels, from the first frame to the second."""
+    import cv2
 
     grey = [cv2.cvtColor(frame.permute(1, 2, 0).numpy(), cv2.COLOR_RGB2GRAY) for frame in (first, second)]
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    found = search.calc(grey[0], grey[1], np.zeros((*grey[0].shape, 2), np.float32))
-    u, v = torch.from_numpy(found).unbind(-1)
+    flow = search.calc(grey[0], grey[1], np.zeros((*grey[0].shape, 2), np.float32))
+    u, v = torch.from_numpy(flow).unbind(-1)
     return u, v
-
-
-def _at(target: Target, keep: slice) -> Target:
-    """A target by frame at one frame; one of the clip as it is."""
-    by_frame = target.leading == 1
-    return target.map(lambda values: values[keep]) if by_frame else target
