@@ -1,4 +1,4 @@
-"""How often to draw clips, so that rare action units are seen."""
+"""Sampling weights that make rare action units more frequent."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ _ROUNDS = 200
 
 
 def draw_weights(positive: Tensor, *, rare: float = 0.1, share: float = 0.25) -> Tensor:
-    """Weights with which every rare action unit has a share of at least `share` in what is drawn.
+    """Compute weights that give every rare action unit at least `share` of the draws.
 
-    Clips that show a unit rarer than `rare` are weighed up until they make `share` of the draws; units are taken
-    in turn until all of them are there (iterative proportional fitting). Where many rare units exclude each
-    other, not all can have so much, and they come as near to it as the rounds allow.
+    Clips with a unit rarer than `rare` are weighted up to `share` of the draws, unit by unit, until all units have
+    their share (iterative proportional fitting). If many rare units exclude each other, the result is approximate.
 
     Args:
-        positive: bool [N, A], whether a clip shows a unit; units that were not annotated are False.
-        rare: Units that a smaller share of the clips show are rare, in [0, 1].
-        share: What they shall have of the draws, in [0, 1).
+        positive: bool [N, A], active units of each clip; False if not annotated.
+        rare: Largest frequency, in [0, 1], of a rare unit.
+        share: Share of the draws for each rare unit, in [0, 1).
 
     Returns:
         float64 [N], with mean 1.
 
     Raises:
-        ConfigError: `share` or `rare` out of range.
+        ConfigError: `share` or `rare` is out of range.
 
     Example:
         >>> shown = torch.zeros(20, 1, dtype=torch.bool)
@@ -40,12 +39,11 @@ def draw_weights(positive: Tensor, *, rare: float = 0.1, share: float = 0.25) ->
         raise ConfigError(f"rare {rare} must be in [0, 1] and share {share} in [0, 1).")
     weights = torch.ones(len(positive), dtype=torch.float64)
     rates = positive.double().mean(dim=0)
-    lacking = [unit for unit in range(positive.shape[1]) if 0 < rates[unit] < rare]
+    rare_units = positive[:, (rates > 0) & (rates < rare)].unbind(1)
     for _ in range(_ROUNDS):
-        for unit in lacking:
-            shown = positive[:, unit]
-            has = weights[shown].sum() / weights.sum()
-            if has < share:
-                weights[shown] *= share / (1 - share) * (1 - has) / has
+        for shown in rare_units:
+            current = weights[shown].sum() / weights.sum()
+            if current < share:
+                weights[shown] *= share / (1 - share) * (1 - current) / current
         weights /= weights.mean()
     return weights

@@ -43,7 +43,7 @@ def test_subjects_that_look_alike(one, other):
         SubjectLeakError, match=f"'{one}' in 'train' and '{other}' in 'val' look like"
     ) as caught:
         check_disjoint({"train": [one], "val": [other]})
-    assert "name them apart" in caught.value.remedy
+    assert "rename one" in caught.value.remedy
 
 
 @pytest.mark.parametrize(
