@@ -89,18 +89,10 @@ class Clip:
 
 @dataclass(frozen=True, eq=False)
 class ClipBatch:
-    """Clips stacked along a new first axis B, see `Clip`; the output of a data loader.
+    """Clips stacked along a new first axis B; the output of a data loader.
 
-    Args:
-        frames: uint8 [B, T, C, H, W].
-        frame_mask: bool [B, T].
-        targets: Labels by name, with B in front.
-        landmarks: float [B, T, 68, 2].
-        landmarks_mask: bool [B, T, 68].
-        key_frames: int64 [B, 3].
-        valid: bool [B].
-        subject: int64 [B].
-        meta: B entries under each name.
+    Tensors and targets are those of `Clip` with B in front, such as `frames`, uint8 [B, T, C, H, W]. `valid` is
+    bool [B], `subject` int64 [B], and `meta` has a list of B entries under each name.
 
     Example:
         >>> clips = [Clip.make(torch.zeros(t, 3, 8, 8, dtype=torch.uint8)) for t in (2, 4)]

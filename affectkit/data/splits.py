@@ -11,7 +11,7 @@ import torch
 from affectkit.data.samplers import derive_seed
 from affectkit.errors import ConfigError, SubjectLeakError
 
-__all__ = ["canonical_subject", "check_disjoint", "k_fold", "leave_one_subject_out", "split_subjects"]
+__all__ = ["canonical_subject", "check_disjoint", "leave_one_subject_out", "split_subjects"]
 
 
 def canonical_subject(text: str) -> str:
@@ -90,7 +90,9 @@ def split_subjects(
     """
     if any(share <= 0 for share in fractions.values()) or abs(sum(fractions.values()) - 1) > 1e-6:
         raise ConfigError(f"Fractions {dict(fractions)} must be positive and add up to 1.")
-    order = _shuffle(subjects, seed)
+    people = sorted(set(subjects))
+    rng = torch.Generator().manual_seed(derive_seed(seed, "subjects"))
+    order = [people[place] for place in torch.randperm(len(people), generator=rng).tolist()]
     parts: dict[str, tuple[str, ...]] = {}
     share, start = 0.0, 0
     for name, fraction in fractions.items():
@@ -103,26 +105,6 @@ def split_subjects(
     return parts
 
 
-def k_fold(subjects: Iterable[str], folds: int, *, seed: int = 0) -> list[tuple[str, ...]]:
-    """Divide subjects at random into test folds of equal size (± 1).
-
-    Args:
-        subjects: Subjects in any order; repeats are allowed.
-        folds: Number of folds.
-        seed: Seed of the assignment.
-
-    Returns:
-        Sorted test subjects of each fold.
-
-    Raises:
-        ConfigError: There are fewer than two folds, or more folds than subjects.
-    """
-    order = _shuffle(subjects, seed)
-    if not 2 <= folds <= len(order):
-        raise ConfigError(f"{len(order)} subjects cannot be divided into {folds} folds.")
-    return [tuple(sorted(order[fold::folds])) for fold in range(folds)]
-
-
 def leave_one_subject_out(subjects: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Iterate over the subjects as test subjects; yield each with the sorted training subjects.
 
@@ -133,9 +115,3 @@ def leave_one_subject_out(subjects: Iterable[str]) -> Iterator[tuple[str, tuple[
     people = sorted(set(subjects))
     for held_out in people:
         yield held_out, tuple(subject for subject in people if subject != held_out)
-
-
-def _shuffle(subjects: Iterable[str], seed: int) -> list[str]:
-    people = sorted(set(subjects))
-    rng = torch.Generator().manual_seed(derive_seed(seed, "subjects"))
-    return [people[place] for place in torch.randperm(len(people), generator=rng).tolist()]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from affectkit.facs.coding import AlternativePolicy, CodedUnit, Coding, Placement, parse_coding
-from affectkit.facs.dimensions import VALENCE_AROUSAL, Dimensions
+from affectkit.facs.coding import CodedUnit, Coding, parse_coding
 from affectkit.facs.expressions import (
     CROSSWALKS,
     EXPRESSION_SETS,
@@ -11,7 +10,6 @@ from affectkit.facs.expressions import (
     canonical_expression,
     crosswalk,
 )
-from affectkit.facs.levels import Levels
 from affectkit.facs.priors import PRIORS, association, typical_units
 from affectkit.facs.prompts import (
     PROMPT_STYLES,
@@ -21,27 +19,12 @@ from affectkit.facs.prompts import (
     prompt_texts,
     unit_texts,
 )
-from affectkit.facs.regions import (
-    FLIP_68,
-    REGIONS,
-    Centre,
-    Point,
-    RegionTable,
-    region_centres,
-)
-from affectkit.facs.rules import (
-    DU_2014,
-    EMFACS,
-    OBJECTIVE_CLASSES,
-    Category,
-    Combination,
-    objective_class,
-    prior,
-    pspi,
-)
+from affectkit.facs.regions import FLIP_68, REGIONS, Centre, RegionTable, region_centres
+from affectkit.facs.rules import DU_2014, EMFACS, OBJECTIVE_CLASSES, Category, objective_class, prior, pspi
+from affectkit.facs.scales import VALENCE_AROUSAL, Dimensions, Levels
 from affectkit.facs.sets import AU_SETS, AUIntensitySet, AUSet, UnitSpace
-from affectkit.facs.spaces import LabelSpace, Projection, label_space, register_space
-from affectkit.facs.units import ACTION_UNITS, ActionUnit, Area, Side, UnitFacts
+from affectkit.facs.spaces import LabelSpace, label_space, register_space
+from affectkit.facs.units import ACTION_UNITS, ActionUnit, UnitFacts
 
 __all__ = [
     "ACTION_UNITS",
@@ -59,22 +42,15 @@ __all__ = [
     "AUIntensitySet",
     "AUSet",
     "ActionUnit",
-    "AlternativePolicy",
-    "Area",
     "Category",
     "Centre",
     "CodedUnit",
     "Coding",
-    "Combination",
     "Dimensions",
     "ExpressionSet",
     "LabelSpace",
     "Levels",
-    "Placement",
-    "Point",
-    "Projection",
     "RegionTable",
-    "Side",
     "UnitFacts",
     "UnitSpace",
     "association",

@@ -120,10 +120,6 @@ class Coding:
             for unit in coded.readings[: _TAKEN[alternatives] if coded.alternatives else None]
         )
 
-    def uncertain(self, *, references: bool = True) -> frozenset[ActionUnit]:
-        """Return the units that only an "or" names; see `active`."""
-        return self.active("all", references=references) - self.active("drop", references=references)
-
     def occurrence(
         self, units: AUSet, alternatives: AlternativePolicy = "first", *, references: bool = True
     ) -> tuple[tuple[float, ...], tuple[bool, ...]]:

@@ -115,9 +115,6 @@ class UnitSpace(LabelSpace):
 class AUSet(UnitSpace):
     """A set of action units, each present (1) or absent (0); values between are probabilities.
 
-    Args:
-        units: See `UnitSpace`.
-
     Example:
         >>> units = AUSet.parse("AU1,AU2,AU12L,AU12R")
         >>> units.columns, units.flip_permutation()
@@ -150,9 +147,6 @@ class AUSet(UnitSpace):
 @dataclass(frozen=True, slots=True)
 class AUIntensitySet(UnitSpace):
     """A set of action units with intensities from 0 (absent) to 5, the FACS grades A to E.
-
-    Args:
-        units: See `UnitSpace`.
 
     Example:
         >>> AUIntensitySet.parse("intensity:AU6,AU12L").columns

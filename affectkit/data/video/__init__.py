@@ -73,15 +73,7 @@ def media_kind(path: str | Path) -> Literal["image", "video"] | None:
     Pictures with several frames (animated GIF, PNG, WebP and AVIF, multi-page TIFF) are videos. Only the first bytes
     are read, so the file may still be damaged, and an mp4 file may hold sound alone.
 
-    Args:
-        path: A file. Folders, pipes, devices and unreadable files are neither.
-
-    Example:
-        >>> from PIL import Image
-        >>> file = getfixture("tmp_path") / "photo.dat"
-        >>> Image.new("RGB", (8, 6)).save(file, "JPEG")
-        >>> media_kind(file)
-        'image'
+    Folders, pipes, devices and unreadable files are neither.
     """
     path = Path(path)
     head = read_head(path)

@@ -251,9 +251,6 @@ def test_policies_for_alternatives():
     assert coding.active("first", references=False) == aus("6R 15R")
     assert coding.active("all") == aus("6R 12R 15R 4")
     assert coding.active("drop") == coding.active("mask") == aus("15R 4")
-    assert coding.uncertain() == aus("6R 12R")
-    assert parse_coding("ref(6 or 12)").uncertain(references=False) == frozenset()
-    assert parse_coding("12 + (6 or 12)").uncertain() == aus("6")
 
 
 SPACE = AUSet.parse("4,6,12,12L,12R,14,17")
@@ -339,7 +336,6 @@ def test_nothing_but_annotation_errors_is_raised(cell):
         return
     assert coding.known or not coding.units
     assert coding.active("drop") <= coding.active("first") <= coding.active("all")
-    assert coding.uncertain() == coding.active("all") - coding.active("drop")
     assert parse_coding(coding.text) == coding
 
 

@@ -88,7 +88,7 @@ def test_what_cannot_be_read(text, fault):
 
 
 def test_other_texts_are_no_levels():
-    with pytest.raises(LabelSpaceError, match="no scale"):
+    with pytest.raises(LabelSpaceError, match="not a scale"):
         Levels.parse("low,high")
     with pytest.raises(LabelSpaceError, match="not an action unit"):
         AUSet.parse("va")
