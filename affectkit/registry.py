@@ -161,11 +161,7 @@ class Registry(Generic[T]):
             )
         name = arguments.pop("type")
         cls = self[name]
-        parameters = {
-            key: parameter
-            for key, parameter in inspect.signature(cls).parameters.items()
-            if key not in injected
-        }
+        parameters = {k: p for k, p in inspect.signature(cls).parameters.items() if k not in injected}
         if unknown := sorted(set(arguments) - set(parameters)):
             raise ConfigError(
                 f"The {self.kind} {name!r} has no argument {', '.join(map(repr, unknown))}.",

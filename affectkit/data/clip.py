@@ -69,17 +69,17 @@ class Clip:
         """Create a clip with masks for absent parts; landmarks that are not finite are masked."""
         length = len(frames)
         if landmarks is None:
-            landmarks, seen = torch.zeros(length, 68, 2), torch.zeros(length, 68, dtype=torch.bool)
+            landmarks, mask = torch.zeros(length, 68, 2), torch.zeros(length, 68, dtype=torch.bool)
         else:
-            seen = landmarks.isfinite().all(-1)
-            seen = seen if landmarks_mask is None else seen & landmarks_mask
-            landmarks = torch.where(seen[..., None], landmarks.float(), 0.0)
+            mask = landmarks.isfinite().all(-1)
+            mask = mask if landmarks_mask is None else mask & landmarks_mask
+            landmarks = torch.where(mask[..., None], landmarks.float(), 0.0)
         return cls(
             frames=frames,
             frame_mask=torch.ones(length, dtype=torch.bool),
             targets=targets or {},
             landmarks=landmarks,
-            landmarks_mask=seen,
+            landmarks_mask=mask,
             key_frames=torch.tensor(key_frames),
             valid=valid,
             subject=subject,

@@ -55,7 +55,7 @@ class ClipMixup:
     def __post_init__(self) -> None:
         if not self.alpha > 0:
             raise ConfigError(
-                f"MixUp needs a positive alpha, not {self.alpha}.", remedy="To mix nothing, remove MixUp."
+                f"MixUp needs a positive alpha, not {self.alpha}.", remedy="Remove MixUp to mix nothing."
             )
 
     def __call__(

@@ -84,7 +84,9 @@ class ReplaySampler(DistributedSampler[Draw]):
         rank: int | None = None,
     ) -> None:
         if len(dataset) == 0:
-            raise ConfigError("There is no clip to draw from.", remedy="Check the dataset's root and split.")
+            raise ConfigError(
+                "The dataset has no clips.", remedy="Check the root and the split of the dataset."
+            )
         if batch_size < 1 or steps_per_epoch < 1:
             raise ConfigError(
                 f"batch_size {batch_size} and steps_per_epoch {steps_per_epoch} must both be at least 1."

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 from affectkit.data.clip import Clip
@@ -290,9 +289,15 @@ class OpticalFlow(ClipTransform):
 
     def __call__(self, clip: Clip, rng: torch.Generator | None = None) -> Clip:
         """See `ClipTransform`."""
+        import cv2
+
         last = int(clip.frame_mask.nonzero().max()) if clip.frame_mask.any() else 0
         apex = int(clip.key_frames[1]) if clip.key_frames[1] >= 0 else last
-        u, v = _compute_flow(clip.frames[0], clip.frames[apex])
+        pair = clip.frames[[0, apex]].permute(0, 2, 3, 1).numpy()
+        first, second = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in pair)
+        search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        flow = search.calc(first, second, np.zeros((*first.shape, 2), np.float32))  # [H, W, 2], in pixels
+        u, v = torch.from_numpy(flow).unbind(-1)
         u_y, u_x = torch.gradient(u)
         v_y, v_x = torch.gradient(v)
         strain = (u_x.square() + v_y.square() + 0.5 * (u_y + v_x).square()).sqrt()
@@ -338,14 +343,3 @@ def _flip_order(name: str) -> list[int] | None:
     """Label order after a flip; None if unchanged."""
     order = list(label_space(name).flip_permutation())
     return None if order == sorted(order) else order
-
-
-def _compute_flow(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Shifts u and v, float32 [H, W] in pixels, from the first frame to the second."""
-    import cv2
-
-    grey = [cv2.cvtColor(frame.permute(1, 2, 0).numpy(), cv2.COLOR_RGB2GRAY) for frame in (first, second)]
-    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    flow = search.calc(grey[0], grey[1], np.zeros((*grey[0].shape, 2), np.float32))
-    u, v = torch.from_numpy(flow).unbind(-1)
-    return u, v

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
@@ -89,10 +89,15 @@ class ClassRules:
             outside = [passive[i] for i in range(len(passive)) if i not in members]
             return sum(fmean(part) for part in (inside, outside) if part)
 
-        claimed = frozenset().union(*self.combinations)
-        candidates: Iterable[frozenset[int]] = ()
-        if self.rest is not None:
-            candidates = (members for members in self._candidates(probabilities) if members not in claimed)
+        candidates: set[frozenset[int]] = set()
+        n = len(self.units)
+        if self.rest is not None and n > _MOST_ENUMERATED:  # only the likeliest combination
+            candidates = {frozenset(i for i, p in enumerate(probabilities) if p >= 0.5)}
+        elif self.rest is not None:
+            candidates = {
+                frozenset(chosen) for size in range(n + 1) for chosen in combinations(range(n), size)
+            }
+        candidates -= frozenset().union(*self.combinations)
         return tuple(
             max(map(score, candidates if label == self.rest else members), default=-math.inf)
             for label, members in zip(self.labels, self.combinations, strict=True)
@@ -102,13 +107,6 @@ class ClassRules:
         """Return the class with the highest score, the first one on ties; see `scores`."""
         scores = self.scores(probabilities)
         return self.labels[scores.index(max(scores))]
-
-    def _candidates(self, probabilities: Sequence[float]) -> Iterable[frozenset[int]]:
-        """All combinations of a few units; the likeliest one of many units."""
-        n = len(self.units)
-        if n > _MOST_ENUMERATED:
-            return [frozenset(i for i, p in enumerate(probabilities) if p >= 0.5)]
-        return (frozenset(chosen) for size in range(n + 1) for chosen in combinations(range(n), size))
 
 
 def class_rules(units: AUSet, classes: ExpressionSet | str = OBJECTIVE_SET) -> ClassRules:

@@ -7,7 +7,7 @@ the subject's left side is on the right of the picture.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -52,12 +52,12 @@ class RegionTable:
     """The centres of a published method.
 
     Args:
-        length: Function from the 68 points to the unit of length in pixels.
         centres: FACS number to the centres of the unit, the one on the left of the picture first.
+        is_horizontal: Whether the unit of length is the horizontal, not the Euclidean, distance of inner eye corners.
     """
 
-    length: Callable[[Sequence[Point]], float]
     centres: Mapping[int, tuple[Centre, ...]]
+    is_horizontal: bool = True
 
 
 def _pair(
@@ -65,14 +65,6 @@ def _pair(
 ) -> tuple[Centre, ...]:
     """Build symmetric centres; the left of the picture is the subject's right."""
     return Centre(tuple(left), down, outward, "R"), Centre(tuple(right), down, outward, "L")
-
-
-def _eye_corners_across(points: Sequence[Point]) -> float:
-    return abs(points[39][0] - points[42][0])
-
-
-def _eye_corners(points: Sequence[Point]) -> float:
-    return math.dist(points[39], points[42])
 
 
 _MOUTH_CORNERS = _pair([48], [54])
@@ -126,9 +118,9 @@ _AFFECTKIT: Mapping[int, tuple[Centre, ...]] = {
 
 REGIONS: Mapping[str, RegionTable] = MappingProxyType(
     {
-        "affectkit": RegionTable(_eye_corners_across, MappingProxyType(_AFFECTKIT)),
-        "jaanet": RegionTable(_eye_corners_across, MappingProxyType(_JAANET)),
-        "fgnet": RegionTable(_eye_corners, MappingProxyType(_FGNET)),
+        "affectkit": RegionTable(MappingProxyType(_AFFECTKIT)),
+        "jaanet": RegionTable(MappingProxyType(_JAANET)),
+        "fgnet": RegionTable(MappingProxyType(_FGNET), is_horizontal=False),
     }
 )
 
@@ -196,7 +188,8 @@ def region_centres(unit: ActionUnit, points: Sequence[Point], table: str = "affe
         raise LabelSpaceError(f"The table {table} has no region for {unit}.", remedy=f"It has: {known}.")
     if len(points) != _NUM_POINTS:
         raise AnnotationError(f"{len(points)} landmarks are given.", remedy="Give the 68 iBUG points.")
-    length = regions.length(points)
+    left, right = points[39], points[42]
+    length = abs(left[0] - right[0]) if regions.is_horizontal else math.dist(left, right)
     placed = []
     for centre in regions.centres[unit.id]:
         if unit.side is None or centre.side in (None, unit.side):

@@ -118,9 +118,7 @@ def _open(content: bytes) -> tuple[int, _Bytes]:
 def read_heif(path: Path) -> Image.Image:
     """Read the photo of a HEIF file for display: tiles joined, cropped, turned and mirrored.
 
-    Raises:
-        VideoError: The file is damaged or uses an unsupported coding.
-        PIL.Image.DecompressionBombError: It has too many pixels.
+    Raises `VideoError` if the file is damaged or has an unsupported coding, and Pillow's `DecompressionBombError`.
     """
     import av
     from PIL import Image

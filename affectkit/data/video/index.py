@@ -76,8 +76,7 @@ class VideoIndex:
 def open_container(path: Path) -> tuple[InputContainer, VideoStream]:
     """Open a file with FFmpeg and select the default video stream, never a cover picture.
 
-    Raises:
-        VideoError: FFmpeg cannot decode the file as a video.
+    Raises `VideoError` if FFmpeg cannot decode the file as a video.
     """
     import av
 
@@ -113,8 +112,7 @@ def _is_cover(stream: VideoStream) -> bool:
 def index_video(path: Path) -> VideoIndex:
     """Index a file by one pass over its packets, without decoding; cached until the file changes.
 
-    Raises:
-        VideoError: FFmpeg cannot decode the file as a video, or it holds no frame.
+    Raises `VideoError` if FFmpeg cannot decode the file as a video, or if it holds no frame.
     """
     status = path.stat()
     return _index(path, status.st_mtime_ns, status.st_size)

@@ -41,14 +41,8 @@ class ImageReader(VideoReader):
     have gaps. Only the first picture of an MPO file (JPEG with depth, gain map or other eye) is read. Frame rate and
     timestamps are known for animations; they are NaN for folders, lists and pages, and a single picture is at 0 s.
 
-    Args:
-        path: Folder, picture file, or picture files with one frame each.
-
     Attributes:
         files: File of each frame.
-
-    Raises:
-        VideoError: The folder holds no picture or cannot be listed.
     """
 
     _pages: Sequence[int] | None

@@ -29,12 +29,6 @@ class PyAVReader(VideoReader):
     Packets are indexed once. To read a frame, the reader seeks to the key frame before it, unless it is already past
     that, and decodes forward to the presentation time of the frame. Raw streams (`.h264`, `.mjpeg`) have no times; they
     are decoded from the start and their frames are counted.
-
-    Args:
-        path: Video file.
-
-    Raises:
-        VideoError: FFmpeg cannot decode the file as a video.
     """
 
     def __init__(self, path: Path) -> None:

@@ -30,6 +30,8 @@ IMAGE_SUFFIXES = frozenset(
 class VideoReader(ABC):
     """Random access to the frames of one video, and sequential reading.
 
+    Constructors take the media, and raise `VideoError` if it cannot be read.
+
     Attributes:
         path: The media.
         num_frames: Announced number of frames; frames that a truncated file lacks raise when read.
@@ -60,7 +62,7 @@ class VideoReader(ABC):
                 raise self.error(f"The video has {self.num_frames} frames.", index)
             places[index].append(place)
         if not places:
-            raise self.error("No frame was asked for.")
+            raise self.error("No frames are requested.")
         result = torch.empty(0)
         for index, image in self._decode(sorted(places)):
             if len(result) == 0:

@@ -82,7 +82,7 @@ class TestContract:
                 with pytest.raises(VideoError, match="frames") as caught:
                     reader.read([0, index])
                 assert (caught.value.path, caught.value.frame) == (videos[kind], index)
-            with pytest.raises(VideoError, match="No frame was asked for"):
+            with pytest.raises(VideoError, match="No frames are requested"):
                 reader.read([])
 
 
