@@ -32,16 +32,9 @@ class ClipMixup:
 
     Example:
         >>> from affectkit.data import Clip, collate
-        >>> labels = (torch.tensor([float(k)]) for k in (0, 1))
-        >>> batch = collate(
-        ...     [
-        ...         Clip.make(
-        ...             torch.zeros(4, 3, 8, 8, dtype=torch.uint8), {"au": Target.make(y, space="AU12")}
-        ...         )
-        ...         for y in labels
-        ...     ]
-        ... )
-        >>> frames, target = ClipMixup(0.4)(batch, "au", torch.Generator().manual_seed(0))
+        >>> labels = {"au": Target.make(torch.ones(1), space="AU12")}
+        >>> clip = Clip.make(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), labels)
+        >>> frames, target = ClipMixup(0.4)(collate([clip, clip]), "au", torch.Generator().manual_seed(0))
         >>> frames.dtype, target.value.shape
         (torch.float32, torch.Size([2, 1]))
 

@@ -25,7 +25,9 @@ class UnitSpace(LabelSpace):
         LabelSpaceError: The set is empty or holds duplicates.
     """
 
-    prefix: ClassVar[str] = ""
+    prefix: ClassVar[str] = ""  # of names
+    suffix: ClassVar[str] = ""  # of table columns
+    high: ClassVar[float]  # largest target value; the smallest is 0
     over_frames = "max"  # a clip shows each unit that one of the frames shows
 
     units: tuple[ActionUnit, ...]
@@ -67,8 +69,13 @@ class UnitSpace(LabelSpace):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Table columns: `AU01`, `AU12L`."""
-        return tuple(unit.column for unit in self.units)
+        """Table columns: `AU01`, `AU12L`; `AU01_i`, `AU12L_i` for intensities."""
+        return tuple(unit.column + self.suffix for unit in self.units)
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """0 (absent), and 1 (present) or 5 (intensity E)."""
+        return 0.0, self.high
 
     def __iter__(self) -> Iterator[ActionUnit]:
         return iter(self.units)
@@ -126,6 +133,7 @@ class AUSet(UnitSpace):
     kind = "occurrence"
     bare = True
     soft = True
+    high = 1.0
 
     @classmethod
     def of(cls, *ids: int) -> AUSet:
@@ -136,11 +144,6 @@ class AUSet(UnitSpace):
     def named(cls) -> tuple[str, ...]:
         """See `LabelSpace`: the keys of `AU_SETS`."""
         return tuple(AU_SETS)
-
-    @property
-    def value_range(self) -> tuple[float, float]:
-        """0 (absent) and 1 (present)."""
-        return 0.0, 1.0
 
 
 @register_space
@@ -157,16 +160,8 @@ class AUIntensitySet(UnitSpace):
 
     kind = "intensity"
     prefix = "intensity:"
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Table columns: `AU01_i`, `AU12L_i`."""
-        return tuple(f"{unit.column}_i" for unit in self.units)
-
-    @property
-    def value_range(self) -> tuple[float, float]:
-        """0 (absent) and 5 (E)."""
-        return 0.0, 5.0
+    suffix = "_i"
+    high = 5.0
 
 
 # Units in the order of the published protocols.

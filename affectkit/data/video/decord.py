@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from affectkit.data.video.display import display_matrix, orient, square_size, turns_of
+from affectkit.data.video.display import display_matrix, orient, square_size
 from affectkit.data.video.index import videos_of
 from affectkit.data.video.pyav import PyAVReader
 from affectkit.errors import MissingDependencyError, VideoError
@@ -49,7 +50,8 @@ class DecordReader(PyAVReader):
             frame = next(self._container.decode(self._stream), None)
         except av.FFmpegError:
             frame = None
-        self._matrix = display_matrix(frame)
+        self._matrix = a, b, _, _ = display_matrix(frame)
+        self._turns = round(math.atan2(-b, a) / (math.pi / 2))  # quarters, as in FFmpeg 4
 
     def _decode(self, indices: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         import av
@@ -63,7 +65,7 @@ class DecordReader(PyAVReader):
                 self._reader = self._open()  # the decoder does not survive an error
                 raise self.error("The frame cannot be decoded.", index) from fault
             # decord has turned the pixels, but neither mirrored nor squared them.
-            image = np.ascontiguousarray(np.rot90(image, -turns_of(self._matrix)))
+            image = np.ascontiguousarray(np.rot90(image, -self._turns))
             height, width = image.shape[:2]
             size = square_size(width, height, self._aspect)
             if size != (width, height):

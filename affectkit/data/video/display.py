@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import struct
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from av import VideoFrame
 
-__all__ = ["Matrix", "display_matrix", "orient", "square_size", "turns_of"]
+__all__ = ["Matrix", "display_matrix", "orient", "square_size"]
 
 Matrix = tuple[int, int, int, int]
 """Upper left part (a, b, c, d) of a display matrix: pixel (x, y) is shown at (a x + c y, b x + d y)."""
@@ -39,12 +38,6 @@ def orient(image: NDArray[np.uint8], matrix: Matrix) -> NDArray[np.uint8]:
     else:
         across, down = a, d
     return np.ascontiguousarray(image[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
-
-
-def turns_of(matrix: Matrix) -> int:
-    """Quarter turns counterclockwise of a display matrix, without mirroring, as applied by FFmpeg 4."""
-    a, b, _, _ = matrix
-    return round(math.atan2(-b, a) / (math.pi / 2))
 
 
 def square_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
