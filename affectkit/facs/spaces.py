@@ -200,7 +200,7 @@ def check_labels(labels: Sequence[str], kind: str, least: int) -> None:
         LabelSpaceError: Fewer than `least` labels, a duplicate, or a label that is not a lower-case word.
     """
     if len(labels) < least:
-        raise LabelSpaceError(f"{len(labels)} {kind} are too few.", remedy=f"Name at least {least}.")
+        raise LabelSpaceError(f"There are too few {kind} ({len(labels)}).", remedy=f"Name at least {least}.")
     for label in labels:
         if _LABEL.fullmatch(label) is None:
             raise LabelSpaceError(

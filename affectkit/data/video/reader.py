@@ -59,7 +59,8 @@ class VideoReader(ABC):
         places = defaultdict(list)
         for place, index in enumerate(indices):
             if not 0 <= index < self.num_frames:
-                raise self.error(f"The video has {self.num_frames} frames.", index)
+                frames = "frame" if self.num_frames == 1 else "frames"
+                raise self.error(f"The video has {self.num_frames} {frames}.", index)
             places[index].append(place)
         if not places:
             raise self.error("No frames are requested.")
