@@ -187,7 +187,9 @@ def region_centres(unit: ActionUnit, points: Sequence[Point], table: str = "affe
         known = ", ".join(f"AU{number}" for number in sorted(regions.centres))
         raise LabelSpaceError(f"The table {table} has no region for {unit}.", remedy=f"It has: {known}.")
     if len(points) != _NUM_POINTS:
-        raise AnnotationError(f"The number of landmarks is {len(points)}, not 68.", remedy="Give the 68 iBUG points.")
+        raise AnnotationError(
+            f"The number of landmarks is {len(points)}, not 68.", remedy="Give the 68 iBUG points."
+        )
     left, right = points[39], points[42]
     length = abs(left[0] - right[0]) if regions.is_horizontal else math.dist(left, right)
     placed = []
