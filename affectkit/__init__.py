@@ -1,6 +1,6 @@
 """affectkit: facial action units, expressions and micro-expressions on one shared video backbone.
 
-Importing this package loads neither torch nor Lightning: its public names are resolved on first use.
+Importing this package loads neither torch nor Lightning; public names are resolved on first use.
 """
 
 from __future__ import annotations
@@ -32,25 +32,6 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "AUHead": "affectkit.models",
-    "AUIntensityHead": "affectkit.models",
-    "AUIntensitySet": "affectkit.facs",
-    "AUSet": "affectkit.facs",
-    "ActionUnit": "affectkit.facs",
-    "AffectModel": "affectkit.models",
-    "Dimensions": "affectkit.facs",
-    "DimensionsHead": "affectkit.models",
-    "ExpressionHead": "affectkit.models",
-    "ExpressionSet": "affectkit.facs",
-    "Head": "affectkit.models",
-    "Levels": "affectkit.facs",
-    "LevelsHead": "affectkit.models",
-    "Predictor": "affectkit.inference",
-    "label_space": "affectkit.facs",
-    "load": "affectkit.models",
-}
-
 __all__ = [
     "AUHead",
     "AUIntensityHead",
@@ -73,9 +54,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'affectkit' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    for home in ("facs", "models", "inference") if name in __all__ else ():
+        module = importlib.import_module(f"affectkit.{home}")
+        if hasattr(module, name):
+            return getattr(module, name)
+    raise AttributeError(f"module 'affectkit' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""`python -m affectkit` is the `affectkit` command."""
+"""Entry point of `python -m affectkit`."""
 
 import sys
 

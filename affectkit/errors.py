@@ -1,7 +1,6 @@
-"""The errors that affectkit raises on bad input.
+"""Errors raised on bad input.
 
-Every message names the place (file, line or frame), the fault and the remedy, in that order, so that it can be
-shown to a user as one line. All of them derive from `AffectKitError`.
+Messages name the place (file, line or frame), the fault and the remedy, in one line. All derive from `AffectKitError`.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ __all__ = [
 
 
 class AffectKitError(Exception):
-    """Base of all errors about what a user gave.
+    """Base class of all errors about user input.
 
     Args:
         fault: What is wrong, one sentence.
-        path: The file or folder at fault.
-        line: One-based line (or spreadsheet row) in `path`.
-        frame: Zero-based frame in `path`.
+        path: Faulty file or folder.
+        line: Line (or spreadsheet row) in `path`, from 1.
+        frame: Frame in `path`, from 0.
         remedy: What the user can do, one sentence.
 
     Example:
@@ -46,12 +45,12 @@ class AffectKitError(Exception):
         frame: int | None = None,
         remedy: str | None = None,
     ) -> None:
+        super().__init__(fault)
         self.fault = fault
         self.path = path
         self.line = line
         self.frame = frame
         self.remedy = remedy
-        super().__init__(fault)
 
     def __str__(self) -> str:
         place = [] if self.path is None else [str(self.path)]
@@ -60,36 +59,21 @@ class AffectKitError(Exception):
         text = f"{', '.join(place)}: {self.fault}" if place else self.fault
         return text if self.remedy is None else f"{text} {self.remedy}"
 
-    def __reduce__(self) -> tuple[object, ...]:
-        """Keep every field when the error crosses a process (data-loader workers)."""
-        return (_rebuild, (type(self), self.fault, self.path, self.line, self.frame, self.remedy))
-
-
-def _rebuild(
-    kind: type[AffectKitError],
-    fault: str,
-    path: str | PathLike[str] | None,
-    line: int | None,
-    frame: int | None,
-    remedy: str | None,
-) -> AffectKitError:
-    return kind(fault, path=path, line=line, frame=frame, remedy=remedy)
-
 
 class DatasetNotFoundError(AffectKitError):
-    """A corpus folder or one of its parts is absent."""
+    """A corpus folder or a part of it is absent."""
 
 
 class AnnotationError(AffectKitError):
-    """An annotation file or cell cannot be read without guessing."""
+    """An annotation file or cell is ambiguous or damaged."""
 
 
 class LabelSpaceError(AffectKitError):
-    """A label is unknown, doubled, or two label sets do not fit together."""
+    """A label is unknown or duplicate, or two label sets do not fit together."""
 
 
 class SubjectLeakError(AffectKitError):
-    """A subject stands in more than one of train, validation and test."""
+    """A subject appears in more than one of train, validation and test."""
 
 
 class VideoError(AffectKitError):
@@ -101,7 +85,7 @@ class WeightsError(AffectKitError):
 
 
 class ConfigError(AffectKitError):
-    """A recipe or an argument names something that does not exist or cannot be combined."""
+    """A recipe or an argument is unknown, or cannot be combined with others."""
 
 
 class DivergenceError(AffectKitError):
@@ -109,4 +93,4 @@ class DivergenceError(AffectKitError):
 
 
 class MissingDependencyError(AffectKitError):
-    """An optional package is needed; the remedy names the extra that brings it."""
+    """An optional package is not installed; the remedy names the extra."""

@@ -1,9 +1,7 @@
-"""Names for classes, so that a plain dict can say what to build and nothing else can be imported by it.
+"""Registries: allow-lists of classes, by which a saved model or a recipe names the parts to build.
 
-A saved model or a recipe names its parts by short strings. They are looked up here and only here: a file from
-a stranger can choose among registered classes, but never make Python import a module of its choice. Classes register
-themselves when their module is imported; an installed package names its modules as entry points of the group
-`affectkit.plugins`.
+A file can choose among registered classes only; it can never make Python import another module. Classes register when
+their module is imported; installed packages name their modules as entry points of the group `affectkit.plugins`.
 """
 
 from __future__ import annotations
@@ -22,17 +20,17 @@ __all__ = ["GROUP", "Registry", "load_plugins", "plain"]
 T = TypeVar("T")
 
 GROUP = "affectkit.plugins"
-"""Entry points of this group are modules to import, or objects in them, once a name is not known."""
+"""Group of entry points that are imported when a name is unknown."""
 
-_METHODS = "affectkit.methods"  # imported by name: lower layers must not know it
+_METHODS = "affectkit.methods"  # imported by name: lower layers may not depend on it
 _lock = RLock()
 _loaded = False
 
 
 def load_plugins() -> None:
-    """Import the methods that come with affectkit and the plug-ins that are installed, once.
+    """Import the methods of affectkit and all installed plug-ins, once.
 
-    Registries do it by themselves before they say that a name is unknown.
+    Registries call this before they report an unknown name.
 
     Raises:
         ConfigError: A plug-in cannot be imported.
@@ -41,17 +39,17 @@ def load_plugins() -> None:
     with _lock:
         if _loaded:
             return
-        _loaded = True  # now, for what plug-ins look up while they are imported
+        _loaded = True  # plug-ins may look up names while they are imported
         try:
             import_module(_METHODS)
             for plugin in entry_points(group=GROUP):
                 try:
                     plugin.load()
-                except Exception as error:  # a stranger's module may raise anything
+                except Exception as error:  # plug-ins may raise anything
                     raise ConfigError(
                         f"The plug-in {plugin.name!r} ({plugin.value}) cannot be imported: "
                         f"{type(error).__name__}: {error}",
-                        remedy="Repair or uninstall the package it comes with.",
+                        remedy="Repair or uninstall its package.",
                     ) from error
         except BaseException:
             _loaded = False
@@ -59,13 +57,10 @@ def load_plugins() -> None:
 
 
 def plain(value: object) -> Any:
-    """Copy a configuration into dicts, lists, strings, numbers, booleans and None, as JSON has them.
-
-    Args:
-        value: Any nesting of mappings and sequences, OmegaConf's included.
+    """Convert nested mappings and sequences, also of OmegaConf, to plain JSON types.
 
     Raises:
-        ConfigError: Something else is in it.
+        ConfigError: A value has another type.
 
     Example:
         >>> plain({"sizes": (1, 2)})
@@ -84,10 +79,10 @@ def plain(value: object) -> Any:
 
 
 class Registry(Generic[T]):
-    """An allow-list of classes of one kind, each under one name.
+    """An allow-list of classes of one kind by name.
 
     Args:
-        kind: What the classes are, for messages: "backbone", "head", "loss".
+        kind: Kind of the classes, for messages: "backbone", "head", "loss".
 
     Example:
         >>> shapes: Registry[object] = Registry("shape")
@@ -104,39 +99,39 @@ class Registry(Generic[T]):
         self._classes: dict[str, type[T]] = {}
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
-        """Class decorator that files the class under `name`.
+        """Class decorator that registers a class as `name`.
 
         Raises:
-            ConfigError: The name is taken.
+            ConfigError: The name is already registered.
         """
 
-        def file(cls: type[T]) -> type[T]:
+        def decorate(cls: type[T]) -> type[T]:
             if name in self._classes:
                 raise ConfigError(
-                    f"The {self.kind} {name!r} is registered already.", remedy="Choose another name."
+                    f"The {self.kind} {name!r} is already registered.", remedy="Choose another name."
                 )
             self._classes[name] = cls
             return cls
 
-        return file
+        return decorate
 
     def names(self) -> tuple[str, ...]:
-        """The registered names, sorted; those of plug-ins among them."""
+        """Return all registered names, including plug-ins, sorted."""
         load_plugins()
         return tuple(sorted(self._classes))
 
     def name_of(self, cls: type[T]) -> str:
-        """The name under which `cls` is registered.
+        """Return the name of a class.
 
         Raises:
-            ConfigError: It is not, so no configuration could name it.
+            ConfigError: The class is not registered.
         """
         for name, known in self._classes.items():
             if known is cls:
                 return name
         raise ConfigError(
-            f"{cls.__name__} is not a registered {self.kind}, so it cannot be named in a configuration.",
-            remedy="Register the class under a name first.",
+            f"{cls.__name__} is not a registered {self.kind}, so a configuration cannot name it.",
+            remedy="Register the class first.",
         )
 
     def __getitem__(self, name: str) -> type[T]:
@@ -150,11 +145,11 @@ class Registry(Generic[T]):
             ) from None
 
     def build(self, config: Mapping[str, Any], **injected: Any) -> T:
-        """Construct the class that `config["type"]` names from the other entries of `config`.
+        """Construct the class named by `config["type"]` with the other entries of `config`.
 
         Args:
             config: `{"type": name, argument: value, ...}`, plain values only.
-            injected: Arguments that the caller decides, such as widths; `config` may not set them.
+            injected: Arguments set by the caller, such as widths; `config` may not set them.
 
         Raises:
             ConfigError: The type or an argument is unknown, or a required argument is missing.
@@ -166,14 +161,15 @@ class Registry(Generic[T]):
             )
         name = arguments.pop("type")
         cls = self[name]
-        parameters = inspect.signature(cls).parameters
-        open_to_config = [key for key in parameters if key not in injected]
-        if unknown := sorted(set(arguments) - set(open_to_config)):
+        parameters = {k: p for k, p in inspect.signature(cls).parameters.items() if k not in injected}
+        if unknown := sorted(set(arguments) - set(parameters)):
             raise ConfigError(
                 f"The {self.kind} {name!r} has no argument {', '.join(map(repr, unknown))}.",
-                remedy=f"It takes: {', '.join(open_to_config) or 'none'}.",
+                remedy=f"It takes: {', '.join(parameters) or 'none'}.",
             )
-        required = [key for key in open_to_config if parameters[key].default is inspect.Parameter.empty]
+        required = [
+            key for key, parameter in parameters.items() if parameter.default is inspect.Parameter.empty
+        ]
         if missing := [key for key in required if key not in arguments]:
             raise ConfigError(
                 f"The {self.kind} {name!r} lacks {', '.join(map(repr, missing))}.",

@@ -1,19 +1,16 @@
-"""Clips: read, chosen, transformed, batched, split. Plain tensors; no corpus and no Lightning."""
+"""Clips: reading, sampling, transforms, batches and splits, in plain tensors, without corpora and Lightning."""
 
 from __future__ import annotations
 
-from affectkit.data.balance import draw_weights
 from affectkit.data.clip import Clip, ClipBatch, collate, concat
-from affectkit.data.flow import OpticalFlow
-from affectkit.data.frames import AllFrames, FrameSampler, OnsetApex, UniformSegments, Window, sliding_windows
+from affectkit.data.frames import AllFrames, FrameSampler, OnsetApex, UniformSegments, Window
 from affectkit.data.mixup import ClipMixup
 from affectkit.data.record import ClipRecord
-from affectkit.data.samplers import Draw, EvalSampler, ReplaySampler, derive_seed
+from affectkit.data.samplers import Draw, EvalSampler, ReplaySampler, derive_seed, draw_weights
 from affectkit.data.shards import CropShards
 from affectkit.data.splits import (
     canonical_subject,
     check_disjoint,
-    k_fold,
     leave_one_subject_out,
     split_subjects,
 )
@@ -24,6 +21,7 @@ from affectkit.data.transforms import (
     ColorJitter,
     Compose,
     HorizontalFlip,
+    OpticalFlow,
     RandomCrop,
     RandomResizedCrop,
     RandomRotation,
@@ -64,9 +62,7 @@ __all__ = [
     "concat",
     "derive_seed",
     "draw_weights",
-    "k_fold",
     "leave_one_subject_out",
     "open_video",
-    "sliding_windows",
     "split_subjects",
 ]

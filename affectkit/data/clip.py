@@ -1,7 +1,6 @@
-"""Clips with their targets, one at a time and in batches.
+"""Clips with their targets, and batches of them.
 
-Frames stay uint8 until the model normalises them. Every target carries a mask, since few corpora annotate
-everything: what is masked holds 0, is finite, and never counts.
+Frames stay uint8 until the model normalises them. Every target has a mask; masked entries are 0 and never count.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from affectkit.data.target import Target
 from affectkit.errors import ConfigError, LabelSpaceError
@@ -27,15 +27,15 @@ class Clip:
 
     Args:
         frames: uint8 [T, C, H, W], RGB.
-        frame_mask: bool [T], False where a frame only pads.
-        targets: Labels by name ("au", "intensity", "expression"), for the clip ([A]; [] for classes) or for
-            every frame ([T, A]; [T]).
+        frame_mask: bool [T], False for padding.
+        targets: Labels by name ("au", "intensity", "expression"), per clip ([A]; [] for classes) or per frame
+            ([T, A]; [T]).
         landmarks: float [T, 68, 2], x and y in pixels, integers at pixel centres; 0 where masked.
         landmarks_mask: bool [T, 68].
         key_frames: int64 [3], positions of onset, apex and offset in `frames`; -1 if unknown or not sampled.
-        valid: False when the sample must not be counted.
-        subject: Position of the subject in the dataset's `subjects`; of the clip, where subjects are unknown.
-        meta: Where the sample is from: dataset, clip, subject, indices.
+        valid: False if the sample must not count in metrics.
+        subject: Index in the dataset's `subjects`; index of the clip if subjects are unknown.
+        meta: Origin of the sample: dataset, clip, subject, indices.
 
     Example:
         >>> clip = Clip.make(torch.zeros(4, 3, 8, 8, dtype=torch.uint8))
@@ -66,41 +66,33 @@ class Clip:
         subject: int = 0,
         meta: dict[str, Any] | None = None,
     ) -> Clip:
-        """Fill in masks for what is not given; landmarks that are not finite count as missing."""
+        """Create a clip with masks for absent parts; landmarks that are not finite are masked."""
         length = len(frames)
         if landmarks is None:
-            landmarks, seen = torch.zeros(length, 68, 2), torch.zeros(length, 68, dtype=torch.bool)
+            landmarks, mask = torch.zeros(length, 68, 2), torch.zeros(length, 68, dtype=torch.bool)
         else:
-            seen = landmarks.isfinite().all(-1)
-            seen = seen if landmarks_mask is None else seen & landmarks_mask
-            landmarks = torch.where(seen[..., None], landmarks.float(), 0.0)
+            mask = landmarks.isfinite().all(-1)
+            mask = mask if landmarks_mask is None else mask & landmarks_mask
+            landmarks = torch.where(mask[..., None], landmarks.float(), 0.0)
         return cls(
             frames=frames,
             frame_mask=torch.ones(length, dtype=torch.bool),
-            targets={} if targets is None else targets,
+            targets=targets or {},
             landmarks=landmarks,
-            landmarks_mask=seen,
+            landmarks_mask=mask,
             key_frames=torch.tensor(key_frames),
             valid=valid,
             subject=subject,
-            meta={} if meta is None else meta,
+            meta=meta or {},
         )
 
 
 @dataclass(frozen=True, eq=False)
 class ClipBatch:
-    """Clips stacked along a new first axis B; what a data loader gives and a task takes.
+    """Clips stacked along a new first axis B; the output of a data loader.
 
-    Args:
-        frames: uint8 [B, T, C, H, W].
-        frame_mask: bool [B, T].
-        targets: As in `Clip`, with B in front.
-        landmarks: float [B, T, 68, 2].
-        landmarks_mask: bool [B, T, 68].
-        key_frames: int64 [B, 3].
-        valid: bool [B].
-        subject: int64 [B].
-        meta: A list of B entries under each name.
+    Tensors and targets are those of `Clip` with B in front, such as `frames`, uint8 [B, T, C, H, W]. `valid` is
+    bool [B], `subject` int64 [B], and `meta` has a list of B entries under each name.
 
     Example:
         >>> clips = [Clip.make(torch.zeros(t, 3, 8, 8, dtype=torch.uint8)) for t in (2, 4)]
@@ -126,7 +118,7 @@ class ClipBatch:
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> ClipBatch:
-        """Copy all tensors to page-locked memory, from where an accelerator fetches them without waiting."""
+        """Copy all tensors to page-locked memory, for asynchronous copies to an accelerator."""
         return self._map(Tensor.pin_memory)
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> ClipBatch:
@@ -135,99 +127,96 @@ class ClipBatch:
 
 
 _TENSORS = tuple(f.name for f in fields(ClipBatch) if f.name not in ("targets", "meta"))
+_BY_FRAME = ("frames", "frame_mask", "landmarks", "landmarks_mask")
 
 
 def collate(clips: Sequence[Clip]) -> ClipBatch:
-    """Stack clips, padding short ones at their end; padding is masked in frames, targets and landmarks.
+    """Stack clips, padding short ones at the end; padding is masked in frames, targets and landmarks.
 
     Args:
-        clips: One clip or more, of one frame size; a target absent from some of them is masked there.
+        clips: At least one clip, all of one frame size; targets absent from some clips are masked there.
 
     Raises:
-        ConfigError: The frame sizes differ.
+        ConfigError: Frame sizes differ.
         LabelSpaceError: A target is per frame in one clip and per clip in another.
     """
+    _require_one_shape([clip.frames.shape[1:] for clip in clips])
     length = max(len(clip.frames) for clip in clips)
-    return concat([_as_batch(clip, length) for clip in clips])
-
-
-def concat(batches: Sequence[ClipBatch]) -> ClipBatch:
-    """Join batches of one frame shape, from one corpus or from several.
-
-    Targets of one name meet in one label space: the union of the action-unit sets, or the first batch's
-    expressions; where one batch has distributions, all become such. What a batch does not annotate is masked.
-
-    Args:
-        batches: One batch or more.
-
-    Raises:
-        ConfigError: The frame shapes differ.
-        LabelSpaceError: Targets of one name cannot be joined.
-    """
-    shapes = {tuple(batch.frames.shape[1:]) for batch in batches}
-    if len(shapes) > 1:
-        raise ConfigError(
-            f"Clips of different frame shapes {sorted(shapes)} cannot share a batch.",
-            remedy="End the transform with a crop or resize to one size.",
-        )
-    names = dict.fromkeys(name for batch in batches for name in batch.targets)
-    keys = dict.fromkeys(key for batch in batches for key in batch.meta)
-    return ClipBatch(
-        targets={name: _join(name, batches) for name in names},
-        meta={key: [m for b in batches for m in b.meta.get(key, [None] * len(b))] for key in keys},
-        **{name: torch.cat([getattr(batch, name) for batch in batches]) for name in _TENSORS},
-    )
-
-
-def _as_batch(clip: Clip, length: int) -> ClipBatch:
-    """A batch of one clip, padded to `length` frames."""
+    keys = dict.fromkeys(key for clip in clips for key in clip.meta)
 
     def padded(tensor: Tensor) -> Tensor:
         missing = length - len(tensor)
         return tensor if missing == 0 else torch.cat([tensor, tensor.new_zeros(missing, *tensor.shape[1:])])
 
-    targets = {}
-    for name, target in clip.targets.items():
-        whole = target.map(padded) if target.leading else target
-        targets[name] = whole.map(lambda tensor: tensor[None])
+    def as_row(target: Target) -> Target:
+        return target.map(lambda tensor: (padded(tensor) if target.leading else tensor)[None])
+
     return ClipBatch(
-        frames=padded(clip.frames)[None],
-        frame_mask=padded(clip.frame_mask)[None],
-        targets=targets,
-        landmarks=padded(clip.landmarks)[None],
-        landmarks_mask=padded(clip.landmarks_mask)[None],
-        key_frames=clip.key_frames[None],
-        valid=torch.tensor([clip.valid]),
-        subject=torch.tensor([clip.subject]),
-        meta={key: [value] for key, value in clip.meta.items()},
+        **{name: pad_sequence([getattr(c, name) for c in clips], batch_first=True) for name in _BY_FRAME},
+        key_frames=torch.stack([clip.key_frames for clip in clips]),
+        valid=torch.tensor([clip.valid for clip in clips]),
+        subject=torch.tensor([clip.subject for clip in clips]),
+        targets=_join_targets(
+            [{name: as_row(target) for name, target in clip.targets.items()} for clip in clips],
+            [1] * len(clips),
+        ),
+        meta={key: [clip.meta.get(key) for clip in clips] for key in keys},
     )
 
 
-def _join(name: str, batches: Sequence[ClipBatch]) -> Target:
-    """The target `name` of all batches in one label space, masked where a batch lacks it."""
-    given = [batch.targets.get(name) for batch in batches]
-    space = _common_space(tuple(dict.fromkeys(target.space for target in given if target is not None)))
-    parts = [None if target is None else target.project(space) for target in given]
-    if any(part is not None and part.soft for part in parts):
-        parts = [None if part is None else part.as_soft() for part in parts]
-    like = next(part for part in parts if part is not None)
-    if any(part is not None and part.value.shape[1:] != like.value.shape[1:] for part in parts):
-        raise LabelSpaceError(
-            f"The target '{name}' is per frame in one clip and per clip in another.",
-            remedy="Give the two targets different names.",
+def concat(batches: Sequence[ClipBatch]) -> ClipBatch:
+    """Join batches with one frame shape, from one or several corpora.
+
+    Targets of one name are joined in a common label space: the union of action-unit sets, or the expressions of the
+    first batch. If one batch has distributions, all are converted. Absent annotations are masked.
+
+    Args:
+        batches: At least one batch.
+
+    Raises:
+        ConfigError: Frame shapes differ.
+        LabelSpaceError: Targets of one name cannot be joined.
+    """
+    _require_one_shape([batch.frames.shape[1:] for batch in batches])
+    keys = dict.fromkeys(key for batch in batches for key in batch.meta)
+    return ClipBatch(
+        targets=_join_targets([batch.targets for batch in batches], list(map(len, batches))),
+        meta={key: [m for b in batches for m in b.meta.get(key, [None] * len(b))] for key in keys},
+        **{name: torch.cat([getattr(batch, name) for batch in batches]) for name in _TENSORS},
+    )
+
+
+def _require_one_shape(shapes: Sequence[torch.Size]) -> None:
+    if len(set(shapes)) > 1:
+        raise ConfigError(
+            f"Clips of different frame shapes {sorted(map(tuple, set(shapes)))} cannot share a batch.",
+            remedy="End the transform with a crop or resize to one size.",
         )
-    filled = [
-        _masked(like, len(batch)) if part is None else part
-        for part, batch in zip(parts, batches, strict=True)
-    ]
-    return Target(
-        torch.cat([part.value for part in filled]), torch.cat([part.mask for part in filled]), space
-    )
 
 
-def _masked(like: Target, length: int) -> Target:
-    """Targets of `length` clips that annotate nothing, shaped as `like`."""
-    return like.map(lambda tensor: tensor.new_zeros(length, *tensor.shape[1:]))
+def _join_targets(parts: Sequence[dict[str, Target]], sizes: Sequence[int]) -> dict[str, Target]:
+    """Join the targets of parts with `sizes` clips in common label spaces, masked where a part lacks them."""
+    joined = {}
+    for name in dict.fromkeys(name for part in parts for name in part):
+        given = [part[name] for part in parts if name in part]
+        space = _common_space(tuple(dict.fromkeys(target.space for target in given)))
+        given = [target.project(space) for target in given]
+        if any(target.soft for target in given):
+            given = [target.as_soft() for target in given]
+        like = given[0]
+        if any(target.value.shape[1:] != like.value.shape[1:] for target in given):
+            raise LabelSpaceError(
+                f"The target '{name}' is per frame in one clip and per clip in another.",
+                remedy="Give the two targets different names.",
+            )
+        rest = iter(given)
+        filled = [
+            next(rest) if name in part else like.map(lambda t, n=size: t.new_zeros(n, *t.shape[1:]))  # type: ignore[misc]
+            for part, size in zip(parts, sizes, strict=True)
+        ]
+        values, masks = zip(*((target.value, target.mask) for target in filled), strict=True)
+        joined[name] = Target(torch.cat(values), torch.cat(masks), space)
+    return joined
 
 
 @functools.cache

@@ -1,8 +1,4 @@
-"""Which frames of a clip are read.
-
-A frame sampler is a callable that turns the length of a clip into a list of positions in it. Without a random
-generator it is deterministic, as evaluation needs it.
-"""
+"""Samplers that choose the frames of a clip."""
 
 from __future__ import annotations
 
@@ -14,11 +10,11 @@ import torch
 
 from affectkit.errors import AnnotationError, ConfigError
 
-__all__ = ["AllFrames", "FrameSampler", "OnsetApex", "UniformSegments", "Window", "sliding_windows"]
+__all__ = ["AllFrames", "FrameSampler", "OnsetApex", "UniformSegments", "Window"]
 
 
 class FrameSampler(ABC):
-    """Chooses frames; positions count from the first frame of the clip."""
+    """Base class of frame samplers; positions count from the first frame of the clip."""
 
     @abstractmethod
     def __call__(
@@ -33,20 +29,20 @@ class FrameSampler(ABC):
         """Choose positions in a clip.
 
         Args:
-            length: Frames in the clip, at least 1.
-            rng: Source of train-time jitter; `None` gives the deterministic choice.
-            onset: Position of the movement's first frame, if known.
-            apex: Position of its strongest frame, if known.
-            offset: Position of its last frame, if known.
+            length: Number of frames in the clip, at least 1.
+            rng: Random generator in training; None for the deterministic choice.
+            onset: Position of the first frame of the movement, if known.
+            apex: Position of the strongest frame, if known.
+            offset: Position of the last frame, if known.
 
         Returns:
-            Positions in `0 … length - 1`, repeats allowed.
+            Positions in `0 … length - 1`; repeats are possible.
         """
 
 
 @dataclass(frozen=True)
 class AllFrames(FrameSampler):
-    """Every frame.
+    """All frames.
 
     Example:
         >>> AllFrames()(4)
@@ -60,12 +56,11 @@ class AllFrames(FrameSampler):
 
 @dataclass(frozen=True)
 class UniformSegments(FrameSampler):
-    """One frame out of each of `num_frames` equal segments: a random one in training, else the middle one.
+    """One frame from each of `num_frames` equal segments: a random one in training, else the middle one.
 
     Args:
-        num_frames: Frames to take.
-        short: What clips shorter than `num_frames` do: "spread" repeats each frame about equally often, "hold"
-            takes every frame once and then the last one again and again.
+        num_frames: Number of frames.
+        short: Treatment of shorter clips: "spread" repeats frames about equally often, "hold" repeats the last frame.
 
     Example:
         >>> UniformSegments(4)(16)
@@ -79,7 +74,7 @@ class UniformSegments(FrameSampler):
     short: Literal["spread", "hold"] = "spread"
 
     def __post_init__(self) -> None:
-        _require_positive(num_frames=self.num_frames)
+        _require_at_least(1, num_frames=self.num_frames)
         if self.short not in ("spread", "hold"):
             raise ConfigError(f"short {self.short!r} must be 'spread' or 'hold'.")
 
@@ -94,13 +89,13 @@ class UniformSegments(FrameSampler):
 
 @dataclass(frozen=True)
 class Window(FrameSampler):
-    """Consecutive frames, `stride` apart: from a random start in training, else from the middle of the clip.
+    """Frames at a distance of `stride`, from a random start in training, else around the middle of the clip.
 
-    A clip too short for the window gives the frames it has; batches pad it.
+    Shorter clips give the frames they have; batches pad them.
 
     Args:
-        num_frames: Frames to take.
-        stride: Distance between them.
+        num_frames: Number of frames.
+        stride: Distance between frames.
 
     Example:
         >>> Window(3, stride=2)(9)
@@ -111,7 +106,7 @@ class Window(FrameSampler):
     stride: int = 1
 
     def __post_init__(self) -> None:
-        _require_positive(num_frames=self.num_frames, stride=self.stride)
+        _require_at_least(1, num_frames=self.num_frames, stride=self.stride)
 
     def __call__(self, length: int, *, rng: torch.Generator | None = None, **_: object) -> list[int]:
         """See `FrameSampler`."""
@@ -122,12 +117,11 @@ class Window(FrameSampler):
 
 @dataclass(frozen=True)
 class OnsetApex(FrameSampler):
-    """`num_frames` evenly spaced frames from onset to apex, both included; two give just these two.
+    """Evenly spaced frames from onset to apex, both included.
 
     Args:
-        num_frames: Frames to take, at least 2.
-        jitter: In training, the apex lies up to so many frames earlier or later, but in the clip and behind the onset:
-            nobody annotates it to the frame.
+        num_frames: Number of frames, at least 2.
+        jitter: Largest random shift of the apex in training, in frames; it stays in the clip and after the onset.
 
     Example:
         >>> OnsetApex(3)(20, onset=4, apex=10)
@@ -138,10 +132,8 @@ class OnsetApex(FrameSampler):
     jitter: int = 0
 
     def __post_init__(self) -> None:
-        if self.num_frames < 2:
-            raise ConfigError(f"num_frames {self.num_frames} must be at least 2.")
-        if self.jitter < 0:
-            raise ConfigError(f"jitter {self.jitter} must be at least 0.")
+        _require_at_least(2, num_frames=self.num_frames)
+        _require_at_least(0, jitter=self.jitter)
 
     def __call__(
         self,
@@ -168,25 +160,7 @@ class OnsetApex(FrameSampler):
         return [onset + round(k * (apex - onset) / gaps) for k in range(self.num_frames)]
 
 
-def sliding_windows(length: int, num_frames: int, stride: int) -> list[list[int]]:
-    """Cover a clip with windows of consecutive frames; the last one ends with the clip.
-
-    Args:
-        length: Frames in the clip.
-        num_frames: Frames a window; a shorter clip gives one window of all its frames.
-        stride: Distance between the starts of windows, at most `num_frames` if every frame is to be covered.
-
-    Example:
-        >>> sliding_windows(6, 3, 2)
-        [[0, 1, 2], [2, 3, 4], [3, 4, 5]]
-    """
-    _require_positive(length=length, num_frames=num_frames, stride=stride)
-    last = max(0, length - num_frames)
-    starts = [*range(0, last, stride), last]
-    return [list(range(start, min(start + num_frames, length))) for start in starts]
-
-
-def _require_positive(**values: int) -> None:
+def _require_at_least(least: int, **values: int) -> None:
     for name, value in values.items():
-        if value < 1:
-            raise ConfigError(f"{name} {value} must be at least 1.")
+        if value < least:
+            raise ConfigError(f"{name} {value} must be at least {least}.")

@@ -1,4 +1,4 @@
-"""Clips blended in pairs, frames and labels alike."""
+"""MixUp of clips: frames and labels blended in pairs."""
 
 from __future__ import annotations
 
@@ -18,31 +18,23 @@ __all__ = ["ClipMixup"]
 
 @dataclass(frozen=True, slots=True)
 class ClipMixup:
-    r"""MixUp of whole clips: :math:`\lambda x + (1-\lambda) x'`, and so for labels.
+    r"""MixUp of whole clips, :math:`\lambda x + (1-\lambda) x'`, for frames and labels.
 
-    One :math:`\lambda \sim \mathrm{Beta}(\alpha, \alpha)` a batch, one partner a clip, the same for all its frames.
-    Cross-entropy is linear in its target, so the loss against the mixed labels is the mixed loss; classes become
-    distributions over two of them. A label that
-    either clip lacks is masked. A frame whose partner only pads is left as it is, with its own labels.
+    Each batch has one :math:`\lambda \sim \mathrm{Beta}(\alpha, \alpha)`, each clip one partner for all frames.
+    Cross-entropy is linear in the target, so the loss against mixed labels is the mixed loss; classes become
+    distributions. Labels that either clip lacks are masked. Frames whose partner is padding keep pixels and labels.
 
     Args:
-        alpha: α, positive; the smaller, the less most batches are mixed.
+        alpha: α, positive; smaller values mix most batches less.
 
     Raises:
         ConfigError: `alpha` is not positive.
 
     Example:
         >>> from affectkit.data import Clip, collate
-        >>> labels = (torch.tensor([float(k)]) for k in (0, 1))
-        >>> batch = collate(
-        ...     [
-        ...         Clip.make(
-        ...             torch.zeros(4, 3, 8, 8, dtype=torch.uint8), {"au": Target.make(y, space="AU12")}
-        ...         )
-        ...         for y in labels
-        ...     ]
-        ... )
-        >>> frames, target = ClipMixup(0.4)(batch, "au", torch.Generator().manual_seed(0))
+        >>> labels = {"au": Target.make(torch.ones(1), space="AU12")}
+        >>> clip = Clip.make(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), labels)
+        >>> frames, target = ClipMixup(0.4)(collate([clip, clip]), "au", torch.Generator().manual_seed(0))
         >>> frames.dtype, target.value.shape
         (torch.float32, torch.Size([2, 1]))
 
@@ -56,7 +48,7 @@ class ClipMixup:
     def __post_init__(self) -> None:
         if not self.alpha > 0:
             raise ConfigError(
-                f"MixUp needs a positive alpha, not {self.alpha}.", remedy="Leave MixUp out to mix nothing."
+                f"MixUp needs a positive alpha, not {self.alpha}.", remedy="Remove MixUp to mix nothing."
             )
 
     def __call__(
@@ -65,27 +57,27 @@ class ClipMixup:
         """Mix a batch with itself.
 
         Args:
-            batch: B clips; its `frame_mask` holds for the mixed frames too.
+            batch: B clips; `frame_mask` also applies to the mixed frames.
             target: Name of a target whose labels may be soft: units, classes or levels.
-            rng: Source of randomness on the CPU; torch's own by default.
+            rng: Random generator on the CPU; the default generator of torch by default.
 
         Returns:
-            Frames [B, T, C, H, W], float32 in 0-1, and the target with values in 0-1.
+            Frames [B, T, C, H, W], float32 in [0, 1], and the target with values in [0, 1].
 
         Raises:
-            LabelSpaceError: The batch has no such target, or its labels cannot be soft.
+            LabelSpaceError: The batch lacks the target, or the labels cannot be soft.
         """
         labels = batch.targets.get(target)
         if labels is None or not label_space(labels.space).soft:
             raise LabelSpaceError(
-                f"MixUp needs labels that may be soft, and the batch has "
+                f"MixUp needs labels that may be soft; the batch has "
                 f"{'no target' if labels is None else labels.space + ' under'} {target!r}."
             )
         labels = labels.as_soft()
         seed = int(torch.randint(2**62, (), generator=rng))
         share = random.Random(seed).betavariate(self.alpha, self.alpha)
         partner = torch.randperm(len(batch), generator=rng).to(batch.frames.device)
-        # 1 - λ where the partner shows something, and 0 where it only pads.
+        # 1 - λ, or 0 where the partner is padding.
         other = (1 - share) * batch.frame_mask[partner].to(torch.float32)
         frames = batch.frames.to(torch.float32) / 255
         frames = frames + other[:, :, None, None, None] * (frames[partner] - frames)

@@ -1,8 +1,7 @@
-"""Which clips are drawn, in which order, on which process.
+"""Samplers of clips for training and evaluation, the same for any number of processes.
 
-Both samplers deal one global sequence of draws out to the processes like cards: process `r` of `W` takes
-positions `r, r + W, r + 2W, …`. Step by step, the processes together therefore see the same clips for any
-`W`. Everything derives from (seed, epoch), so a run resumed at an epoch goes on as if it had never stopped.
+Both samplers deal one global sequence of draws to the processes in turn: process `r` of `W` takes positions
+`r, r + W, r + 2W, …`. All randomness derives from (seed, epoch), so a run resumed at an epoch continues exactly.
 """
 
 from __future__ import annotations
@@ -17,28 +16,27 @@ from torch.utils.data import Dataset, DistributedSampler
 
 from affectkit.errors import ConfigError
 
-__all__ = ["Draw", "EvalSampler", "ReplaySampler", "derive_seed"]
+__all__ = ["Draw", "EvalSampler", "ReplaySampler", "derive_seed", "draw_weights"]
+
+_BALANCE_ROUNDS = 200
 
 
 class Draw(NamedTuple):
-    """One sample to be made by a dataset.
+    """A request for one sample.
 
     Attributes:
         index: Position of the clip in the dataset.
-        seed: Seed of all that is random about the sample; `None` asks for the deterministic one.
-        valid: False when the sample only fills up the last batch and must not be counted.
+        seed: Seed of all randomness in the sample; None for the deterministic sample.
+        valid: False if the sample only fills the last batch and must not count in metrics.
     """
 
-    index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody needs here
+    index: int  # type: ignore[assignment]  # shadows tuple.index
     seed: int | None = None
     valid: bool = True
 
 
 def derive_seed(*parts: int | str) -> int:
-    """Hash numbers and names into a seed, so that seeds of neighbouring samples are unrelated.
-
-    Returns:
-        An integer in [0, 2⁶³).
+    """Hash numbers and names to a seed in [0, 2⁶³), so that seeds of neighbouring samples are unrelated.
 
     Example:
         >>> derive_seed(0, 1, "frames") == derive_seed(0, 1, "frames") != derive_seed(1, 0, "frames")
@@ -49,27 +47,24 @@ def derive_seed(*parts: int | str) -> int:
 
 
 class ReplaySampler(DistributedSampler[Draw]):
-    """Draws a fixed number of clips an epoch from a corpus of any size, for training.
+    """Draw a fixed number of clips per epoch from a corpus of any size, for training.
 
-    The corpus is an endless stream of permutations, permutation `k` seeded by (seed, k). An epoch takes the
-    next `steps_per_epoch × batch_size × W` positions of that stream: a small corpus is reshuffled on every
-    pass, a large one is continued where the last epoch stopped, and no process takes another one's draws.
-
-    With weights, a pass of N clips holds clip i about N·w_i/Σw times: the whole part of it always, one more as
-    often as the fraction says (systematic sampling from a random start).
+    The corpus is an endless stream of permutations, permutation `k` seeded by (seed, k). Each epoch takes the next
+    `steps_per_epoch × batch_size × W` positions: small corpora are reshuffled on every pass, large ones continue where
+    the last epoch stopped, and processes never share a draw. With weights, a pass over N clips holds clip i about
+    N·w_i/Σw times, rounded up or down at random (systematic sampling).
 
     Args:
-        dataset: Anything with a length.
-        batch_size: Clips a step on each process.
-        steps_per_epoch: Steps an epoch.
-        seed: Seed of the order and of every `Draw.seed`.
-        weights: How often a clip is drawn against others, non-negative; equally often by default. See
-            `affectkit.data.draw_weights`.
-        num_replicas: Processes `W`; by default those of the initialised process group, else one.
-        rank: This process, from 0; by default that of the process group.
+        dataset: Any sized object.
+        batch_size: Clips per step and process.
+        steps_per_epoch: Steps per epoch.
+        seed: Seed of the order and of each `Draw.seed`.
+        weights: Non-negative relative frequency of each clip; equal by default. See `affectkit.data.draw_weights`.
+        num_replicas: Number of processes `W`; by default from the initialised process group, else 1.
+        rank: Index of this process, from 0; by default from the process group.
 
     Raises:
-        ConfigError: The dataset is empty, a count is not positive, or weights do not fit.
+        ConfigError: The dataset is empty, a number is not positive, or weights do not fit.
 
     Example:
         >>> sampler = ReplaySampler(range(3), batch_size=2, steps_per_epoch=3)
@@ -89,33 +84,40 @@ class ReplaySampler(DistributedSampler[Draw]):
         rank: int | None = None,
     ) -> None:
         if len(dataset) == 0:
-            raise ConfigError("There is no clip to draw from.", remedy="Check the dataset's root and split.")
+            raise ConfigError(
+                "The dataset has no clips.", remedy="Check the root and the split of the dataset."
+            )
         if batch_size < 1 or steps_per_epoch < 1:
             raise ConfigError(
                 f"batch_size {batch_size} and steps_per_epoch {steps_per_epoch} must both be at least 1."
             )
-        if weights is not None and (weights.shape != (len(dataset),) or not _are_weights(weights)):
+        if weights is not None and not (
+            weights.shape == (len(dataset),)
+            and weights.isfinite().all()
+            and (weights >= 0).all()
+            and weights.sum() > 0
+        ):
             raise ConfigError(f"{len(dataset)} clips need as many weights, non-negative and not all 0.")
-        world, rank = _place(num_replicas, rank)
+        world, rank = _find_place(num_replicas, rank)
         super().__init__(cast("Dataset[Any]", dataset), world, rank, shuffle=True, seed=seed)
         self.length = len(dataset)
         self.weights = weights
         self.num_samples = steps_per_epoch * batch_size
-        self.total_size = self.num_samples * world
+        self.total_size = self.num_samples * self.num_replicas
 
     def __iter__(self) -> Iterator[Draw]:
         first = self.epoch * self.total_size
         order_of: int | None = None
         order: list[int] = []
         for position in range(first + self.rank, first + self.total_size, self.num_replicas):
-            passed, place = divmod(position, self.length)
-            if passed != order_of:
-                rng = torch.Generator().manual_seed(derive_seed(self.seed, "pass", passed))
-                order_of, order = passed, self._pass(rng)
+            pass_number, place = divmod(position, self.length)
+            if pass_number != order_of:
+                rng = torch.Generator().manual_seed(derive_seed(self.seed, "pass", pass_number))
+                order_of, order = pass_number, self._order(rng)
             yield Draw(order[place], derive_seed(self.seed, "draw", position))
 
-    def _pass(self, rng: torch.Generator) -> list[int]:
-        """The clips of one pass, as many as the corpus has, in random order."""
+    def _order(self, rng: torch.Generator) -> list[int]:
+        """Clips of one pass, as many as the corpus has, in random order."""
         order = torch.randperm(self.length, generator=rng)
         if self.weights is not None:
             ends = self.weights.double().cumsum(0) * (self.length / self.weights.double().sum())
@@ -125,15 +127,15 @@ class ReplaySampler(DistributedSampler[Draw]):
 
 
 class EvalSampler(DistributedSampler[Draw]):
-    """Every clip once, in order, for validation and test.
+    """Draw every clip once, in order, for validation and test.
 
-    Processes must all take the same number of steps, so the sequence is filled up with repeated clips marked
-    `valid=False`; metrics leave those out and are the same numbers for any number of processes.
+    All processes must take the same number of steps, so the sequence is filled up with repeated clips marked
+    `valid=False`; metrics skip them and do not depend on the number of processes.
 
     Args:
-        dataset: Anything with a length.
-        num_replicas: Processes; by default those of the initialised process group, else one.
-        rank: This process, from 0; by default that of the process group.
+        dataset: Any sized object.
+        num_replicas: See `ReplaySampler`.
+        rank: See `ReplaySampler`.
 
     Example:
         >>> [tuple(draw) for draw in EvalSampler(range(3), num_replicas=2, rank=1)]
@@ -141,8 +143,7 @@ class EvalSampler(DistributedSampler[Draw]):
     """
 
     def __init__(self, dataset: Sized, *, num_replicas: int | None = None, rank: int | None = None) -> None:
-        world, rank = _place(num_replicas, rank)
-        super().__init__(cast("Dataset[Any]", dataset), world, rank, shuffle=False)
+        super().__init__(cast("Dataset[Any]", dataset), *_find_place(num_replicas, rank), shuffle=False)
         self.length = len(dataset)
 
     def __iter__(self) -> Iterator[Draw]:
@@ -150,15 +151,45 @@ class EvalSampler(DistributedSampler[Draw]):
             yield Draw(position % self.length, None, position < self.length)
 
 
-def _are_weights(weights: Tensor) -> bool:
-    return bool(weights.isfinite().all() and (weights >= 0).all() and weights.sum() > 0)
+def draw_weights(positive: Tensor, *, rare: float = 0.1, share: float = 0.25) -> Tensor:
+    """Compute weights that give every rare action unit at least `share` of the draws.
+
+    Clips with a unit rarer than `rare` are weighted up to `share` of the draws, unit by unit, until all units have
+    their share (iterative proportional fitting). If many rare units exclude each other, the result is approximate.
+
+    Args:
+        positive: bool [N, A], active units of each clip; False if not annotated.
+        rare: Largest frequency, in [0, 1], of a rare unit.
+        share: Share of the draws for each rare unit, in [0, 1).
+
+    Returns:
+        float64 [N], with mean 1.
+
+    Raises:
+        ConfigError: `share` or `rare` is out of range.
+
+    Example:
+        >>> shown = torch.zeros(20, 1, dtype=torch.bool)
+        >>> shown[0] = True
+        >>> draw_weights(shown)[:2].round(decimals=2)
+        tensor([5.0000, 0.7900], dtype=torch.float64)
+    """
+    if not (0 <= rare <= 1 and 0 <= share < 1):
+        raise ConfigError(f"rare {rare} must be in [0, 1] and share {share} in [0, 1).")
+    weights = torch.ones(len(positive), dtype=torch.float64)
+    rates = positive.double().mean(dim=0)
+    rare_units = positive[:, (rates > 0) & (rates < rare)].unbind(1)
+    for _ in range(_BALANCE_ROUNDS):
+        for shown in rare_units:
+            current = weights[shown].sum() / weights.sum()
+            if current < share:
+                weights[shown] *= share / (1 - share) * (1 - current) / current
+        weights /= weights.mean()
+    return weights
 
 
-def _place(num_replicas: int | None, rank: int | None) -> tuple[int, int]:
-    """World size and rank: as given, else the process group's, else (1, 0)."""
-    grouped = distributed.is_available() and distributed.is_initialized()
-    if num_replicas is None:
-        num_replicas = distributed.get_world_size() if grouped else 1
-    if rank is None:
-        rank = distributed.get_rank() if grouped else 0
-    return num_replicas, rank
+def _find_place(num_replicas: int | None, rank: int | None) -> tuple[int | None, int | None]:
+    """World size and rank, with defaults for a run without a process group."""
+    if distributed.is_available() and distributed.is_initialized():
+        return num_replicas, rank
+    return 1 if num_replicas is None else num_replicas, rank or 0

@@ -1,4 +1,4 @@
-"""Splits by subject: nobody is both learned from and tested on."""
+"""Splits by subject: training and test never share a subject."""
 
 from __future__ import annotations
 
@@ -11,14 +11,11 @@ import torch
 from affectkit.data.samplers import derive_seed
 from affectkit.errors import ConfigError, SubjectLeakError
 
-__all__ = ["canonical_subject", "check_disjoint", "k_fold", "leave_one_subject_out", "split_subjects"]
+__all__ = ["canonical_subject", "check_disjoint", "leave_one_subject_out", "split_subjects"]
 
 
 def canonical_subject(text: str) -> str:
-    """Spell a subject in one way: without needless blanks, and without the decimals of a whole number.
-
-    Args:
-        text: The subject as a table writes it.
+    """Normalise the spelling of a subject: strip spaces, and drop the decimals of whole numbers.
 
     Example:
         >>> canonical_subject(" Anna  K. "), canonical_subject("1.0"), canonical_subject("007.0")
@@ -30,13 +27,13 @@ def canonical_subject(text: str) -> str:
 
 
 def check_disjoint(splits: Mapping[str, Iterable[str | None]]) -> None:
-    """Make sure that no subject appears in two splits.
+    """Check that no subject appears in two splits, in any spelling.
 
-    Spellings are compared, not only texts: `1`, `1.0` and ` 1 ` are one subject, and `S01`, `s01`, `S1` and `s_01`,
-    which differ in capitals, leading zeros or the sign before the number, are taken for one in several spellings.
+    `1`, `1.0` and ` 1 ` are one subject. `S01`, `s01`, `S1` and `s_01`, which differ only in case, leading zeros or the
+    separator before the number, are taken as spellings of one subject.
 
     Args:
-        splits: Subjects of each split, repeats allowed; `None` (unknown) may be anyone and is left out.
+        splits: Subjects of each split; repeats are allowed, and None (unknown) is skipped.
 
     Raises:
         SubjectLeakError: A subject appears in two splits, in one spelling or in two.
@@ -52,39 +49,36 @@ def check_disjoint(splits: Mapping[str, Iterable[str | None]]) -> None:
         for subject in dict.fromkeys(subjects):
             if subject is None:
                 continue
-            other, its_split = home.setdefault(_look(subject), (subject, split))
-            if its_split == split:
+            # Ignore case, leading zeros and a separator before a number.
+            key = re.sub(r"(?<![0-9.])0+(?=[0-9])", "", canonical_subject(subject).casefold())
+            key = re.sub(r"(?<=[^\W\d_])[\s_-]+(?=[0-9])", "", key)
+            other, other_split = home.setdefault(key, (subject, split))
+            if other_split == split:
                 continue
             if canonical_subject(other) == canonical_subject(subject):
                 raise SubjectLeakError(
-                    f"Subject '{subject}' appears in both '{its_split}' and '{split}'.",
+                    f"Subject '{subject}' appears in both '{other_split}' and '{split}'.",
                     remedy="Move all clips of a subject to one split.",
                 )
             raise SubjectLeakError(
-                f"Subjects '{other}' in '{its_split}' and '{subject}' in '{split}' look like two spellings of one.",
-                remedy="Spell each subject in one way, and move all its clips to one split; if these are two people, "
-                "name them apart.",
+                f"Subjects '{other}' in '{other_split}' and '{subject}' in '{split}' look like two spellings of one.",
+                remedy="Use one spelling per subject, and move all clips to one split; rename one if they are two "
+                "people.",
             )
-
-
-def _look(subject: str) -> str:
-    """A key that subjects share who differ in nothing but capitals, leading zeros, or a sign before a number."""
-    text = re.sub(r"(?<![0-9.])0+(?=[0-9])", "", canonical_subject(subject).casefold())
-    return re.sub(r"(?<=[^\W\d_])[\s_-]+(?=[0-9])", "", text)
 
 
 def split_subjects(
     subjects: Iterable[str], fractions: Mapping[str, float], *, seed: int = 0
 ) -> dict[str, tuple[str, ...]]:
-    """Share subjects out at random.
+    """Assign subjects to splits at random.
 
     Args:
-        subjects: Subjects, repeats allowed; their order does not matter.
-        fractions: Share of each split; together 1.
+        subjects: Subjects in any order; repeats are allowed.
+        fractions: Fraction of each split, with a sum of 1.
         seed: Seed of the assignment.
 
     Returns:
-        Sorted subjects of each split; sizes are rounded so that they add up.
+        Sorted subjects of each split.
 
     Raises:
         ConfigError: The fractions do not add up to 1, or a split gets no subject.
@@ -96,7 +90,9 @@ def split_subjects(
     """
     if any(share <= 0 for share in fractions.values()) or abs(sum(fractions.values()) - 1) > 1e-6:
         raise ConfigError(f"Fractions {dict(fractions)} must be positive and add up to 1.")
-    order = _shuffled(subjects, seed)
+    people = sorted(set(subjects))
+    rng = torch.Generator().manual_seed(derive_seed(seed, "subjects"))
+    order = [people[place] for place in torch.randperm(len(people), generator=rng).tolist()]
     parts: dict[str, tuple[str, ...]] = {}
     share, start = 0.0, 0
     for name, fraction in fractions.items():
@@ -109,34 +105,8 @@ def split_subjects(
     return parts
 
 
-def k_fold(subjects: Iterable[str], folds: int, *, seed: int = 0) -> list[tuple[str, ...]]:
-    """Divide subjects at random into test folds of equal size (± 1).
-
-    Args:
-        subjects: Subjects, repeats allowed; their order does not matter.
-        folds: How many folds.
-        seed: Seed of the assignment.
-
-    Returns:
-        Sorted test subjects of each fold; one trains on all others.
-
-    Raises:
-        ConfigError: There are fewer subjects than folds, or fewer than two folds.
-    """
-    order = _shuffled(subjects, seed)
-    if not 2 <= folds <= len(order):
-        raise ConfigError(f"{len(order)} subjects cannot be divided into {folds} folds.")
-    return [tuple(sorted(order[fold::folds])) for fold in range(folds)]
-
-
 def leave_one_subject_out(subjects: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Each subject in turn as the test subject.
-
-    Args:
-        subjects: Subjects, repeats allowed.
-
-    Yields:
-        The test subject and the sorted training subjects, in sorted order.
+    """Iterate over the subjects as test subjects; yield each with the sorted training subjects.
 
     Example:
         >>> next(leave_one_subject_out(["c", "a", "b", "a"]))
@@ -145,9 +115,3 @@ def leave_one_subject_out(subjects: Iterable[str]) -> Iterator[tuple[str, tuple[
     people = sorted(set(subjects))
     for held_out in people:
         yield held_out, tuple(subject for subject in people if subject != held_out)
-
-
-def _shuffled(subjects: Iterable[str], seed: int) -> list[str]:
-    people = sorted(set(subjects))
-    rng = torch.Generator().manual_seed(derive_seed(seed, "subjects"))
-    return [people[place] for place in torch.randperm(len(people), generator=rng).tolist()]

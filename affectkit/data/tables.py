@@ -1,4 +1,4 @@
-"""Annotation tables: text, Excel and Parquet files whose every fault can be pointed at."""
+"""Annotation tables from text, Excel and Parquet files, with errors that name the line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from affectkit.errors import AnnotationError, DatasetNotFoundError
 
 __all__ = ["Table", "decode_text", "parse_csv", "read_table"]
 
-# What other programs write into a cell that holds nothing. `none` is a word like any other.
+# Placeholders of other programs for an empty cell. `none` is an ordinary word.
 _EMPTY = frozenset(
     {"", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "NAN", "nan", "NaT", "NULL", "Null", "null"}
 )
@@ -36,13 +36,13 @@ _MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 class Table:
     """Named columns of one file.
 
-    An empty cell reads as `None` everywhere: not annotated. Blank text, null and NaN are empty, and so are `NA`,
-    `N/A`, `#N/A`, `nan` and `null`, which other programs write.
+    Empty cells read as None (not annotated): blank text, null, NaN, and the placeholders `NA`, `N/A`, `#N/A`, `nan` and
+    `null`. Methods that read numbers raise `AnnotationError` for other content.
 
     Args:
         path: The file.
-        columns: Cells of each column, all of one length.
-        lines: Line in the file of each row, from 1 (Parquet: number of the row).
+        columns: Cells of each column, of equal length.
+        lines: Line of each row in the file, from 1 (Parquet: row number).
         decimal_comma: Whether numbers may be written as 3,5.
     """
 
@@ -55,27 +55,27 @@ class Table:
         return len(self.lines)
 
     def error(self, fault: str, row: int | None = None, *, remedy: str | None = None) -> AnnotationError:
-        """An error that names the file, and the line of `row` (of the header, if `None`)."""
+        """Create an error that names the file and the line of `row` (of the header, if None)."""
         line = 1 if row is None else self.lines[row]
         return AnnotationError(fault, path=self.path, line=line, remedy=remedy)
 
     def with_names(self, names: Collection[str]) -> Table:
-        """The same table with columns spelled as in `names`, whatever capitals, blanks and hyphens they have here.
+        """Rename columns to the spelling in `names`, ignoring case, spaces, underscores and hyphens.
 
         Raises:
-            AnnotationError: Two columns have one of the names.
+            AnnotationError: Two columns get the same name.
         """
-        spellings = {_folded(name): name for name in names}
+        spellings = {_fold(name): name for name in names}
         columns: dict[str, Any] = {}
         for column, cells in self.columns.items():
-            name = spellings.get(_folded(column), column)
+            name = spellings.get(_fold(column), column)
             if name in columns:
                 raise self.error(f"Columns are named twice: {name}, {column}.", remedy="Rename one.")
             columns[name] = cells
         return replace(self, columns=columns)
 
     def text(self, column: str, row: int) -> str | None:
-        """A cell as text without surrounding blanks; `None` where it is empty or the column is absent."""
+        """Return a cell as stripped text; None if it is empty or the column is absent."""
         if column not in self.columns:
             return None
         cell = self.columns[column][row]
@@ -83,16 +83,7 @@ class Table:
         return None if text in _EMPTY else text
 
     def number(self, column: str, row: int, *, flag: bool = False) -> float | None:
-        """A cell as a finite number.
-
-        Args:
-            column: Name of the column.
-            row: Index of the row.
-            flag: Whether true and yes are 1, and false and no are 0.
-
-        Raises:
-            AnnotationError: It holds something else.
-        """
+        """Return a cell as a finite number; with `flag`, true and yes are 1, false and no are 0."""
         text = self.text(column, row)
         if text is None or _NO_NUMBER.fullmatch(text):
             return None
@@ -103,16 +94,12 @@ class Table:
             raise self.error(
                 f"Column '{column}' holds '{text}', not a number.",
                 row,
-                remedy="Write numbers with a decimal point, as 3.5, and nothing where it is unknown.",
+                remedy="Write numbers with a decimal point, as 3.5, and leave unknown cells empty.",
             )
         return float(plain)
 
     def count(self, column: str, row: int) -> int | None:
-        """A cell as a whole number from 0.
-
-        Raises:
-            AnnotationError: It holds something else.
-        """
+        """Return a cell as a non-negative whole number."""
         value = self.number(column, row)
         if value is None:
             return None
@@ -120,20 +107,12 @@ class Table:
             raise self.error(
                 f"Column '{column}' holds {value:g}, not a whole number from 0.",
                 row,
-                remedy="Leave the cell empty where it is unknown.",
+                remedy="Leave unknown cells empty.",
             )
         return int(value)
 
     def numbers(self, columns: Sequence[str], *, flags: bool = False) -> NDArray[np.float32]:
-        """Whole columns as numbers, float32 [rows, columns]; empty cells are NaN.
-
-        Args:
-            columns: Names of columns.
-            flags: Whether true and yes are 1, and false and no are 0.
-
-        Raises:
-            AnnotationError: A cell holds something else.
-        """
+        """Return whole columns as numbers, float32 [rows, columns], NaN where empty; for `flags` see `number`."""
         result = np.full((len(self), len(columns)), np.nan, dtype=np.float32)
         for place, column in enumerate(columns):
             cells = np.asarray(self.columns[column])
@@ -150,26 +129,31 @@ class Table:
 def read_table(path: Path) -> Table:
     """Read a table with a header line.
 
-    Text (`.csv`, `.tsv`, `.txt`) is UTF-8, or UTF-16 with its mark, and separated by whichever of comma, semicolon
-    and tab gives the header the most columns; where that is the semicolon, numbers may have a decimal comma. Of a
-    workbook (`.xlsx`) the first sheet that is not blank counts; a cell merged over several rows counts in each of
-    them. Blank lines, and cells beyond the header if empty, are left out.
+    Text files (`.csv`, `.tsv`, `.txt`) are UTF-8, or UTF-16 with byte-order mark. The delimiter is whichever of comma,
+    semicolon and tab gives the most header columns; with semicolons, numbers may have a decimal comma. Of a workbook
+    (`.xlsx`), the first non-blank sheet is read; a cell merged over several rows counts in each of them. Blank lines,
+    and blank cells beyond the header, are skipped.
 
     Args:
-        path: The file, of one of these kinds or `.parquet`.
+        path: A file of one of these kinds, or `.parquet`.
 
     Raises:
         DatasetNotFoundError: The file does not exist.
-        AnnotationError: It is no table, has no row, names a column twice, or has a line that is shorter than its
-            header.
+        AnnotationError: The file is not a table, has no row, a duplicate column, or a line shorter than the header.
     """
     if not path.is_file():
         raise DatasetNotFoundError("This table does not exist.", path=path, remedy="Check the path.")
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv", ".txt"):
-        table = _read_csv(path)
+        text = decode_text(path)
+        delimiter = max(_DELIMITERS, key=lambda one: _count_columns(text, one))
+        table = _read_rows(path, list(parse_csv(path, text, delimiter)), _DELIMITERS[delimiter])
+        table = replace(table, decimal_comma=delimiter == ";")
     elif suffix in (".xlsx", ".xlsm"):
-        table = _read_workbook(path)
+        grid = next(filter(None, read_workbook(path).values()), [])
+        # A header merged over two rows fills both of them.
+        rows = [*grid[:1], *(row for row in grid[1:] if row[1] != grid[0][1])]
+        table = _read_rows(path, rows, "commas")
     elif suffix == ".parquet":
         table = _read_parquet(path)
     else:
@@ -184,43 +168,39 @@ def read_table(path: Path) -> Table:
 
 
 def decode_text(path: Path) -> str:
-    """Read a text file: UTF-8, or UTF-16 with its mark.
+    """Read a text file: UTF-8, or UTF-16 with byte-order mark.
 
     Raises:
-        AnnotationError: It is something else.
+        AnnotationError: The file has another encoding.
     """
     content = path.read_bytes()
     coding = "utf-16" if content.startswith(_MARKS) else "utf-8-sig"
     try:
         text = content.decode(coding)
-    except UnicodeDecodeError as fault:
-        line = content.count(b"\n", 0, fault.start) + 1
-        raise AnnotationError(
-            f"The text is not {coding.upper().removesuffix('-SIG')}.",
-            path=path,
-            line=line,
-            remedy='Save the table as UTF-8 (in Excel: "CSV UTF-8").',
-        ) from fault
-    if "\0" in text:
-        raise AnnotationError(
-            "The text holds NUL characters: it is no UTF-8.",
-            path=path,
-            line=text.count("\n", 0, text.index("\0")) + 1,
-            remedy='Save the table as UTF-8 (in Excel: "CSV UTF-8").',
-        )
-    return text
+    except UnicodeDecodeError as error:
+        fault, before = f"The text is not {coding.upper().removesuffix('-SIG')}.", content[: error.start]
+    else:
+        if "\0" not in text:
+            return text
+        fault, before = "The text holds NUL characters: it is not UTF-8.", text.partition("\0")[0].encode()
+    raise AnnotationError(
+        fault,
+        path=path,
+        line=before.count(b"\n") + 1,
+        remedy='Save the table as UTF-8 (in Excel: "CSV UTF-8").',
+    )
 
 
 def parse_csv(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Split text into rows that are not blank, each with its line from 1.
+    """Split text into non-blank rows, each with the line number from 1.
 
     Args:
-        path: Where the text is from.
+        path: Source of the text, for error messages.
         text: Lines of cells.
-        delimiter: What separates cells.
+        delimiter: Separator of cells.
 
     Raises:
-        AnnotationError: Quotes are not closed, or stand inside a cell.
+        AnnotationError: A quote is not closed or is inside a cell.
     """
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
@@ -237,27 +217,14 @@ def parse_csv(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list
         ) from fault
 
 
-def _read_csv(path: Path) -> Table:
-    text = decode_text(path)
-    delimiter = max(_DELIMITERS, key=lambda one: _width(text, one))
-    table = _below_header(path, list(parse_csv(path, text, delimiter)), _DELIMITERS[delimiter])
-    return replace(table, decimal_comma=delimiter == ";")
-
-
-def _width(text: str, delimiter: str) -> int:
-    """How many columns the header has if separated so."""
+def _count_columns(text: str, delimiter: str) -> int:
+    """Number of header columns with a delimiter."""
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     return next((width for row in rows if (width := sum(bool(cell.strip()) for cell in row))), 0)
 
 
-def _read_workbook(path: Path) -> Table:
-    grid = next(filter(None, read_workbook(path).values()), [])
-    # A header merged over two rows fills both of them.
-    return _below_header(path, [*grid[:1], *(row for row in grid[1:] if row[1] != grid[0][1])], "commas")
-
-
-def _below_header(path: Path, grid: Sequence[tuple[int, Sequence[Any]]], delimiter: str) -> Table:
-    """The rows below the first one, which names the columns."""
+def _read_rows(path: Path, grid: Sequence[tuple[int, Sequence[Any]]], delimiter: str) -> Table:
+    """Build a table from rows, of which the first is the header."""
     if not grid:
         raise AnnotationError(
             "The table is empty.", path=path, line=1, remedy="Write a header line and rows."
@@ -300,7 +267,7 @@ def _read_parquet(path: Path) -> Table:
 
 
 def _plain_numbers(cells: Sequence[Any] | NDArray[Any]) -> list[float] | None:
-    """Cells of text that hold nothing but numbers, which is quick; None where one of them needs a closer look."""
+    """Fast path for text cells that are all finite numbers; None if a cell needs a closer look."""
     try:
         if _PLAIN.fullmatch("".join(cells)):
             values = list(map(float, cells))
@@ -310,6 +277,6 @@ def _plain_numbers(cells: Sequence[Any] | NDArray[Any]) -> list[float] | None:
     return None
 
 
-def _folded(name: str) -> str:
-    """A column's name without what writers of tables vary."""
+def _fold(name: str) -> str:
+    """Column name without case and kind of separator."""
     return re.sub(r"[\s_-]+", "_", name.strip().casefold())

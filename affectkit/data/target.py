@@ -1,4 +1,4 @@
-"""Labels with a mask of those that were annotated."""
+"""Labels with a mask of the annotated ones."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from affectkit.facs.spaces import Projection, label_space
 __all__ = ["Target"]
 
 _space = functools.lru_cache(maxsize=None)(label_space)
-_SUM_TOLERANCE = 1e-3  # of a distribution in float32, or one written with few decimals
+_SUM_TOLERANCE = 1e-3  # of distributions in float32, or written with few decimals
 
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """Labels in a named label space, with a mask of those that were annotated.
+    """Labels in a named label space, with a mask of the annotated ones.
 
     Args:
-        value: float [..., A] where the space has an axis of labels: action units (0 or 1, soft values between, or
-            intensities 0–5) and dimensions. Of indexed spaces (expressions, levels) int64 [...], without that axis,
-            or a distribution over the classes, float [..., E].
-        mask: bool, as `value`, of a distribution [...]; True where annotated.
-        space: Name of the label space, as `affectkit.facs.spaces.label_space` reads it.
+        value: With a label axis (action units and dimensions), float [..., A]: 0 or 1, probabilities, or intensities
+            0–5. In indexed spaces (expressions, levels), int64 [...] without that axis, or a distribution over the
+            classes, float [..., E].
+        mask: bool, True where annotated; shape of `value`, of a distribution [...].
+        space: Name of the label space, see `affectkit.facs.spaces.label_space`.
 
     Raises:
         LabelSpaceError: Shape, dtype or a value does not fit the label space, or a masked value is not 0.
@@ -52,33 +52,32 @@ class Target:
         if self.soft:
             fits = space.soft and value.shape == (*mask.shape, len(space))
         else:
-            kind = value.dtype == torch.int64 if space.indexed else value.is_floating_point()
-            fits = kind and value.shape == mask.shape and value.shape[value.ndim - len(last) :] == last
+            has_type = value.dtype == torch.int64 if space.indexed else value.is_floating_point()
+            fits = has_type and value.shape == mask.shape and value.shape[value.ndim - len(last) :] == last
         if not fits or mask.dtype != torch.bool:
             raise LabelSpaceError(
                 f"Value {value.dtype} {list(value.shape)} with mask {mask.dtype} {list(mask.shape)} does not "
                 f"fit the space '{self.space}' of {len(space)} labels ({space.kind})."
             )
-        if value.device.type != "cpu":  # looking at values would make an accelerator wait
+        if value.device.type != "cpu":  # reading values would synchronise an accelerator
             return
         low, high = (0.0, 1.0) if self.soft else space.value_range
-        known = mask.unsqueeze(-1) if self.soft else mask
-        sound = torch.where(known, (value >= low) & (value <= high), value == 0)
-        if not sound.all():
+        is_valid = torch.where(self._known, (value >= low) & (value <= high), value == 0)
+        if not is_valid.all():
             raise LabelSpaceError(
-                f"Values {value[~sound].tolist()[:5]} are not in {low:g} to {high:g}, or not 0 where masked.",
-                remedy="Mask what is not annotated with Target.make.",
+                f"Values {value[~is_valid].tolist()[:5]} are not in {low:g} to {high:g}, or not 0 where masked.",
+                remedy="Mask missing annotations with Target.make.",
             )
         if self.soft and not ((value.sum(-1) - mask.to(value.dtype)).abs() <= _SUM_TOLERANCE).all():
             raise LabelSpaceError(f"The distributions over {space.labels} do not all sum to 1.")
 
     @classmethod
     def make(cls, value: Tensor, mask: Tensor | None = None, *, space: str) -> Target:
-        """Mask what is missing: NaN among numbers, negative indices among classes.
+        """Mask missing entries: NaN, and negative indices.
 
         Args:
-            value: As in the class, with missing entries; a distribution with any NaN is missing.
-            mask: bool, as in the class: False masks further entries.
+            value: See the class, with missing entries; a distribution with any NaN is missing.
+            mask: bool, see the class; False masks further entries.
             space: Name of the label space.
         """
         known = value >= 0 if value.dtype == torch.int64 else torch.isfinite(value)
@@ -90,58 +89,54 @@ class Target:
 
     @property
     def indexed(self) -> bool:
-        """Whether an entry is a class, without an axis of labels in `mask`."""
+        """Whether entries are classes, without a label axis in `mask`."""
         return _space(self.space).indexed
 
     @property
     def soft(self) -> bool:
-        """Whether entries are distributions over classes, with an axis of classes in `value` alone."""
+        """Whether entries are distributions, with a class axis in `value` alone."""
         return self.indexed and self.value.is_floating_point()
 
     @property
     def leading(self) -> int:
-        """Number of axes before the labels: of clips, of frames."""
+        """Number of axes (clips, frames) before the labels."""
         return self.mask.ndim - (not self.indexed)
 
+    @property
+    def _known(self) -> Tensor:
+        """Mask that broadcasts to `value`."""
+        return self.mask.unsqueeze(-1) if self.soft else self.mask
+
     def project(self, space: str) -> Target:
-        """Say the same in another label space; labels that it has and this one lacks are masked.
+        """Convert to another label space; labels that this space lacks are masked.
 
-        Of a distribution, the classes that the other space lacks are left out and the others scaled up to a sum of
-        1; it is masked where the likeliest class is lacking.
-
-        Args:
-            space: Name of the other label space.
+        Distributions drop classes that the other space lacks and are rescaled to a sum of 1; they are masked where the
+        likeliest class is dropped.
 
         Raises:
-            LabelSpaceError: Values of the two spaces do not mean the same.
+            LabelSpaceError: Values of the two spaces differ in meaning.
         """
         if space == self.space:
             return self
         route, device = _route(self.space, space), self.value.device
+        kept = torch.tensor([place is not None for place in route], device=device)
         if self.soft:
-            return self._spread(route, space)
+            moved = self.value.new_zeros(*self.mask.shape, len(_space(space)))
+            for place, goal in enumerate(route):
+                if goal is not None:
+                    moved[..., goal] += self.value[..., place]
+            mask = self.mask & kept[self.value.argmax(-1)]
+            value = moved / moved.sum(-1, keepdim=True).clamp(min=1e-6)
+            return Target(torch.where(mask.unsqueeze(-1), value, 0.0), mask, space)
+        indices = [place or 0 for place in route]
         if self.indexed:
-            value = torch.tensor([-1 if goal is None else goal for goal in route], device=device)[self.value]
-            mask = self.mask & (value >= 0)
+            value, mask = torch.tensor(indices, device=device)[self.value], self.mask & kept[self.value]
         else:
-            columns = [place or 0 for place in route]
-            present = torch.tensor([place is not None for place in route], device=device)
-            value, mask = self.value[..., columns], self.mask[..., columns] & present
+            value, mask = self.value[..., indices], self.mask[..., indices] & kept
         return Target(torch.where(mask, value, 0), mask, space)
 
-    def _spread(self, route: Projection, space: str) -> Target:
-        """A distribution over the classes of another space."""
-        moved = self.value.new_zeros(*self.mask.shape, len(_space(space)))
-        for place, goal in enumerate(route):
-            if goal is not None:
-                moved[..., goal] += self.value[..., place]
-        carried = torch.tensor([goal is not None for goal in route], device=self.value.device)
-        mask = self.mask & carried[self.value.argmax(-1)]
-        total = moved.sum(-1, keepdim=True)
-        return Target(torch.where(mask.unsqueeze(-1), moved / total.clamp(min=1e-6), 0.0), mask, space)
-
     def as_soft(self) -> Target:
-        """The same as distributions, which are 1 at an index; targets without indices as they are."""
+        """Convert indices to distributions that are 1 at the index; other targets are unchanged."""
         if not self.indexed or self.soft:
             return self
         classes = torch.arange(len(_space(self.space)), device=self.value.device)
@@ -149,41 +144,31 @@ class Target:
         return Target(value.to(torch.get_default_dtype()), self.mask, self.space)
 
     def likeliest(self) -> Target:
-        """The same with an index for each distribution: the likeliest class, the first of equal ones."""
+        """Convert distributions to the index of the likeliest class, the first one on ties."""
         return Target(self.value.argmax(-1), self.mask, self.space) if self.soft else self
 
     def over_frames(self) -> Target:
-        """Labels of whole clips from those of their frames, as the label space says.
+        """Reduce frame labels to clip labels by the rule of the label space.
 
         Returns:
-            A target without the last leading axis, annotated where one of the frames is (of classes, where all
-            annotated frames agree).
+            A target without the last leading axis, annotated where a frame is annotated and, for classes, where all
+            annotated frames agree.
         """
-        axis = self.leading - 1
-        if self.soft:
-            return self._mean(axis)
-        return _OVER_FRAMES[_space(self.space).over_frames](self, axis)
-
-    def _max(self, axis: int) -> Target:
-        return Target(self.value.amax(axis), self.mask.any(axis), self.space)
-
-    def _agree(self, axis: int) -> Target:
-        highest = self.value.masked_fill(~self.mask, -1).amax(axis)
-        same = ((self.value == highest.unsqueeze(axis)) | ~self.mask).all(axis)
-        mask = self.mask.any(axis) & same
-        return Target(highest.masked_fill(~mask, 0), mask, self.space)
-
-    def _mean(self, axis: int) -> Target:
-        known = self.mask.unsqueeze(-1) if self.soft else self.mask
-        mean = self.value.sum(axis) / known.sum(axis).clamp(min=1)
-        return Target(mean, self.mask.any(axis), self.space)
+        axis, mask = self.leading - 1, self.mask.any(self.leading - 1)
+        rule = "mean" if self.soft else _space(self.space).over_frames
+        if rule == "max":
+            value = self.value.amax(axis)
+        elif rule == "mean":
+            value = self.value.sum(axis) / self._known.sum(axis).clamp(min=1)
+        else:
+            highest = self.value.masked_fill(~self.mask, -1).amax(axis)
+            mask = mask & ((self.value == highest.unsqueeze(axis)) | ~self.mask).all(axis)
+            value = highest.masked_fill(~mask, 0)
+        return Target(value, mask, self.space)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Target:
-        """Apply one tensor function to value and mask."""
+        """Apply a tensor function to value and mask."""
         return Target(change(self.value), change(self.mask), self.space)
-
-
-_OVER_FRAMES = {"max": Target._max, "agree": Target._agree, "mean": Target._mean}
 
 
 @functools.cache

@@ -1,8 +1,8 @@
-"""Changes to whole clips: every frame, its landmarks and its labels alike.
+"""Transforms of whole clips: frames, landmarks and labels.
 
-A transform draws its random numbers once a clip, so that nothing moves between frames but the face. Without a
-generator it does what evaluation needs: crops take the centre, flips and jitter do nothing. Frames stay
-uint8. Landmarks are pixels with integers at pixel centres, so the left edge of the picture is at -0.5.
+Random parameters are drawn once per clip. Without a generator, transforms take their evaluation form: crops take the
+centre; flips, rotations and jitter do nothing. Frames stay uint8. Landmarks are in pixels, with integers at pixel
+centres, so the left edge of the picture is at -0.5.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 from affectkit.data.clip import Clip
@@ -29,6 +29,7 @@ __all__ = [
     "ColorJitter",
     "Compose",
     "HorizontalFlip",
+    "OpticalFlow",
     "RandomCrop",
     "RandomResizedCrop",
     "RandomRotation",
@@ -37,23 +38,23 @@ __all__ = [
 
 
 class ClipTransform(ABC):
-    """A change to a clip."""
+    """Base class of clip transforms."""
 
     @abstractmethod
     def __call__(self, clip: Clip, rng: torch.Generator | None = None) -> Clip:
-        """Transform a clip.
+        """Transform a clip without changing it in place.
 
         Args:
-            clip: The clip, unchanged by this.
-            rng: Source of randomness; `None` gives the deterministic form.
+            clip: The clip.
+            rng: Random generator; None for the deterministic evaluation form.
         """
 
 
 class Compose(ClipTransform):
-    """Transforms one after the other.
+    """Apply transforms one after the other.
 
     Args:
-        transforms: In order of application.
+        transforms: Transforms in order of application.
 
     Example:
         >>> clip = Clip.make(torch.zeros(2, 3, 40, 60, dtype=torch.uint8))
@@ -66,67 +67,33 @@ class Compose(ClipTransform):
 
     def __call__(self, clip: Clip, rng: torch.Generator | None = None) -> Clip:
         """See `ClipTransform`."""
-        for transform in self.transforms:
-            clip = transform(clip, rng)
-        return clip
+        return functools.reduce(lambda clip, transform: transform(clip, rng), self.transforms, clip)
 
 
 @dataclass(frozen=True)
 class Resize(ClipTransform):
-    """Resize with antialiasing so that the shorter side is `size` pixels; the aspect is kept.
-
-    Args:
-        size: Pixels.
-    """
+    """Resize the shorter side to `size` pixels with antialiasing, keeping the aspect."""
 
     size: int
 
     def __post_init__(self) -> None:
-        _require_size(self.size)
+        if self.size < 1:
+            raise ConfigError(f"size {self.size} must be at least 1 pixel.")
 
     def __call__(self, clip: Clip, rng: torch.Generator | None = None) -> Clip:
         """See `ClipTransform`."""
         height, width = clip.frames.shape[-2:]
         scale = self.size / min(height, width)
-        return _window(clip, 0, 0, height, width, (round(height * scale), round(width * scale)))
+        return _crop(clip, (height, width), (0, 0), (round(height * scale), round(width * scale)))
 
 
 @dataclass(frozen=True)
-class CenterCrop(ClipTransform):
-    """Cut `size` × `size` pixels out of the centre.
-
-    Args:
-        size: Pixels.
+class RandomCrop(Resize):
+    """Crop `size` × `size` pixels at a random place, in evaluation at the centre.
 
     Raises:
-        ConfigError: Called on smaller frames.
+        ConfigError: Frames are smaller than the crop.
     """
-
-    size: int
-
-    def __post_init__(self) -> None:
-        _require_size(self.size)
-
-    def __call__(self, clip: Clip, rng: torch.Generator | None = None) -> Clip:
-        """See `ClipTransform`."""
-        return RandomCrop(self.size)(clip)
-
-
-@dataclass(frozen=True)
-class RandomCrop(ClipTransform):
-    """Cut `size` × `size` pixels out at random; out of the centre in evaluation.
-
-    Args:
-        size: Pixels.
-
-    Raises:
-        ConfigError: Called on smaller frames.
-    """
-
-    size: int
-
-    def __post_init__(self) -> None:
-        _require_size(self.size)
 
     def __call__(self, clip: Clip, rng: torch.Generator | None = None) -> Clip:
         """See `ClipTransform`."""
@@ -136,31 +103,36 @@ class RandomCrop(ClipTransform):
                 f"Frames of {height} by {width} pixels are too small for a crop of {self.size}.",
                 remedy="Resize before the crop.",
             )
-        down, right = (0.5, 0.5) if rng is None else torch.rand(2, generator=rng).tolist()
-        top = int(down * (height - self.size + 1))
-        left = int(right * (width - self.size + 1))
-        return _window(clip, top, left, self.size, self.size, (self.size, self.size))
+        place = (0.5, 0.5) if rng is None else torch.rand(2, generator=rng).tolist()
+        return _crop(clip, (self.size, self.size), place, (self.size, self.size))
+
+
+class CenterCrop(RandomCrop):
+    """Crop `size` × `size` pixels at the centre; see `RandomCrop`."""
+
+    def __call__(self, clip: Clip, rng: torch.Generator | None = None) -> Clip:
+        """See `ClipTransform`."""
+        return super().__call__(clip)
 
 
 @dataclass(frozen=True)
-class RandomResizedCrop(ClipTransform):
-    """Cut out a random part and resize it to `size` × `size`; the whole centre square in evaluation.
+class RandomResizedCrop(Resize):
+    """Crop a random part and resize it to `size` × `size`; in evaluation, the central square.
 
     Args:
         size: Pixels after resizing.
-        scale: Least and greatest area of the part, as a fraction of the frame.
-        ratio: Least and greatest width over height of the part.
+        scale: Smallest and largest area of the part, as a fraction of the frame.
+        ratio: Smallest and largest width over height of the part.
 
     References:
         C. Szegedy et al., "Going Deeper with Convolutions", CVPR 2015.
     """
 
-    size: int
     scale: tuple[float, float] = (0.7, 1.0)
     ratio: tuple[float, float] = (0.9, 1.1)
 
     def __post_init__(self) -> None:
-        _require_size(self.size)
+        super().__post_init__()
         if not (0 < self.scale[0] <= self.scale[1] <= 1 and 0 < self.ratio[0] <= self.ratio[1]):
             raise ConfigError(
                 f"scale {self.scale} must ascend in (0, 1], ratio {self.ratio} must ascend above 0."
@@ -171,24 +143,19 @@ class RandomResizedCrop(ClipTransform):
         height, width = clip.frames.shape[-2:]
         if rng is None:
             rows = columns = min(height, width)
-            down = right = 0.5
+            place = [0.5, 0.5]
         else:
-            area, aspect, down, right = torch.rand(4, generator=rng).tolist()
+            area, aspect, *place = torch.rand(4, generator=rng).tolist()
             area = (self.scale[0] + area * (self.scale[1] - self.scale[0])) * height * width
             aspect = self.ratio[0] * (self.ratio[1] / self.ratio[0]) ** aspect
             rows = max(1, min(height, round(math.sqrt(area / aspect))))
             columns = max(1, min(width, round(math.sqrt(area * aspect))))
-        top, left = int(down * (height - rows + 1)), int(right * (width - columns + 1))
-        return _window(clip, top, left, rows, columns, (self.size, self.size))
+        return _crop(clip, (rows, columns), place, (self.size, self.size))
 
 
 @dataclass(frozen=True)
 class RandomRotation(ClipTransform):
-    """Turn a clip about its centre by one random angle; corners that were not in the picture are black.
-
-    Args:
-        degrees: Greatest angle to either side; never in evaluation.
-    """
+    """Rotate a clip about its centre by a random angle of up to ± `degrees`; uncovered corners are black."""
 
     degrees: float
 
@@ -203,29 +170,25 @@ class RandomRotation(ClipTransform):
         angle = math.radians(self.degrees) * (2 * float(torch.rand((), generator=rng)) - 1)
         cos, sin = math.cos(angle), math.sin(angle)
         T, _, H, W = clip.frames.shape
-        # From each place in the new picture back to the old one, in units of half a side.
-        back = torch.tensor([[cos, sin * H / W, 0.0], [-sin * W / H, cos, 0.0]]).expand(T, 2, 3)
-        grid = F.affine_grid(back, list(clip.frames.shape), align_corners=False)
-        turned = F.grid_sample(clip.frames.float(), grid, align_corners=False)
+        # Inverse map from new to old positions, in units of half a side.
+        inverse = torch.tensor([[cos, sin * H / W, 0.0], [-sin * W / H, cos, 0.0]]).expand(T, 2, 3)
+        grid = F.affine_grid(inverse, list(clip.frames.shape), align_corners=False)
+        rotated = F.grid_sample(clip.frames.float(), grid, align_corners=False)
         centre = torch.tensor([W - 1, H - 1]) / 2
         points = (clip.landmarks - centre) @ torch.tensor([[cos, sin], [-sin, cos]]) + centre
         return replace(
             clip,
-            frames=turned.round_().clamp_(0, 255).to(torch.uint8),
+            frames=rotated.round_().clamp_(0, 255).to(torch.uint8),
             landmarks=torch.where(clip.landmarks_mask[..., None], points, 0.0),
         )
 
 
 @dataclass(frozen=True)
 class HorizontalFlip(ClipTransform):
-    """Mirror a clip with probability `p`; sided units and paired landmarks change places with their partners.
-
-    Args:
-        p: Probability; never in evaluation.
+    """Mirror a clip with probability `p`; one-sided units and paired landmarks change places.
 
     Raises:
-        ConfigError: `p` is not a probability.
-        LabelSpaceError: Called on labels with a sided unit whose partner is not labelled.
+        LabelSpaceError: The labels lack the other side of a one-sided unit.
     """
 
     p: float = 0.5
@@ -238,31 +201,29 @@ class HorizontalFlip(ClipTransform):
         """See `ClipTransform`."""
         if rng is None or float(torch.rand((), generator=rng)) >= self.p:
             return clip
-        width = clip.frames.shape[-1]
         order = list(FLIP_68)
-        points = clip.landmarks[:, order]
-        points = torch.stack([(width - 1) - points[..., 0], points[..., 1]], dim=-1)
-        seen = clip.landmarks_mask[:, order]
+        points, mask = clip.landmarks[:, order], clip.landmarks_mask[:, order]
+        points = torch.stack([(clip.frames.shape[-1] - 1) - points[..., 0], points[..., 1]], dim=-1)
         return replace(
             clip,
             frames=clip.frames.flip(-1),
-            targets={name: _mirrored(target) for name, target in clip.targets.items()},
-            landmarks=torch.where(seen[..., None], points, 0.0),
-            landmarks_mask=seen,
+            targets={name: _mirror(target) for name, target in clip.targets.items()},
+            landmarks=torch.where(mask[..., None], points, 0.0),
+            landmarks_mask=mask,
         )
 
 
 @dataclass(frozen=True)
 class ColorJitter(ClipTransform):
-    """Change brightness, contrast and saturation by one random factor each, the same for all frames.
+    """Change brightness, contrast and saturation by a random factor each, the same for all frames.
 
     With gray value `y`, its mean `m` over the clip, and factors `b`, `c`, `s`, each pixel becomes
     `b · (c · (s · x + (1 − s) · y) + (1 − c) · m)`: one affine map of RGB, clamped once.
 
     Args:
-        brightness: Greatest deviation of `b` from 1; each factor is uniform in `1 ± deviation`.
-        contrast: That of `c`.
-        saturation: That of `s`.
+        brightness: Largest deviation of `b` from 1; factors are uniform in `1 ± deviation`.
+        contrast: Largest deviation of `c`.
+        saturation: Largest deviation of `s`.
     """
 
     brightness: float = 0.2
@@ -288,32 +249,97 @@ class ColorJitter(ClipTransform):
         return replace(clip, frames=mixed.clamp_(0, 255).to(torch.uint8).reshape(T, C, H, W))
 
 
-def _require_size(size: int) -> None:
-    if size < 1:
-        raise ConfigError(f"size {size} must be at least 1 pixel.")
+@dataclass(frozen=True)
+class OpticalFlow(ClipTransform):
+    r"""Replace a clip by one picture of the motion from the first frame to the apex.
+
+    The channels are the shift to the right u, the shift down v, and the magnitude of the optical strain,
+    :math:`\sqrt{u_x^2 + v_y^2 + \frac12 (u_y + v_x)^2}`, scaled to 0-255; zero shift is 128. The apex is the key frame
+    if it was sampled, else the last real frame. The flow is by dense inverse search (DIS). Frame labels become those of
+    the apex. Flips and crops must come before this transform.
+
+    Args:
+        size: Side of the result in pixels; the size of the frames by default.
+        shift: Largest shift in pixels of the frames; larger ones are clipped.
+        strain: Largest strain; larger ones are clipped.
+
+    Raises:
+        ConfigError: A value is not positive.
+
+    Example:
+        >>> clip = Clip.make(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
+        >>> OpticalFlow(size=28)(clip).frames[0, :, 0, 0]
+        tensor([128, 128,   0], dtype=torch.uint8)
+
+    References:
+        T. Kroeger, R. Timofte, D. Dai and L. Van Gool, "Fast optical flow using dense inverse search", ECCV 2016.
+        S.-T. Liong et al., "Shallow triple stream three-dimensional CNN (STSTNet) for micro-expression
+        recognition", FG 2019, whose input has these channels.
+    """
+
+    size: int | None = None
+    shift: float = 4.0
+    strain: float = 0.5
+
+    def __post_init__(self) -> None:
+        if min(self.shift, self.strain, 1 if self.size is None else self.size) <= 0:
+            raise ConfigError(
+                f"The size {self.size}, shift {self.shift} and strain {self.strain} must be positive."
+            )
+
+    def __call__(self, clip: Clip, rng: torch.Generator | None = None) -> Clip:
+        """See `ClipTransform`."""
+        import cv2
+
+        last = int(clip.frame_mask.nonzero().max()) if clip.frame_mask.any() else 0
+        apex = int(clip.key_frames[1]) if clip.key_frames[1] >= 0 else last
+        pair = clip.frames[[0, apex]].permute(0, 2, 3, 1).numpy()
+        first, second = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in pair)
+        search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        flow = search.calc(first, second, np.zeros((*first.shape, 2), np.float32))  # [H, W, 2], in pixels
+        u, v = torch.from_numpy(flow).unbind(-1)
+        u_y, u_x = torch.gradient(u)
+        v_y, v_x = torch.gradient(v)
+        strain = (u_x.square() + v_y.square() + 0.5 * (u_y + v_x).square()).sqrt()
+        scaled = [(u / self.shift + 1) / 2, (v / self.shift + 1) / 2, strain / self.strain]
+        picture = torch.stack(scaled)[None]
+        if self.size is not None:
+            picture = F.interpolate(picture, (self.size, self.size), mode="bilinear", antialias=True)
+        scale = torch.tensor([picture.shape[-1], picture.shape[-2]]) / torch.tensor(clip.frames.shape[:-3:-1])
+        keep = slice(apex, apex + 1)
+        return replace(
+            clip,
+            frames=(picture * 255 + 0.5).clamp(0, 255).to(torch.uint8),
+            frame_mask=clip.frame_mask[keep],
+            targets={
+                name: target.map(lambda values: values[keep]) if target.leading == 1 else target
+                for name, target in clip.targets.items()
+            },
+            landmarks=(clip.landmarks[keep] + 0.5) * scale - 0.5,
+            landmarks_mask=clip.landmarks_mask[keep],
+            key_frames=torch.tensor([-1, 0, -1]),
+        )
 
 
-def _window(clip: Clip, top: int, left: int, rows: int, columns: int, size: tuple[int, int]) -> Clip:
-    """Cut out a rectangle and resize it to `size` (height, width)."""
+def _crop(clip: Clip, part: tuple[int, int], place: Sequence[float], size: tuple[int, int]) -> Clip:
+    """Crop a part (height, width), placed by fractions of the free space, and resize it to `size`."""
+    (rows, columns), (height, width) = part, clip.frames.shape[-2:]
+    top, left = int(place[0] * (height - rows + 1)), int(place[1] * (width - columns + 1))
     frames = clip.frames[..., top : top + rows, left : left + columns]
-    if size != (rows, columns):
+    if size != part:
         frames = F.interpolate(frames, size, mode="bilinear", antialias=True)
     scale = torch.tensor([size[1] / columns, size[0] / rows])
     points = (clip.landmarks - torch.tensor([left, top]) + 0.5) * scale - 0.5
     return replace(clip, frames=frames, landmarks=torch.where(clip.landmarks_mask[..., None], points, 0.0))
 
 
-def _mirrored(target: Target) -> Target:
+def _mirror(target: Target) -> Target:
     order = _flip_order(target.space)
-    return target if order is None else target.map(lambda labels: _reordered(labels, order))
-
-
-def _reordered(labels: Tensor, order: list[int]) -> Tensor:
-    return labels[..., order]
+    return target if order is None else target.map(lambda labels: labels[..., order])
 
 
 @functools.cache
 def _flip_order(name: str) -> list[int] | None:
-    """Where each label comes from under a flip; None where all stay."""
+    """Label order after a flip; None if unchanged."""
     order = list(label_space(name).flip_permutation())
     return None if order == sorted(order) else order

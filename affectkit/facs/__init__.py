@@ -1,9 +1,8 @@
-"""The domain: action units, expressions and other labels, and what is known about them. Standard library only."""
+"""Domain knowledge: action units, expressions, other labels and published rules. Standard library only."""
 
 from __future__ import annotations
 
-from affectkit.facs.coding import AlternativePolicy, CodedUnit, Coding, Placement, parse_coding
-from affectkit.facs.dimensions import VALENCE_AROUSAL, Dimensions
+from affectkit.facs.coding import CodedUnit, Coding, parse_coding
 from affectkit.facs.expressions import (
     CROSSWALKS,
     EXPRESSION_SETS,
@@ -11,91 +10,54 @@ from affectkit.facs.expressions import (
     canonical_expression,
     crosswalk,
 )
-from affectkit.facs.levels import Levels
 from affectkit.facs.priors import PRIORS, association, typical_units
 from affectkit.facs.prompts import (
     PROMPT_STYLES,
     au_name,
-    au_prompt,
     au_prompt_pair,
-    expression_prompt,
     prompt_text,
     prompt_texts,
     unit_texts,
 )
-from affectkit.facs.regions import (
-    AU_RCNN_GROUPS,
-    FLIP_68,
-    REGIONS,
-    Centre,
-    Point,
-    RegionTable,
-    region_centres,
-)
-from affectkit.facs.rules import (
-    DU_2014,
-    EMFACS,
-    NEGATIVE_PAIRS,
-    OBJECTIVE_CLASSES,
-    POSITIVE_PAIRS,
-    ZHANG_JI_2005,
-    Category,
-    Combination,
-    PrimarySecondary,
-    objective_class,
-    prior,
-    pspi,
-)
+from affectkit.facs.regions import FLIP_68, REGIONS, Centre, RegionTable, region_centres
+from affectkit.facs.rules import DU_2014, EMFACS, OBJECTIVE_CLASSES, Category, objective_class, prior, pspi
+from affectkit.facs.scales import VALENCE_AROUSAL, Dimensions, Levels
 from affectkit.facs.sets import AU_SETS, AUIntensitySet, AUSet, UnitSpace
-from affectkit.facs.spaces import LabelSpace, Projection, label_space, register_space
-from affectkit.facs.units import ACTION_UNITS, ActionUnit, Area, Side, UnitFacts
+from affectkit.facs.spaces import LabelSpace, label_space, register_space
+from affectkit.facs.units import ACTION_UNITS, ActionUnit, UnitFacts
 
 __all__ = [
     "ACTION_UNITS",
-    "AU_RCNN_GROUPS",
     "AU_SETS",
     "CROSSWALKS",
     "DU_2014",
     "EMFACS",
     "EXPRESSION_SETS",
     "FLIP_68",
-    "NEGATIVE_PAIRS",
     "OBJECTIVE_CLASSES",
-    "POSITIVE_PAIRS",
     "PRIORS",
     "PROMPT_STYLES",
     "REGIONS",
     "VALENCE_AROUSAL",
-    "ZHANG_JI_2005",
     "AUIntensitySet",
     "AUSet",
     "ActionUnit",
-    "AlternativePolicy",
-    "Area",
     "Category",
     "Centre",
     "CodedUnit",
     "Coding",
-    "Combination",
     "Dimensions",
     "ExpressionSet",
     "LabelSpace",
     "Levels",
-    "Placement",
-    "Point",
-    "PrimarySecondary",
-    "Projection",
     "RegionTable",
-    "Side",
     "UnitFacts",
     "UnitSpace",
     "association",
     "au_name",
-    "au_prompt",
     "au_prompt_pair",
     "canonical_expression",
     "crosswalk",
-    "expression_prompt",
     "label_space",
     "objective_class",
     "parse_coding",

@@ -1,16 +1,15 @@
-"""The grammar in which corpora write action units into a table cell: `R1+L2`, `ref(L10)`, `R14A or 17`.
+"""Grammar of action-unit codes in the tables of corpora: `R1+L2`, `ref(L10)`, `R14A or 17`.
 
-One grammar reads all of them::
+One grammar covers all corpora::
 
     cell   = unknown | "0" | part (("+" | ",") part)*
     part   = "ref(" choice ")" | "(" choice ")" | choice | "soft focus"
     choice = atom (("or" | "/") atom)*
     atom   = ["A/"] [L | R | T | B | A | AD | M] ["AU"] number [L | R] [grade ["/" grade]]
 
-A number has one or two digits, a grade is a letter from A to E. Full-width characters, capitals, blanks
-around a sign, and the form in which a spreadsheet writes a whole cell (`4.0`) do not matter. `unknown` is an
-empty cell or one of `?`, `*`, `none`, `null`, `nan`: nobody coded the clip, and its labels must be masked.
-`0`, the FACS code of the neutral face, says that the clip was coded and that nothing was active.
+A number has one or two digits, a grade is a letter from A to E. Full-width characters, case, spaces around a sign,
+and spreadsheet numbers (`4.0`) are accepted. `unknown` is an empty cell or one of `?`, `*`, `none`, `null`, `nan`: the
+clip was not coded, and labels must be masked. `0`, the FACS code of the neutral face, means that no unit was active.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ __all__ = ["AlternativePolicy", "CodedUnit", "Coding", "Placement", "parse_codin
 Placement = Literal["T", "B", "A", "AD", "M"]
 AlternativePolicy = Literal["first", "all", "drop", "mask"]
 
-_UNKNOWN = frozenset({"", "?", "*", "none", "null", "nan", "<na>", "nat"})  # the last two are pandas'
+_UNKNOWN = frozenset({"", "?", "*", "none", "null", "nan", "<na>", "nat"})  # the last two from pandas
 _NEUTRAL = "0"
-_REMARKS = frozenset({"soft focus"})  # said in place of a unit, and naming none
+_REMARKS = frozenset({"soft focus"})  # written in place of a unit
 _WHOLE_NUMBER = re.compile(r"([0-9]{1,2})\.0+")
 _PART = re.compile(r"(?P<ref>ref ?(?=\())?(?:\((?P<inside>[^()]*)\)|(?P<plain>[^()]*))", re.IGNORECASE)
 _ATOM = re.compile(
@@ -47,20 +46,20 @@ _ATOM = re.compile(
     re.IGNORECASE | re.VERBOSE | re.ASCII,
 )
 _OR = re.compile(r"or|/", re.IGNORECASE)
-# How many of an "or"'s readings each policy takes; None is all of them.
+# Number of readings of an "or" that each policy takes; None for all.
 _TAKEN: Mapping[AlternativePolicy, int | None] = {"first": 1, "all": None, "drop": 0, "mask": 0}
 
 
 @dataclass(frozen=True, slots=True)
 class CodedUnit:
-    """One unit as the coder wrote it.
+    """One unit as written by the coder.
 
     Args:
-        unit: The action unit with its side.
+        unit: Action unit with its side.
         placement: `T` top lip, `B` bottom lip, `A` asymmetric, `AD` action descriptor, `M` movement, or None.
-        intensity: The grades A to E: none, one, or the two ends of a range.
-        is_reference: Written as `ref(...)`: there before the movement began.
-        alternatives: The further readings of an "or", in the coder's order; they have none themselves.
+        intensity: Grades A to E: none, one, or the two ends of a range.
+        is_reference: Whether it is written as `ref(...)`, present before the movement began.
+        alternatives: Further readings of an "or", in order; they have no alternatives themselves.
 
     Example:
         >>> coded = parse_coding("R14A or 17").units[0]
@@ -76,7 +75,7 @@ class CodedUnit:
 
     @property
     def readings(self) -> tuple[ActionUnit, ...]:
-        """Every unit that the coder held possible, the first one first."""
+        """All units that the coder considered possible, the first reading first."""
         return (self.unit, *(other.unit for other in self.alternatives))
 
     def __str__(self) -> str:
@@ -86,12 +85,12 @@ class CodedUnit:
 
 @dataclass(frozen=True, slots=True)
 class Coding:
-    """What a cell says: the coded units, or that nothing is known.
+    """Content of a cell: the coded units, or unknown.
 
     Args:
-        units: The units in the coder's order; empty when none was active, and when nothing is known.
-        known: False when nobody coded the clip: its labels must be masked, and are not zero.
-        text: The cell as it was read.
+        units: Units in the order of the coder; empty when none was active or when the clip was not coded.
+        known: False when the clip was not coded: labels must be masked, not 0.
+        text: The cell as read.
     """
 
     units: tuple[CodedUnit, ...]
@@ -101,11 +100,10 @@ class Coding:
     def active(
         self, alternatives: AlternativePolicy = "first", *, references: bool = True
     ) -> frozenset[ActionUnit]:
-        """The units that were active, with their sides.
+        """Return the active units, with their sides.
 
         Args:
-            alternatives: What an "or" stands for: its `"first"` reading, `"all"` of them, or none of them
-                (`"drop"`, `"mask"`; see `uncertain`).
+            alternatives: Readings of an "or" that count: the `"first"`, `"all"`, or none (`"drop"`, `"mask"`).
             references: Whether units written as `ref(...)` count.
 
         Example:
@@ -117,34 +115,26 @@ class Coding:
         """
         return frozenset(
             unit
-            for coded in self._counted(references)
+            for coded in self.units
+            if references or not coded.is_reference
             for unit in coded.readings[: _TAKEN[alternatives] if coded.alternatives else None]
         )
-
-    def uncertain(self, *, references: bool = True) -> frozenset[ActionUnit]:
-        """The units that only an "or" names.
-
-        Args:
-            references: Whether units written as `ref(...)` count.
-        """
-        return self.active("all", references=references) - self.active("drop", references=references)
 
     def occurrence(
         self, units: AUSet, alternatives: AlternativePolicy = "first", *, references: bool = True
     ) -> tuple[tuple[float, ...], tuple[bool, ...]]:
-        """The cell as a label vector.
+        """Convert the cell to a label vector.
 
-        A unit on one side counts for the unsided unit of the set, and an unsided code counts for both sides
-        (`ActionUnit.covers`). Under `"mask"` a unit is active when every reading of some "or" names it, and
-        unknown when only some do.
+        One-sided units count for the unsided unit of the set, and unsided codes for both sides (`ActionUnit.covers`).
+        With `"mask"`, a unit is active if all readings of some "or" name it, and unknown if only some do.
 
         Args:
-            units: The label space.
-            alternatives: How an "or" is read, as in `active`.
+            units: Label space.
+            alternatives: Policy for an "or", see `active`.
             references: Whether units written as `ref(...)` count.
 
         Returns:
-            For each unit of the set 0.0 or 1.0, and whether that is known; what is not known is 0.0.
+            For each unit of the set, 0.0 or 1.0, and whether it is known; unknown units are 0.0.
 
         Example:
             >>> parse_coding("L12 or R12").occurrence(AUSet.of(4, 12), "mask")
@@ -155,7 +145,11 @@ class Coding:
             ((0.0, 0.0), (False, False))
         """
         active = self.active(alternatives, references=references)
-        choices = [coded.readings for coded in self._counted(references)] if alternatives == "mask" else []
+        choices = [
+            coded.readings
+            for coded in self.units
+            if alternatives == "mask" and (references or not coded.is_reference)
+        ]
         values, mask = [], []
         for unit in units:
             named = [[reading.covers(unit) for reading in readings] for readings in choices]
@@ -164,21 +158,17 @@ class Coding:
             mask.append(self.known and (on or not any(map(any, named))))
         return tuple(values), tuple(mask)
 
-    def _counted(self, references: bool) -> Iterator[CodedUnit]:
-        return (coded for coded in self.units if references or not coded.is_reference)
-
 
 def parse_coding(cell: object, *, path: str | PathLike[str] | None = None, line: int | None = None) -> Coding:
-    """Read the action-unit cell of a table.
+    """Parse the action-unit cell of a table.
 
     Args:
-        cell: The cell as a reader gives it: text, a whole number (numpy's too), None or NaN.
-        path: The table, for the error message.
-        line: The line in it, for the error message.
+        cell: Text, a whole number (also of numpy), None or NaN.
+        path: Table file, for error messages.
+        line: Line in the table, for error messages.
 
     Raises:
-        AnnotationError: The cell is not in the grammar of this module, or names a number that FACS lacks.
-            Nothing else is ever raised, whatever the cell holds.
+        AnnotationError: The cell does not follow the grammar of this module, or names a number unknown to FACS.
 
     Example:
         >>> [str(coded) for coded in parse_coding("R1 + L2B+ref(4)").units]
@@ -190,10 +180,18 @@ def parse_coding(cell: object, *, path: str | PathLike[str] | None = None, line:
         >>> parse_coding("612")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
             ...
-        affectkit.errors.AnnotationError: Not an action-unit code: '612' is no unit. Write it like ...
+        affectkit.errors.AnnotationError: Not an action-unit code: '612' is not a unit. Write it like ...
     """
     try:
-        return _parse(_text(cell))
+        text = _read_text(cell)
+        code = " ".join(unicodedata.normalize("NFKC", text).split())
+        if number := _WHOLE_NUMBER.fullmatch(code):
+            code = number[1]
+        if code.casefold() in _UNKNOWN:
+            return Coding((), known=False, text=text)
+        parts = [] if code == _NEUTRAL else [part.strip() for part in _split(code)]
+        units = tuple(_parse_part(part) for part in parts if part.casefold() not in _REMARKS)
+        return Coding(units, known=True, text=text)
     except _UnreadableError as error:
         raise AnnotationError(
             f"Not an action-unit code: {error}.",
@@ -204,37 +202,25 @@ def parse_coding(cell: object, *, path: str | PathLike[str] | None = None, line:
 
 
 class _UnreadableError(Exception):
-    """What is wrong with a cell."""
+    """Fault of a cell."""
 
 
-def _text(cell: object) -> str:
+def _read_text(cell: object) -> str:
     if isinstance(cell, str):
         return cell
-    if cell is None or type(cell).__name__ in {"NAType", "NaTType"}:  # pandas' own missing values
+    if cell is None or type(cell).__name__ in {"NAType", "NaTType"}:  # missing values of pandas
         return ""
-    if not isinstance(cell, bool) and isinstance(cell, Real):
-        try:
-            number = float(cell)
-        except OverflowError:
-            raise _UnreadableError("the number is too large") from None
-        return (
-            str(int(number)) if number.is_integer() else repr(number)
-        )  # never 1e+08, which would read as 1E+8
-    raise _UnreadableError(f"a cell holds text or a number, not {type(cell).__name__}")
-
-
-def _parse(text: str) -> Coding:
-    code = " ".join(unicodedata.normalize("NFKC", text).split())
-    if number := _WHOLE_NUMBER.fullmatch(code):
-        code = number[1]
-    if code.casefold() in _UNKNOWN:
-        return Coding((), known=False, text=text)
-    parts = [] if code == _NEUTRAL else [part.strip() for part in _split(code)]
-    return Coding(tuple(_unit(part) for part in parts if part.casefold() not in _REMARKS), True, text)
+    if isinstance(cell, bool) or not isinstance(cell, Real):
+        raise _UnreadableError(f"a cell holds text or a number, not {type(cell).__name__}")
+    try:
+        number = float(cell)
+    except OverflowError:
+        raise _UnreadableError("the number is too large") from None
+    return str(int(number)) if number.is_integer() else repr(number)  # 1e+08 would read as 1E+8
 
 
 def _split(code: str) -> Iterator[str]:
-    """The parts between the `+` and `,` that stand outside parentheses."""
+    """Split at the `+` and `,` outside parentheses."""
     start = depth = 0
     for position, character in enumerate(code):
         depth += (character == "(") - (character == ")")
@@ -244,44 +230,43 @@ def _split(code: str) -> Iterator[str]:
     yield code[start:]
 
 
-def _unit(part: str) -> CodedUnit:
+def _parse_part(part: str) -> CodedUnit:
     match = _PART.fullmatch(part)
     if match is None:
-        raise _UnreadableError(f"the parentheses of {_shown(part)} do not match")
+        raise _UnreadableError(f"the parentheses of {_quote(part)} do not match")
     choice = match["plain"] if match["inside"] is None else match["inside"]
-    first, *others = _atoms(choice, is_reference=match["ref"] is not None)
+    first, *others = (_parse_atom(atom, match["ref"] is not None) for atom in _find_atoms(choice))
     return replace(first, alternatives=tuple(others))
 
 
-def _atoms(choice: str, *, is_reference: bool) -> Iterator[CodedUnit]:
+def _find_atoms(choice: str) -> Iterator[re.Match[str]]:
     position = 0
     while True:
         atom = _ATOM.match(choice, position)
         if atom is None:
             rest = choice[position:]
             raise _UnreadableError(
-                f"{_shown(rest)} is no unit" if rest else "a unit is missing beside a sign"
+                f"{_quote(rest)} is not a unit" if rest else "a unit is missing beside a sign"
             )
-        yield _atom(atom, is_reference)
+        yield atom
         if atom.end() == len(choice):
             return
         word = _OR.match(choice, atom.end())
         if word is None:
-            raise _UnreadableError(f"{_shown(atom[0])} is followed by {_shown(choice[atom.end() :])}")
+            raise _UnreadableError(f"{_quote(atom[0])} is followed by {_quote(choice[atom.end() :])}")
         position = word.end()
 
 
-def _atom(match: re.Match[str], is_reference: bool) -> CodedUnit:
+def _parse_atom(match: re.Match[str], is_reference: bool) -> CodedUnit:
     number, prefix, suffix = (
         int(match["number"]),
-        (match["prefix"] or "").upper(),
-        (match["suffix"] or "").upper(),
+        *((match[name] or "").upper() for name in ("prefix", "suffix")),
     )
     if number not in ACTION_UNITS:
         raise _UnreadableError(f"FACS has no unit {number}")
     if prefix in {"L", "R"}:
         if suffix:
-            raise _UnreadableError(f"{_shown(match[0])} names a side twice")
+            raise _UnreadableError(f"{_quote(match[0])} names a side twice")
         prefix, suffix = "A" if match["asymmetric"] else "", prefix
     return CodedUnit(
         ActionUnit(number, cast("Side | None", suffix or None)),
@@ -292,12 +277,12 @@ def _atom(match: re.Match[str], is_reference: bool) -> CodedUnit:
 
 
 def _spell(coded: CodedUnit) -> str:
-    """One reading in the grammar: the inverse of `_atom`."""
+    """Inverse of `_parse_atom`."""
     number, side, grades = coded.unit.id, coded.unit.side or "", "/".join(coded.intensity)
     if coded.placement in (None, "A") and side:
         return f"{'A/' if coded.placement else ''}{side}{number}{grades}"
     return f"{coded.placement or ''}{number}{side}{grades}"
 
 
-def _shown(text: str) -> str:
+def _quote(text: str) -> str:
     return repr(text if len(text) <= 40 else f"{text[:40]}…")

@@ -1,4 +1,4 @@
-"""Ordered sets of expression classes, and the crosswalks that carry a label from one set to another."""
+"""Ordered sets of expression classes, and the crosswalks between them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["CROSSWALKS", "EXPRESSION_SETS", "ExpressionSet", "canonical_expressi
 _UNIT = re.compile(r"au ?[0-9]")
 _OTHER = "other"
 
-# How corpora spell the same class (their label files; conventions differ in word form and number).
+# Spellings of the same class in the label files of corpora.
 _SYNONYMS: Mapping[str, str] = {
     "happy": "happiness", "sad": "sadness", "angry": "anger", "surprised": "surprise", "disgusted": "disgust",
     "fearful": "fear", "contemptuous": "contempt", "others": "other",
@@ -25,10 +25,7 @@ _SYNONYMS: Mapping[str, str] = {
 
 
 def canonical_expression(text: str) -> str:
-    """The class name that affectkit uses for a corpus's spelling: a lower-case noun.
-
-    Args:
-        text: The corpus's word, in any script, such as "Happy", "Others", " Anger ", "Überraschung".
+    """Convert the spelling of a corpus, in any script, to the class name in affectkit: a lower-case noun.
 
     Example:
         >>> canonical_expression(" Happy "), canonical_expression("Others"), canonical_expression("tense")
@@ -41,15 +38,15 @@ def canonical_expression(text: str) -> str:
 @register_space
 @dataclass(frozen=True, slots=True)
 class ExpressionSet(LabelSpace):
-    """An ordered, immutable set of expression classes, of which a clip shows one.
+    """An ordered, immutable set of expression classes; each clip has one class.
 
-    A target is the index of a class, or a distribution over the classes.
+    A target is the index of a class or a distribution over the classes.
 
     Args:
-        classes: Class names in index order, as `canonical_expression` spells them; at least two, none twice.
+        classes: At least two unique class names, spelled as by `canonical_expression`, in index order.
 
     Raises:
-        LabelSpaceError: Fewer than two classes, one twice, or one whose name is not a lower-case word.
+        LabelSpaceError: The names are invalid.
 
     Example:
         >>> ExpressionSet.parse("rafdb7").classes[:3]
@@ -75,21 +72,14 @@ class ExpressionSet(LabelSpace):
             if not _is_class_name(name):
                 raise LabelSpaceError(
                     f"{name!r} is not the name of an expression class.",
-                    remedy=f"Write it as a lower-case noun, such as {canonical_expression('happy')!r}.",
+                    remedy="Write it as a lower-case noun, such as 'happiness'.",
                 )
             if self.classes.count(name) > 1:
                 raise LabelSpaceError(f"{name!r} is named more than once.", remedy="Name every class once.")
 
     @classmethod
     def parse(cls, text: str) -> ExpressionSet:
-        """Read a registered name or a comma list of class names.
-
-        Args:
-            text: Such as `rafdb7` or `happiness,anger,neutral`.
-
-        Raises:
-            LabelSpaceError: Neither a registered name nor a list of classes.
-        """
+        """See `LabelSpace`: such as `rafdb7` or `happiness,anger,neutral`."""
         if text.strip() in EXPRESSION_SETS:
             return EXPRESSION_SETS[text.strip()]
         try:
@@ -102,41 +92,26 @@ class ExpressionSet(LabelSpace):
 
     @classmethod
     def named(cls) -> tuple[str, ...]:
-        """The registered names, `EXPRESSION_SETS`."""
+        """See `LabelSpace`: the keys of `EXPRESSION_SETS`."""
         return tuple(EXPRESSION_SETS)
 
     @property
     def name(self) -> str:
-        """The registered name where there is one, else the classes joined by commas; `parse` reads both."""
+        """See `LabelSpace`: the registered name if there is one, else the classes."""
         return _NAMES.get(self.classes, ",".join(self.classes))
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The class names in index order."""
+        """Class names in index order."""
         return self.classes
 
-    @property
-    def value_range(self) -> tuple[float, float]:
-        """From the first class's index to the last one's."""
-        return 0, len(self.classes) - 1
-
     def project(self, other: LabelSpace) -> Projection:
-        """Map classes to those of another set, see `crosswalk`.
-
-        Args:
-            other: The set in which the labels are wanted.
-
-        Raises:
-            LabelSpaceError: It is of another kind.
-        """
+        """See `LabelSpace` and `crosswalk`."""
         self.check_same(other)
         return crosswalk(self, cast("ExpressionSet", other))
 
     def index(self, expression: str) -> int:
-        """The index of a class, given in any spelling that `canonical_expression` knows.
-
-        Args:
-            expression: The class, such as `happiness` or `Happy`.
+        """Return the index of a class, given in any spelling that `canonical_expression` knows.
 
         Raises:
             LabelSpaceError: The class is not in the set.
@@ -151,10 +126,7 @@ class ExpressionSet(LabelSpace):
 
 
 def _is_class_name(name: str) -> bool:
-    """Whether a name is a lower-case word of any script, canonically spelled, that is no action unit.
-
-    Of signs it may hold blanks, apostrophes, hyphens and underscores.
-    """
+    """Check for a canonical lower-case word of any script that is not an action unit."""
     return (
         name[:1].isalpha()
         and all(sign in " '-_" or unicodedata.category(sign)[0] in "LMN" for sign in name)
@@ -167,10 +139,10 @@ def _set(text: str) -> ExpressionSet:
     return ExpressionSet(tuple(text.split(", ")))
 
 
-# Each in the index order of its corpus's label files, less the offset of those that count from 1.
+# In the index order of the label files; labels that count from 1 are shifted to 0.
 EXPRESSION_SETS: Mapping[str, ExpressionSet] = MappingProxyType(
     {
-        # Ekman's six, and with neutral: no corpus's order, affectkit's own.
+        # Ekman's six, without and with neutral, in affectkit's own order.
         "basic6": _set("happiness, sadness, anger, surprise, disgust, fear"),
         "basic7": _set("neutral, happiness, sadness, anger, surprise, disgust, fear"),
         # RAF-DB basic (Li et al. 2017), labels 1 to 7.
@@ -187,9 +159,9 @@ EXPRESSION_SETS: Mapping[str, ExpressionSet] = MappingProxyType(
             "sadly disgusted, fearfully angry, fearfully surprised, fearfully disgusted, angrily surprised, "
             "angrily disgusted, disgustedly surprised, happily fearful, happily sad"
         ),
-        # DFEW (Jiang et al. 2020), labels 1 to 7; FERV39k lists the same classes by name.
+        # DFEW (Jiang et al. 2020), labels 1 to 7; FERV39k has the same classes.
         "dfew7": _set("happiness, sadness, neutral, anger, surprise, disgust, fear"),
-        # MAFW (Liu et al. 2022), the order of the single-label lists that dynamic-expression code shares.
+        # MAFW (Liu et al. 2022), order of the commonly shared single-label lists.
         "mafw11": _set(
             "happiness, sadness, neutral, anger, surprise, disgust, fear, contempt, anxiety, helplessness, "
             "disappointment"
@@ -210,15 +182,15 @@ EXPRESSION_SETS: Mapping[str, ExpressionSet] = MappingProxyType(
         # SAMM (Davison et al. 2018): five classes of the protocols, and all eight of the coding table.
         "samm_5": _set("anger, happiness, contempt, surprise, other"),
         "samm_8": _set("anger, happiness, contempt, surprise, other, disgust, fear, sadness"),
-        # MEGC 2019 composite, labels 0 to 2; SMIC's own classes.
+        # MEGC 2019 composite, labels 0 to 2; also the classes of SMIC.
         "megc3": _set("negative, positive, surprise"),
     }
 )
 
 _NAMES: Mapping[tuple[str, ...], str] = {item.classes: name for name, item in EXPRESSION_SETS.items()}
 
-# Where the meaning of a class depends on the corpus: MEGC 2019 (See et al.) counts only disgust and
-# repression of CASME II as negative and leaves sadness and fear out, but takes all five of SAMM's.
+# MEGC 2019 (See et al.): only disgust and repression of CASME II are negative, and sadness and fear are left out; of
+# SAMM, all five negative classes count.
 _CASME2_TO_MEGC = {
     "happiness": "positive", "disgust": "negative", "repression": "negative", "surprise": "surprise",
 }  # fmt: skip
@@ -237,15 +209,11 @@ CROSSWALKS: Mapping[tuple[str, str], Mapping[str, str]] = MappingProxyType(
 
 
 def crosswalk(source: ExpressionSet, target: ExpressionSet) -> Projection:
-    """For each class of `source` its index in `target`, or None where the label must be masked.
+    """Map each class of `source` to its index in `target`, or to None if it must be masked.
 
-    A published crosswalk (`CROSSWALKS`) decides where there is one. Otherwise a class keeps its name, and
-    what the target does not name is masked, never guessed: `sadly angry` is not `sadness`. `other` means
-    "none of the above", so it carries over only to a set whose classes the source names too.
-
-    Args:
-        source: The set the labels are in.
-        target: The set they are wanted in.
+    Published crosswalks (`CROSSWALKS`) take precedence. Otherwise a class maps to the class of the same name only:
+    `sadly angry` is not `sadness`. `other` means "none of the above", so it maps only to a set whose classes are all
+    in the source.
 
     Example:
         >>> crosswalk(ExpressionSet.parse("casme2_7"), ExpressionSet.parse("megc3"))
@@ -256,10 +224,10 @@ def crosswalk(source: ExpressionSet, target: ExpressionSet) -> Projection:
     names: Mapping[str, str] = CROSSWALKS.get(
         (source.name, target.name), {name: name for name in source.classes}
     )
-    other_carries_over = set(target.classes) <= set(source.classes)
+    maps_other = set(target.classes) <= set(source.classes)
     return tuple(
         target.classes.index(names[name])
-        if names.get(name) in target.classes and (name != _OTHER or other_carries_over)
+        if names.get(name) in target.classes and (name != _OTHER or maps_other)
         else None
         for name in source.classes
     )

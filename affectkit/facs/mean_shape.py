@@ -1,11 +1,11 @@
-"""Where landmarks lie on an average face that fills an aligned picture, for pictures without landmarks."""
+"""Landmarks of an average face that fills an aligned picture, for pictures without landmarks."""
 
 from __future__ import annotations
 
 __all__ = ["MEAN_SHAPE_68"]
 
-# The mean head of affectkit's rig from the front, scaled along each axis so that eye centres lie at (0.34, 0.38) and
-# (0.66, 0.38) and the mouth corners near (0.37, 0.75) and (0.63, 0.75).
+# Front view of the mean head of affectkit's rig, scaled along each axis to eye centres at (0.34, 0.38) and (0.66, 0.38)
+# and mouth corners near (0.37, 0.75) and (0.63, 0.75).
 MEAN_SHAPE_68: tuple[tuple[float, float], ...] = (
     (0.102, 0.408), (0.108, 0.493), (0.119, 0.577), (0.141, 0.657), (0.180, 0.737), (0.229, 0.811),
     (0.301, 0.880), (0.395, 0.938), (0.500, 0.968), (0.605, 0.938), (0.699, 0.880), (0.771, 0.811),
@@ -20,4 +20,4 @@ MEAN_SHAPE_68: tuple[tuple[float, float], ...] = (
     (0.389, 0.747), (0.455, 0.743), (0.500, 0.744), (0.545, 0.743), (0.611, 0.747), (0.530, 0.753),
     (0.500, 0.753), (0.470, 0.753),
 )  # fmt: skip
-"""The 68 iBUG landmarks: x and y as parts of the picture's sides, y growing downwards."""
+"""The 68 iBUG landmarks: x and y as fractions of the sides of the picture, y growing downwards."""

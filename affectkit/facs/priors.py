@@ -1,14 +1,14 @@
-"""Association tables: how strongly each action unit goes with each expression, to start learning from.
+"""Association tables between action units and expressions, to initialise learned ones.
 
-`affectkit.facs.rules.prior` gives probabilities; the tables here only say "goes with" or "does not", as models
-that learn the rest want it.
+Unlike the probabilities of `affectkit.facs.rules.prior`, they only mark whether a unit goes with an expression.
 """
 
 from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -21,59 +21,50 @@ from affectkit.facs.units import ActionUnit
 __all__ = ["ABSENT", "LISTED", "PRIORS", "association", "typical_units"]
 
 LISTED, ABSENT = 1.0, 0.02
-_HALF = 0.5  # a unit is typical when more subjects than this share showed it
 
 Row = tuple[float, ...]
+Prior = tuple[AUSet, Mapping[str, tuple[int, ...]]]
 
 
-def _table(text: str) -> Mapping[str, tuple[int, ...]]:
-    """Read `happiness 6 12; neutral`: classes by semicolons, each with its units."""
+def _prior(units: str, text: str) -> Prior:
+    """Parse classes with their units, such as `happiness 6 12; neutral`."""
     rows = (entry.split() for entry in text.split(";"))
-    return MappingProxyType({name: tuple(map(int, units)) for name, *units in rows})
+    return AU_SETS[units], MappingProxyType({name: tuple(map(int, numbers)) for name, *numbers in rows})
 
 
-# The tables of SSM (arXiv 2604.10541): the units they cover, and for each class those that go with it.
-PRIORS: Mapping[str, tuple[AUSet, Mapping[str, tuple[int, ...]]]] = MappingProxyType(
+# The tables of SSM (arXiv 2604.10541): the covered units, and the units of each class.
+PRIORS: Mapping[str, Prior] = MappingProxyType(
     {
-        "ssm_bp4d7": (
-            AU_SETS["bp4d12"],
-            _table(
-                "happiness 6 12; sadness 1 4 15; neutral; anger 4 7 23; surprise 1 2; disgust 10 17; fear 1 2 4 7"
-            ),
+        "ssm_bp4d7": _prior(
+            "bp4d12",
+            "happiness 6 12; sadness 1 4 15; neutral; anger 4 7 23; surprise 1 2; disgust 10 17; fear 1 2 4 7",
         ),
-        "ssm_bp4d11": (
-            AU_SETS["bp4d12"],
-            _table(
-                "happiness 6 12; sadness 1 4 15; neutral; anger 4 7 23; surprise 1 2; disgust 10 15; "
-                "fear 1 2 4 7; contempt 12 14; anxiety 1 4; helplessness 1 4 15; disappointment 1 4 15"
-            ),
+        "ssm_bp4d11": _prior(
+            "bp4d12",
+            "happiness 6 12; sadness 1 4 15; neutral; anger 4 7 23; surprise 1 2; disgust 10 15; "
+            "fear 1 2 4 7; contempt 12 14; anxiety 1 4; helplessness 1 4 15; disappointment 1 4 15",
         ),
-        "ssm_disfa7": (
-            AU_SETS["disfa8"],
-            _table(
-                "happiness 6 12; sadness 1 4; neutral; anger 4; surprise 1 2 25 26; disgust 9; "
-                "fear 1 2 4 25 26"
-            ),
+        "ssm_disfa7": _prior(
+            "disfa8",
+            "happiness 6 12; sadness 1 4; neutral; anger 4; surprise 1 2 25 26; disgust 9; fear 1 2 4 25 26",
         ),
-        "ssm_disfa11": (
-            AU_SETS["disfa8"],
-            _table(
-                "happiness 6 12; sadness 1 4; neutral; anger 4; surprise 1 2 26; disgust 9; fear 1 2 4 26; "
-                "contempt 12; anxiety 1 4 25; helplessness 1 4 26; disappointment 1 4 25"
-            ),
+        "ssm_disfa11": _prior(
+            "disfa8",
+            "happiness 6 12; sadness 1 4; neutral; anger 4; surprise 1 2 26; disgust 9; fear 1 2 4 26; "
+            "contempt 12; anxiety 1 4 25; helplessness 1 4 26; disappointment 1 4 25",
         ),
     }
 )
 
 
 def typical_units(expression: str) -> tuple[int, ...]:
-    """FACS numbers of the units that go with an expression, ascending; empty where no rule is published.
+    """Return the FACS numbers that go with an expression, ascending; empty if no rule is published.
 
-    They are the units that more than half of the subjects of `DU_2014` showed; for a class which that study
-    lacks, every unit that `EMFACS` names.
+    These are the units that more than half of the subjects of `DU_2014` showed, or, for classes absent from that
+    study, all units in `EMFACS`.
 
     Args:
-        expression: The class, in any spelling that `canonical_expression` knows.
+        expression: Class in any spelling that `canonical_expression` knows.
 
     Example:
         >>> typical_units("happiness"), typical_units("contempt"), typical_units("neutral")
@@ -81,31 +72,26 @@ def typical_units(expression: str) -> tuple[int, ...]:
     """
     name = canonical_expression(expression)
     if name in DU_2014:
-        category = DU_2014[name]
-        often = [unit for unit, fraction in category.variants.items() if fraction > _HALF]
-        return tuple(sorted((*category.prototypical, *often)))
+        common = [unit for unit, fraction in DU_2014[name].variants.items() if fraction > 0.5]
+        return tuple(sorted((*DU_2014[name].prototypical, *common)))
     return tuple(sorted({unit.id for combination in EMFACS.get(name, ()) for unit in combination}))
 
 
 def association(expressions: ExpressionSet, units: AUSet, source: str = "facs") -> tuple[Row, ...]:
-    """The association of each expression (rows) with each unit (columns).
+    """Return the association, 0 to 1, of each expression (rows) with each unit (columns).
 
-    A unit on one side of the face has the association of the unit.
+    A one-sided unit has the value of the unit.
 
     Args:
-        expressions: The rows.
-        units: The columns.
-        source: "facs" for any pair (1 for the `typical_units` of a class, 0.02 elsewhere), the name of a
-            published table (`PRIORS`; the same two values), or the path of a CSV file whose header is
-            `expression,AU1,AU2,...` and whose cells are numbers from 0 to 1. A file may hold more classes and
-            units than are asked for.
-
-    Returns:
-        A row for each expression; the values 0 to 1.
+        expressions: Rows.
+        units: Columns.
+        source: "facs" for 1 at the `typical_units` of a class and 0.02 elsewhere; a key of `PRIORS`, with the same
+            two values; or a CSV file with the header `expression,AU1,AU2,...` and numbers from 0 to 1. A file may hold
+            further classes and units.
 
     Raises:
         LabelSpaceError: The published table lacks a class or a unit.
-        AnnotationError: The file is damaged, or lacks a class or a unit; the message names its line.
+        AnnotationError: The file is damaged or lacks a class or a unit; the message names the line.
         ConfigError: `source` is neither a name nor a file.
 
     Example:
@@ -114,105 +100,77 @@ def association(expressions: ExpressionSet, units: AUSet, source: str = "facs") 
         >>> association(ExpressionSet.parse("disgust,anger"), AUSet.of(4, 10), "ssm_bp4d7")
         ((0.02, 1.0), (1.0, 0.02))
     """
+    names = expressions.classes
     if source == "facs":
-        return tuple(_row(typical_units(name), units) for name in expressions.classes)
-    if source in PRIORS:
+        listed = {name: typical_units(name) for name in names}
+    elif source in PRIORS:
         covered, table = PRIORS[source]
-        lacking = [name for name in expressions.classes if name not in table]
+        lacking = [name for name in names if name not in table]
         lacking += [str(unit) for unit in units if unit.unsided() not in covered]
         if lacking:
             raise LabelSpaceError(
-                f"The prior {source!r} has no {', '.join(lacking)}.",
+                f"The prior {source!r} lacks {', '.join(lacking)}.",
                 remedy=f"It covers {', '.join(table)} and {', '.join(covered.labels)}; "
                 "'facs' covers every class and unit.",
             )
-        return tuple(_row(table[name], units) for name in expressions.classes)
-    path = Path(source)
-    if not path.is_file():
+        listed = dict(table)
+    elif Path(source).is_file():
+        return _read_file(Path(source), expressions, units)
+    else:
         raise ConfigError(
             f"There is no prior {source!r}.",
             remedy=f"Give the path of a CSV file, or one of: facs, {', '.join(PRIORS)}.",
         )
-    return _from_file(path, expressions, units)
+    return tuple(tuple(LISTED if unit.id in listed[name] else ABSENT for unit in units) for name in names)
 
 
-def _row(listed: tuple[int, ...], units: AUSet) -> Row:
-    return tuple(LISTED if unit.id in listed else ABSENT for unit in units)
-
-
-def _from_file(path: Path, expressions: ExpressionSet, units: AUSet) -> tuple[Row, ...]:
-    lines = _lines(path)
-    _, header = next(lines, (1, []))
+def _read_file(path: Path, expressions: ExpressionSet, units: AUSet) -> tuple[Row, ...]:
+    fault_at = partial(AnnotationError, path=path)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise fault_at(f"The prior cannot be read: {error}.", remedy="Save it as CSV in UTF-8.") from error
+    (_, header), *lines = [row for row in rows if any(row[1])] or [(1, [""])]
     if len(header) < 2 or header[0].casefold() != "expression":
-        raise AnnotationError(
-            f"The header {','.join(header)!r} is not that of a prior.",
-            path=path,
+        raise fault_at(
+            f"{','.join(header)!r} is not the header of a prior.",
             line=1,
             remedy="Write 'expression,AU1,AU2,...', separated by commas.",
         )
-    columns = _columns(header[1:], path)
-    if lacking := [str(unit) for unit in units if unit not in columns and unit.unsided() not in columns]:
-        raise AnnotationError(f"There is no column for {', '.join(lacking)}.", path=path, line=1)
+    try:
+        columns = [ActionUnit.parse(name) for name in header[1:]]
+    except LabelSpaceError as error:
+        raise fault_at(error.fault, line=1, remedy=error.remedy) from error
+    if doubled := [str(unit) for unit in dict.fromkeys(columns) if columns.count(unit) > 1]:
+        raise fault_at(f"The header names {', '.join(doubled)} twice.", line=1)
+    chosen = [unit if unit in columns else unit.unsided() for unit in units]
+    if lacking := [str(unit) for unit, column in zip(units, chosen, strict=True) if column not in columns]:
+        raise fault_at(f"There is no column for {', '.join(lacking)}.", line=1)
     table: dict[str, dict[ActionUnit, float]] = {}
     for line, (first, *cells) in lines:
         name = canonical_expression(first)
         if not name or name in table:
-            fault = f"The class {name!r} has a second row." if name else "A row names no class."
-            raise AnnotationError(fault, path=path, line=line)
-        if len(cells) != len(columns):
-            raise AnnotationError(
-                f"{len(cells)} numbers stand under {len(columns)} units.", path=path, line=line
+            raise fault_at(
+                f"The class {name!r} has a second row." if name else "A row names no class.", line=line
             )
-        table[name] = {
-            unit: _number(cell, unit, path, line) for unit, cell in zip(columns, cells, strict=True)
-        }
+        if len(cells) != len(columns):
+            raise fault_at(f"The row has {len(cells)} of {len(columns)} numbers.", line=line)
+        table[name] = {}
+        for unit, cell in zip(columns, cells, strict=True):
+            try:
+                table[name][unit] = float(cell)
+            except ValueError:
+                table[name][unit] = math.nan
+            if not 0 <= table[name][unit] <= 1:
+                raise fault_at(
+                    f"{cell!r} under {unit} is not a number from 0 to 1.",
+                    line=line,
+                    remedy="Write it with a decimal point.",
+                )
     if lost := [name for name in expressions.classes if name not in table]:
-        raise AnnotationError(
-            f"There is no row for {', '.join(lost)}.",
-            path=path,
-            remedy=f"It has: {', '.join(table) or 'none'}.",
+        raise fault_at(
+            f"There is no row for {', '.join(lost)}.", remedy=f"It has: {', '.join(table) or 'none'}."
         )
-    chosen = [unit if unit in columns else unit.unsided() for unit in units]
     return tuple(tuple(table[name][unit] for unit in chosen) for name in expressions.classes)
-
-
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of every line that is not blank."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            for cells in reader:
-                if any(map(str.strip, cells)):
-                    yield reader.line_num, [cell.strip() for cell in cells]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise AnnotationError(
-            f"The prior cannot be read: {error}.", path=path, remedy="Save it as a CSV file in UTF-8."
-        ) from error
-
-
-def _columns(names: list[str], path: Path) -> list[ActionUnit]:
-    columns: list[ActionUnit] = []
-    for name in names:
-        try:
-            unit = ActionUnit.parse(name)
-        except LabelSpaceError as error:
-            raise AnnotationError(error.fault, path=path, line=1, remedy=error.remedy) from error
-        if unit in columns:
-            raise AnnotationError(f"The unit {unit} has a second column.", path=path, line=1)
-        columns.append(unit)
-    return columns
-
-
-def _number(cell: str, unit: ActionUnit, path: Path, line: int) -> float:
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
-        raise AnnotationError(
-            f"{cell!r} under {unit} is not a number from 0 to 1.",
-            path=path,
-            line=line,
-            remedy="Write it with a decimal point.",
-        )
-    return value

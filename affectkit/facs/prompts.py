@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from affectkit.errors import ConfigError, LabelSpaceError
@@ -11,22 +11,13 @@ from affectkit.facs.priors import typical_units
 from affectkit.facs.sets import AUSet
 from affectkit.facs.units import ActionUnit
 
-__all__ = [
-    "PROMPT_STYLES",
-    "au_name",
-    "au_prompt",
-    "au_prompt_pair",
-    "expression_prompt",
-    "prompt_text",
-    "prompt_texts",
-    "unit_texts",
-]
+__all__ = ["PROMPT_STYLES", "au_name", "au_prompt_pair", "prompt_text", "prompt_texts", "unit_texts"]
 
 _SIDES = {"L": "left ", "R": "right ", None: ""}
 
 
 def _style(text: str) -> Mapping[str, str]:
-    """Read lines of `class: rest`, in whose rest numbers stand for the names of units."""
+    """Parse lines of `class: text`, in which numbers are replaced by unit names."""
     style = {}
     for line in text.strip().splitlines():
         name, _, rest = line.strip().partition(": ")
@@ -35,8 +26,7 @@ def _style(text: str) -> Mapping[str, str]:
     return MappingProxyType(style)
 
 
-# The texts of SSM (arXiv 2604.10541), one style for each pair of corpora it was published on. A learned
-# context in front of a text was learned for these very characters.
+# The texts of SSM (arXiv 2604.10541), one style per pair of corpora. Learned contexts depend on the exact characters.
 PROMPT_STYLES: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "ssm_bp4d": _style("""
@@ -72,14 +62,11 @@ PROMPT_STYLES: Mapping[str, Mapping[str, str]] = MappingProxyType(
         """),
     }
 )
-_SSM_NAMES = {24: "lip presser"}  # as SSM spells it; FACS says "lip pressor"
+_SSM_NAMES = {24: "lip presser"}  # the spelling of SSM; FACS has "lip pressor"
 
 
 def au_name(unit: ActionUnit) -> str:
-    """The FACS name of a unit, with its side in front.
-
-    Args:
-        unit: The unit.
+    """Return the FACS name of a unit with its side in front.
 
     Example:
         >>> au_name(ActionUnit(12, "L"))
@@ -88,24 +75,8 @@ def au_name(unit: ActionUnit) -> str:
     return f"{_SIDES[unit.side]}{unit.name}"
 
 
-def au_prompt(unit: ActionUnit) -> str:
-    """A description of a unit: number, name, what one sees, and where.
-
-    Args:
-        unit: The unit.
-
-    Example:
-        >>> au_prompt(ActionUnit(12))
-        'AU12 lip corner puller: lip corners drawn back and up (lip corners and cheeks)'
-    """
-    return f"AU{unit.id} {au_name(unit)}: {unit.cue} ({unit.region})"
-
-
 def au_prompt_pair(unit: ActionUnit) -> tuple[str, str]:
-    """Two texts to tell a unit's presence from its absence by: with the unit, and without it.
-
-    Args:
-        unit: The unit.
+    """Return two texts: a face with the unit, and a face without it.
 
     Example:
         >>> for text in au_prompt_pair(ActionUnit(25)):
@@ -114,38 +85,21 @@ def au_prompt_pair(unit: ActionUnit) -> tuple[str, str]:
         a face without AU25 (lips part)
     """
     named = f"AU{unit.id} ({au_name(unit)})"
-    return f"a face with {named} activated: {unit.cue}", f"a face without {named}"
-
-
-def expression_prompt(expression: str, units: Iterable[ActionUnit] = ()) -> str:
-    """A text for an expression class: the class and the names of its units, or a sentence when none is given.
-
-    Args:
-        expression: The class name.
-        units: Units that describe the class, in the order they are to be named.
-
-    Example:
-        >>> expression_prompt("happiness", [ActionUnit(6), ActionUnit(12)])
-        'happiness, cheek raiser, lip corner puller'
-        >>> expression_prompt("happiness")
-        'an expression of happiness'
-    """
-    names = [au_name(unit) for unit in units]
-    return ", ".join([expression, *names]) if names else f"an expression of {expression}"
+    return f"a face with {named} activated: {unit.facts.cue}", f"a face without {named}"
 
 
 def prompt_text(expression: str, units: AUSet | None = None, style: str = "facs") -> str:
-    """What a prompt says about one expression class.
+    """Return the text for an expression class.
 
     Args:
-        expression: The class name.
-        units: The action units to speak of, for the style "facs"; all where it is None.
-        style: "facs": the class and the names of the `typical_units` among `units`, for any class; or the name
-            of published texts (`PROMPT_STYLES`).
+        expression: Class name.
+        units: Action units that the style "facs" may name; None for all.
+        style: "facs" for the class name and its `typical_units`, available for every class, or a key of
+            `PROMPT_STYLES`.
 
     Raises:
-        LabelSpaceError: The published texts lack the class.
-        ConfigError: There is no such style.
+        LabelSpaceError: The published style has no text for the class.
+        ConfigError: The style does not exist.
 
     Example:
         >>> prompt_text("disgust", AUSet.of(1, 10, 17)), prompt_text("other")
@@ -153,11 +107,11 @@ def prompt_text(expression: str, units: AUSet | None = None, style: str = "facs"
         >>> prompt_text("disgust", style="ssm_bp4d")
         'disgust, upper lip raiser'
     """
-    if _published(style):
+    if _is_published(style):
         if expression not in PROMPT_STYLES[style]:
             raise LabelSpaceError(
                 f"The prompts {style!r} have no text for {expression!r}.",
-                remedy=f"They are for {', '.join(PROMPT_STYLES[style])}; 'facs' is for every class.",
+                remedy=f"They cover {', '.join(PROMPT_STYLES[style])}; 'facs' covers every class.",
             )
         return PROMPT_STYLES[style][expression]
     if expression == "neutral":
@@ -168,16 +122,7 @@ def prompt_text(expression: str, units: AUSet | None = None, style: str = "facs"
 
 
 def prompt_texts(expressions: ExpressionSet, units: AUSet | None = None, style: str = "facs") -> list[str]:
-    """What prompts say about the classes of a set, see `prompt_text`.
-
-    Args:
-        expressions: The classes.
-        units: The action units to speak of, for the style "facs"; all where it is None.
-        style: "facs" or the name of published texts.
-
-    Raises:
-        LabelSpaceError: The published texts lack a class.
-        ConfigError: There is no such style.
+    """Return the texts for all classes of a set, see `prompt_text`.
 
     Example:
         >>> prompt_texts(ExpressionSet.parse("happiness,surprise"), AUSet.of(1, 2, 12))
@@ -187,25 +132,20 @@ def prompt_texts(expressions: ExpressionSet, units: AUSet | None = None, style: 
 
 
 def unit_texts(units: AUSet, style: str = "facs") -> list[str]:
-    """What prompts say about action units: their FACS names.
-
-    Args:
-        units: The units.
-        style: As for `prompt_texts`; the published texts spell unit 24 "lip presser".
+    """Return the texts for action units: their FACS names; published styles spell unit 24 "lip presser".
 
     Raises:
-        ConfigError: There is no such style.
+        ConfigError: The style does not exist.
 
     Example:
         >>> unit_texts(AUSet.of(1, 24)), unit_texts(AUSet.of(24), "ssm_bp4d")
         (['inner brow raiser', 'lip pressor'], ['lip presser'])
     """
-    names = _SSM_NAMES if _published(style) else {}
+    names = _SSM_NAMES if _is_published(style) else {}
     return [f"{_SIDES[unit.side]}{names.get(unit.id, unit.name)}" for unit in units]
 
 
-def _published(style: str) -> bool:
-    """Whether a style is a published one, or else "facs"."""
+def _is_published(style: str) -> bool:
     if style != "facs" and style not in PROMPT_STYLES:
         raise ConfigError(
             f"There is no prompt style {style!r}.", remedy=f"Known: facs, {', '.join(PROMPT_STYLES)}."

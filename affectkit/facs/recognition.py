@@ -1,9 +1,9 @@
-"""From the probabilities of action units to an emotion, by published rules and without any emotion label."""
+"""Emotions from action-unit probabilities by published rules, without any emotion label."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
@@ -16,48 +16,38 @@ from affectkit.facs.sets import AUSet
 
 __all__ = ["OBJECTIVE", "OBJECTIVE_SET", "ClassRules", "class_rules"]
 
-# The emotions that Davison, Merghani & Yap (2018) began with when they made the objective classes 1 to 6.
-_EMOTIONS: Mapping[int, str] = MappingProxyType(
-    {1: "happiness", 2: "surprise", 3: "anger", 4: "disgust", 5: "sadness", 6: "fear"}
+OBJECTIVE_SET = ExpressionSet(
+    tuple(f"class {number}" for number in ("i", "ii", "iii", "iv", "v", "vi", "vii"))
 )
-_OBJECTIVE = tuple(f"class {numeral}" for numeral in ("i", "ii", "iii", "iv", "v", "vi", "vii"))
-_VALENCE: Mapping[int, str] = MappingProxyType(
-    {1: "positive", 2: "surprise", 3: "negative", 4: "negative", 5: "negative", 6: "negative"}
-)
-_REST = (
-    _OBJECTIVE[6],
-    "other",
-    "repression",
-)  # the classes that take what no rule claims, first choice first
-
-OBJECTIVE_SET = ExpressionSet(_OBJECTIVE)
 """The objective classes I to VII, as `class i` to `class vii`."""
 
 OBJECTIVE: Mapping[str, ExpressionSet] = MappingProxyType(
-    {"objective": ExpressionSet(_OBJECTIVE[:5]), "objective7": OBJECTIVE_SET}
+    {"objective": ExpressionSet(OBJECTIVE_SET.classes[:5]), "objective7": OBJECTIVE_SET}
 )
-"""Objective classes by name: I to V, which MEGC 2018 used, and all seven."""
+"""Objective classes by name: I to V, as in MEGC 2018, and all seven."""
 
-_MOST_ENUMERATED = 12  # units whose 2^n combinations are looked through
+# The emotion from which Davison, Merghani & Yap (2018) derived each objective class, and its MEGC 2019 class.
+_EMOTIONS = {
+    1: ("happiness", "positive"), 2: ("surprise", "surprise"), 3: ("anger", "negative"),
+    4: ("disgust", "negative"), 5: ("sadness", "negative"), 6: ("fear", "negative"),
+}  # fmt: skip
+_REST = ("class vii", "other", "repression")  # classes for unlisted combinations, in order of preference
+_MOST_ENUMERATED = 12  # units, with 2^n combinations
 
 
 @dataclass(frozen=True)
 class ClassRules:
-    r"""Which combinations of some action units speak for which class.
+    r"""Combinations of action units that indicate each class.
 
-    With a the probabilities of the units, a class scores
-    :math:`\max_{C} \text{mean}_{i \in C} \log a_i + \text{mean}_{i \notin C} \log(1 - a_i)` over its
-    combinations C. The class that takes the rest scores the best combination that no class claims, so that it wins
-    where the likeliest combination is in no rule.
+    With unit probabilities a, a class scores
+    :math:`\max_{C} \text{mean}_{i \in C} \log a_i + \text{mean}_{i \notin C} \log(1 - a_i)` over its combinations C.
+    The `rest` class scores the best unclaimed combination, so it wins where no rule lists the likeliest combination.
 
     Args:
-        units: The units, in the order of the probabilities.
-        labels: The classes, in the order of the scores.
-        combinations: By class, sets of positions in `units`; none for an undecidable class.
-        rest: The class that takes what no rule claims, or None.
-
-    Attributes:
-        undecidable: Classes that no combination of these units speaks for, and which are never chosen.
+        units: Units, in the order of the probabilities.
+        labels: Classes, in the order of the scores.
+        combinations: For each class, sets of indices in `units`; empty for an undecidable class.
+        rest: Class of all unclaimed combinations, or None.
 
     Example:
         >>> rules = class_rules(AUSet.of(4, 7, 12), "happiness,anger,other")
@@ -66,7 +56,7 @@ class ClassRules:
 
     References:
         A. Davison, W. Merghani and M. Yap, "Objective classes for micro-facial expression recognition",
-        Journal of Imaging 4(10), 2018. Scoring them by probabilities is our own.
+        Journal of Imaging 4(10), 2018. The scores are our own.
     """
 
     units: AUSet
@@ -76,26 +66,21 @@ class ClassRules:
 
     @property
     def undecidable(self) -> tuple[str, ...]:
-        """See the class."""
-        return tuple(
-            label
-            for label, found in zip(self.labels, self.combinations, strict=True)
-            if not found and label != self.rest
-        )
+        """Classes without a combination of these units; they are never chosen."""
+        pairs = zip(self.labels, self.combinations, strict=True)
+        return tuple(label for label, members in pairs if not members and label != self.rest)
 
     def scores(self, probabilities: Sequence[float]) -> tuple[float, ...]:
-        """The score of every class; minus infinity where it is undecidable.
+        """Return the score of each class, -inf for undecidable ones.
 
         Args:
-            probabilities: One a unit, in [0, 1].
+            probabilities: One value in [0, 1] per unit.
 
         Raises:
-            LabelSpaceError: Another number of them.
+            LabelSpaceError: The number of probabilities differs from that of the units.
         """
         if len(probabilities) != len(self.units):
-            raise LabelSpaceError(
-                f"{len(probabilities)} probabilities are given for {len(self.units)} units."
-            )
+            raise LabelSpaceError(f"{len(probabilities)} probabilities do not fit {len(self.units)} units.")
         active = [math.log(max(p, 1e-6)) for p in probabilities]
         passive = [math.log(max(1.0 - p, 1e-6)) for p in probabilities]
 
@@ -104,73 +89,61 @@ class ClassRules:
             outside = [passive[i] for i in range(len(passive)) if i not in members]
             return sum(fmean(part) for part in (inside, outside) if part)
 
-        best = {
-            label: max(map(score, found), default=-math.inf)
-            for label, found in zip(self.labels, self.combinations, strict=True)
-        }
-        if self.rest is not None:
-            claimed = frozenset().union(*self.combinations)
-            best[self.rest] = max(
-                (score(members) for members in self._candidates(probabilities) if members not in claimed),
-                default=-math.inf,
-            )
-        return tuple(best[label] for label in self.labels)
+        candidates: set[frozenset[int]] = set()
+        n = len(self.units)
+        if self.rest is not None and n > _MOST_ENUMERATED:  # only the likeliest combination
+            candidates = {frozenset(i for i, p in enumerate(probabilities) if p >= 0.5)}
+        elif self.rest is not None:
+            candidates = {
+                frozenset(chosen) for size in range(n + 1) for chosen in combinations(range(n), size)
+            }
+        candidates -= frozenset().union(*self.combinations)
+        return tuple(
+            max(map(score, candidates if label == self.rest else members), default=-math.inf)
+            for label, members in zip(self.labels, self.combinations, strict=True)
+        )
 
     def decide(self, probabilities: Sequence[float]) -> str:
-        """The class of the highest score, the first of equals.
-
-        Args:
-            probabilities: One a unit, in [0, 1].
-        """
-        found = self.scores(probabilities)
-        return self.labels[max(range(len(found)), key=found.__getitem__)]
-
-    def _candidates(self, probabilities: Sequence[float]) -> Iterable[frozenset[int]]:
-        """Every combination of few units; of many, the one that the probabilities say."""
-        n = len(self.units)
-        if n > _MOST_ENUMERATED:
-            return [frozenset(i for i, p in enumerate(probabilities) if p >= 0.5)]
-        return (frozenset(chosen) for size in range(n + 1) for chosen in combinations(range(n), size))
+        """Return the class with the highest score, the first one on ties; see `scores`."""
+        scores = self.scores(probabilities)
+        return self.labels[scores.index(max(scores))]
 
 
 def class_rules(units: AUSet, classes: ExpressionSet | str = OBJECTIVE_SET) -> ClassRules:
-    """The rules of the objective classes, projected onto some units and read as some set of classes.
+    """Project the rules of the objective classes onto some units and classes.
 
-    A combination that holds a unit which `units` lacks is dropped. Emotions take the combinations of the
-    objective class they were the origin of; `negative`, `positive` and `surprise` those of their emotions. `class
-    vii`, `other` or `repression`, the first of them that is there, takes what no rule claims.
+    Combinations with a unit outside `units` are dropped. Emotions take the combinations of the objective class derived
+    from them; `negative`, `positive` and `surprise` those of their emotions. The first of `class vii`, `other` and
+    `repression` in `classes` takes all unclaimed combinations.
 
     Args:
-        units: Units that probabilities are given for.
+        units: Units with probabilities.
         classes: An `ExpressionSet` or its name: "casme2_5", "megc3", or a key of `OBJECTIVE`.
 
     Raises:
-        LabelSpaceError: No class could ever be chosen, or the name is unknown.
+        LabelSpaceError: The name is unknown, or no class is decidable.
 
     Example:
         >>> class_rules(AUSet.parse("casme2_8"), "casme2_5").undecidable
         ('disgust', 'repression')
     """
     if isinstance(classes, str):
-        found = OBJECTIVE[classes] if classes in OBJECTIVE else ExpressionSet.parse(classes)
-    else:
-        found = classes
+        classes = OBJECTIVE[classes] if classes in OBJECTIVE else ExpressionSet.parse(classes)
     place = {unit.id: index for index, unit in enumerate(units)}
-    by_class: dict[str, set[frozenset[int]]] = {label: set() for label in found.classes}
+    by_class: dict[str, set[frozenset[int]]] = {label: set() for label in classes.classes}
     for number, members in OBJECTIVE_CLASSES.items():
-        for name in {_OBJECTIVE[number - 1], _EMOTIONS[number], _VALENCE[number]} & set(found.classes):
+        for name in {OBJECTIVE_SET.classes[number - 1], *_EMOTIONS[number]} & set(classes.classes):
             for combination in members:
                 if all(unit.id in place for unit in combination):
                     by_class[name].add(frozenset(place[unit.id] for unit in combination))
-    rules = ClassRules(
-        units=units,
-        labels=tuple(found.classes),
-        combinations=tuple(frozenset(by_class[label]) for label in found.classes),
-        rest=next((label for label in _REST if label in found.classes), None),
-    )
-    if not any(rules.combinations):
+    if not any(by_class.values()):
         raise LabelSpaceError(
-            f"No rule speaks for any of {', '.join(found.classes)} with the units {units.name}.",
+            f"No rule covers {', '.join(classes.classes)} with the units {units.name}.",
             remedy="Use objective classes, basic emotions or megc3, and units that the rules name.",
         )
-    return rules
+    return ClassRules(
+        units=units,
+        labels=classes.classes,
+        combinations=tuple(map(frozenset, by_class.values())),
+        rest=next((label for label in _REST if label in classes.classes), None),
+    )

@@ -1,4 +1,4 @@
-"""Published rules that tie action units to expressions and to one another, and the priors made of them."""
+"""Published rules between action units and expressions, and the priors derived from them."""
 
 from __future__ import annotations
 
@@ -14,34 +14,30 @@ from affectkit.facs.units import ActionUnit
 __all__ = [
     "DU_2014",
     "EMFACS",
-    "NEGATIVE_PAIRS",
     "OBJECTIVE_CLASSES",
-    "POSITIVE_PAIRS",
-    "ZHANG_JI_2005",
     "Category",
     "Combination",
-    "PrimarySecondary",
     "objective_class",
     "prior",
     "pspi",
 ]
 
 Combination = frozenset[ActionUnit]
-"""Units that must act together."""
+"""Units that act together."""
 
 
 def _combinations(text: str) -> tuple[Combination, ...]:
-    """Read `6+12 12`: combinations by blanks, their units by plus signs."""
+    """Parse combinations such as `6+12 12`."""
     return tuple(frozenset(map(ActionUnit.parse, item.split("+"))) for item in text.split())
 
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """The action units of one expression category in Du, Tao & Martinez (2014).
+    """Action units of one expression category in Du, Tao & Martinez (2014).
 
     Args:
-        prototypical: FACS numbers that at least 70 % of the subjects used.
-        variants: FACS number to the fraction of subjects, 0 to 1, for those that fewer used.
+        prototypical: FACS numbers that at least 70 % of the subjects showed.
+        variants: Other FACS numbers, with the fraction of subjects from 0 to 1.
     """
 
     prototypical: tuple[int, ...]
@@ -56,8 +52,8 @@ def _category(prototypical: str, variants: str) -> Category:
     )
 
 
-# Du, Tao & Martinez, Compound facial expressions of emotion, PNAS 111(15), 2014: prototypical units, then the
-# variants with the fraction of the 230 subjects who showed them. The basic six carry our class names.
+# Du, Tao & Martinez, Compound facial expressions of emotion, PNAS 111(15), 2014: prototypical units, then
+# variants with the fraction of the 230 subjects who showed them. The basic six have our class names.
 DU_2014: Mapping[str, Category] = MappingProxyType(
     {
         "happiness": _category("12 25", "6:.51"),
@@ -84,8 +80,8 @@ DU_2014: Mapping[str, Category] = MappingProxyType(
     }
 )
 
-# EMFACS (Friesen & Ekman 1983, unpublished): the FACS combinations that speak for an emotion. Unit 12 alone
-# counts as happiness only when it is strong. Contempt is one-sided.
+# EMFACS (Friesen & Ekman 1983, unpublished): combinations that indicate an emotion. AU12 alone counts as happiness
+# only when it is strong. Contempt is one-sided.
 EMFACS: Mapping[str, tuple[Combination, ...]] = MappingProxyType(
     {
         "happiness": _combinations("6+12 12"),
@@ -99,37 +95,8 @@ EMFACS: Mapping[str, tuple[Combination, ...]] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PrimarySecondary:
-    """The action units of an expression in Zhang & Ji (2005).
-
-    Args:
-        primary: Combinations that alone speak for the expression.
-        secondary: Combinations that only add to it.
-    """
-
-    primary: tuple[Combination, ...]
-    secondary: tuple[Combination, ...]
-
-
-def _primary_secondary(primary: str, secondary: str) -> PrimarySecondary:
-    return PrimarySecondary(_combinations(primary), _combinations(secondary))
-
-
-# Zhang & Ji, Active and dynamic information fusion for facial expression understanding, TPAMI 27(5), 2005.
-ZHANG_JI_2005: Mapping[str, PrimarySecondary] = MappingProxyType(
-    {
-        "happiness": _primary_secondary("6 12", "16 25 26"),
-        "sadness": _primary_secondary("1 15 17", "4 7 25 26"),
-        "surprise": _primary_secondary("5 26 27 1+2", ""),
-        "anger": _primary_secondary("2 4 7 23 24", "16 17 25 26"),
-        "fear": _primary_secondary("20 1+5 5+7", "4 5 7 25 26"),
-        "disgust": _primary_secondary("9 10", "17 25 26"),
-    }
-)
-
 # Davison, Merghani & Yap, Objective classes for micro-facial expression recognition, J. Imaging 4(10), 2018.
-# Class 7 (VII) takes every other combination.
+# Class 7 (VII) holds all other combinations.
 OBJECTIVE_CLASSES: Mapping[int, tuple[Combination, ...]] = MappingProxyType(
     {
         1: _combinations("6 12 6+12 6+7+12 7+12"),
@@ -141,24 +108,11 @@ OBJECTIVE_CLASSES: Mapping[int, tuple[Combination, ...]] = MappingProxyType(
     }
 )
 
-# Zhao, Chu, De la Torre, Cohn & Zhang, Joint patch and multi-label learning for facial action unit detection,
-# CVPR 2015: pairs of BP4D units that occur together, and that exclude one another.
-POSITIVE_PAIRS: tuple[tuple[int, int], ...] = (
-    (1, 2), (6, 7), (6, 10), (7, 10), (6, 12), (7, 12), (10, 12), (17, 24),
-)  # fmt: skip
-NEGATIVE_PAIRS: tuple[tuple[int, int], ...] = (
-    (1, 6), (1, 7), (2, 6), (2, 7), (10, 17), (10, 23), (10, 24), (12, 15), (12, 17), (12, 23), (12, 24),
-    (15, 23), (15, 24), (23, 24),
-)  # fmt: skip
-
 
 def objective_class(units: Iterable[ActionUnit]) -> int:
-    """The objective class, 1 to 7, of a micro-expression's action units (`OBJECTIVE_CLASSES`).
+    """Return the objective class, 1 to 7, of the active units of a micro-expression (`OBJECTIVE_CLASSES`).
 
-    The class follows from the exact combination, whatever the sides; 7 takes all that is in no other class.
-
-    Args:
-        units: The units that were active.
+    Only the exact combination counts, regardless of sides; class 7 holds all unlisted combinations.
 
     Example:
         >>> objective_class([ActionUnit(7), ActionUnit(12, "L")]), objective_class([ActionUnit(14)])
@@ -169,10 +123,10 @@ def objective_class(units: Iterable[ActionUnit]) -> int:
 
 
 def pspi(intensity: Mapping[int, float]) -> float:
-    """The pain score of Prkachin and Solomon: `4 + max(6, 7) + max(9, 10) + 43`, from 0 to 16.
+    """Return the Prkachin and Solomon pain score, `AU4 + max(AU6, AU7) + max(AU9, AU10) + AU43`, from 0 to 16.
 
     Args:
-        intensity: FACS number to intensity, 0 to 5 (0 or 1 for 43). A unit that is left out counts as 0.
+        intensity: FACS number to intensity, 0 to 5 (0 or 1 for 43); absent units count as 0.
 
     References:
         Prkachin & Solomon, The structure, reliability and validity of pain expression, Pain 139(2), 2008.
@@ -193,25 +147,24 @@ def prior(
     absent: float = 0.05,
     neutral: float = 0.05,
 ) -> tuple[tuple[float, ...], ...]:
-    """P(unit active | expression) as `DU_2014` gives it: a row for each expression, a column for each unit.
+    """Return P(unit active | expression) after `DU_2014`, one row per expression and one column per unit.
 
-    A prototypical unit has the probability `prototypical`, a variant the fraction of subjects who showed it,
-    any other `absent`. A unit on one side has that of the unit.
+    A variant has the fraction of subjects who showed it. A one-sided unit has the value of the unit.
 
     Args:
-        expressions: The rows. `neutral` and the categories of `DU_2014` have a prior.
-        units: The columns.
-        prototypical: Probability of a prototypical unit; the study's criterion was 0.7 or more.
+        expressions: Rows: `neutral` and categories of `DU_2014`.
+        units: Columns.
+        prototypical: Probability of a prototypical unit; the criterion of the study was 0.7 or more.
         absent: Probability of a unit that the study does not list for the expression.
         neutral: Probability of every unit on a neutral face.
 
     Raises:
-        LabelSpaceError: An expression is not in the study.
+        LabelSpaceError: The study lacks an expression.
         ConfigError: A probability is not between 0 and 1.
 
     References:
-        Du, Tao & Martinez, Compound facial expressions of emotion, PNAS 111(15), 2014. Its table gives
-        no fraction for prototypical units; one value stands for all.
+        Du, Tao & Martinez, Compound facial expressions of emotion, PNAS 111(15), 2014. The study gives no fractions
+        for prototypical units, so all have the same value.
 
     Example:
         >>> prior(ExpressionSet.parse("happiness,neutral"), AUSet.of(1, 6, 12))
@@ -229,10 +182,10 @@ def prior(
                 f"No prior is published for {expression!r}.",
                 remedy=f"There is one for neutral and for: {', '.join(DU_2014)}.",
             )
-        category = DU_2014[expression]
-        return tuple(
-            prototypical if unit.id in category.prototypical else category.variants.get(unit.id, absent)
-            for unit in units
-        )
+        values = {
+            **DU_2014[expression].variants,
+            **dict.fromkeys(DU_2014[expression].prototypical, prototypical),
+        }
+        return tuple(values.get(unit.id, absent) for unit in units)
 
     return tuple(map(row, expressions.classes))

@@ -1,4 +1,4 @@
-"""Ordered sets of action units: which units a corpus codes and a model answers for, and in which order."""
+"""Ordered sets of action units: the units of a corpus or a model, in label order."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ class UnitSpace(LabelSpace):
     """An ordered, immutable set of action units; the base of occurrence and intensity.
 
     Args:
-        units: The units in the order of the label vector; at least one, none twice.
+        units: At least one unit, without duplicates, in label order.
 
     Raises:
-        LabelSpaceError: No unit is given, or one twice.
+        LabelSpaceError: The set is empty or holds duplicates.
     """
 
-    prefix: ClassVar[str] = ""
-    over_frames = "max"  # a clip shows what one of its frames shows
+    prefix: ClassVar[str] = ""  # of names
+    suffix: ClassVar[str] = ""  # of table columns
+    high: ClassVar[float]  # largest target value; the smallest is 0
+    over_frames = "max"  # a clip shows each unit that one of the frames shows
 
     units: tuple[ActionUnit, ...]
 
@@ -41,14 +43,7 @@ class UnitSpace(LabelSpace):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a registered name or a comma list of units, behind `intensity:` for intensities.
-
-        Args:
-            text: Such as `disfa8`, `AU1,AU2,AU12L`; `intensity:disfa8` for an `AUIntensitySet`.
-
-        Raises:
-            LabelSpaceError: Neither a registered name nor a list of units.
-        """
+        """See `LabelSpace`: such as `disfa8` or `AU1,AU2,AU12L`; `intensity:disfa8` for an `AUIntensitySet`."""
         body = text.strip().removeprefix(cls.prefix)
         try:
             if text.strip() != cls.prefix + body:
@@ -64,18 +59,23 @@ class UnitSpace(LabelSpace):
 
     @property
     def name(self) -> str:
-        """The registered name where there is one, else the units joined by commas; `parse` reads both."""
+        """See `LabelSpace`: the registered name if there is one, else the units."""
         return self.prefix + _NAMES.get(self.units, ",".join(self.labels))
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The units as text: `AU1`, `AU12L`."""
+        """Units as text: `AU1`, `AU12L`."""
         return tuple(map(str, self.units))
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The units as table columns: `AU01`, `AU12L`."""
-        return tuple(unit.column for unit in self.units)
+        """Table columns: `AU01`, `AU12L`; `AU01_i`, `AU12L_i` for intensities."""
+        return tuple(unit.column + self.suffix for unit in self.units)
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """0 (absent), and 1 (present) or 5 (intensity E)."""
+        return 0.0, self.high
 
     def __iter__(self) -> Iterator[ActionUnit]:
         return iter(self.units)
@@ -84,10 +84,7 @@ class UnitSpace(LabelSpace):
         return unit in self.units
 
     def index(self, unit: ActionUnit) -> int:
-        """The position of a unit in the label vector.
-
-        Args:
-            unit: The unit, with its side where the set has sides.
+        """Return the index of a unit.
 
         Raises:
             LabelSpaceError: The unit is not in the set.
@@ -98,45 +95,24 @@ class UnitSpace(LabelSpace):
             )
         return self.units.index(unit)
 
-    def union(self, other: Self) -> Self:
-        """Both sets in one: this set's order first, then the new units in ascending order.
-
-        Args:
-            other: A set of the same kind.
-
-        Raises:
-            LabelSpaceError: One set is of occurrence and the other of intensity.
-        """
-        self.check_same(other)
-        return type(self)(self.units + tuple(sorted(set(other.units) - set(self.units))))
-
     def join(self, other: LabelSpace) -> Self:
-        """The space in which targets of both meet in a batch: their union.
-
-        Args:
-            other: A set of the same kind.
-
-        Raises:
-            LabelSpaceError: It is of another kind.
-        """
+        """See `LabelSpace`: the union, with the new units of `other` at the end in ascending order."""
         self.check_same(other)
-        return self.union(cast("Self", other))
+        return type(self)(self.units + tuple(sorted(set(cast("Self", other).units) - set(self.units))))
 
     def as_intensity(self) -> AUIntensitySet:
-        """The same units with intensities from 0 to 5."""
+        """Return the same units with intensities."""
         return AUIntensitySet(self.units)
 
     def as_occurrence(self) -> AUSet:
-        """The same units, each present or absent."""
+        """Return the same units, each present or absent."""
         return AUSet(self.units)
 
     def flip_permutation(self) -> tuple[int, ...]:
-        """Where each label of the axis comes from after a horizontal flip: `flipped = labels[permutation]`.
-
-        Units without a side stay; L and R change places. Applied twice it is the identity.
+        """See `LabelSpace`: L and R change places; applied twice, it is the identity.
 
         Raises:
-            LabelSpaceError: A one-sided unit's partner is not in the set: a flipped clip has no label for it.
+            LabelSpaceError: The set lacks the other side of a one-sided unit.
         """
         return tuple(self.index(unit.mirrored()) for unit in self.units)
 
@@ -144,20 +120,12 @@ class UnitSpace(LabelSpace):
 @register_space
 @dataclass(frozen=True, slots=True)
 class AUSet(UnitSpace):
-    """A set of action units of which each is present (1) or absent (0); probabilities lie between.
-
-    Args:
-        units: The units in the order of the label vector; at least one, none twice.
-
-    Raises:
-        LabelSpaceError: No unit is given, or one twice.
+    """A set of action units, each present (1) or absent (0); values between are probabilities.
 
     Example:
         >>> units = AUSet.parse("AU1,AU2,AU12L,AU12R")
-        >>> units.columns
-        ('AU01', 'AU02', 'AU12L', 'AU12R')
-        >>> units.flip_permutation()
-        (0, 1, 3, 2)
+        >>> units.columns, units.flip_permutation()
+        (('AU01', 'AU02', 'AU12L', 'AU12R'), (0, 1, 3, 2))
         >>> AUSet.parse("1,2,4,6,9,12,25,26").name
         'disfa8'
     """
@@ -165,37 +133,23 @@ class AUSet(UnitSpace):
     kind = "occurrence"
     bare = True
     soft = True
+    high = 1.0
 
     @classmethod
     def of(cls, *ids: int) -> AUSet:
-        """The set of the given FACS numbers, both sides.
-
-        Args:
-            ids: FACS numbers in label order.
-        """
+        """Build a set of units without sides from FACS numbers in label order."""
         return cls(tuple(map(ActionUnit, ids)))
 
     @classmethod
     def named(cls) -> tuple[str, ...]:
-        """The registered names, `AU_SETS`."""
+        """See `LabelSpace`: the keys of `AU_SETS`."""
         return tuple(AU_SETS)
-
-    @property
-    def value_range(self) -> tuple[float, float]:
-        """From 0 (absent) to 1 (present)."""
-        return 0.0, 1.0
 
 
 @register_space
 @dataclass(frozen=True, slots=True)
 class AUIntensitySet(UnitSpace):
-    """A set of action units with intensities from 0 (absent) to 5, the FACS letters A to E.
-
-    Args:
-        units: The units in the order of the label vector; at least one, none twice.
-
-    Raises:
-        LabelSpaceError: No unit is given, or one twice.
+    """A set of action units with intensities from 0 (absent) to 5, the FACS grades A to E.
 
     Example:
         >>> AUIntensitySet.parse("intensity:AU6,AU12L").columns
@@ -206,34 +160,26 @@ class AUIntensitySet(UnitSpace):
 
     kind = "intensity"
     prefix = "intensity:"
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The units as table columns: `AU01_i`, `AU12L_i`."""
-        return tuple(f"{unit.column}_i" for unit in self.units)
-
-    @property
-    def value_range(self) -> tuple[float, float]:
-        """From 0 (absent) to 5 (E)."""
-        return 0.0, 5.0
+    suffix = "_i"
+    high = 5.0
 
 
-# The units and their order as the corpora's protocols give them. The names that end in a number say how many.
+# Units in the order of the published protocols.
 AU_SETS: Mapping[str, AUSet] = MappingProxyType(
     {
         # BP4D occurrence protocol: JAA-Net, ME-GraphAU, FMAE.
         "bp4d12": AUSet.of(1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24),
-        # Every unit BP4D and BP4D+ code (header of the AU_OCC files).
+        # All coded units of BP4D and BP4D+ (header of the AU_OCC files).
         "bp4d34": AUSet.of(1, 2, 4, 5, 6, 7, *range(9, 21), 22, 23, 24, *range(27, 40)),
         # BP4D intensity (AU_INT; Valstar et al., FERA 2015).
         "bp4d5": AUSet.of(6, 10, 12, 14, 17),
-        # FERA 2015 occurrence sub-challenge on BP4D: the twelve without 24.
+        # FERA 2015 occurrence sub-challenge on BP4D: the twelve without AU24.
         "fera2015_11": AUSet.of(1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23),
         # DISFA occurrence protocol (positive at intensity 2 or more): JAA-Net, ME-GraphAU, FMAE.
         "disfa8": AUSet.of(1, 2, 4, 6, 9, 12, 25, 26),
-        # Every unit DISFA and DISFA+ code (Mavadati et al. 2013).
+        # All coded units of DISFA and DISFA+ (Mavadati et al. 2013).
         "disfa12": AUSet.of(1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26),
-        # GFT, as JAA-Net uses it.
+        # GFT, protocol of JAA-Net.
         "gft10": AUSet.of(1, 2, 4, 6, 10, 12, 14, 15, 23, 24),
         # Aff-Wild2 (columns of the AU challenge files).
         "affwild2_12": AUSet.of(1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26),
@@ -244,10 +190,10 @@ AU_SETS: Mapping[str, AUSet] = MappingProxyType(
         "mmew_8": AUSet.of(1, 2, 4, 5, 7, 10, 12, 14),
         "4dme_8": AUSet.of(1, 2, 4, 6, 7, 12, 17, 45),
         "cd6me_12": AUSet.of(1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17),
-        # OpenFace 2 output: 17 intensities, and 28 in occurrence only.
+        # OpenFace 2 output: 17 intensities; AU28 as occurrence only.
         "openface17": AUSet.of(1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45),
         "openface18": AUSet.of(1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 28, 45),
-        # Every unit that affectkit's own face rig shows.
+        # All units of affectkit's face rig.
         "rendered": AUSet.of(1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 16, 17, 18, 20, 24, 25, 26),
     }
 )

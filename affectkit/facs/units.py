@@ -1,8 +1,4 @@
-"""Action units: the facial movements that the Facial Action Coding System (FACS) numbers.
-
-`ActionUnit` is a number and, for a one-sided movement, a side. What FACS says about the number (name,
-muscles, where on the face, what to look for) is looked up in `ACTION_UNITS`.
-"""
+"""Action units: the facial movements that the Facial Action Coding System (FACS) numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import total_ordering
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, cast
 
 from affectkit.errors import LabelSpaceError
 
@@ -21,19 +17,18 @@ Side = Literal["L", "R"]
 Area = Literal["upper", "mid", "lower", "head", "eye", "other"]
 
 _SPELLING = re.compile(r"\s*(?:AU)?\s*([0-9]{1,2})\s*([LR])?\s*", re.IGNORECASE | re.ASCII)
-_OTHER_SIDE: Mapping[Side, Side] = {"L": "R", "R": "L"}
 
 
 @dataclass(frozen=True, slots=True)
 class UnitFacts:
-    """What FACS says about one number.
+    """FACS facts about one unit number.
 
     Args:
-        name: The FACS name, in lower case.
-        muscles: The muscles that act; empty where FACS names an action and no muscle.
-        region: The part of the face that shows it.
-        cue: What one sees, a phrase that can follow a colon.
-        area: The coarse part of the face, by which units are grouped.
+        name: FACS name, in lower case.
+        muscles: Muscles involved; empty where FACS names an action and no muscle.
+        region: Part of the face that shows the unit.
+        cue: Visible change, a phrase that can follow a colon.
+        area: Coarse part of the face, used for grouping.
     """
 
     name: str
@@ -47,9 +42,9 @@ def _facts(area: Area, name: str, muscles: str, region: str, cue: str) -> UnitFa
     return UnitFacts(name, tuple(filter(None, muscles.split("; "))), region, cue, area)
 
 
-# Numbers, names and muscles: Ekman, Friesen & Hager, Facial Action Coding System, 2002; 41, 42 and 44 as in
-# the edition of 1978 (in 2002 they are degrees of 43 and 7). Regions and cues are in our own words. 70 to 74
-# say what cannot be seen and are no actions, so they are not here; 0 is the neutral face.
+# Numbers, names and muscles: Ekman, Friesen & Hager, Facial Action Coding System, 2002; 41, 42 and 44 from the
+# 1978 edition (in 2002 they are degrees of 43 and 7). Regions and cues are our own wording. Codes 70 to 74 mark
+# invisible parts and 0 the neutral face; they are not actions.
 ACTION_UNITS: Mapping[int, UnitFacts] = MappingProxyType(
     {
         1: _facts("upper", "inner brow raiser", "frontalis, medial part",
@@ -192,26 +187,24 @@ ACTION_UNITS: Mapping[int, UnitFacts] = MappingProxyType(
 @total_ordering
 @dataclass(frozen=True, slots=True)
 class ActionUnit:
-    """One FACS action unit, on both sides of the face or on one.
+    """One FACS action unit, on both sides of the face or on one side.
 
-    The side is the subject's own: `L` is the subject's left, which a camera sees on the right of the picture.
-    A unit without a side is the movement on both sides. Units sort by number, the unsided one first.
+    Sides are the subject's: `L` appears on the right of the picture. A unit without a side is the movement on both
+    sides. Units sort by number, the unit without a side first.
 
     Args:
-        id: The FACS number, a key of `ACTION_UNITS`.
+        id: FACS number, a key of `ACTION_UNITS`.
         side: `"L"`, `"R"`, or None for both sides.
 
     Raises:
-        LabelSpaceError: The number is not one of FACS, or the side is not L or R.
+        LabelSpaceError: The number or the side does not exist.
 
     Example:
         >>> unit = ActionUnit(12, "L")
         >>> str(unit), unit.column, unit.name
         ('AU12L', 'AU12L', 'lip corner puller')
-        >>> str(unit.mirrored())
-        'AU12R'
-        >>> ActionUnit(1).column
-        'AU01'
+        >>> str(unit.mirrored()), ActionUnit(1).column
+        ('AU12R', 'AU01')
     """
 
     id: int
@@ -221,20 +214,17 @@ class ActionUnit:
         if self.id not in ACTION_UNITS:
             known = ", ".join(map(str, ACTION_UNITS))
             raise LabelSpaceError(
-                f"{self.id!r} is not the number of an action unit.", remedy=f"FACS numbers are: {known}."
+                f"There is no action unit {self.id!r}.", remedy=f"FACS numbers are: {known}."
             )
         if self.side not in (None, "L", "R"):
             raise LabelSpaceError(f"{self.side!r} is not a side of the face.", remedy="Use 'L', 'R' or None.")
 
     @classmethod
     def parse(cls, text: str) -> ActionUnit:
-        """Read a unit written as `AU12`, `12`, `au12l` or `AU01`.
-
-        Args:
-            text: The spelling; capitals, zero padding and blanks around it do not matter.
+        """Parse a unit such as `AU12`, `12`, `au12l` or ` AU01 `.
 
         Raises:
-            LabelSpaceError: The text is not a unit, or not one that FACS knows.
+            LabelSpaceError: The text is not an action unit.
 
         Example:
             >>> ActionUnit.parse("au01") == ActionUnit(1)
@@ -243,8 +233,7 @@ class ActionUnit:
         match = _SPELLING.fullmatch(text)
         if match is None:
             raise LabelSpaceError(f"{text!r} is not an action unit.", remedy="Write it as AU12, 12 or AU12L.")
-        side: Side | None = "L" if match[2] in {"L", "l"} else "R" if match[2] else None
-        return cls(int(match[1]), side)
+        return cls(int(match[1]), cast("Side | None", match[2] and match[2].upper()))
 
     def __str__(self) -> str:
         return f"AU{self.id}{self.side or ''}"
@@ -254,54 +243,31 @@ class ActionUnit:
 
     @property
     def column(self) -> str:
-        """The zero-padded name that table columns carry, such as `AU01` or `AU12L`."""
+        """Zero-padded name for table columns, such as `AU01` or `AU12L`."""
         return f"AU{self.id:02d}{self.side or ''}"
 
     @property
     def facts(self) -> UnitFacts:
-        """All that the FACS table says about the unit."""
+        """FACS facts: muscles, region, cue and area of the face."""
         return ACTION_UNITS[self.id]
 
     @property
     def name(self) -> str:
-        """The FACS name, such as `lip corner puller`."""
+        """FACS name, such as `lip corner puller`."""
         return self.facts.name
 
-    @property
-    def muscles(self) -> tuple[str, ...]:
-        """The muscles that act; empty where FACS names none."""
-        return self.facts.muscles
-
-    @property
-    def region(self) -> str:
-        """The part of the face that shows the unit."""
-        return self.facts.region
-
-    @property
-    def cue(self) -> str:
-        """What one sees when the unit acts."""
-        return self.facts.cue
-
-    @property
-    def area(self) -> Area:
-        """The coarse part of the face, by which units are grouped."""
-        return self.facts.area
-
     def mirrored(self) -> ActionUnit:
-        """The unit as a mirror shows it: the other side; itself when it has no side."""
-        return self if self.side is None else ActionUnit(self.id, _OTHER_SIDE[self.side])
+        """Return the unit on the other side; a unit without a side stays the same."""
+        return self if self.side is None else ActionUnit(self.id, "R" if self.side == "L" else "L")
 
     def unsided(self) -> ActionUnit:
-        """The unit without its side."""
+        """Return the unit without its side."""
         return self if self.side is None else ActionUnit(self.id)
 
     def covers(self, other: ActionUnit) -> bool:
-        """Whether this unit being active makes `other` active too.
+        """Check whether this unit being active implies that `other` is active.
 
-        A movement on one side counts as the unit, and a movement on both sides counts for each side.
-
-        Args:
-            other: The unit asked about.
+        A one-sided movement counts for the unit without a side; a movement on both sides counts for each side.
 
         Example:
             >>> left, both = ActionUnit(12, "L"), ActionUnit(12)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from affectkit.data.video import IMAGE_SUFFIXES, media_kind
-from affectkit.data.video.images import ImageReader
+from affectkit.data.video.pictures import ImageReader
 from affectkit.errors import VideoError
 from affectkit.inference.inputs import expand_inputs, unreachable
 

@@ -1,12 +1,12 @@
-"""One way to read frames, wherever they are: video files, picture files, folders of pictures.
+"""Frame readers for video files, picture files and folders of pictures.
 
-`open_video` chooses the reader; all of them number frames by presentation time from 0, return RGB, and raise
-`VideoError`, naming file and frame, for whatever is wrong with the media, as far as the decoder says so: it
-may repair a little damage in silence.
+All readers number frames by presentation time from 0, return RGB, and raise `VideoError` with file and frame for faulty
+media, as far as the decoder reports damage: it may repair a little in silence.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -19,21 +19,21 @@ __all__ = ["IMAGE_SUFFIXES", "Backend", "VideoReader", "media_kind", "open_video
 Backend = Literal["auto", "pyav", "decord"]
 
 
-def open_video(path: str | Path, backend: Backend = "auto") -> VideoReader:
-    """Open a video file, a picture file, or a folder of pictures (one a frame, in numeric order).
+def open_video(path: str | Path | Sequence[Path], backend: Backend = "auto") -> VideoReader:
+    """Open a video file, a picture file, a folder of pictures (one per frame, in numeric order) or a list of them.
 
-    What a file is shows in its content; its suffix counts only where that is damaged.
+    The content decides the kind of a file; the suffix counts only where the content is damaged.
 
     Args:
-        path: The media.
-        backend: Reader of video files. "auto" is "pyav", exact on every file that FFmpeg reads. "decord" may
-            return a neighbouring frame, silently, from files whose frames depend on others across a key frame
-            (open-GOP H.264, HEVC, MPEG-4 with B frames) and from MPEG transport streams.
+        path: The media. A list holds one picture file per frame; they are opened when they are read.
+        backend: Reader of video files. "auto" is "pyav", exact on all files that FFmpeg reads. "decord" may silently
+            return a neighbouring frame from files whose frames depend on others across a key frame (open-GOP H.264,
+            HEVC, MPEG-4 with B frames) and from MPEG transport streams.
 
     Raises:
-        ConfigError: There is no such backend.
+        ConfigError: The backend does not exist.
         VideoError: The media is missing, empty, damaged or not a video.
-        MissingDependencyError: decord is asked for and not installed.
+        MissingDependencyError: decord is not installed.
 
     Example:
         >>> from PIL import Image
@@ -48,44 +48,32 @@ def open_video(path: str | Path, backend: Backend = "auto") -> VideoReader:
         raise ConfigError(
             f"There is no video backend '{backend}'.", remedy=f"Use one of {get_args(Backend)}."
         )
-    path = Path(path)
-    if not path.is_dir():
+    path = Path(path) if isinstance(path, (str, Path)) else list(path)
+    if isinstance(path, Path) and not path.is_dir():
         if not path.is_file():  # a pipe or a device would block
             raise VideoError("There is no such file.", path=path, remedy="Check the path.")
         head = read_head(path)
         is_picture = picture_format(path, head) is not None
         if not is_picture and (is_video_head(head) or path.suffix.lower() not in IMAGE_SUFFIXES):
-            return _open_video_file(path, backend)
-    from affectkit.data.video.images import ImageReader
+            if backend == "decord":
+                from affectkit.data.video.decord import DecordReader
+
+                return DecordReader(path)
+            from affectkit.data.video.pyav import PyAVReader
+
+            return PyAVReader(path)
+    from affectkit.data.video.pictures import ImageReader
 
     return ImageReader(path)
 
 
-def _open_video_file(path: Path, backend: Backend) -> VideoReader:
-    if backend == "decord":
-        from affectkit.data.video.decord import DecordReader
-
-        return DecordReader(path)
-    from affectkit.data.video.pyav import PyAVReader
-
-    return PyAVReader(path)
-
-
 def media_kind(path: str | Path) -> Literal["image", "video"] | None:
-    """Tell whether a file is a picture, a video, or neither, by its content and without decoding it.
+    """Tell by its content whether a file is a picture, a video, or neither, without decoding it.
 
-    Pictures of several frames (animated GIF, PNG, WebP and AVIF, TIFF of several pages) are videos. The answer rests
-    on the first bytes, so the file may still be damaged, and an mp4 file may hold sound alone.
+    Pictures with several frames (animated GIF, PNG, WebP and AVIF, multi-page TIFF) are videos. Only the first bytes
+    are read, so the file may still be damaged, and an mp4 file may hold sound alone.
 
-    Args:
-        path: A file; folders, pipes, devices and files that cannot be read are neither.
-
-    Example:
-        >>> from PIL import Image
-        >>> file = getfixture("tmp_path") / "photo.dat"
-        >>> Image.new("RGB", (8, 6)).save(file, "JPEG")
-        >>> media_kind(file)
-        'image'
+    Folders, pipes, devices and unreadable files are neither.
     """
     path = Path(path)
     head = read_head(path)

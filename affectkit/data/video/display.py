@@ -1,8 +1,7 @@
-"""Pixels of a video as they are to be shown: square, turned and mirrored."""
+"""Display geometry of video pixels: square, turned and mirrored."""
 
 from __future__ import annotations
 
-import math
 import struct
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -13,17 +12,17 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from av import VideoFrame
 
-__all__ = ["Matrix", "display_matrix", "orient", "square_size", "turns_of"]
+__all__ = ["Matrix", "display_matrix", "orient", "square_size"]
 
 Matrix = tuple[int, int, int, int]
 """Upper left part (a, b, c, d) of a display matrix: pixel (x, y) is shown at (a x + c y, b x + d y)."""
 
 _UPRIGHT: Matrix = (1, 0, 0, 1)
-_WIDEST = 4  # times as wide as high, or the reverse: pixels beyond that are damage
+_WIDEST = 4  # largest plausible aspect of a pixel; a larger one is damage
 
 
 def display_matrix(frame: VideoFrame | None) -> Matrix:
-    """Read the display matrix of a frame; that of an upright one where there is none or it is degenerate."""
+    """Read the display matrix of a frame; upright if absent or degenerate."""
     side_data: Any = None if frame is None else frame.side_data.get("DISPLAYMATRIX")
     if side_data is None:
         return _UPRIGHT
@@ -32,7 +31,7 @@ def display_matrix(frame: VideoFrame | None) -> Matrix:
 
 
 def orient(image: NDArray[np.uint8], matrix: Matrix) -> NDArray[np.uint8]:
-    """Turn and mirror a picture [H, W, 3] by the multiple of 90° that is nearest to a display matrix."""
+    """Turn and mirror a picture [H, W, 3] by the multiple of 90° nearest to a display matrix."""
     a, b, c, d = matrix
     if abs(b) > abs(a):
         image, across, down = image.transpose(1, 0, 2), c, b
@@ -41,14 +40,8 @@ def orient(image: NDArray[np.uint8], matrix: Matrix) -> NDArray[np.uint8]:
     return np.ascontiguousarray(image[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
 
 
-def turns_of(matrix: Matrix) -> int:
-    """Quarter turns counterclockwise, without the mirroring, of a display matrix, as FFmpeg 4 reads it."""
-    a, b, _, _ = matrix
-    return round(math.atan2(-b, a) / (math.pi / 2))
-
-
 def square_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
-    """Width and height that show pixels of an aspect (width : height) as squares, without losing any."""
+    """Width and height with square pixels, given the pixel aspect (width : height); neither side shrinks."""
     if not aspect or not Fraction(1, _WIDEST) <= aspect <= _WIDEST:
         return width, height
     return (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))

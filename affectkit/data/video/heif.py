@@ -1,4 +1,4 @@
-"""Photos in HEIF files (HEIC), which phones store as a grid of tiles."""
+"""HEIF photos (HEIC), which phones store as a grid of tiles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["read_heif"]
 
 
 class _Bytes(io.BytesIO):
-    """Bytes of a box."""
+    """Content of a box."""
 
     def number(self, size: int) -> int:
         """Read an unsigned number of `size` bytes."""
@@ -29,7 +29,7 @@ class _Bytes(io.BytesIO):
         return int.from_bytes(data)
 
     def boxes(self) -> Iterator[tuple[bytes, bytes]]:
-        """Read the boxes that follow, as type and content."""
+        """Read the following boxes as type and content."""
         while head := self.read(8):
             size, kind = int.from_bytes(head[:4]), head[4:]
             size = self.number(8) - 16 if size == 1 else size - 8
@@ -38,12 +38,12 @@ class _Bytes(io.BytesIO):
 
 
 class _File:
-    """The items of a HEIF file.
+    """Items of a HEIF file.
 
     Attributes:
         primary: Item of the photo.
         kinds: Coding of each item, such as b"hvc1" or b"grid".
-        tiles: Items that a grid is made of, row by row.
+        tiles: Items of each grid, row by row.
         properties: Properties of each item in order, as type and content.
     """
 
@@ -53,12 +53,52 @@ class _File:
         meta.seek(4)
         boxes = dict(meta.boxes())
         self._inside = boxes.get(b"idat", b"")
-        box = _Bytes(boxes[b"pitm"])
-        self.primary = box.number(4 if _version(box) else 2)
-        self.kinds = dict(_kinds(_Bytes(boxes[b"iinf"])))
-        self.tiles = dict(_references(_Bytes(boxes.get(b"iref", bytes(4)))))
-        self.properties = dict(_properties(_Bytes(boxes[b"iprp"])))
-        self._places = dict(_places(_Bytes(boxes[b"iloc"])))
+        version, box = _open(boxes[b"pitm"])
+        self.primary = box.number(4 if version else 2)
+        self.kinds: dict[int, bytes] = {}
+        version, box = _open(boxes[b"iinf"])
+        box.number(4 if version else 2)
+        for _, content in box.boxes():
+            version, entry = _open(content)
+            item = entry.number(4 if version == 3 else 2)
+            entry.number(2)
+            self.kinds[item] = entry.read(4)
+        self.tiles: dict[int, list[int]] = {}
+        version, box = _open(boxes.get(b"iref", bytes(4)))
+        size = 4 if version else 2
+        for kind, content in box.boxes():
+            entry = _Bytes(content)
+            item = entry.number(size)
+            if kind == b"dimg":  # the item is derived from these
+                self.tiles[item] = [entry.number(size) for _ in range(entry.number(2))]
+        self.properties: dict[int, list[tuple[bytes, bytes]]] = {}
+        known: list[tuple[bytes, bytes]] = []
+        for kind, content in _Bytes(boxes[b"iprp"]).boxes():
+            if kind == b"ipco":
+                known = list(_Bytes(content).boxes())
+            elif kind == b"ipma":
+                version, entry = _open(content)
+                wide = content[3] & 1
+                for _ in range(entry.number(4)):
+                    item = entry.number(4 if version else 2)
+                    # The highest bit marks an essential property.
+                    indices = [
+                        entry.number(1 + wide) % (0x8000 if wide else 0x80) for _ in range(entry.number(1))
+                    ]
+                    self.properties[item] = [known[index - 1] for index in indices if index]
+        self._places: dict[int, tuple[bool, list[tuple[int, int]]]] = {}
+        version, box = _open(boxes[b"iloc"])
+        sizes = box.number(2)
+        offset_size, length_size, base_size, index_size = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
+        for _ in range(box.number(4 if version == 2 else 2)):
+            item = box.number(4 if version == 2 else 2)
+            inside = version > 0 and box.number(2) & 15 == 1
+            box.number(2)
+            base, extents = box.number(base_size), []
+            for _ in range(box.number(2)):
+                box.number(index_size if version else 0)
+                extents.append((base + box.number(offset_size), box.number(length_size)))
+            self._places[item] = inside, extents
 
     def content(self, item: int) -> bytes:
         """Bytes of an item."""
@@ -69,65 +109,16 @@ class _File:
         return b"".join(source[start : start + size if size else None] for start, size in extents)
 
 
-def _version(box: _Bytes) -> int:
-    return box.number(4) >> 24
-
-
-def _kinds(box: _Bytes) -> Iterator[tuple[int, bytes]]:
-    box.number(4 if _version(box) else 2)
-    for _, content in box.boxes():
-        entry = _Bytes(content)
-        item = entry.number(4 if _version(entry) == 3 else 2)
-        entry.number(2)
-        yield item, entry.read(4)
-
-
-def _references(box: _Bytes) -> Iterator[tuple[int, list[int]]]:
-    size = 4 if _version(box) else 2
-    for kind, content in box.boxes():
-        entry = _Bytes(content)
-        item = entry.number(size)
-        if kind == b"dimg":  # the item is derived from these
-            yield item, [entry.number(size) for _ in range(entry.number(2))]
-
-
-def _properties(box: _Bytes) -> Iterator[tuple[int, list[tuple[bytes, bytes]]]]:
-    known: list[tuple[bytes, bytes]] = []
-    for kind, content in box.boxes():
-        entry = _Bytes(content)
-        if kind == b"ipco":
-            known = list(entry.boxes())
-        elif kind == b"ipma":
-            flags = entry.number(4)
-            item_size, index_size = (4 if flags >> 24 else 2), (2 if flags & 1 else 1)
-            for _ in range(entry.number(4)):
-                item = entry.number(item_size)
-                essential = 1 << (8 * index_size - 1)
-                indices = [entry.number(index_size) % essential for _ in range(entry.number(1))]
-                yield item, [known[index - 1] for index in indices if index]
-
-
-def _places(box: _Bytes) -> Iterator[tuple[int, tuple[bool, list[tuple[int, int]]]]]:
-    version, sizes = _version(box), box.number(2)
-    offset_size, length_size, base_size, index_size = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
-    for _ in range(box.number(4 if version == 2 else 2)):
-        item = box.number(4 if version == 2 else 2)
-        inside = version > 0 and box.number(2) & 15 == 1
-        box.number(2)
-        base = box.number(base_size)
-        extents = []
-        for _ in range(box.number(2)):
-            box.number(index_size if version else 0)
-            extents.append((base + box.number(offset_size), box.number(length_size)))
-        yield item, (inside, extents)
+def _open(content: bytes) -> tuple[int, _Bytes]:
+    """Version and content of a box with a version and flags."""
+    box = _Bytes(content)
+    return box.number(4) >> 24, box
 
 
 def read_heif(path: Path) -> Image.Image:
-    """Read the photo of a HEIF file as it is to be shown: tiles joined, cut, turned and mirrored.
+    """Read the photo of a HEIF file for display: tiles joined, cropped, turned and mirrored.
 
-    Raises:
-        VideoError: It is damaged, or coded in another way than phones do.
-        PIL.Image.DecompressionBombError: It has too many pixels.
+    Raises `VideoError` if the file is damaged or has an unsupported coding, and Pillow's `DecompressionBombError`.
     """
     import av
     from PIL import Image
@@ -144,7 +135,7 @@ def read_heif(path: Path) -> Image.Image:
         for name, content in file.properties[file.primary]:
             pixels = _transform(pixels, name, content)
         if pixels.size == 0:
-            raise ValueError("Nothing of the picture is shown.")
+            raise ValueError
     except (EOFError, IndexError, KeyError, ValueError, ZeroDivisionError, av.FFmpegError) as fault:
         raise VideoError("The HEIF file is damaged.", remedy="Obtain it again.") from fault
     return Image.fromarray(np.ascontiguousarray(pixels))
@@ -165,7 +156,7 @@ def _join(file: _File) -> NDArray[np.uint8]:
     tall, wide = first.shape[:2]
     spare = rows * tall - height, columns * wide - width
     if len(tiles) != rows * columns or not (0 <= spare[0] < tall and 0 <= spare[1] < wide):
-        raise ValueError("The tiles do not fill the picture.")
+        raise ValueError  # the tiles do not fill the picture
     pixels = np.empty((rows * tall, columns * wide, 3), np.uint8)
     for place, item in enumerate(tiles):
         row, column = divmod(place, columns)

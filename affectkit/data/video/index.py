@@ -1,7 +1,8 @@
-"""When each frame of a video file is shown, and from where it can be decoded."""
+"""Presentation times and key frames of video files."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import re
@@ -21,24 +22,24 @@ if TYPE_CHECKING:
 __all__ = ["VideoIndex", "index_video", "open_container", "videos_of"]
 
 _NO_TIMESTAMPS = 0x80  # AVFMT_NOTIMESTAMPS of FFmpeg
-_MOST_MISSING = 1_000_000  # frames: a damaged header may announce any number, and each gets reported
+_MOST_MISSING = 1_000_000  # frames: a damaged header may announce any number, and each one is reported
 
 
 @dataclass(frozen=True, eq=False)
 class VideoIndex:
-    """The frames of a video file in the order of presentation.
+    """Frames of a video file in presentation order.
 
     Attributes:
-        pts: int64 [readable frames], presentation times, ascending, in units of `time_base`.
-        key_pts: int64 [key frames], their presentation times, ascending; also of those that are decoded and
-            never shown (an edit list in an mp4 file cuts so).
-        key_dts: int64 [key frames], decoding time of each.
-        time_base: Seconds a unit.
-        fps: Mean frames a second, by their times; NaN where unknown.
-        num_frames: Frames that the file announces: more than `pts` holds where it is truncated. Matroska
-            announces its duration only, from which they are estimated.
-        timed: Whether packets carry the times of their frames. In raw streams they do not: there frames are numbered as
-            they are decoded, and `pts` are these numbers.
+        pts: int64 [readable frames], ascending presentation times in units of `time_base`.
+        key_pts: int64 [key frames], ascending presentation times, including key frames that are decoded but never shown
+            (an edit list in an mp4 file cuts this way).
+        key_dts: int64 [key frames], decoding times.
+        time_base: Seconds per unit.
+        fps: Mean frames per second by presentation times; NaN if unknown.
+        num_frames: Announced number of frames, larger than `len(pts)` for truncated files. Matroska announces only a
+            duration, from which it is estimated.
+        timed: Whether packets carry presentation times. Frames of raw streams do not; they are numbered in decoding
+            order, and `pts` holds these numbers.
     """
 
     pts: NDArray[np.int64]
@@ -50,15 +51,15 @@ class VideoIndex:
     timed: bool = True
 
     def key_before(self, frame: int) -> int:
-        """Which key frame is the last one shown no later than `frame`.
+        """Index of the last key frame shown no later than `frame`.
 
-        By time shown, not by order in the file: a frame that is stored behind a key frame and shown before it
-        may need pictures from before that key frame (an open group of pictures).
+        Presentation time counts, not file order: a frame stored behind a key frame and shown before it may need
+        pictures from before that key frame (open group of pictures).
         """
         return int(np.searchsorted(self.key_pts, self.pts[frame], side="right")) - 1
 
     def frame_at(self, pts: int | None) -> int | None:
-        """The frame shown at a presentation time, if there is one."""
+        """Frame shown exactly at a presentation time, or None."""
         if pts is None:
             return None
         frame = int(np.searchsorted(self.pts, pts))
@@ -66,32 +67,30 @@ class VideoIndex:
 
     @property
     def timestamps(self) -> NDArray[np.float64]:
-        """Seconds from the first frame, float64 [num_frames]; truncated frames continue at the mean rate."""
+        """Seconds from the first frame, float64 [num_frames]; missing frames continue at the mean rate."""
         known = (self.pts - self.pts[0]) * self.time_base
         missing = np.arange(1, self.num_frames - len(known) + 1) / self.fps
         return np.concatenate([known, known[-1] + missing])
 
 
 def open_container(path: Path) -> tuple[InputContainer, VideoStream]:
-    """Open a file with FFmpeg and choose its video stream: never a cover picture; the default one where it says so.
+    """Open a file with FFmpeg and select the default video stream, never a cover picture.
 
-    Raises:
-        VideoError: It is not a video that FFmpeg can decode.
+    Raises `VideoError` if FFmpeg cannot decode the file as a video.
     """
     import av
-    from av.stream import Disposition
 
     try:
-        # Playlists and other formats that lead to further files or to the network stay closed.
+        # Playlists and other formats may not open further files or the network.
         container = av.open(str(path), metadata_errors="replace", options={"protocol_whitelist": "file"})
     except (av.FFmpegError, OSError, ValueError) as fault:
         raise _not_a_video(path, str(getattr(fault, "strerror", None) or fault)) from fault
     streams = videos_of(container)
     best = container.streams.best("video")
     stream = next((stream for stream in streams if stream is best), next(iter(streams), None))
-    still = container.format.name.endswith("_pipe") or container.format.name in ("image2", "tty")
-    if stream is None or still:
-        has_cover = any(stream.disposition & Disposition.attached_pic for stream in container.streams.video)
+    is_still = container.format.name.endswith("_pipe") or container.format.name in ("image2", "tty")
+    if stream is None or is_still:
+        has_cover = any(map(_is_cover, container.streams.video))
         container.close()
         raise _not_a_video(path, "no video stream but a cover picture" if has_cover else "no video stream")
     stream.codec_context.thread_count = 1  # data loaders already use every core
@@ -99,21 +98,21 @@ def open_container(path: Path) -> tuple[InputContainer, VideoStream]:
 
 
 def videos_of(container: InputContainer) -> list[VideoStream]:
-    """Video streams that can be decoded and are no cover pictures."""
+    """Decodable video streams, without cover pictures."""
+    streams = container.streams.video
+    return [stream for stream in streams if not _is_cover(stream) and stream.codec_context is not None]
+
+
+def _is_cover(stream: VideoStream) -> bool:
     from av.stream import Disposition
 
-    return [
-        stream
-        for stream in container.streams.video
-        if not stream.disposition & Disposition.attached_pic and stream.codec_context is not None
-    ]
+    return bool(stream.disposition & Disposition.attached_pic)
 
 
 def index_video(path: Path) -> VideoIndex:
-    """Index a file by one pass over its packets, without decoding; kept until the file changes.
+    """Index a file by one pass over its packets, without decoding; cached until the file changes.
 
-    Raises:
-        VideoError: It is not a video that FFmpeg can decode, or holds no frame.
+    Raises `VideoError` if FFmpeg cannot decode the file as a video, or if it holds no frame.
     """
     status = path.stat()
     return _index(path, status.st_mtime_ns, status.st_size)
@@ -124,10 +123,12 @@ def _index(path: Path, mtime: int, size: int) -> VideoIndex:
     import av
 
     container, stream = open_container(path)
-    if not _is_timed(container, stream):
+    # Raw streams and reordered H.264 or HEVC in AVI have no presentation times.
+    is_reordered = stream.codec_context.has_b_frames and stream.codec_context.name in ("h264", "hevc")
+    if container.format.flags & _NO_TIMESTAMPS or (container.format.name == "avi" and is_reordered):
         with container:
             return _index_raw(path, container, stream)
-    packets, last, cut = 0, 0, False
+    packets, last, is_cut = 0, 0, False
     shown: set[int] = set()
     keys: dict[int, int] = {}  # presentation time -> decoding time
     with container:
@@ -136,23 +137,23 @@ def _index(path: Path, mtime: int, size: int) -> VideoIndex:
                 if packet.pts is None or packet.size == 0:  # the empty packet that ends the stream
                     continue
                 last = packet.pts if packet.dts is None else packet.dts
-                packets, cut = packets + 1, packet.is_corrupt
+                packets, is_cut = packets + 1, packet.is_corrupt
                 if packet.is_keyframe:
                     keys[packet.pts] = last
                 if not packet.is_discard:
                     shown.add(packet.pts)
         except av.FFmpegError:
-            cut = True
+            is_cut = True
         pts = sorted(shown)
         time_base = float(stream.time_base or 0)
-        # A later packet could have been shown at any time from the last decoding time on.
+        # Lost packets may have any presentation time from the last decoding time on.
         certain = [time for time in pts if time < last]
-        fps = _rate(stream, certain if len(certain) > 1 else pts)
-        missing = _missing(stream, packets, pts, fps) if pts else 0
-        fps = fps if missing > 0 or cut else _rate(stream, pts)
+        fps = _mean_rate(stream, certain if len(certain) > 1 else pts)
+        missing = _count_missing(stream, packets, pts, fps) if pts else 0
+        is_cut = is_cut or missing > 0
+        fps = fps if is_cut else _mean_rate(stream, pts)
     num_frames = len(pts) + max(0, min(missing, size, _MOST_MISSING))
-    if missing > 0 or cut:
-        pts = certain
+    pts = certain if is_cut else pts
     first = min(keys, default=math.inf)
     decodable = [time for time in pts if time >= first]
     if not decodable:
@@ -167,50 +168,35 @@ def _index(path: Path, mtime: int, size: int) -> VideoIndex:
     )
 
 
-def _is_timed(container: InputContainer, stream: VideoStream) -> bool:
-    """Whether packets carry the times of their frames: not in raw streams, nor where AVI holds reordered H.264."""
-    raw = container.format.flags & _NO_TIMESTAMPS
-    reordered = stream.codec_context.has_b_frames and stream.codec_context.name in ("h264", "hevc")
-    return not raw and not (container.format.name == "avi" and reordered)
-
-
 def _index_raw(path: Path, container: InputContainer, stream: VideoStream) -> VideoIndex:
-    """Index a stream without times by decoding it once."""
+    """Index a stream without presentation times by decoding it once."""
     import av
 
-    packets, frames, cut = 0, 0, False
-    try:
+    packets, frames, is_cut = 0, 0, False
+    with contextlib.suppress(av.FFmpegError):
         for packet in container.demux(stream):
             packets += packet.size > 0
-            if not cut:
+            if not is_cut:
                 try:
                     frames += len(packet.decode())
                 except av.FFmpegError:
-                    cut = True  # what comes behind it is not trusted, but counted
-    except av.FFmpegError:
-        pass
-    num_frames = max(packets, frames) if cut else frames
+                    is_cut = True  # later frames are counted, but not trusted
+    num_frames = max(packets, frames) if is_cut else frames
     if frames == 0:
         raise _not_a_video(path, "no whole picture")
-    # Of raw streams FFmpeg states an assumption, unless they say themselves.
+    # For raw streams, the average rate of FFmpeg is an assumption.
     rate = stream.average_rate if container.format.name == "avi" else stream.codec_context.framerate
-    return VideoIndex(
-        pts=np.arange(num_frames),
-        key_pts=np.zeros(1, np.int64),
-        key_dts=np.zeros(1, np.int64),
-        time_base=1 / float(rate) if rate else float("nan"),
-        fps=float(rate) if rate else float("nan"),
-        num_frames=num_frames,
-        timed=False,
-    )
+    fps = float(rate or "nan")
+    start = np.zeros(1, np.int64)
+    return VideoIndex(np.arange(num_frames), start, start, 1 / fps, fps, num_frames, timed=False)
 
 
-def _rate(stream: VideoStream, pts: list[int]) -> float:
-    """Mean frames a second by the times of the frames; as the container states it where the two agree.
+def _mean_rate(stream: VideoStream, pts: list[int]) -> float:
+    """Mean frames per second by presentation times; the rate of the container where the two agree.
 
-    A container that states none leaves FFmpeg to guess, as far off as 1000 for a recording of a browser.
+    Without a stated rate FFmpeg guesses, up to 1000 for recordings of a browser.
     """
-    stated = float(stream.average_rate or stream.guessed_rate or 0) or float("nan")
+    stated = float(stream.average_rate or stream.guessed_rate or "nan")
     unit = float(stream.time_base or 0)
     if len(pts) < 2 or unit == 0:
         return stated
@@ -219,10 +205,10 @@ def _rate(stream: VideoStream, pts: list[int]) -> float:
     return stated if abs(intervals / stated - span) <= rounding else intervals / span
 
 
-def _missing(stream: VideoStream, packets: int, pts: list[int], fps: float) -> int:
-    """How many frames the header announces beyond those the file holds; at most 0 where none is missing."""
+def _count_missing(stream: VideoStream, packets: int, pts: list[int], fps: float) -> int:
+    """Number of frames that the header announces and the file lacks; at most 0 if none is missing."""
     if stream.frames:
-        # AVI counts moments, its units of time; some of them may show no new frame.
+        # AVI announces units of time, some of which may show no new frame.
         return stream.frames - (pts[-1] + 1 if stream.container.format.name == "avi" else packets)
     duration = re.fullmatch(r"(\d+):(\d+):(\d+\.\d+)", stream.metadata.get("DURATION", ""))  # Matroska
     if duration is None or len(pts) < 2 or not fps > 0:
@@ -230,10 +216,8 @@ def _missing(stream: VideoStream, packets: int, pts: list[int], fps: float) -> i
     hours, minutes, seconds = map(float, duration.groups())
     length = hours * 3600 + minutes * 60 + seconds
     unit = float(stream.time_base or 0)
-    lacks = (
-        length - pts[-1] * unit > 2.5 * unit * np.diff(pts).max()
-    )  # the last frame may last a little longer
-    return round(length * fps) - packets if lacks else 0
+    tolerance = 2.5 * unit * np.diff(pts).max()  # the last frame may last a little longer
+    return round(length * fps) - packets if length - pts[-1] * unit > tolerance else 0
 
 
 def _not_a_video(path: Path, reason: str) -> VideoError:

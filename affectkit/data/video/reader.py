@@ -1,4 +1,4 @@
-"""What every reader of frames does, wherever the frames are."""
+"""Base class of all frame readers."""
 
 from __future__ import annotations
 
@@ -24,17 +24,19 @@ IMAGE_SUFFIXES = frozenset(
         *("pgm", "png", "pnm", "ppm", "tif", "tiff", "webp"),
     )
 )
-"""What counts as a frame in a folder of frames. GIF is not among them: it is usually a clip by itself."""
+"""Suffixes of frames in a folder. GIF is not included: a GIF file is usually a whole clip."""
 
 
 class VideoReader(ABC):
-    """Random access to the frames of one video, and one pass over them.
+    """Random access to the frames of one video, and sequential reading.
+
+    Constructors take the media, and raise `VideoError` if it cannot be read.
 
     Attributes:
         path: The media.
-        num_frames: How many frames it has, or announces: those that a truncated file lacks raise when read.
-        fps: Mean frames a second; NaN where the media does not know.
-        timestamps: float64 [num_frames], seconds from the first frame; NaN where unknown.
+        num_frames: Announced number of frames; frames that a truncated file lacks raise when read.
+        fps: Mean frames per second; NaN if unknown.
+        timestamps: float64 [num_frames], seconds from the first frame; NaN if unknown.
     """
 
     path: Path
@@ -43,10 +45,10 @@ class VideoReader(ABC):
     timestamps: NDArray[np.float64]
 
     def read(self, indices: Sequence[int]) -> Tensor:
-        """Read frames in the order asked for; repeats are allowed.
+        """Read frames in the given order.
 
         Args:
-            indices: At least one frame number.
+            indices: At least one frame number; repeats are allowed.
 
         Returns:
             uint8 [T, 3, H, W], RGB.
@@ -57,10 +59,11 @@ class VideoReader(ABC):
         places = defaultdict(list)
         for place, index in enumerate(indices):
             if not 0 <= index < self.num_frames:
-                raise self.error(f"The video has {self.num_frames} frames.", index)
+                frames = "frame" if self.num_frames == 1 else "frames"
+                raise self.error(f"The video has {self.num_frames} {frames}.", index)
             places[index].append(place)
         if not places:
-            raise self.error("No frame was asked for.")
+            raise self.error("No frames are requested.")
         result = torch.empty(0)
         for index, image in self._decode(sorted(places)):
             if len(result) == 0:
@@ -71,13 +74,13 @@ class VideoReader(ABC):
         return result
 
     def frames(self, start: int = 0) -> Iterator[tuple[int, float, Tensor]]:
-        """Pass over the frames in order, holding one at a time.
+        """Iterate over the frames in order, with one frame in memory at a time.
 
         Args:
-            start: First frame; to go on behind a frame that cannot be read, start again at the next one.
+            start: First frame. To continue after an unreadable frame, start again at the next one.
 
         Yields:
-            Frame number, timestamp in seconds, and the frame, uint8 [3, H, W].
+            Frame number, timestamp in seconds, and frame, uint8 [3, H, W].
 
         Raises:
             VideoError: A frame cannot be decoded.
@@ -99,5 +102,5 @@ class VideoReader(ABC):
         self.close()
 
     def error(self, fault: str, frame: int | None = None) -> VideoError:
-        """An error that names this file."""
+        """Create an error that names this file."""
         return VideoError(fault, path=self.path, frame=frame)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affectkit.data import AllFrames, OnsetApex, UniformSegments, Window, sliding_windows
+from affectkit.data import AllFrames, OnsetApex, UniformSegments, Window
 from affectkit.errors import AnnotationError, ConfigError
 
 lengths = st.integers(1, 300)
@@ -103,19 +103,6 @@ def test_the_apex_is_jittered_in_training_only():
     assert OnsetApex(3, jitter=1)(20, rng=generator(1), onset=0, apex=4)[0] == 0
 
 
-@given(length=lengths, count=counts, stride=st.integers(1, 40))
-def test_sliding_windows_cover_the_clip(length, count, stride):
-    windows = sliding_windows(length, count, stride)
-    assert windows[0][0] == 0
-    assert windows[-1][-1] == length - 1
-    assert {len(window) for window in windows} == {min(count, length)}
-    assert all(window == list(range(window[0], window[-1] + 1)) for window in windows)
-    starts = [window[0] for window in windows]
-    assert all(0 < b - a <= stride for a, b in pairwise(starts))
-    if stride <= count:
-        assert {frame for window in windows for frame in window} == set(range(length))
-
-
 @pytest.mark.parametrize(
     "make",
     [
@@ -124,8 +111,6 @@ def test_sliding_windows_cover_the_clip(length, count, stride):
         lambda: Window(2, 0),
         lambda: OnsetApex(1),
         lambda: OnsetApex(jitter=-1),
-        lambda: sliding_windows(0, 1, 1),
-        lambda: sliding_windows(3, 1, 0),
     ],
 )
 def test_counts_must_be_positive(make):

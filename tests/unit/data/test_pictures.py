@@ -24,6 +24,23 @@ class TestImages:
             assert reader.read([3, 0, 1, 2, 3])[:, 0, 2, 3].tolist() == [100, 1, 2, 10, 100]
             assert [(i, int(f[0, 0, 0])) for i, _, f in reader.frames(2)] == [(2, 10), (3, 100)]
 
+    def test_a_list_of_files_in_any_order(self, tmp_path):
+        files = [tmp_path / name for name in ("b.png", "a.png", "none.png", "clip.gif")]
+        for value, file in enumerate(files[:2]):
+            Image.new("RGB", (8, 6), (value, 0, 0)).save(file)
+        frames = [Image.new("L", (8, 6), value) for value in (0, 99)]
+        frames[0].save(files[3], save_all=True, append_images=frames[1:])
+        with open_video(files) as reader:
+            assert (reader.num_frames, reader.path) == (4, tmp_path)
+            assert np.isnan(reader.timestamps).all()
+            assert reader.read([1, 0, 1])[:, 0, 0, 0].tolist() == [1, 0, 1]
+            for index in (2, 3):
+                with pytest.raises(VideoError) as caught:
+                    reader.read([0, index])
+                assert (caught.value.path, caught.value.frame) == (files[index], index)
+        with open_video([]) as reader, pytest.raises(VideoError, match="0 frames"):
+            reader.read([0])
+
     def test_one_image(self, tmp_path):
         Image.new("L", (5, 4), 77).save(tmp_path / "photo.PNG")
         with open_video(tmp_path / "photo.PNG") as reader:

@@ -79,10 +79,10 @@ class TestContract:
     def test_frames_that_do_not_exist(self, videos, kind, backend):
         with open_video(videos[kind], backend) as reader:
             for index in (-1, reader.num_frames):
-                with pytest.raises(VideoError, match="frames") as caught:
+                with pytest.raises(VideoError, match="frame") as caught:
                     reader.read([0, index])
                 assert (caught.value.path, caught.value.frame) == (videos[kind], index)
-            with pytest.raises(VideoError, match="No frame was asked for"):
+            with pytest.raises(VideoError, match="No frames are requested"):
                 reader.read([])
 
 

@@ -11,10 +11,7 @@ from affectkit.facs import (
     DU_2014,
     EMFACS,
     EXPRESSION_SETS,
-    NEGATIVE_PAIRS,
     OBJECTIVE_CLASSES,
-    POSITIVE_PAIRS,
-    ZHANG_JI_2005,
     ActionUnit,
     AUSet,
     ExpressionSet,
@@ -87,15 +84,6 @@ def test_emfacs():
     assert [len(EMFACS[name]) for name in EMFACS] == [2, 3, 2, 4, 4, 8, 4]
 
 
-def test_zhang_and_ji():
-    assert set(ZHANG_JI_2005) == set(EXPRESSION_SETS["basic6"].classes)
-    assert ZHANG_JI_2005["surprise"].secondary == ()
-    assert frozenset({ActionUnit(1), ActionUnit(2)}) in ZHANG_JI_2005["surprise"].primary
-    assert ZHANG_JI_2005["happiness"].primary == (frozenset({ActionUnit(6)}), frozenset({ActionUnit(12)}))
-    for rule in ZHANG_JI_2005.values():
-        assert set(rule.primary).isdisjoint(rule.secondary)
-
-
 @pytest.mark.parametrize(
     ("cell", "number"),
     [
@@ -127,14 +115,6 @@ def test_objective_classes_are_disjoint():
     assert len(set(combinations)) == len(combinations)
     assert [len(members) for members in OBJECTIVE_CLASSES.values()] == [5, 6, 8, 10, 5, 2]
     assert objective_class([]) == 7
-
-
-def test_relation_pairs():
-    pairs = POSITIVE_PAIRS + NEGATIVE_PAIRS
-    assert (len(POSITIVE_PAIRS), len(NEGATIVE_PAIRS)) == (8, 14)
-    assert len(set(pairs)) == len(pairs)
-    assert all(first < second for first, second in pairs)
-    assert {ActionUnit(number) for pair in pairs for number in pair} <= set(AU_SETS["bp4d12"])
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_intensity_is_another_space():
     assert AUIntensitySet.parse("intensity:AU1,AU2").as_occurrence().name == "AU1,AU2"
     assert intensity.columns[:2] == ("AU01_i", "AU02_i")
     assert (intensity.value_range, AU_SETS["disfa8"].value_range) == ((0, 5), (0, 1))
-    for mix in (intensity.union, intensity.join, intensity.project):
+    for mix in (intensity.join, intensity.project):
         with pytest.raises(LabelSpaceError, match="cannot be read as disfa8"):
             mix(AU_SETS["disfa8"])
     with pytest.raises(LabelSpaceError, match="begin with 'intensity:'"):
@@ -123,8 +123,8 @@ def test_empty_and_doubled_sets_are_refused():
 
 def test_union_keeps_the_first_order_then_ascends():
     first, second = AUSet.of(12, 4, 1), AUSet.parse("26,4,12L,2")
-    assert first.union(second).labels == ("AU12", "AU4", "AU1", "AU2", "AU12L", "AU26")
-    assert AU_SETS["bp4d12"].union(AU_SETS["disfa8"]).name == (
+    assert first.join(second).labels == ("AU12", "AU4", "AU1", "AU2", "AU12L", "AU26")
+    assert AU_SETS["bp4d12"].join(AU_SETS["disfa8"]).name == (
         "AU1,AU2,AU4,AU6,AU7,AU10,AU12,AU14,AU15,AU17,AU23,AU24,AU9,AU25,AU26"
     )
 
@@ -132,7 +132,7 @@ def test_union_keeps_the_first_order_then_ascends():
 @given(AU_SPACES, AU_SPACES)
 def test_union_holds_both_and_projects_back(first, second):
     first, second = first.as_occurrence(), second.as_occurrence()
-    both = first.union(second)
+    both = first.join(second)
     assert set(both) == set(first) | set(second)
     assert both.units[: len(first)] == first.units
     for part in (first, second):

@@ -58,7 +58,7 @@ def test_parse_raises_only_its_own_error(text):
 
 
 def test_constructor_checks_number_and_side():
-    with pytest.raises(LabelSpaceError, match="3 is not the number"):
+    with pytest.raises(LabelSpaceError, match="no action unit 3"):
         ActionUnit(3)
     with pytest.raises(LabelSpaceError, match="'left' is not a side"):
         ActionUnit(12, "left")
@@ -119,8 +119,7 @@ def test_table_is_complete_and_names_are_unique():
 )
 def test_facts(number, name, muscles, area):
     unit = ActionUnit(number)
-    assert (unit.name, unit.muscles, unit.area) == (name, muscles, area)
-    assert (unit.region, unit.cue) == (ACTION_UNITS[number].region, ACTION_UNITS[number].cue)
+    assert (unit.name, unit.facts.muscles, unit.facts.area) == (name, muscles, area)
 
 
 def test_areas_are_those_of_the_grouping():

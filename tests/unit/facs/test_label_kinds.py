@@ -69,15 +69,15 @@ def test_dimensions():
     [
         ("levels:low", "too few"),
         ("levels:low,low", "more than once"),
-        ("levels:low,", "'' cannot be"),
-        ("levels:low,a:b", "'a:b' cannot be"),
-        ("dimensions:", "'' cannot be"),
-        ("dimensions[1,0]:valence", "No value lies between"),
-        ("dimensions[0,inf]:valence", "No value lies between"),
+        ("levels:low,", "'' is not a valid"),
+        ("levels:low,a:b", "'a:b' is not a valid"),
+        ("dimensions:", "'' is not a valid"),
+        ("dimensions[1,0]:valence", "empty or infinite"),
+        ("dimensions[0,inf]:valence", "empty or infinite"),
         ("dimensions[0,x]:valence", "does not name dimensions"),
         ("dimensions[0]:valence", "does not name dimensions"),
         ("angles:yaw,pitch", "no kind of label named 'angles'"),
-        ("valence,AU1", "no kind of label is written so"),
+        ("valence,AU1", "is not a label space"),
     ],
 )
 def test_what_cannot_be_read(text, fault):
@@ -88,7 +88,7 @@ def test_what_cannot_be_read(text, fault):
 
 
 def test_other_texts_are_no_levels():
-    with pytest.raises(LabelSpaceError, match="no scale"):
+    with pytest.raises(LabelSpaceError, match="not a scale"):
         Levels.parse("low,high")
     with pytest.raises(LabelSpaceError, match="not an action unit"):
         AUSet.parse("va")

@@ -98,7 +98,7 @@ def test_megc_classes_take_the_rules_of_their_emotions() -> None:
 
 
 def test_faults_are_named() -> None:
-    with pytest.raises(LabelSpaceError, match="No rule speaks"):
+    with pytest.raises(LabelSpaceError, match="No rule covers"):
         class_rules(AUSet.of(14, 28), "megc3")
-    with pytest.raises(LabelSpaceError, match="2 probabilities are given for 12 units"):
+    with pytest.raises(LabelSpaceError, match="2 probabilities do not fit 12 units"):
         class_rules(UNITS).scores([0.1, 0.2])
