@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from functools import cached_property
-from importlib import resources
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from affectkit.errors import ConfigError, WeightsError
+from affectkit.errors import ConfigError
 from affectkit.faces.face import Face
+from affectkit.faces.networks import load_network
 
 __all__ = ["CenterFace"]
 
@@ -116,33 +114,14 @@ class CenterFace:
             found.append(
                 [
                     Face(tuple(boxes[k].tolist()), float(scores[k]), spots[k].clone())
-                    for k in _likeliest(boxes, scores, self.overlap)
+                    for k in suppress_overlaps(boxes, scores, self.overlap)
                 ]
             )
         return found
 
     @cached_property
     def _session(self) -> Any:
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it reports its use to its makers
-        import onnxruntime
-
-        asset = resources.files("affectkit.faces") / "assets" / "centerface.onnx"
-        content = asset.read_bytes()
-        if hashlib.sha256(content).hexdigest() != SHA256:
-            raise WeightsError(
-                "The face detector is damaged.", path=str(asset), remedy="Install affectkit again."
-            )
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.inter_op_num_threads = 1  # the network's layers follow each other
-        # Threads that wait for work sleep: by default they spin, and take the processors from decoders and models.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-        providers: list[Any] = ["CPUExecutionProvider"]
-        if self.device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-            providers.insert(0, ("CUDAExecutionProvider", {"device_id": self.device.index or 0}))
-        return onnxruntime.InferenceSession(content, options, providers=providers)
+        return load_network("centerface.onnx", SHA256, self.device)
 
 
 def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
@@ -162,7 +141,7 @@ def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
     return common / total.clamp(min=1e-9)
 
 
-def _likeliest(boxes: Tensor, scores: Tensor, overlap: float) -> list[int]:
+def suppress_overlaps(boxes: Tensor, scores: Tensor, overlap: float) -> list[int]:
     """The boxes that do not overlap a likelier one that stays, the likeliest first."""
     kept: list[int] = []
     shared = overlaps(boxes, boxes)

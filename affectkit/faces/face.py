@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isfinite
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from affectkit.faces.mesh import FaceMesh
 
 __all__ = ["Face", "FaceDetector", "detector_name", "find_faces", "largest_face"]
 
@@ -20,11 +23,13 @@ class Face:
         score: How sure the detector is, 0 to 1.
         points: float [5, 2], the points of `affectkit.faces.five_points` in pixels, integers at pixel centres;
             None where the detector has none.
+        mesh: The 478 points and what follows from them; None where the detector has none.
     """
 
     box: tuple[float, float, float, float]
     score: float
     points: Tensor | None = None
+    mesh: FaceMesh | None = None
 
 
 class FaceDetector(Protocol):

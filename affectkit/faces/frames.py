@@ -16,6 +16,9 @@ from affectkit.faces.align import PictureSpec, align_face, margin_of
 from affectkit.faces.crop import Crop
 from affectkit.faces.detect import CenterFace
 from affectkit.faces.face import Face, FaceDetector, detector_name, find_faces
+from affectkit.faces.mesh import FaceMesh
+from affectkit.faces.mesh_detector import MeshDetector
+from affectkit.faces.mesh_tracker import MeshTracker
 from affectkit.faces.track import FaceTracker
 
 __all__ = [
@@ -49,6 +52,7 @@ class SeenFace:
         score: How sure the detector is, 0 to 1; NaN for a crop.
         points: Eyes, nose tip and mouth corners (x, y) in pixels; None where they are not known.
         reason: Why there is no picture.
+        mesh: 478 points, blendshapes, pose and gaze; None where the detector has none.
     """
 
     identity: int
@@ -57,6 +61,7 @@ class SeenFace:
     score: float = nan
     points: tuple[tuple[float, float], ...] | None = None
     reason: str | None = None
+    mesh: FaceMesh | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,15 +94,16 @@ class _Frame:
 def face_source(
     faces: FaceSource | str, device: torch.device | str = "cpu", detector_size: int | None = None
 ) -> FaceSource:
-    """Where faces come from: "detect", "center", "x,y,w,h" in pixels, or what is one already.
+    """Where faces come from: "detect", "mesh", "center", "x,y,w,h" in pixels, or what is one already.
 
     Args:
         faces: The text, a `Crop`, or a detector.
         device: Where the detector that comes with the package runs, if onnxruntime can use it.
-        detector_size: `CenterFace.longest`, for "detect" only; 640 by default.
+        detector_size: `CenterFace.longest`; 640 by default for "detect". With "mesh", faces are found by `CenterFace`
+            instead of the mesh's own detector, which misses small ones.
 
     Raises:
-        ConfigError: Another text, or a `detector_size` without "detect".
+        ConfigError: Another text, or a `detector_size` for faces that are not detected.
 
     Example:
         >>> print(face_source("10,20,64,64"))
@@ -105,6 +111,9 @@ def face_source(
     """
     if faces == "detect":
         return CenterFace(device=device, **({} if detector_size is None else {"longest": detector_size}))
+    if faces == "mesh":
+        finder = None if detector_size is None else CenterFace(device=device, longest=detector_size)
+        return MeshDetector(detector=finder, device=device)
     if detector_size is not None:
         raise ConfigError(
             f"A detector size belongs to faces that are detected, not to {str(faces)!r}.",
@@ -158,6 +167,25 @@ def frame_faces(
     if isinstance(source, Crop):
         yield from _cropped(video, source, spec.size, start)
         return
+    for frame, faces in _followed(video, source):
+        if frame.number < start:
+            continue
+        seen = {
+            identity: _seen(frame.pixels, identity, face, spec)
+            for identity, face in faces.items()
+            if frame.pixels is not None
+        }
+        reason = None if seen else frame.reason or _without_face(frame.pixels, source)
+        yield FrameFaces(frame.number, frame.timestamp, seen, reason)
+
+
+def _followed(video: VideoReader, source: FaceDetector) -> Iterator[tuple[_Frame, dict[int, Face]]]:
+    """Every frame with its faces by identity, in ascending order."""
+    if isinstance(source, MeshDetector):
+        meshes = MeshTracker.for_video(video.fps, source)
+        for frame in _read(video):
+            yield frame, meshes.update(frame.pixels)
+        return
     tracker = FaceTracker.for_video(video.fps)
     for batch in _batches(video):
         pixels = [frame.pixels for frame in batch if frame.pixels is not None]
@@ -165,15 +193,7 @@ def frame_faces(
         for frame in batch:
             faces = [] if frame.pixels is None else next(found)
             identities = tracker.update(faces, frame.pixels)
-            if frame.number < start:
-                continue
-            seen = {
-                identity: _seen(frame.pixels, identity, face, spec)
-                for identity, face in sorted(zip(identities, faces, strict=True), key=lambda pair: pair[0])
-                if frame.pixels is not None
-            }
-            reason = None if seen else frame.reason or _without_face(frame.pixels, source)
-            yield FrameFaces(frame.number, frame.timestamp, seen, reason)
+            yield frame, dict(sorted(zip(identities, faces, strict=True), key=lambda pair: pair[0]))
 
 
 def _without_face(frame: Tensor | None, detector: FaceDetector) -> str:
@@ -190,7 +210,7 @@ def _seen(frame: Tensor, identity: int, face: Face, spec: PictureSpec) -> SeenFa
     except AnnotationError as error:
         reason = error.fault
     points = None if face.points is None else tuple((float(x), float(y)) for x, y in face.points.tolist())
-    return SeenFace(identity, picture, face.box, face.score, points, reason)
+    return SeenFace(identity, picture, face.box, face.score, points, reason, face.mesh)
 
 
 def _cropped(video: VideoReader, crop: Crop, size: int, start: int) -> Iterator[FrameFaces]:

@@ -110,6 +110,11 @@ def _masked(looks: Tensor) -> tuple[Tensor, Tensor]:
     return looks[:, :3].flatten(1).double() * known, known
 
 
+def valid_rate(fps: float) -> float:
+    """A frame rate; 25 where it is unknown (NaN, infinite, 0 or less)."""
+    return fps if isfinite(fps) and fps > 0 else 25.0
+
+
 class FaceTracker:
     """Gives faces identities that stay, from frame to frame.
 
@@ -175,7 +180,7 @@ class FaceTracker:
         Args:
             fps: Frames a second; NaN where unknown.
         """
-        rate = fps if isfinite(fps) and fps > 0 else 25.0
+        rate = valid_rate(fps)
         return cls(**{name: max(1, round(seconds * rate)) for name, seconds in _SECONDS.items()})
 
     @property
@@ -183,17 +188,20 @@ class FaceTracker:
         """How many tracks are kept."""
         return len(self._tracks)
 
-    def update(self, faces: Sequence[Face], frame: Tensor | None = None) -> list[int]:
+    def update(
+        self, faces: Sequence[Face], frame: Tensor | None = None, *, is_cut: bool | None = None
+    ) -> list[int]:
         """Take the next frame.
 
         Args:
             faces: Its faces; none where it could not be read.
             frame: uint8 [3, H, W], to see looks and scene cuts in; without it, only places count.
+            is_cut: The answer of `is_cut` for this frame, if it was asked already.
 
         Returns:
             The identity of each face.
         """
-        if frame is not None and self._is_cut(frame):
+        if is_cut if is_cut is not None else frame is not None and self.is_cut(frame):
             for track in self._tracks:
                 track.box = None
         looks = [_UNKNOWN if frame is None else face_look(frame, face) for face in faces]
@@ -232,8 +240,12 @@ class FaceTracker:
                     pairs.append((-place - (0.0 if isnan(look) else look), track.identity, k, track))
         return pairs
 
-    def _is_cut(self, frame: Tensor) -> bool:
-        """Whether the frame differs much from the last one."""
+    def is_cut(self, frame: Tensor) -> bool:
+        """Whether a frame differs much from the one of the last call.
+
+        Args:
+            frame: uint8 [3, H, W].
+        """
         before = self._thumbnail
         step_y, step_x = (max(1, side // _SAMPLED) for side in frame.shape[1:])
         sampled = frame[:, ::step_y, ::step_x].float()

@@ -157,7 +157,7 @@ def test_the_asset_is_small_and_its_notice_tells_of_it():
 
 def test_a_damaged_network_is_refused(monkeypatch, photo):
     monkeypatch.setattr(detect, "SHA256", "0" * 64)
-    with pytest.raises(WeightsError, match=r"centerface\.onnx: The face detector is damaged"):
+    with pytest.raises(WeightsError, match=r"centerface\.onnx"):
         CenterFace()(photo[None])
 
 
