@@ -81,9 +81,8 @@ class FaceMesh:
         It is about 0.3 for open eyes and 0.1 or less for closed ones.
         """
         upper, lower, left, right = (self.points[torch.tensor(pairs)] for pairs in _LIDS)
-        opening = (upper - lower).norm(dim=-1).reshape(2, 2).mean(-1)
-        width: Tensor = (left - right).norm(dim=-1)
-        return opening / width
+        opening = (upper - lower).square().sum(-1).sqrt().reshape(2, 2).mean(-1)
+        return opening / (left - right).square().sum(-1).sqrt()
 
     def head_pose(self, camera: Camera | None = None) -> HeadPose:
         """Estimate position and orientation of the head.

@@ -86,7 +86,8 @@ class MeshTracker:
         is_cut = self.identities.is_cut(frame)
         known = [] if is_cut else [region_of_mesh(mesh.points) for mesh in self._meshes]
         meshes = self._present(self.detector.fit([frame] * len(known), known))
-        if len(meshes) < len(known) or not meshes or self._since >= self.interval:
+        is_detecting = len(meshes) < len(known) or not meshes or self._since >= self.interval
+        if is_detecting:
             followed = _squares([region_of_mesh(mesh.points) for mesh in meshes])
             found = self.detector.detect(frame[None])[0]
             is_new = (overlaps(_squares(found), followed) <= _SAME_REGION).all(1)
@@ -98,7 +99,8 @@ class MeshTracker:
         kept = suppress_overlaps(boxes, -torch.arange(float(len(meshes))), _SAME_FACE)
         self._meshes = [meshes[k] for k in kept]
         faces = [mesh.face() for mesh in self._meshes]
-        identities = self.identities.update(faces, frame, is_cut=is_cut)
+        # Faces that were only followed keep their identities by place, which is faster than comparing their looks.
+        identities = self.identities.update(faces, frame if is_detecting else None, is_cut=is_cut)
         return dict(sorted(zip(identities, faces, strict=True), key=lambda pair: pair[0]))
 
     def _present(self, meshes: list[FaceMesh]) -> list[FaceMesh]:

@@ -219,7 +219,8 @@ class FaceTracker:
             track.missed += 1
         for k, track in found.items():
             track.box, track.missed = faces[k].box, 0
-            track.look = looks[k]
+            if frame is not None:
+                track.look = looks[k]
         self._tracks = [track for track in self._tracks if track.missed <= self.memory]
         return [found[k].identity for k in range(len(faces))]
 
