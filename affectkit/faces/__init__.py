@@ -1,4 +1,4 @@
-"""Whose face, and where: detection, tracking, alignment, and crops as a model expects them."""
+"""Face detection, meshes, tracking, alignment and crops."""
 
 from __future__ import annotations
 

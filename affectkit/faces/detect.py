@@ -1,4 +1,4 @@
-"""Finding faces in pictures: a small network that comes with the package."""
+"""CenterFace, a small face detector that ships with the package."""
 
 from __future__ import annotations
 
@@ -16,26 +16,25 @@ from affectkit.faces.networks import load_network
 __all__ = ["CenterFace"]
 
 SHA256: Final = "fb45af9bc3107e578dc60a703f8de086b1238e405075dc49333cd7b4e107ead6"
-_STRIDE: Final = 4  # pixels from one place of the network's maps to the next
-_MULTIPLE: Final = 32  # of what the picture's sides must be
+_STRIDE: Final = 4  # pixels per cell of the network's output maps
+_MULTIPLE: Final = 32  # the network needs sides that are multiples of this
 _LEAST: Final = (
-    160  # pixels of a picture's longer side below which it is magnified: the network was made for more
+    160  # pictures whose longer side has fewer pixels are enlarged: the network was trained on larger ones
 )
 
 
 class CenterFace:
-    """Boxes and five points by CenterFace, in one pass over the whole picture.
+    """Detect boxes and five points with CenterFace, in one pass over the whole picture.
 
-    The network gives, for every fourth pixel, how likely a face's centre lies there, how large the face would
-    be, and where its eyes, nose tip and mouth corners are. Centres that overlap a likelier one are dropped.
+    For every fourth pixel, the network predicts the probability of a face centre, the face's size, and the places of
+    eyes, nose tip and mouth corners. Non-maximum suppression removes overlapping faces.
 
     Args:
-        threshold: What counts as a face, 0 to 1.
-        longest: Pictures whose longer side has more pixels than this are made smaller first. Faces narrower
-            than about 10 pixels after that are missed. The time it takes goes with the square of it.
-        overlap: A face is dropped if its box has more than this share (intersection over union) in common with a
-            more likely one.
-        device: "cuda:1" where the onnxruntime that is installed can use it; the processor otherwise.
+        threshold: Minimum score of a face, 0 to 1.
+        longest: Pictures whose longer side exceeds this many pixels are reduced first. Faces narrower than about 10
+            pixels after that are missed. The run time grows with its square.
+        overlap: Intersection over union above which the less likely of two faces is dropped.
+        device: "cuda:1" if the installed onnxruntime supports it; the processor otherwise.
 
     Raises:
         ConfigError: A number is out of range.
@@ -60,8 +59,8 @@ class CenterFace:
     ) -> None:
         if not (0 < threshold < 1 and 0 <= overlap <= 1 and longest >= _MULTIPLE):
             raise ConfigError(
-                f"A detector cannot work with threshold {threshold}, longest side {longest} and overlap {overlap}.",
-                remedy="Give shares between 0 and 1, and 32 pixels or more.",
+                f"The threshold {threshold}, longest side {longest} or overlap {overlap} is out of range.",
+                remedy=f"Give a threshold and an overlap between 0 and 1 and at least {_MULTIPLE} pixels.",
             )
         self.threshold, self.longest, self.overlap = threshold, longest, overlap
         self.device = torch.device(device)
@@ -70,20 +69,20 @@ class CenterFace:
         return f"CenterFace (threshold {self.threshold:g}, longest side {self.longest})"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Other processes load the network themselves."""
+        """Leave out the network, which other processes load themselves."""
         return {name: value for name, value in vars(self).items() if name != "_session"}
 
     def __call__(self, frames: Tensor) -> list[list[Face]]:
-        """Find the faces of each frame.
+        """Detect the faces of each frame.
 
         Args:
             frames: uint8 [T, 3, H, W], RGB.
 
         Returns:
-            T lists of faces, the likeliest first.
+            T lists of faces, the most likely first.
 
         Raises:
-            WeightsError: The network's file is not the one that was installed.
+            WeightsError: The network's file is damaged.
         """
         if not len(frames):
             return []
@@ -107,7 +106,7 @@ class CenterFace:
             place = torch.stack([columns, rows], dim=-1) + offsets[t][:, rows, columns].flip(0).T + 0.5
             corner = place * _STRIDE - size / 2
             pairs = points[t][:, rows, columns].T.reshape(-1, 5, 2).flip(-1)
-            # In the frame, edges of pixels are at integers; of points, their centres are.
+            # Boxes have integers at pixel edges, points at pixel centres.
             spots = (pairs * size[:, None] + corner[:, None]) * stretch - 0.5
             boxes = torch.cat([corner * stretch, size * stretch], dim=-1)
             scores = heat[t, 0, rows, columns]
@@ -125,15 +124,7 @@ class CenterFace:
 
 
 def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
-    """Intersection over union of boxes.
-
-    Args:
-        boxes: float [N, 4], left, top, width and height.
-        others: float [M, 4].
-
-    Returns:
-        float [N, M].
-    """
+    """Intersection over union, float [N, M], of boxes float [N, 4] and [M, 4]: left, top, width and height."""
     corner = torch.maximum(boxes[:, None, :2], others[None, :, :2])
     far = torch.minimum((boxes[:, :2] + boxes[:, 2:])[:, None], (others[:, :2] + others[:, 2:])[None])
     common = (far - corner).clamp(min=0).prod(-1)
@@ -142,7 +133,7 @@ def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 def suppress_overlaps(boxes: Tensor, scores: Tensor, overlap: float) -> list[int]:
-    """The boxes that do not overlap a likelier one that stays, the likeliest first."""
+    """Indices of the boxes that remain after non-maximum suppression, the highest score first."""
     kept: list[int] = []
     shared = overlaps(boxes, boxes)
     for k in scores.argsort(descending=True, stable=True).tolist():
