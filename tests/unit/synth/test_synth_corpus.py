@@ -93,7 +93,7 @@ def test_other_settings_replace_a_rendered_corpus(tmp_path):
 
 
 def test_interrupted_rendering_leaves_no_corpus(tmp_path, tiny_settings, monkeypatch):
-    real, calls = corpus._render_identity, []
+    real, calls = corpus._render_person, []
 
     def interrupted(*job):
         calls.append(job)
@@ -101,7 +101,7 @@ def test_interrupted_rendering_leaves_no_corpus(tmp_path, tiny_settings, monkeyp
             raise KeyboardInterrupt
         return real(*job)
 
-    monkeypatch.setattr(corpus, "_render_identity", interrupted)
+    monkeypatch.setattr(corpus, "_render_person", interrupted)
     with pytest.raises(KeyboardInterrupt):
         render_corpus(tmp_path / "c", **tiny_settings, num_workers=1, progress=False)
     assert list(tmp_path.iterdir()) == []
@@ -121,7 +121,7 @@ def test_killed_rendering_is_swept_away(tmp_path, tiny_settings, monkeypatch):
 @pytest.mark.parametrize("content", ["photo.jpg", "manifest.json"])
 def test_other_peoples_folders_are_not_touched(tmp_path, tiny_settings, content):
     (tmp_path / content).write_text("{}")
-    with pytest.raises(ConfigError, match="no rendered corpus"):
+    with pytest.raises(ConfigError, match="not empty"):
         render_corpus(tmp_path, **tiny_settings)
     assert (tmp_path / content).read_text() == "{}"
 
@@ -129,17 +129,17 @@ def test_other_peoples_folders_are_not_touched(tmp_path, tiny_settings, content)
 @pytest.mark.parametrize(
     ("setting", "fault"),
     [
-        ({"identities": 2}, "at least 3 identities"),
-        ({"clips": 0}, "1 clip"),
-        ({"frames_per_clip": 3}, "4 frames"),
-        ({"size": 33}, "even"),
-        ({"size": 8}, "16"),
+        ({"identities": 2}, "identities=2"),
+        ({"clips": 0}, "clips=0"),
+        ({"frames_per_clip": 3}, "frames_per_clip=3"),
+        ({"size": 33}, "size=33"),
+        ({"size": 8}, "size=8"),
         ({"independent": 0.2}, "independent"),
-        ({"val": 0.5, "test": 0.5}, "train on"),
-        ({"val": 0.0}, "train on"),
+        ({"val": 0.5, "test": 0.5}, "val=0.5"),
+        ({"val": 0.0}, r"val=0\.0"),
     ],
 )
-def test_settings_out_of_range_are_named(tiny_settings, setting, fault):
+def test_settings_out_of_range_are_errors(tiny_settings, setting, fault):
     with pytest.raises(ConfigError, match=fault):
         CorpusSettings(**{**tiny_settings, **setting})
 
@@ -155,8 +155,8 @@ def test_hash_changes_with_every_setting_and_the_renderer(tiny_settings, monkeyp
 
 def test_expressions_are_dealt_evenly():
     settings = CorpusSettings(30, 7, 4, 16, 0)
-    splits = corpus._splits(settings)
-    hands = corpus._expressions(settings, splits)
+    splits = corpus._split_people(settings)
+    hands = corpus._deal_expressions(settings, splits)
     assert splits.count("test") == 6
     assert splits.count("val") == 3
     for split in ("train", "val", "test"):
