@@ -15,7 +15,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from itertools import repeat, starmap
 from multiprocessing import get_context
@@ -27,10 +27,11 @@ import numpy.typing as npt
 
 from affectkit.errors import ConfigError
 from affectkit.facs.expressions import EXPRESSION_SETS
-from affectkit.facs.sets import AU_SETS
+from affectkit.facs.sets import AU_SETS, AUSet
 from affectkit.synth.association import Association, association_table
 from affectkit.synth.render import RENDERER_VERSION, Face, FaceRenderer, load_kernels
 from affectkit.synth.sampling import Regime, draw_units, sample_clip, sample_person, sample_scene
+from affectkit.synth.varied import VARIED_UNITS, degrade, sample_varied_clip, sample_varied_units
 from affectkit.synth.writers import write_frames, write_video
 
 __all__ = ["CorpusSettings", "expression_ceiling", "render_corpus"]
@@ -39,8 +40,8 @@ _EXPRESSIONS: Final = EXPRESSION_SETS["basic7"]
 _UNITS: Final = AU_SETS["rendered"]
 _IDS: Final = tuple(unit.id for unit in _UNITS)
 _SPLITS: Final = ("train", "val", "test")
-_OCCURRENCE: Final = {"macro": 0.4, "micro": 0.1}
-"""Intensity from which a unit counts as occurring: 2 of 5 (B) in macro, the onset of A in micro clips."""
+_OCCURRENCE: Final = {"macro": 0.4, "micro": 0.1, "varied": 0.4}
+"""Intensity from which a unit counts as occurring: 2 of 5 (B), or the onset of A in micro clips."""
 
 # Rows of `index.parquet`, intensities [N, U] and landmarks [N, 68, 2] of one person.
 _Part = tuple[list[dict[str, Any]], npt.NDArray[np.float32], npt.NDArray[np.float32]]
@@ -56,7 +57,9 @@ class CorpusSettings:
         frames_per_clip: Frames per clip, at least 4.
         size: Side of a frame in pixels, even, at least 16.
         seed: Seed of all random choices.
-        regime: "macro" or "micro" (small movements of at most half a second).
+        regime: "macro", "micro" (small movements of at most half a second) or "varied" (free combinations of units,
+            turned heads, speech, poor pictures; see `affectkit.synth.varied`). In "varied" clips, half of the clips
+            show an expression, and the others have none.
         fps: Frames per second.
         val: Fraction of people in the validation split.
         test: Fraction of people in the test split.
@@ -104,10 +107,15 @@ class CorpusSettings:
             "settings": self.plain(),
             "renderer": RENDERER_VERSION,
             "mesh": hashlib.sha256(mesh).hexdigest(),
-            "units": _UNITS.name,
+            "units": self.units.name,
             "prior": self.table().tolist(),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def units(self) -> AUSet:
+        """Labelled action units."""
+        return VARIED_UNITS if self.regime == "varied" else _UNITS
 
     def plain(self) -> dict[str, Any]:
         """All settings but the association, which `table` contains."""
@@ -207,19 +215,33 @@ def _render_person(
     """Render all clips of one person, the same in every process."""
     renderer = _renderer(settings.size)
     person = sample_person(np.random.default_rng([settings.seed, 3, identity]))
+    varied = settings.regime == "varied"
+    if varied:
+        person = replace(person, shape=tuple(1.15 * coefficient for coefficient in person.shape))
     table, length = settings.table(), settings.frames_per_clip
     rows, intensities, landmarks = [], [], []
     for number, expression in enumerate(expressions):
         rng = np.random.default_rng([settings.seed, 4, identity, number])
+        posed = not varied or rng.uniform() < 0.5
         active = draw_units(rng, table[expression].tolist(), _IDS, independent=settings.independent)
-        plan = sample_clip(rng, active, _IDS, frames=length, fps=settings.fps, regime=settings.regime)
-        renderer.set(person, sample_scene(rng))
+        if varied:
+            active = active if posed else sample_varied_units(rng)
+            plan = sample_varied_clip(rng, active, frames=length, fps=settings.fps)
+        else:
+            plan = sample_clip(rng, active, _IDS, frames=length, fps=settings.fps, regime=settings.regime)
+        scene = sample_scene(rng)
+        if varied:
+            scene = replace(scene, zoom=scene.zoom * float(rng.uniform(0.65, 1.05)))
+        renderer.set(person, scene)
         frames = [renderer.render(face) for face in plan.faces]
         clip = f"p{identity:04d}_{number:02d}"
         images = np.stack([frame.image for frame in frames])
+        points = np.stack([frame.landmarks for frame in frames])
+        if varied:
+            images = degrade(rng, images, points)
         if settings.media == "video":
             path = f"videos/{clip}.mp4"
-            write_video(folder / path, images, fps=settings.fps, quality=int(rng.integers(16, 25)))
+            write_video(folder / path, images, fps=settings.fps, quality=int(rng.integers(16, 36 if varied else 25)))
         else:
             path = f"frames/{clip}"
             write_frames(folder / path, images)
@@ -229,7 +251,7 @@ def _render_person(
                 "clip": clip,
                 "subject": f"p{identity:04d}",
                 "split": split,
-                "expression": _EXPRESSIONS.classes[expression],
+                "expression": _EXPRESSIONS.classes[expression] if posed else None,
                 "onset": plan.onset,
                 "apex": plan.apex,
                 "offset": plan.offset,
@@ -240,8 +262,8 @@ def _render_person(
             }
         )
         intensities.append(plan.intensities)
-        landmarks += [frame.landmarks for frame in frames]
-    return rows, np.concatenate(intensities), np.stack(landmarks)
+        landmarks.append(points)
+    return rows, np.concatenate(intensities), np.concatenate(landmarks)
 
 
 def _render_all(settings: CorpusSettings, folder: Path, num_workers: int) -> Iterator[_Part]:
@@ -269,11 +291,11 @@ def _write_tables(settings: CorpusSettings, digest: str, folder: Path, parts: li
         "clip": pa.array([row["clip"] for row in rows for _ in range(length)]).dictionary_encode(),
         "frame": np.tile(np.arange(length, dtype=np.int32), len(rows)),
     }
-    columns |= dict(zip(_UNITS.columns, intensities.T, strict=True))
+    columns |= dict(zip(settings.units.columns, intensities.T, strict=True))
     columns |= {f"{axis}{k}": landmarks[:, k, d] for d, axis in enumerate("xy") for k in range(68)}
     pq.write_table(pa.table(columns), folder / "frames.parquet")
     table, level = settings.table(), _OCCURRENCE[settings.regime]
-    of_test = [row for row in rows if row["split"] == "test"]
+    of_test = [row for row in rows if row["split"] == "test" and row["expression"] is not None]
     rates = (intensities >= level).mean(axis=0).tolist()
     manifest = {
         "rendered": True,
@@ -286,7 +308,7 @@ def _write_tables(settings: CorpusSettings, digest: str, folder: Path, parts: li
             name: dict(zip(_UNITS.labels, row, strict=True))
             for name, row in zip(_EXPRESSIONS.labels, table.tolist(), strict=True)
         },
-        "au_space": _UNITS.name,
+        "au_space": settings.units.name,
         "expression_space": _EXPRESSIONS.name,
         "occurrence_at": level,
         "num_clips": len(rows),
@@ -294,7 +316,7 @@ def _write_tables(settings: CorpusSettings, digest: str, folder: Path, parts: li
         "subjects": {
             split: sorted({row["subject"] for row in rows if row["split"] == split}) for split in _SPLITS
         },
-        "prevalence": {label: round(p, 4) for label, p in zip(_UNITS.labels, rates, strict=True)},
+        "prevalence": {label: round(p, 4) for label, p in zip(settings.units.labels, rates, strict=True)},
         "expression_uar_ceiling": expression_ceiling(
             table,
             np.array([[unit in row["units"] for unit in _IDS] for row in of_test]),

@@ -27,7 +27,7 @@ __all__ = [
     "sample_scene",
 ]
 
-Regime = Literal["macro", "micro"]
+Regime = Literal["macro", "micro", "varied"]
 Colour = tuple[float, float, float]
 
 CONTRADICTIONS: Final[tuple[tuple[int, int], ...]] = (
@@ -164,7 +164,7 @@ def draw_units(
     return tuple(active)
 
 
-def _envelope(frames: int, onset: float, apex: float, hold: float, offset: float) -> npt.NDArray[np.float64]:
+def envelope(frames: int, onset: float, apex: float, hold: float, offset: float) -> npt.NDArray[np.float64]:
     """0 before onset, smooth rise to 1 at apex, 1 until hold, smooth fall to 0 at offset."""
     t = np.arange(frames, dtype=np.float64)
     rise = np.clip((t - onset) / max(apex - onset, 1e-6), 0.0, 1.0)
@@ -223,10 +223,10 @@ def sample_clip(
         skew[column] = 1.0 + rng.uniform(-0.12, 0.12) * np.array([1.0, -1.0])  # nobody is symmetric
         top, shift = rng.uniform(low, high), rng.normal(0.0, 1.0) * lag
         if unit in active:
-            levels[:, column] = top * _envelope(frames, *(e + shift for e in events))
-    pose = _sway(rng, frames, (9.0, 5.0, 2.5), 1.5)
-    gaze = np.clip(_sway(rng, frames, (0.25, 0.2), 0.05), -0.9, 0.9)
-    lids = _blinks(rng, frames, fps)
+            levels[:, column] = top * envelope(frames, *(e + shift for e in events))
+    pose = sway(rng, frames, (9.0, 5.0, 2.5), 1.5)
+    gaze = np.clip(sway(rng, frames, (0.25, 0.2), 0.05), -0.9, 0.9)
+    lids = blinks(rng, frames, fps)
     faces = []
     for t in range(frames):
         sides: dict[int, float | tuple[float, float]] = {}
@@ -245,7 +245,7 @@ def sample_clip(
     return ClipPlan(tuple(faces), levels.astype(np.float32), tuple(active), onset, min(apex, offset), offset)
 
 
-def _sway(
+def sway(
     rng: np.random.Generator, frames: int, spread: tuple[float, ...], drift: float
 ) -> npt.NDArray[np.float64]:
     """Random rest position with standard deviations `spread`, plus a slow wave of amplitude `drift`: [T, K]."""
@@ -258,11 +258,13 @@ def _sway(
     return wave
 
 
-def _blinks(rng: np.random.Generator, frames: int, fps: float) -> npt.NDArray[np.float64]:
+def blinks(
+    rng: np.random.Generator, frames: int, fps: float, *, every: float = 4.0
+) -> npt.NDArray[np.float64]:
     """Closure of the lids, 0 to 1: on average, a blink of about 0.2 s every 4 s."""
     lids = np.zeros(frames)
     start, chance = rng.integers(0, max(frames, 1)), rng.uniform()
-    if chance < frames / (4.0 * fps):
+    if chance < frames / (every * fps):
         width = max(0.1 * fps, 1.0)
         lids = np.clip(1.3 - np.abs(np.arange(frames) - start) / width, 0.0, 1.0)
     return lids
