@@ -46,7 +46,7 @@ def sample_varied_units(rng: np.random.Generator) -> tuple[int, ...]:
 def sample_varied_clip(
     rng: np.random.Generator, active: Sequence[int], *, frames: int, fps: float
 ) -> ClipPlan:
-    """Draw the course of a clip: every unit has a time, a strength and, in one clip out of five, a side of its own.
+    """Draw the course of a clip: every unit has a time, a strength and, often, a side of its own.
 
     Args:
         rng: Random generator.
@@ -71,7 +71,7 @@ def sample_varied_clip(
         offset = hold + rng.uniform(0.1, 0.5) * frames
         course = rng.uniform(0.2, 1.0) * envelope(frames, onset, apex, hold, offset)
         share = 1.0 + rng.uniform(-0.12, 0.12) * np.array([1.0, -1.0]) * (unit in _SIDED)
-        if unit in _SIDED and rng.uniform() < 0.2:
+        if unit in _SIDED and rng.uniform() < (0.5 if unit in _ONE_SIDED else 0.15):
             share[int(rng.integers(2))] *= rng.uniform(0.0, 0.25)
         levels[unit] = np.minimum(course[:, None] * share, 1.0)
     if rng.uniform() < 0.5:
