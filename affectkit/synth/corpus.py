@@ -241,7 +241,9 @@ def _render_person(
             images = degrade(rng, images, points)
         if settings.media == "video":
             path = f"videos/{clip}.mp4"
-            write_video(folder / path, images, fps=settings.fps, quality=int(rng.integers(16, 36 if varied else 25)))
+            write_video(
+                folder / path, images, fps=settings.fps, quality=int(rng.integers(16, 36 if varied else 25))
+            )
         else:
             path = f"frames/{clip}"
             write_frames(folder / path, images)

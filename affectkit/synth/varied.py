@@ -27,7 +27,9 @@ _SPEECH: Final = (10, 16, 17, 18, 20, 22, 23, 24, 25, 26, 28)
 _CONTRADICTIONS: Final = (*CONTRADICTIONS, (25, 28), (26, 28), (24, 28), (22, 28))
 
 VARIED_UNITS: Final = AUSet.parse(
-    ",".join([f"AU{unit}" for unit in RIG_UNITS] + [f"AU{unit}{side}" for unit in _ONE_SIDED for side in "LR"])
+    ",".join(
+        [f"AU{unit}" for unit in RIG_UNITS] + [f"AU{unit}{side}" for unit in _ONE_SIDED for side in "LR"]
+    )
 )
 """Labelled units: all units of the rig, and those that often act on one side, by side."""
 

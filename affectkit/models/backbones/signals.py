@@ -46,9 +46,6 @@ class SignalBackbone(Backbone):
         torch.Size([2, 5, 8])
     """
 
-    running_mean: Tensor
-    running_var: Tensor
-
     def __init__(
         self,
         signals: Mapping[str, int],
@@ -66,11 +63,11 @@ class SignalBackbone(Backbone):
                 remedy="Name at least one signal.",
             )
         self.signals = tuple(signals)
-        self.sizes = tuple(signals.values())
+        self.sizes = dict(signals)
         self.noise, self.limit = noise, limit
-        self.standardize = nn.BatchNorm1d(sum(self.sizes), affine=False, momentum=0.01)
+        self.standardize = nn.BatchNorm1d(sum(signals.values()), affine=False, momentum=0.01)
         layers: list[nn.Module] = []
-        for inputs in [sum(self.sizes)] + [width] * (depth - 1):
+        for inputs in [sum(signals.values())] + [width] * (depth - 1):
             layers += [nn.Linear(inputs, width), nn.GELU(), nn.Dropout(dropout)]
         self.layers = nn.Sequential(*layers)
         self.num_features = width
@@ -90,7 +87,7 @@ class SignalBackbone(Backbone):
         frames: Tensor,
         frame_mask: Tensor | None = None,
         signals: Mapping[str, Tensor] | None = None,
-        signals_mask: Mapping[str, Tensor] | None = None,
+        signals_mask: Tensor | None = None,
     ) -> Features:
         """Encode a batch of clips.
 
@@ -98,8 +95,8 @@ class SignalBackbone(Backbone):
             frames: [B, T, 3, H, W]; only the number of clips and frames is read.
             frame_mask: bool [B, T], True where a frame is real; None if all are.
             signals: [B, T, ...] by name, all of `self.signals`.
-            signals_mask: bool [B, T] by name, True where a signal is known; None if all are. Unknown values are
-                replaced by the mean of the training data.
+            signals_mask: bool [B, T], True where the signals of a frame are known; None if all are. Unknown values
+                are replaced by the mean of the training data.
 
         Returns:
             `pooled` [B, D] and `frames` [B, T, D].
@@ -107,28 +104,26 @@ class SignalBackbone(Backbone):
         Raises:
             ConfigError: A signal is missing or has another size.
         """
-        signals, signals_mask = signals or {}, signals_mask or {}
-        parts, known = [], []
-        for name, size in zip(self.signals, self.sizes, strict=True):
-            if name not in signals or signals[name].flatten(2).shape[2] != size:
-                found = f"has {signals[name].flatten(2).shape[2]} values" if name in signals else "is missing"
-                raise ConfigError(
-                    f"The signal {name!r} {found}; the model expects {size} values per frame.",
-                    remedy="Use a dataset that measures it, such as one rendered or prepared with meshes.",
-                )
-            values = signals[name].flatten(2).float()
-            mask = signals_mask.get(name, torch.ones_like(values[..., 0], dtype=torch.bool))
-            parts.append(values)
-            known.append(mask.unsqueeze(-1).expand_as(values))
-        values = torch.cat(parts, dim=2).flatten(0, 1)
-        missing = ~torch.cat(known, dim=2).flatten(0, 1)
-        values = torch.where(missing, self.standardize.running_mean, values)  # type: ignore[arg-type]
+        parts = [self._read(signals or {}, name, size) for name, size in self.sizes.items()]
+        values = torch.cat(parts, dim=2).flatten(0, 1).float()
+        if signals_mask is not None:
+            known = signals_mask.flatten().unsqueeze(-1)
+            values = torch.where(known, values, self.standardize.running_mean)  # type: ignore[arg-type]
         values = self.standardize(values).clamp(-self.limit, self.limit)
         if self.training and self.noise:
             values = values + self.noise * torch.randn_like(values)
-        dtype = self.layers[0].weight.dtype
-        vectors = self.layers(values.to(dtype))  # type: ignore[arg-type]
+        vectors = self.layers(values.to(self.layers[0].weight.dtype))  # type: ignore[arg-type]
         return Features.of_frames(vectors.reshape(*frames.shape[:2], -1), frame_mask)
+
+    @staticmethod
+    def _read(signals: Mapping[str, Tensor], name: str, size: int) -> Tensor:
+        found = signals[name].flatten(2) if name in signals else None
+        if found is None or found.shape[2] != size:
+            fault = "is missing" if found is None else f"has {found.shape[2]} values per frame, not {size}"
+            raise ConfigError(
+                f"The signal {name!r} {fault}.", remedy="Use a dataset that measures the model's signals."
+            )
+        return found
 
 
 @register("backbone", "fused")
@@ -147,7 +142,9 @@ class FusedBackbone(Backbone):
         ConfigError: There are fewer than two parts, or a name is not an identifier.
     """
 
-    def __init__(self, parts: Mapping[str, Backbone | Mapping[str, Any]], *, part_dropout: float = 0.0) -> None:
+    def __init__(
+        self, parts: Mapping[str, Backbone | Mapping[str, Any]], *, part_dropout: float = 0.0
+    ) -> None:
         super().__init__()
         if len(parts) < 2 or not all(name.isidentifier() for name in parts):
             raise ConfigError(f"The parts {list(parts)} are not two names or more.", remedy="Name each part.")
@@ -168,7 +165,7 @@ class FusedBackbone(Backbone):
         frames: Tensor,
         frame_mask: Tensor | None = None,
         signals: Mapping[str, Tensor] | None = None,
-        signals_mask: Mapping[str, Tensor] | None = None,
+        signals_mask: Tensor | None = None,
     ) -> Features:
         """Encode a batch of clips; see `SignalBackbone.forward`."""
         vectors = []

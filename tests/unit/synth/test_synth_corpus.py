@@ -8,6 +8,7 @@ import pytest
 from affectkit.errors import ConfigError
 from affectkit.facs.sets import AU_SETS
 from affectkit.synth import CorpusSettings, corpus, expression_ceiling, render_corpus
+from affectkit.synth.varied import VARIED_UNITS
 
 UNITS = AU_SETS["rendered"]
 
@@ -173,3 +174,24 @@ def test_ceiling_is_the_bayes_rule_by_enumeration():
     recalls = [np.mean(np.array(guess)[truth == e] == e) for e in range(3)]
     assert expression_ceiling(table, units, truth) == pytest.approx(np.mean(recalls))
     assert expression_ceiling(np.eye(3), np.eye(3, dtype=bool), np.arange(3)) == 1.0
+
+
+def test_varied_clips_have_sided_units_and_expressions_for_some(tmp_path):
+    root = render_corpus(
+        tmp_path / "varied",
+        identities=3,
+        clips=4,
+        frames_per_clip=4,
+        size=32,
+        seed=0,
+        regime="varied",
+        num_workers=1,
+    )
+    index, frames = tables(root)
+    named = index["expression"].notna()
+    assert named.any()
+    assert not named.all()
+    manifest = json.loads((root / "manifest.json").read_text())
+    assert manifest["au_space"] == VARIED_UNITS.name
+    assert set(VARIED_UNITS.columns) <= set(frames)
+    assert len(frames) == 48
