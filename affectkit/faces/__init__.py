@@ -1,4 +1,4 @@
-"""Whose face, and where: detection, tracking, alignment, and crops as a model expects them."""
+"""Face detection, meshes, tracking, alignment and crops."""
 
 from __future__ import annotations
 
@@ -24,25 +24,39 @@ from affectkit.faces.geometry import (
     reference_points,
     transform_points,
 )
+from affectkit.faces.mesh import BLENDSHAPES, FaceMesh
+from affectkit.faces.mesh_detector import MeshDetector
+from affectkit.faces.mesh_tracker import MeshTracker
 from affectkit.faces.one_crop import face_landmarks, place_face, read_clip
+from affectkit.faces.pose import LANDMARKS_68, Camera, Gaze, HeadPose, estimate_gaze, estimate_pose
 from affectkit.faces.track import FaceTracker
 
 __all__ = [
+    "BLENDSHAPES",
+    "LANDMARKS_68",
     "MARGINS",
+    "Camera",
     "CenterFace",
     "Crop",
     "Cropper",
     "Face",
     "FaceDetector",
+    "FaceMesh",
     "FacePicture",
     "FaceTracker",
     "FrameFaces",
+    "Gaze",
+    "HeadPose",
+    "MeshDetector",
+    "MeshTracker",
     "PictureSpec",
     "SeenFace",
     "align_face",
     "align_frames",
     "box_transform",
     "detector_name",
+    "estimate_gaze",
+    "estimate_pose",
     "estimate_similarity",
     "face_landmarks",
     "face_transform",

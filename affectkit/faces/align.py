@@ -1,4 +1,4 @@
-"""From a detected face to the picture that a model was trained on."""
+"""Aligned face pictures with the geometry that a model was trained on."""
 
 from __future__ import annotations
 
@@ -26,40 +26,40 @@ __all__ = [
 Alignment = Literal["five_points", "eyes_mouth"]
 
 MARGINS: Final = {"five_points": 0.15, "eyes_mouth": 0.125}
-"""Margin where a model does not state its own: that of `affectkit data prepare`, and of the rendered demo."""
+"""Default margins: that of `affectkit data prepare` and that of the rendered demo."""
 
-_SIDE: Final = 5 / 3  # of the box, where the distance from eyes to mouth is 1
-# What faces measure in a detector's box, as shares of its height: a face without points is placed by it.
-_MIDDLE: Final = 0.57  # from the top down to midway between eyes and mouth
+_SIDE: Final = 5 / 3  # side of the tight "eyes_mouth" picture, in distances from eyes to mouth
+# Typical faces in a detector's box, as shares of its height, for faces without points.
+_MIDDLE: Final = 0.57  # from the top to the point midway between eyes and mouth
 _DISTANCE: Final = 0.4  # from eyes to mouth
 
 
 class PictureSpec(Protocol):
-    """The size and the place of a face in a square picture, as `FacePicture` and a model's `InputSpec` state them."""
+    """Size and placement of a face in a square picture; `FacePicture` and a model's `InputSpec` are examples."""
 
     @property
     def size(self) -> int:
-        """Pixels of the picture's sides."""
+        """Side of the picture in pixels."""
         ...
 
     @property
     def alignment(self) -> Alignment:
-        """What is tight around a face, see `affectkit.models.InputSpec`."""
+        """Definition of the tight picture, see `affectkit.models.InputSpec`."""
         ...
 
     @property
     def crop_margin(self) -> float | None:
-        """What is added at each side, as a share of the side; None for that of `MARGINS`."""
+        """Margin added at each side, as a share of the side; None for the default in `MARGINS`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class FacePicture:
-    """A picture of a face, without a model.
+    """Settings of an aligned face picture that no model defines.
 
     Args:
-        size: Pixels of the picture's sides.
-        crop_margin: What is added around the tight picture, as a share of its side, at each side; None for that of
+        size: Side of the picture in pixels.
+        crop_margin: Margin around the tight picture at each side, as a share of its side; None for the default in
             `MARGINS`.
         alignment: "five_points" or "eyes_mouth", see `affectkit.models.InputSpec`.
     """
@@ -70,25 +70,25 @@ class FacePicture:
 
 
 def margin_of(spec: PictureSpec) -> float:
-    """What is kept around the face at each side, as a share of its side: the model's own, else that of `MARGINS`."""
+    """Return the margin of a specification, or the default of its alignment."""
     return MARGINS[spec.alignment] if spec.crop_margin is None else spec.crop_margin
 
 
 def picture_transform(face: Face, spec: PictureSpec) -> Tensor:
-    """The similarity from a frame to a model's picture, by the crop geometry that is stored with the model.
+    """Compute the similarity from a frame to an aligned picture.
 
-    The eyes become level and the face gets the place and size that `spec.alignment` and `spec.crop_margin` state.
-    A face without points is not turned, only scaled and shifted, by its box.
+    It levels the eyes and places the face as `spec.alignment` and `spec.crop_margin` define. A face without points is
+    scaled and shifted by its box, but not turned.
 
     Args:
-        face: A face; its points are used where it has any.
-        spec: The model's `size`, `alignment` and `crop_margin`; without a margin that of `MARGINS`.
+        face: The face.
+        spec: Size, alignment and margin of the picture.
 
     Returns:
         float [2, 3].
 
     Raises:
-        AnnotationError: The face's points are all at one place or not finite.
+        AnnotationError: The face's points coincide or are not finite.
 
     Example:
         >>> face = Face((0, 0, 112, 112), 1.0, reference_points(size=112))
@@ -117,13 +117,13 @@ def picture_transform(face: Face, spec: PictureSpec) -> Tensor:
 
 
 def face_transform(points: Tensor, size: int, *, margin: float = 0.0, mask: Tensor | None = None) -> Tensor:
-    """The similarity that brings a face to its place in a square picture.
+    """Compute the similarity from five points of a face to a square picture.
 
     Args:
-        points: float [..., 5, 2], as `affectkit.faces.five_points` gives them.
-        size: Pixels of the picture's sides.
-        margin: What is added around the tight picture of `reference_points`, as a share of its side, at each side.
-        mask: bool [..., 5], the points that are known; all by default.
+        points: float [..., 5, 2], in the order of `affectkit.faces.five_points`.
+        size: Side of the picture in pixels.
+        margin: Margin around the tight picture of `reference_points` at each side, as a share of its side.
+        mask: bool [..., 5], True for known points; all by default.
 
     Returns:
         float [..., 2, 3].
@@ -137,7 +137,7 @@ def face_transform(points: Tensor, size: int, *, margin: float = 0.0, mask: Tens
         [[2.0, 0.0], [0.0, 2.0]]
     """
     tight = size / (1 + 2 * margin)
-    # Pixel centres are half a pixel from the edge, which the border moves.
+    # The margin moves edges; pixel centres lie half a pixel inside.
     goal = (reference_points(size=112) + 0.5) * (tight / 112) + margin * tight - 0.5
     return estimate_similarity(points, goal, mask)
 
@@ -145,13 +145,13 @@ def face_transform(points: Tensor, size: int, *, margin: float = 0.0, mask: Tens
 def box_transform(
     box: tuple[float, float, float, float], size: int | tuple[int, int], *, margin: float = 0.0
 ) -> Tensor:
-    """The scale and shift that brings a box to a picture.
+    """Compute the scale and shift from a box to a picture.
 
     Args:
         box: Left, top, width and height in pixels.
-        size: Pixels of the picture's sides: the box is widened to a square about its centre; or height and width,
-            which the box is stretched to.
-        margin: What is added at each side, as a share of the box's side.
+        size: Side of a square picture in pixels, for which the box is widened to a square about its centre; or height
+            and width, to which the box is stretched.
+        margin: Margin at each side, as a share of the box's side.
 
     Returns:
         float [2, 3].
@@ -175,26 +175,26 @@ def box_transform(
 
 
 def align_face(frame: Tensor, face: Face, spec: PictureSpec) -> Tensor:
-    """Cut a face out of a frame as the model expects it; what lies outside the frame is black.
+    """Cut an aligned face out of a frame; pixels outside the frame are black.
 
-    The pixels are those of `align_frames`, of which only the part around the face is computed.
+    The result equals that of `align_frames`, but only the pixels around the face are processed.
 
     Args:
         frame: uint8 [3, H, W].
-        face: A face in it.
-        spec: The model's.
+        face: A face of the frame.
+        spec: Size, alignment and margin of the picture.
 
     Returns:
         uint8 [3, size, size].
 
     Raises:
-        AnnotationError: The face's points are all at one place or not finite, or nothing of it is in the frame.
+        AnnotationError: The face's points coincide or are not finite, or the face lies outside the frame.
     """
     matrix = picture_transform(face, spec)
     edges = torch.tensor([-0.5, spec.size - 0.5])
     corners = torch.cartesian_prod(edges, edges) - matrix[:, 2]
     corners = corners @ torch.linalg.inv(matrix[:, :2]).T
-    # `align_frames` averages whole blocks of pixels before it samples between them: keep to them, with one more behind.
+    # `align_frames` averages whole blocks of pixels before it interpolates: keep their grid, and one block more.
     block = max(1, int(1 / float(matrix[0, :2].norm())))
     low = (corners.amin(0) / block).floor().clamp(min=0)
     high = (corners.amax(0) / block).floor() + 2

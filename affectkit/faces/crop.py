@@ -1,4 +1,4 @@
-"""Which part of a frame the model sees."""
+"""Fixed crops of a frame."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["Crop"]
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A box in pixels around one face, cut out as a square; without a box, the centred square of the frame.
+    """Square crop around a box in pixels, or the centred square of the frame.
 
-    No face is looked for: the box, or the whole centred square, must be filled by one upright face.
+    No detection takes place: one upright face should fill the crop.
 
     Args:
-        box: Left, top, width and height in pixels, or None. A box that is not square is widened along its
-            shorter side, about its centre, as far as the frame goes.
+        box: Left, top, width and height in pixels; None for the centred square. The shorter side is widened about its
+            centre as far as the frame allows.
 
     Raises:
-        ConfigError: A box without area or beyond the left or upper border.
+        ConfigError: The box has no area or begins outside the frame.
 
     Example:
         >>> import torch
@@ -36,7 +36,8 @@ class Crop:
     def __post_init__(self) -> None:
         if self.box is not None and (min(self.box[:2]) < 0 or min(self.box[2:]) < 1):
             raise ConfigError(
-                f"The crop {self} is not a box in a frame.", remedy="Give left,top,width,height in pixels."
+                f"The crop {self} is not a valid box.",
+                remedy="Give left,top,width,height in pixels: offsets of 0 or more and sides of 1 or more.",
             )
 
     @classmethod
@@ -44,7 +45,7 @@ class Crop:
         """Read "center" or "x,y,w,h".
 
         Raises:
-            ConfigError: Anything else.
+            ConfigError: The text is neither.
         """
         if text == "center":
             return cls()
@@ -53,7 +54,7 @@ class Crop:
         except ValueError:
             raise ConfigError(
                 f"The crop {text!r} cannot be read.",
-                remedy='Give "center" or x,y,w,h in pixels, or "detect" to have faces found.',
+                remedy='Give "center", x,y,w,h in pixels, or "detect" to detect faces.',
             ) from None
         return cls((x, y, w, h))
 
@@ -61,40 +62,33 @@ class Crop:
         return "center" if self.box is None else ",".join(map(str, self.box))
 
     def __call__(self, frame: Tensor, size: int) -> Tensor:
-        """Cut the square out and resize it.
+        """Cut out the square and resize it.
 
         Args:
-            frame: Uint8 [3, H, W].
-            size: Height and width of the result.
+            frame: uint8 [3, H, W].
+            size: Side of the result in pixels.
 
         Returns:
-            Uint8 [3, size, size].
+            uint8 [3, size, size].
 
         Raises:
-            ConfigError: The box reaches beyond the frame.
+            ConfigError: The box exceeds the frame.
         """
         left, top, side = self.square(*frame.shape[1:])
         square = frame[None, :, top : top + side, left : left + side]
         return F.interpolate(square, (size, size), mode="bilinear", antialias=True)[0]
 
     def square(self, height: int, width: int) -> tuple[int, int, int]:
-        """The square in a frame.
-
-        Args:
-            height: Of the frame, in pixels.
-            width: Of the frame.
-
-        Returns:
-            Left, top and side in pixels.
+        """Return left, top and side in pixels of the square in a frame of `height` by `width` pixels.
 
         Raises:
-            ConfigError: The box reaches beyond the frame.
+            ConfigError: The box exceeds the frame.
         """
         x, y, w, h = self.box or (0, 0, width, height)
         if x + w > width or y + h > height:
             raise ConfigError(
                 f"The crop {self} reaches beyond the frame of {width} by {height} pixels.",
-                remedy="Give left,top,width,height in pixels, inside the frame.",
+                remedy="Give a box inside the frame.",
             )
         side = min(width, height, max(w, h))
         left = min(max(0, x + (w - side) // 2), width - side)

@@ -1,4 +1,4 @@
-"""Where the face is in the frames of a corpus."""
+"""Face crops of a dataset's frames."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ __all__ = ["Cropper"]
 
 @dataclass(frozen=True)
 class Cropper:
-    """Chooses the place of the face in each frame, and cuts it out.
+    """Locate the face in each frame and cut it out.
 
     Args:
-        crop: "landmarks" of the corpus, "detect" (by the detector), "auto" (landmarks where a frame has them, else the
-            detector); or the same place in all frames: "center", the centred square, "x,y,w,h", a box in pixels,
-            "none", the whole frame, made smaller where its shorter side is longer than `size`.
-        size: Pixels of the pictures' sides.
-        margin: What is added around the tight picture of a face, as a share of its side, at each side.
-        detector: Finds faces.
+        crop: "landmarks" to use the dataset's landmarks, "detect" to use the detector, "auto" to use the detector only
+            in frames without landmarks; or a fixed crop: "center" for the centred square, "x,y,w,h" for a box in
+            pixels, "none" for the whole frame, reduced if its shorter side exceeds `size`.
+        size: Side of the pictures in pixels.
+        margin: Margin around the tight picture of a face at each side, as a share of its side.
+        detector: The face detector, for "detect" and "auto".
 
     Raises:
-        ConfigError: There is no such crop, or it needs a detector.
+        ConfigError: A setting is not valid, or "detect" has no detector.
     """
 
     crop: str
@@ -46,25 +46,26 @@ class Cropper:
                 remedy = f"Use one of {', '.join(words)}, or x,y,w,h in pixels."
                 raise ConfigError(f"The crop {self.crop!r} cannot be read.", remedy=remedy) from None
         if self.size < 1 or not 0 <= self.margin < 10:
-            fault = f"Pictures of size {self.size} with margin {self.margin} cannot be made."
-            raise ConfigError(fault, remedy="Give a size from 1 on and a margin from 0 on, below 10.")
+            fault = f"The picture size {self.size} or margin {self.margin} is out of range."
+            raise ConfigError(fault, remedy="Give a size of 1 or more and a margin from 0 to 10.")
         if self.crop == "detect" and self.detector is None:
             raise ConfigError("There is no face detector.", remedy="Give one, or choose another --crop.")
 
     @property
     def aligns(self) -> bool:
-        """Whether the place depends on the face."""
+        """Whether crops follow the face."""
         return self.crop in ("auto", "landmarks", "detect")
 
     def find(self, frames: Tensor, points: tuple[Tensor, Tensor] | None) -> list[Tensor | str]:
-        """Find the place in each frame.
+        """Locate the picture in each frame.
 
         Args:
             frames: uint8 [T, 3, H, W].
-            points: Landmarks of the frames, float [T, 68, 2], and their mask bool [T, 68], if the corpus has them.
+            points: Landmarks, float [T, 68, 2], and their mask, bool [T, 68], if the dataset has them.
 
         Returns:
-            For each frame the matrix float [2, 3] from its pixels to those of the picture, or why there is none.
+            For each frame, the matrix float [2, 3] from its pixels to those of the picture, or the reason why there is
+            none.
         """
         if not self.aligns:
             return [self._fixed(*frames.shape[-2:])] * len(frames)
@@ -86,10 +87,10 @@ class Cropper:
 
         Args:
             frame: uint8 [3, H, W].
-            matrix: float [2, 3], as `find` gives it.
+            matrix: float [2, 3], from `find`.
 
         Returns:
-            uint8 [3, size, size]; of another height and width where the crop is "none".
+            uint8 [3, size, size]; with the crop "none", height and width follow the frame.
         """
         if self.crop != "none":
             return align_frames(frame[None], matrix, self.size)[0]
@@ -111,7 +112,7 @@ class Cropper:
     def _by_face(self, face: Face) -> Tensor | str:
         try:
             return picture_transform(face, FacePicture(self.size, self.margin))
-        except AnnotationError as error:  # all at one place, or not finite
+        except AnnotationError as error:
             return error.fault
 
     def _by_points(self, points: Tensor, mask: Tensor) -> Tensor | str:
@@ -120,7 +121,7 @@ class Cropper:
             return "no landmarks"
         try:
             return face_transform(five_points(points.float()), self.size, margin=self.margin, mask=known)
-        except AnnotationError:  # all at one place
+        except AnnotationError:  # coincident points
             return "no landmarks"
 
 

@@ -1,43 +1,40 @@
-"""Finding faces in pictures: a small network that comes with the package."""
+"""CenterFace, a small face detector that ships with the package."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 from functools import cached_property
-from importlib import resources
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from affectkit.errors import ConfigError, WeightsError
+from affectkit.errors import ConfigError
 from affectkit.faces.face import Face
+from affectkit.faces.networks import load_network
 
 __all__ = ["CenterFace"]
 
 SHA256: Final = "fb45af9bc3107e578dc60a703f8de086b1238e405075dc49333cd7b4e107ead6"
-_STRIDE: Final = 4  # pixels from one place of the network's maps to the next
-_MULTIPLE: Final = 32  # of what the picture's sides must be
+_STRIDE: Final = 4  # pixels per cell of the network's output maps
+_MULTIPLE: Final = 32  # the network needs sides that are multiples of this
 _LEAST: Final = (
-    160  # pixels of a picture's longer side below which it is magnified: the network was made for more
+    160  # pictures whose longer side has fewer pixels are enlarged: the network was trained on larger ones
 )
 
 
 class CenterFace:
-    """Boxes and five points by CenterFace, in one pass over the whole picture.
+    """Detect boxes and five points with CenterFace, in one pass over the whole picture.
 
-    The network gives, for every fourth pixel, how likely a face's centre lies there, how large the face would
-    be, and where its eyes, nose tip and mouth corners are. Centres that overlap a likelier one are dropped.
+    For every fourth pixel, the network predicts the probability of a face centre, the face's size, and the places of
+    eyes, nose tip and mouth corners. Non-maximum suppression removes overlapping faces.
 
     Args:
-        threshold: What counts as a face, 0 to 1.
-        longest: Pictures whose longer side has more pixels than this are made smaller first. Faces narrower
-            than about 10 pixels after that are missed. The time it takes goes with the square of it.
-        overlap: A face is dropped if its box has more than this share (intersection over union) in common with a
-            more likely one.
-        device: "cuda:1" where the onnxruntime that is installed can use it; the processor otherwise.
+        threshold: Minimum score of a face, 0 to 1.
+        longest: Pictures whose longer side exceeds this many pixels are reduced first. Faces narrower than about 10
+            pixels after that are missed. The run time grows with its square.
+        overlap: Intersection over union above which the less likely of two faces is dropped.
+        device: "cuda:1" if the installed onnxruntime supports it; the processor otherwise.
 
     Raises:
         ConfigError: A number is out of range.
@@ -62,8 +59,8 @@ class CenterFace:
     ) -> None:
         if not (0 < threshold < 1 and 0 <= overlap <= 1 and longest >= _MULTIPLE):
             raise ConfigError(
-                f"A detector cannot work with threshold {threshold}, longest side {longest} and overlap {overlap}.",
-                remedy="Give shares between 0 and 1, and 32 pixels or more.",
+                f"The threshold {threshold}, longest side {longest} or overlap {overlap} is out of range.",
+                remedy=f"Give a threshold and an overlap between 0 and 1 and at least {_MULTIPLE} pixels.",
             )
         self.threshold, self.longest, self.overlap = threshold, longest, overlap
         self.device = torch.device(device)
@@ -72,20 +69,20 @@ class CenterFace:
         return f"CenterFace (threshold {self.threshold:g}, longest side {self.longest})"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Other processes load the network themselves."""
+        """Leave out the network, which other processes load themselves."""
         return {name: value for name, value in vars(self).items() if name != "_session"}
 
     def __call__(self, frames: Tensor) -> list[list[Face]]:
-        """Find the faces of each frame.
+        """Detect the faces of each frame.
 
         Args:
             frames: uint8 [T, 3, H, W], RGB.
 
         Returns:
-            T lists of faces, the likeliest first.
+            T lists of faces, the most likely first.
 
         Raises:
-            WeightsError: The network's file is not the one that was installed.
+            WeightsError: The network's file is damaged.
         """
         if not len(frames):
             return []
@@ -109,52 +106,25 @@ class CenterFace:
             place = torch.stack([columns, rows], dim=-1) + offsets[t][:, rows, columns].flip(0).T + 0.5
             corner = place * _STRIDE - size / 2
             pairs = points[t][:, rows, columns].T.reshape(-1, 5, 2).flip(-1)
-            # In the frame, edges of pixels are at integers; of points, their centres are.
+            # Boxes have integers at pixel edges, points at pixel centres.
             spots = (pairs * size[:, None] + corner[:, None]) * stretch - 0.5
             boxes = torch.cat([corner * stretch, size * stretch], dim=-1)
             scores = heat[t, 0, rows, columns]
             found.append(
                 [
                     Face(tuple(boxes[k].tolist()), float(scores[k]), spots[k].clone())
-                    for k in _likeliest(boxes, scores, self.overlap)
+                    for k in suppress_overlaps(boxes, scores, self.overlap)
                 ]
             )
         return found
 
     @cached_property
     def _session(self) -> Any:
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it reports its use to its makers
-        import onnxruntime
-
-        asset = resources.files("affectkit.faces") / "assets" / "centerface.onnx"
-        content = asset.read_bytes()
-        if hashlib.sha256(content).hexdigest() != SHA256:
-            raise WeightsError(
-                "The face detector is damaged.", path=str(asset), remedy="Install affectkit again."
-            )
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.inter_op_num_threads = 1  # the network's layers follow each other
-        # Threads that wait for work sleep: by default they spin, and take the processors from decoders and models.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-        providers: list[Any] = ["CPUExecutionProvider"]
-        if self.device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-            providers.insert(0, ("CUDAExecutionProvider", {"device_id": self.device.index or 0}))
-        return onnxruntime.InferenceSession(content, options, providers=providers)
+        return load_network("centerface.onnx", SHA256, self.device)
 
 
 def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
-    """Intersection over union of boxes.
-
-    Args:
-        boxes: float [N, 4], left, top, width and height.
-        others: float [M, 4].
-
-    Returns:
-        float [N, M].
-    """
+    """Intersection over union, float [N, M], of boxes float [N, 4] and [M, 4]: left, top, width and height."""
     corner = torch.maximum(boxes[:, None, :2], others[None, :, :2])
     far = torch.minimum((boxes[:, :2] + boxes[:, 2:])[:, None], (others[:, :2] + others[:, 2:])[None])
     common = (far - corner).clamp(min=0).prod(-1)
@@ -162,8 +132,8 @@ def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
     return common / total.clamp(min=1e-9)
 
 
-def _likeliest(boxes: Tensor, scores: Tensor, overlap: float) -> list[int]:
-    """The boxes that do not overlap a likelier one that stays, the likeliest first."""
+def suppress_overlaps(boxes: Tensor, scores: Tensor, overlap: float) -> list[int]:
+    """Indices of the boxes that remain after non-maximum suppression, the highest score first."""
     kept: list[int] = []
     shared = overlaps(boxes, boxes)
     for k in scores.argsort(descending=True, stable=True).tolist():

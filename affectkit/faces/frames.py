@@ -1,4 +1,4 @@
-"""The faces of a video, one frame after the other, cut out as a model expects them."""
+"""The faces of a video, frame by frame, cut out as a model expects them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from affectkit.faces.align import PictureSpec, align_face, margin_of
 from affectkit.faces.crop import Crop
 from affectkit.faces.detect import CenterFace
 from affectkit.faces.face import Face, FaceDetector, detector_name, find_faces
+from affectkit.faces.mesh import FaceMesh
+from affectkit.faces.mesh_detector import MeshDetector
+from affectkit.faces.mesh_tracker import MeshTracker
 from affectkit.faces.track import FaceTracker
 
 __all__ = [
@@ -34,8 +37,9 @@ REDUCED: Final = "No face was found in the frame, which was made smaller for the
 
 FaceSource = Crop | FaceDetector
 
-_TOGETHER: Final = 2**22  # pixels of the frames that a detector gets at once
-_MOST: Final = 8  # and their number
+# A detector gets this many pixels and frames at most at once.
+_MAX_PIXELS: Final = 2**22
+_MAX_FRAMES: Final = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,12 +47,13 @@ class SeenFace:
     """A face in a frame.
 
     Args:
-        identity: Who, among those in the video.
-        picture: uint8 [3, S, S], as the model sees it; None where it cannot be cut out.
-        box: Left, top, width and height in pixels as detected; None for a crop.
-        score: How sure the detector is, 0 to 1; NaN for a crop.
-        points: Eyes, nose tip and mouth corners (x, y) in pixels; None where they are not known.
+        identity: Number of the person in the video.
+        picture: uint8 [3, S, S], the model's input; None if the face cannot be cut out.
+        box: Left, top, width and height of the detected face in pixels; None for a crop.
+        score: Confidence of the detector, 0 to 1; NaN for a crop.
+        points: Eyes, nose tip and mouth corners (x, y) in pixels; None if unknown.
         reason: Why there is no picture.
+        mesh: The face's mesh; None if the detector does not provide one.
     """
 
     identity: int
@@ -57,17 +62,18 @@ class SeenFace:
     score: float = nan
     points: tuple[tuple[float, float], ...] | None = None
     reason: str | None = None
+    mesh: FaceMesh | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameFaces:
-    """A frame's faces, or the reason why there is none.
+    """The faces of a frame, or the reason why there is none.
 
     Args:
-        number: Frame number from 0.
-        timestamp: Seconds; NaN where the media does not say.
-        faces: By identity, in ascending order.
-        reason: Why there is none.
+        number: Frame number, from 0.
+        timestamp: Seconds; NaN if unknown.
+        faces: Faces by identity, in ascending order.
+        reason: Why there is no face.
     """
 
     number: int
@@ -78,7 +84,7 @@ class FrameFaces:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Frame:
-    """A frame, or the fault that took its place."""
+    """A frame, or the reason why it cannot be read."""
 
     number: int
     timestamp: float
@@ -89,15 +95,17 @@ class _Frame:
 def face_source(
     faces: FaceSource | str, device: torch.device | str = "cpu", detector_size: int | None = None
 ) -> FaceSource:
-    """Where faces come from: "detect", "center", "x,y,w,h" in pixels, or what is one already.
+    """Make the source of faces that an option describes.
 
     Args:
-        faces: The text, a `Crop`, or a detector.
-        device: Where the detector that comes with the package runs, if onnxruntime can use it.
-        detector_size: `CenterFace.longest`, for "detect" only; 640 by default.
+        faces: "detect" for `CenterFace`, "mesh" for `MeshDetector`, "center" or "x,y,w,h" in pixels for a `Crop`; a
+            crop or a detector is returned as it is.
+        device: Device of the detector, if onnxruntime supports it.
+        detector_size: `CenterFace.longest`; 640 by default for "detect". With "mesh", `CenterFace` then replaces the
+            mesh's own detector, which misses small faces.
 
     Raises:
-        ConfigError: Another text, or a `detector_size` without "detect".
+        ConfigError: The text is not valid, or `detector_size` is given without detection.
 
     Example:
         >>> print(face_source("10,20,64,64"))
@@ -105,20 +113,23 @@ def face_source(
     """
     if faces == "detect":
         return CenterFace(device=device, **({} if detector_size is None else {"longest": detector_size}))
+    if faces == "mesh":
+        finder = None if detector_size is None else CenterFace(device=device, longest=detector_size)
+        return MeshDetector(detector=finder, device=device)
     if detector_size is not None:
         raise ConfigError(
-            f"A detector size belongs to faces that are detected, not to {str(faces)!r}.",
-            remedy="Leave one of the two out.",
+            f"A detector size has no effect on {str(faces)!r}.",
+            remedy='Omit it, or choose "detect" or "mesh".',
         )
     return Crop.parse(faces) if isinstance(faces, str) else faces
 
 
 def describe(source: FaceSource, spec: PictureSpec) -> dict[str, Any]:
-    """How faces were found and cut out, in plain values.
+    """Describe for metadata how faces are found and cut out.
 
     Args:
         source: A crop or a detector.
-        spec: Of the model.
+        spec: The model's input.
 
     Example:
         >>> from affectkit.faces import FacePicture
@@ -138,25 +149,44 @@ def describe(source: FaceSource, spec: PictureSpec) -> dict[str, Any]:
 def frame_faces(
     video: VideoReader, source: FaceSource, spec: PictureSpec, *, start: int = 0
 ) -> Iterator[FrameFaces]:
-    """Every frame of a video with its faces, in order, in constant memory.
+    """Iterate over all frames of a video with their faces, in constant memory.
 
-    After a frame that cannot be read, reading goes on with the next. A crop is one face whose identity is 0; a
-    detector's faces are tracked (`FaceTracker`) and aligned (`picture_transform`).
+    Frames that cannot be read are skipped over and reported without faces. A crop is one face with identity 0. Detected
+    faces are tracked by `FaceTracker`, those of a `MeshDetector` by `MeshTracker`, and aligned by `picture_transform`.
 
     Args:
         video: From `open_video`.
         source: A crop or a detector.
-        spec: Of the model.
-        start: First frame to give. A detector sees the earlier ones too, since identities depend on them.
+        spec: The model's input.
+        start: First frame to return. Earlier frames are still detected, since identities depend on them.
 
     Yields:
-        The frames; without a face where none is found, or the frame cannot be read.
+        Every frame from `start` on.
 
     Raises:
-        ConfigError: A crop reaches beyond the first frame.
+        ConfigError: A crop exceeds the first frame.
     """
     if isinstance(source, Crop):
         yield from _cropped(video, source, spec.size, start)
+        return
+    for frame, faces in _followed(video, source):
+        if frame.number < start:
+            continue
+        seen = {
+            identity: _seen(frame.pixels, identity, face, spec)
+            for identity, face in faces.items()
+            if frame.pixels is not None
+        }
+        reason = None if seen else frame.reason or _without_face(frame.pixels, source)
+        yield FrameFaces(frame.number, frame.timestamp, seen, reason)
+
+
+def _followed(video: VideoReader, source: FaceDetector) -> Iterator[tuple[_Frame, dict[int, Face]]]:
+    """Every frame with its faces by identity, in ascending order."""
+    if isinstance(source, MeshDetector):
+        meshes = MeshTracker.for_video(video.fps, source)
+        for frame in _read(video):
+            yield frame, meshes.update(frame.pixels)
         return
     tracker = FaceTracker.for_video(video.fps)
     for batch in _batches(video):
@@ -165,32 +195,24 @@ def frame_faces(
         for frame in batch:
             faces = [] if frame.pixels is None else next(found)
             identities = tracker.update(faces, frame.pixels)
-            if frame.number < start:
-                continue
-            seen = {
-                identity: _seen(frame.pixels, identity, face, spec)
-                for identity, face in sorted(zip(identities, faces, strict=True), key=lambda pair: pair[0])
-                if frame.pixels is not None
-            }
-            reason = None if seen else frame.reason or _without_face(frame.pixels, source)
-            yield FrameFaces(frame.number, frame.timestamp, seen, reason)
+            yield frame, dict(sorted(zip(identities, faces, strict=True), key=lambda pair: pair[0]))
 
 
 def _without_face(frame: Tensor | None, detector: FaceDetector) -> str:
-    """The reason of a frame without faces: a small one may be missed in a large frame."""
+    """Why a frame has no face; reducing it may have hidden a small one."""
     large = isinstance(detector, CenterFace) and frame is not None and max(frame.shape[1:]) > detector.longest
     return REDUCED if large else NO_FACE
 
 
 def _seen(frame: Tensor, identity: int, face: Face, spec: PictureSpec) -> SeenFace:
-    """A detected face with its picture, or why it has none."""
+    """A detected face with its picture, or the reason why it has none."""
     picture, reason = None, None
     try:
         picture = align_face(frame, face, spec)
     except AnnotationError as error:
         reason = error.fault
     points = None if face.points is None else tuple((float(x), float(y)) for x, y in face.points.tolist())
-    return SeenFace(identity, picture, face.box, face.score, points, reason)
+    return SeenFace(identity, picture, face.box, face.score, points, reason, face.mesh)
 
 
 def _cropped(video: VideoReader, crop: Crop, size: int, start: int) -> Iterator[FrameFaces]:
@@ -202,14 +224,14 @@ def _cropped(video: VideoReader, crop: Crop, size: int, start: int) -> Iterator[
             picture = crop(frame.pixels, size)
         except ConfigError as error:
             if frame.number == 0:
-                raise  # the crop fits no frame; a later one may be of another size, in a folder of photos
+                raise  # later frames may differ in size, in a folder of photos
             yield FrameFaces(frame.number, frame.timestamp, {}, error.fault)
             continue
         yield FrameFaces(frame.number, frame.timestamp, {0: SeenFace(0, picture)})
 
 
 def _read(video: VideoReader, start: int = 0) -> Iterator[_Frame]:
-    """Every frame; after one that fails, reading goes on with the next."""
+    """Every frame, with a reason in place of pixels if it cannot be read."""
     number = start
     while number < video.num_frames:
         try:
@@ -223,7 +245,7 @@ def _read(video: VideoReader, start: int = 0) -> Iterator[_Frame]:
 
 
 def _batches(video: VideoReader) -> Iterator[list[_Frame]]:
-    """Frames of one size that follow each other, a few at a time."""
+    """Batches of consecutive frames of one size."""
     batch: list[_Frame] = []
     shape: torch.Size | None = None
     for frame in _read(video):
@@ -233,7 +255,7 @@ def _batches(video: VideoReader) -> Iterator[list[_Frame]]:
         batch.append(frame)
         if frame.pixels is not None:
             shape = frame.pixels.shape
-        most = 1 if shape is None else max(1, min(_MOST, _TOGETHER // (shape[-1] * shape[-2])))
+        most = 1 if shape is None else max(1, min(_MAX_FRAMES, _MAX_PIXELS // (shape[-1] * shape[-2])))
         if len(batch) >= most:
             yield batch
             batch, shape = [], None

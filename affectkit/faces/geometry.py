@@ -1,7 +1,7 @@
-"""Faces brought to one place and size by their landmarks.
+"""Alignment of faces by their landmarks.
 
-A similarity (rotation, scale and shift, no reflection) is a matrix [2, 3] that takes a point (x, y, 1), in
-pixels with integers at pixel centres, to its new place.
+A similarity (rotation, scale and shift without reflection) is a matrix [2, 3] that maps a point (x, y, 1) in pixels,
+integers at pixel centres.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from affectkit.errors import AnnotationError, ConfigError
 
 __all__ = ["align_frames", "estimate_similarity", "five_points", "reference_points", "transform_points"]
 
-# Eyes, nose tip and mouth corners, left ones first, in a picture of 112 by 112 pixels. Published with
-# InsightFace (J. Deng et al., "ArcFace", CVPR 2019), whose models expect them there.
+# Eyes, nose tip and mouth corners, left ones first, in a picture of 112 by 112 pixels, as published with InsightFace
+# (J. Deng et al., "ArcFace", CVPR 2019).
 _ARCFACE = (
     (38.2946, 51.6963),
     (73.5318, 51.5014),
@@ -28,24 +28,24 @@ _ARCFACE = (
 
 
 def five_points(landmarks: Tensor) -> Tensor:
-    """Eye centres, nose tip and mouth corners out of 68 iBUG landmarks.
+    """Reduce 68 iBUG landmarks to eye centres, nose tip and mouth corners.
 
     Args:
         landmarks: float [..., 68, 2].
 
     Returns:
-        float [..., 5, 2]: left eye, right eye, nose, left and right mouth corner, as in the picture.
+        float [..., 5, 2]: left eye, right eye, nose, left and right mouth corner, left and right as in the picture.
     """
     eyes = [landmarks[..., first : first + 6, :].mean(-2) for first in (36, 42)]
     return torch.stack([*eyes, *(landmarks[..., point, :] for point in (30, 48, 54))], dim=-2)
 
 
 def reference_points(kind: Literal["arcface"] = "arcface", size: int = 112) -> Tensor:
-    """Where the five points of an aligned face lie.
+    """Return the five points of an aligned face.
 
     Args:
-        kind: Whose convention.
-        size: Pixels of the aligned picture's sides.
+        kind: The convention.
+        size: Side of the aligned picture in pixels.
 
     Returns:
         float [5, 2], in the order of `five_points`.
@@ -55,26 +55,26 @@ def reference_points(kind: Literal["arcface"] = "arcface", size: int = 112) -> T
         [113.0, 144.0]
     """
     if kind != "arcface":
-        raise ConfigError(f"Reference points '{kind}' are unknown.", remedy="Use 'arcface'.")
+        raise ConfigError(f"Unknown reference points '{kind}'.", remedy="Use 'arcface'.")
     return (torch.tensor(_ARCFACE) + 0.5) * (size / 112) - 0.5
 
 
 def estimate_similarity(source: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The similarity that takes points nearest to others, in the sense of least squares.
+    """Compute the least-squares similarity from points to target points.
 
-    With points as complex numbers it is `z ↦ a·z + b`, where `a = Σ conj(z')·w' / Σ |z'|²` over centred
-    points and `b` takes the mean to the mean.
+    With points as complex numbers it is `z ↦ a·z + b`, where `a = Σ conj(z')·w' / Σ |z'|²` over centred points and `b`
+    maps mean to mean.
 
     Args:
         source: float [..., N, 2].
         target: float [..., N, 2], or [N, 2] for all.
-        mask: bool [..., N], the points to use; all by default.
+        mask: bool [..., N], True for points to use; all by default.
 
     Returns:
         float [..., 2, 3].
 
     Raises:
-        AnnotationError: Somewhere fewer than two distinct points are left.
+        AnnotationError: A face has fewer than two distinct points.
 
     Example:
         >>> square = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
@@ -82,8 +82,8 @@ def estimate_similarity(source: Tensor, target: Tensor, mask: Tensor | None = No
         [[2.0, 0.0, 3.0], [0.0, 2.0, 3.0]]
 
     References:
-        S. Umeyama, "Least-squares estimation of transformation parameters between two point patterns",
-        PAMI 1991; in the plane his singular value decomposition becomes the closed form above.
+        S. Umeyama, "Least-squares estimation of transformation parameters between two point patterns", PAMI 1991. In
+        the plane, the singular value decomposition reduces to the closed form above.
     """
     weight = torch.ones_like(source[..., 0]) if mask is None else mask.to(source.dtype)
     total = weight.sum(-1, keepdim=True).clamp(min=1)
@@ -95,7 +95,7 @@ def estimate_similarity(source: Tensor, target: Tensor, mask: Tensor | None = No
     spread = (zx.square() + zy.square()).sum(-1)
     if (spread <= 0).any():
         raise AnnotationError(
-            "A face has fewer than two distinct landmarks.", remedy="Leave out frames without landmarks."
+            "A face has fewer than two distinct landmarks.", remedy="Exclude frames without landmarks."
         )
     real = (zx * wx + zy * wy).sum(-1) / spread
     imaginary = (zx * wy - zy * wx).sum(-1) / spread
@@ -105,27 +105,19 @@ def estimate_similarity(source: Tensor, target: Tensor, mask: Tensor | None = No
 
 
 def transform_points(points: Tensor, matrix: Tensor) -> Tensor:
-    """Take points along.
-
-    Args:
-        points: float [..., N, 2].
-        matrix: float [..., 2, 3].
-
-    Returns:
-        float [..., N, 2].
-    """
+    """Map points, float [..., N, 2], by a similarity, float [..., 2, 3]."""
     return points @ matrix[..., :2].transpose(-1, -2) + matrix[..., None, :, 2]
 
 
 def align_frames(frames: Tensor, matrix: Tensor, size: int) -> Tensor:
-    """Warp frames by a similarity into square pictures; what lies outside a frame is black.
+    """Warp frames by a similarity into square pictures; pixels outside the frame are black.
 
-    Sampling is bilinear, antialiased where the similarity shrinks.
+    Sampling is bilinear, and antialiased if the similarity reduces the frame.
 
     Args:
         frames: uint8 [T, C, H, W].
         matrix: float [2, 3] or [T, 2, 3], from pixels of the frame to pixels of the result.
-        size: Pixels of the result's sides.
+        size: Side of the result in pixels.
 
     Returns:
         uint8 [T, C, size, size].
@@ -134,7 +126,7 @@ def align_frames(frames: Tensor, matrix: Tensor, size: int) -> Tensor:
     pixels = frames.float()
     matrix = matrix.expand(T, 2, 3)
     scale = float(matrix[:, 0, :2].norm(dim=-1).min())
-    shrink = max(1, int(1 / scale))  # average whole blocks of pixels before sampling between them
+    shrink = max(1, int(1 / scale))  # average whole blocks of pixels before interpolating
     if shrink > 1:
         pixels = F.avg_pool2d(pixels, shrink, ceil_mode=True, count_include_pad=False)
     axis = torch.arange(size, dtype=torch.float32, device=frames.device)

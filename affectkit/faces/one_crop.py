@@ -1,4 +1,4 @@
-"""The face of a clip cut out in one way for all of its frames, as motion needs it."""
+"""Crops that stay fixed for a whole clip, so that motion within the face is preserved."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ __all__ = ["face_landmarks", "place_face", "read_clip"]
 def read_clip(
     video: VideoReader, numbers: Sequence[int], source: FaceSource, spec: PictureSpec
 ) -> tuple[Tensor, Tensor]:
-    """Some frames of a video as a model sees the face in them, all cut out in the same way.
+    """Read frames of a video and cut the face out of all of them with one crop.
 
     Args:
         video: From `open_video`.
-        numbers: Which, the onset first. The face is found there, else in the last of them.
+        numbers: Frame numbers, the onset first. The face is detected in the first frame, or else in the last.
         source: A crop or a detector.
-        spec: Of the model.
+        spec: The model's input.
 
     Returns:
-        uint8 [T, 3, S, S], and landmarks of the face, float [68, 2] in pixels of these pictures: those of a mean face
-        brought to the five points of a detector.
+        uint8 [T, 3, S, S], and approximate landmarks, float [68, 2] in pixels of these pictures: those of the mesh, or
+        of an average face fitted to the detected points.
 
     Raises:
         VideoError: A frame cannot be read.
         AnnotationError: No face was found.
-        ConfigError: The crop reaches beyond the frame.
+        ConfigError: The crop exceeds the frame.
     """
     frames = video.read(numbers)
     if isinstance(source, Crop):
@@ -45,18 +45,21 @@ def read_clip(
     for index in (0, len(frames) - 1):
         if (found := _largest(frames[index], source, spec)) is not None:
             face, matrix = found
+            pictures = align_frames(frames, matrix, spec.size)
+            if face.mesh is not None:
+                return pictures, transform_points(face.mesh.landmarks, matrix)
             points = None if face.points is None else transform_points(face.points.float().cpu(), matrix)
-            return align_frames(frames, matrix, spec.size), face_landmarks(spec, points)
+            return pictures, face_landmarks(spec, points)
     raise AnnotationError(NO_FACE, path=video.path, frame=numbers[0])
 
 
 def face_landmarks(spec: PictureSpec, points: Tensor | None = None) -> Tensor:
-    """Where the 68 landmarks are in a model's pictures, about: those of a mean face.
+    """Estimate the 68 landmarks in a model's pictures from an average face.
 
     Args:
-        spec: The model's; it says where faces are put.
-        points: float [5, 2], the eyes, nose tip and mouth corners of this face in the picture; the mean face is
-            stretched and turned to meet them.
+        spec: The model's input, which defines the place of faces.
+        points: float [5, 2], eyes, nose tip and mouth corners of the face in the picture; an affine map fits the
+            average face to them.
 
     Returns:
         float [68, 2], in pixels, integers at pixel centres.
@@ -76,15 +79,15 @@ def face_landmarks(spec: PictureSpec, points: Tensor | None = None) -> Tensor:
 
 
 def place_face(frame: Tensor, source: FaceSource, spec: PictureSpec) -> Callable[[Tensor], Tensor] | None:
-    """How to cut the largest face of a frame out of this and other frames.
+    """Make a function that crops frames around the largest face of one frame.
 
     Args:
         frame: uint8 [3, H, W].
         source: A crop or a detector.
-        spec: Of the model.
+        spec: The model's input.
 
     Returns:
-        A function from frames, uint8 [3, H, W], to pictures, uint8 [3, S, S]; None where there is no face.
+        A function from frames, uint8 [3, H, W], to pictures, uint8 [3, S, S]; None if the frame has no face.
     """
     if isinstance(source, Crop):
         return lambda other: source(other, spec.size)
@@ -96,11 +99,11 @@ def place_face(frame: Tensor, source: FaceSource, spec: PictureSpec) -> Callable
 
 
 def _largest(frame: Tensor, source: FaceDetector, spec: PictureSpec) -> tuple[Face, Tensor] | None:
-    """The largest face of a frame, and the similarity that brings it to its place."""
+    """The largest face of a frame and the similarity to its picture."""
     face = largest_face(find_faces(source, frame[None])[0])
     if face is None:
         return None
     try:
         return face, picture_transform(face, spec)
-    except AnnotationError:  # points without extent, or not finite: nothing that one could see
+    except AnnotationError:  # coincident points, or not finite
         return None

@@ -9,8 +9,8 @@ from skimage.data import astronaut
 from torch.nn import functional as F
 
 from affectkit.data.video import open_video
-from affectkit.faces import CenterFace, FaceTracker, frame_faces
-from affectkit.faces.frames import NO_FACE
+from affectkit.faces import CenterFace, FaceTracker, MeshDetector, frame_faces
+from affectkit.faces.frames import NO_FACE, REDUCED
 from affectkit.inference import Predictor
 from affectkit.models import AffectModel
 from affectkit.models.features import InputSpec
@@ -67,7 +67,7 @@ def test_rows_and_faces_of_real_media(model, name, rows, faces):
     assert Counter(row.face for row in found) == faces
     for row in found:
         assert row.success == (row.face is not None)
-        assert row.reason == (None if row.success else NO_FACE)
+        assert row.reason in ((None,) if row.success else (NO_FACE, REDUCED))
     with open_video(MEDIA / name) as video:
         assert sorted({row.frame for row in found}) == list(range(video.num_frames))
         assert [row.timestamp for row in found] == [float(video.timestamps[row.frame]) for row in found]
@@ -85,3 +85,26 @@ def test_five_people_stay_themselves_while_the_camera_moves():
         small = frame[0].clamp(0, 255).to(torch.uint8)
         seen.update(tracker.update(detector(small[None])[0], small))
     assert seen == dict.fromkeys(range(5), 12)
+
+
+@pytest.mark.realmedia
+def test_a_real_smile_in_the_mesh():
+    with open_video(MEDIA / "single_face.mp4") as video:
+        meshes = [frame.faces[0].mesh for frame in frame_faces(video, MeshDetector(), InputSpec(size=32))]
+    smile = [mesh.blendshape("mouthSmileLeft") for mesh in meshes]
+    assert len(smile) == 72
+    assert max(smile[:12]) < 0.05
+    assert min(smile[30:60]) > 0.7
+    yaw = torch.stack([mesh.head_pose().rotation for mesh in meshes])[:, 1].rad2deg()
+    assert yaw.abs().max() < 10
+    gaze = torch.stack([mesh.gaze().angles for mesh in meshes[:12]]).rad2deg()
+    assert gaze.abs().max() < 15
+
+
+@pytest.mark.realmedia
+@pytest.mark.parametrize(("detector", "faces"), [(None, 3), (CenterFace(), 5)])
+def test_small_real_faces_have_meshes(detector, faces):
+    with open_video(MEDIA / "multi_face.jpg") as video:
+        (found,) = MeshDetector(detector=detector)(video.read([0]))
+    assert len(found) == faces
+    assert all(face.score > 0.8 for face in found)

@@ -157,7 +157,7 @@ def test_the_asset_is_small_and_its_notice_tells_of_it():
 
 def test_a_damaged_network_is_refused(monkeypatch, photo):
     monkeypatch.setattr(detect, "SHA256", "0" * 64)
-    with pytest.raises(WeightsError, match=r"centerface\.onnx: The face detector is damaged"):
+    with pytest.raises(WeightsError, match=r"centerface\.onnx"):
         CenterFace()(photo[None])
 
 
@@ -208,7 +208,7 @@ def test_an_accelerator_is_used_where_it_can_be(monkeypatch, photo):
     "options", [{"threshold": 0.0}, {"threshold": 1.0}, {"longest": 31}, {"overlap": -0.1}, {"overlap": 1.1}]
 )
 def test_numbers_out_of_range(options):
-    with pytest.raises(ConfigError, match="cannot work with threshold"):
+    with pytest.raises(ConfigError, match="out of range"):
         CenterFace(**options)
 
 

@@ -74,7 +74,7 @@ def test_five_points():
 
 def test_reference_points_scale_about_pixel_edges():
     assert torch.allclose(reference_points(size=224), reference_points() * 2 + 0.5)
-    with pytest.raises(ConfigError, match="'mine' are unknown"):
+    with pytest.raises(ConfigError, match="mine"):
         reference_points("mine")
 
 

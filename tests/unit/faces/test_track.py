@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from affectkit.errors import ConfigError
 from affectkit.faces import Face, FaceTracker
-from affectkit.faces.track import face_look, face_similarity, look_similarity
+from affectkit.faces.track import appearance_similarity, face_appearance, face_similarity
 
 ANN, BOB, CLEO = (person(seed) for seed in range(3))
 
@@ -35,12 +35,12 @@ def test_likeness_in_place_and_size():
 def test_looks_tell_people_apart_and_not_the_light():
     def look(people, light=1.0):
         frame = (scene(0, people).float() * light).to(torch.uint8)
-        return face_look(frame, face(*people[0][1:]))
+        return face_appearance(frame, face(*people[0][1:]))
 
     ann, bob = look([(ANN, 50, 50)]), look([(BOB, 50, 50)])
     assert ann.shape == (4, 256)
     looks = torch.stack([ann, look([(ANN, 90, 40)], light=0.5), bob])
-    alike = look_similarity(looks, looks[:2])
+    alike = appearance_similarity(looks, looks[:2])
     assert alike.shape == (3, 2)
     assert alike[0, 0].item() == pytest.approx(1)
     assert alike[0, 1] == alike[1, 0] > 0.98
@@ -51,7 +51,7 @@ def test_the_correlation_is_that_of_what_both_know():
     rng = torch.Generator().manual_seed(0)
     looks = torch.rand(3, 4, 256, generator=rng) * 255
     looks[:, 3] = (looks[:, 3] > 80).float()
-    found = look_similarity(looks, looks)
+    found = appearance_similarity(looks, looks)
     for one in range(3):
         for other in range(3):
             known = (looks[one, 3] * looks[other, 3]).bool()
@@ -60,18 +60,21 @@ def test_the_correlation_is_that_of_what_both_know():
 
 
 def test_where_nothing_can_be_compared():
-    ann = face_look(scene(0, [(ANN, 50, 50)]), face(50, 50))
-    grey = face_look(torch.full((3, 90, 90), 7, dtype=torch.uint8), face(30, 30))
-    gone = face_look(scene(0, [(ANN, 50, 50)]), face(500, 50))
+    ann = face_appearance(scene(0, [(ANN, 50, 50)]), face(50, 50))
+    grey = face_appearance(torch.full((3, 90, 90), 7, dtype=torch.uint8), face(30, 30))
+    gone = face_appearance(scene(0, [(ANN, 50, 50)]), face(500, 50))
     assert not gone.any()
-    assert look_similarity(torch.stack([ann, grey, gone]), torch.stack([grey, gone])).isnan().all()
+    assert appearance_similarity(torch.stack([ann, grey, gone]), torch.stack([grey, gone])).isnan().all()
 
 
 @pytest.mark.parametrize(("left", "known"), [(0, True), (10, True), (16, True), (20, False)])
 def test_what_is_outside_the_frame_does_not_count(left, known):
     whole = scene(0, [(ANN, 50, 50)])
-    looks = [face_look(whole, face(50, 50)), face_look(whole[:, :, 50 + left : 90], face(-left, 50))]
-    likeness = look_similarity(looks[0][None], looks[1][None]).item()
+    looks = [
+        face_appearance(whole, face(50, 50)),
+        face_appearance(whole[:, :, 50 + left : 90], face(-left, 50)),
+    ]
+    likeness = appearance_similarity(looks[0][None], looks[1][None]).item()
     assert likeness > 0.9 if known else math.isnan(likeness)
 
 
@@ -190,5 +193,5 @@ def test_nobody_is_twice_in_a_frame_and_new_ones_count_up(steps):
     ],
 )
 def test_numbers_out_of_range(options):
-    with pytest.raises(ConfigError, match="cannot be tracked"):
+    with pytest.raises(ConfigError, match="out of range"):
         FaceTracker(**options)
