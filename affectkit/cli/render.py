@@ -24,7 +24,7 @@ def run(args: Sequence[str]) -> int:
     parser.add_argument("--frames-per-clip", type=int, default=16, help="length of a clip (default: 16)")
     parser.add_argument("--size", type=int, default=112, help="side of a frame in pixels (default: 112)")
     parser.add_argument(
-        "--regime", choices=("macro", "micro"), default="macro", help="amplitude of expressions"
+        "--regime", choices=("macro", "micro", "varied"), default="macro", help="kind of movements"
     )
     parser.add_argument("--media", choices=("video", "frames"), default="video", help="how frames are stored")
     parser.add_argument(

@@ -1,15 +1,17 @@
-"""The table P(unit | expression) that clips are drawn from: that of FACS, or one that a user plants."""
+"""Probability of each action unit given the expression: from FACS, or given by the user."""
 
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from affectkit.errors import AffectKitError, AnnotationError, ConfigError, LabelSpaceError
+from affectkit.errors import AnnotationError, ConfigError, LabelSpaceError
 from affectkit.facs.expressions import ExpressionSet
 from affectkit.facs.rules import prior
 from affectkit.facs.sets import AUSet
@@ -18,27 +20,27 @@ from affectkit.facs.units import ActionUnit
 __all__ = ["Association", "association_table"]
 
 Association = str | Path | Mapping[str, Mapping[str, float]]
-"""A CSV file (`expression,AU1,AU2,…`), or by expression and unit the probability."""
+"""Path of a CSV file (`expression,AU1,AU2,…`), or a mapping expression -> unit -> probability."""
 
 
 def association_table(
     association: Association | None, expressions: ExpressionSet, units: AUSet, *, absent: float
 ) -> npt.NDArray[np.float64]:
-    """P(unit active | expression), of FACS (`affectkit.facs.rules.prior`) or as a user gives it.
+    """Tabulate P(unit active | expression).
 
     Args:
-        association: A CSV file with a row for each expression and a column for each unit that it is about, or the
-            same as nested mappings; None for the table of FACS.
-        expressions: Rows, every one of which must be given.
-        units: Columns.
-        absent: Probability of what is not given, from 0 to 1.
+        association: A CSV file with a row for each expression and a column for each unit with its own
+            probabilities, or the same as nested mappings; None for `affectkit.facs.rules.prior`.
+        expressions: The rows. Each needs an entry in `association`.
+        units: The columns.
+        absent: Probability of a unit without an entry, from 0 to 1.
 
     Returns:
         float64 [E, U].
 
     Raises:
-        AnnotationError: The file is no such table.
-        ConfigError: A mapping is no such table, or an expression is missing.
+        AnnotationError: The file cannot be read, or a cell is invalid.
+        ConfigError: The mapping is invalid, or an expression is missing.
 
     Example:
         >>> from affectkit.facs import EXPRESSION_SETS
@@ -49,64 +51,43 @@ def association_table(
     """
     if association is None:
         return np.array(prior(expressions, units, absent=absent, neutral=absent))
-    table = np.full((len(expressions), len(units)), float(absent))
-    given: set[str] = set()
     path = Path(association) if isinstance(association, str | Path) else None
-    for line, expression, unit, text in _cells(association):
+    error = ConfigError if path is None else AnnotationError
+    table = np.full((len(expressions), len(units)), float(absent))
+    missing = dict.fromkeys(expressions.labels)
+    for line, expression, cells in _rows(association):
         if expression not in expressions.labels:
-            known = ", ".join(expressions.labels)
-            raise _fault(f"There is no expression {expression!r}; expressions are {known}.", path, line)
-        try:
-            column = units.index(ActionUnit.parse(unit))
-            probability = float(text)  # type: ignore[arg-type]  # what is no number is caught
-        except (LabelSpaceError, TypeError, ValueError) as error:
-            raise _fault(f"{unit} = {text!r} is no rendered unit with a probability.", path, line) from error
-        if not 0.0 <= probability <= 1.0:
-            raise _fault(f"The probability of {unit} is {probability}, not from 0 to 1.", path, line)
-        given.add(expression)
-        table[expressions.labels.index(expression), column] = probability
-    if missing := [name for name in expressions.labels if name not in given]:
-        raise ConfigError(
-            f"The association says nothing of {', '.join(missing)}.",
-            path=path,
-            remedy="Give every expression a row.",
-        )
+            remedy = f"Use one of: {', '.join(expressions.labels)}."
+            raise error(f"Unknown expression {expression!r}.", path=path, line=line, remedy=remedy)
+        for unit, cell in cells.items():
+            try:
+                column, probability = units.index(ActionUnit.parse(str(unit))), float(cell)
+            except (LabelSpaceError, TypeError, ValueError):
+                column, probability = 0, math.nan
+            if not 0.0 <= probability <= 1.0:
+                fault = f"{unit} = {cell!r} is not a rendered unit with a probability."
+                raise error(fault, path=path, line=line, remedy="Give numbers from 0 to 1.")
+            table[expressions.labels.index(expression), column] = probability
+        missing.pop(expression, None)
+    if missing:
+        fault = f"The association has no row for {', '.join(missing)}."
+        raise ConfigError(fault, path=path, remedy="Add a row for every expression.")
     return table
 
 
-def _fault(text: str, path: Path | None, line: int | None) -> AffectKitError:
-    if path is None:
-        return ConfigError(text, remedy="Correct the association.")
-    return AnnotationError(text, path=path, line=line, remedy="Correct the association.")
-
-
-def _cells(association: Association) -> Iterator[tuple[int | None, str, str, object]]:
-    """Line, expression, unit and content of every cell."""
+def _rows(association: Association) -> Iterator[tuple[int | None, str, Mapping[str, Any]]]:
+    """Line, expression, and cells by unit."""
     if isinstance(association, Mapping):
-        for expression, units in association.items():
-            for unit, probability in units.items():
-                yield None, expression, unit, probability
+        yield from ((None, expression, cells) for expression, cells in association.items())
         return
-    path = Path(association)
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
+        with Path(association).open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            if (reader.fieldnames or [""])[0] != "expression":
+                fault = "The header is not `expression,AU1,AU2,…`."
+                raise AnnotationError(fault, path=association, line=1, remedy="Correct the header.")
+            for row in reader:
+                yield reader.line_num, row.pop("expression"), row
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise AnnotationError(
-            f"The association cannot be read: {error}", path=path, remedy="Give a CSV file."
-        ) from error
-    header = rows[0] if rows else []
-    if not header or header[0] != "expression":
-        raise AnnotationError(
-            "The first line is not `expression,AU1,AU2,…`.", path=path, line=1, remedy="Add a header."
-        )
-    for line, row in enumerate(rows[1:], start=2):
-        if len(row) != len(header):
-            raise AnnotationError(
-                f"The line has {len(row)} cells, and the header {len(header)}.",
-                path=path,
-                line=line,
-                remedy="Fill in every cell.",
-            )
-        for unit, text in zip(header[1:], row[1:], strict=True):
-            yield line, row[0], unit, text
+        fault = f"Cannot read the association: {error}"
+        raise AnnotationError(fault, path=association, remedy="Give a CSV file in UTF-8.") from error

@@ -1,21 +1,23 @@
 """Render a corpus of labelled face clips to disk.
 
-The folder holds `index.parquet` (a row a clip), `frames.parquet` (a row a frame: AU intensities from 0 to 1
-and 68 landmarks in pixels), `videos/` and `manifest.json`. It is written beside its place and moved there
-when it is complete, and the manifest carries a hash of the settings and the renderer: asking again for the
-same corpus costs nothing, and an interrupted rendering leaves nothing that looks like a corpus.
+The folder holds `index.parquet` (one row per clip), `frames.parquet` (one row per frame: AU intensities from
+0 to 1 and 68 landmarks in pixels), `manifest.json`, and `videos/` or `frames/`. It is written to a temporary
+folder and renamed when complete. The manifest stores a hash of the settings and the renderer, so rendering
+the same corpus again returns immediately.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from importlib import resources
+from itertools import repeat, starmap
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -25,10 +27,11 @@ import numpy.typing as npt
 
 from affectkit.errors import ConfigError
 from affectkit.facs.expressions import EXPRESSION_SETS
-from affectkit.facs.sets import AU_SETS
+from affectkit.facs.sets import AU_SETS, AUSet
 from affectkit.synth.association import Association, association_table
 from affectkit.synth.render import RENDERER_VERSION, Face, FaceRenderer, load_kernels
 from affectkit.synth.sampling import Regime, draw_units, sample_clip, sample_person, sample_scene
+from affectkit.synth.varied import VARIED_UNITS, degrade, sample_varied_clip, sample_varied_units
 from affectkit.synth.writers import write_frames, write_video
 
 __all__ = ["CorpusSettings", "expression_ceiling", "render_corpus"]
@@ -36,30 +39,36 @@ __all__ = ["CorpusSettings", "expression_ceiling", "render_corpus"]
 _EXPRESSIONS: Final = EXPRESSION_SETS["basic7"]
 _UNITS: Final = AU_SETS["rendered"]
 _IDS: Final = tuple(unit.id for unit in _UNITS)
-_OCCURRENCE: Final = {"macro": 0.4, "micro": 0.1}
-"""Intensity from which a unit counts as occurring: 2 of 5 (B) in macro, the onset of A in micro clips."""
+_SPLITS: Final = ("train", "val", "test")
+_OCCURRENCE: Final = {"macro": 0.4, "micro": 0.1, "varied": 0.4}
+"""Intensity from which a unit counts as occurring: 2 of 5 (B), or the onset of A in micro clips."""
 
-Split = Literal["train", "val", "test"]
+# Rows of `index.parquet`, intensities [N, U] and landmarks [N, 68, 2] of one person.
+_Part = tuple[list[dict[str, Any]], npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusSettings:
-    """Everything that a corpus depends on.
+    """Settings that determine the content of a corpus.
 
     Args:
-        identities: people, each in one split only.
-        clips: clips a person; expressions are dealt out evenly over a split.
-        frames_per_clip: length of a clip.
-        size: side of a frame in pixels, even.
-        seed: of every draw.
-        regime: "macro" or "micro" (small, at most half a second).
-        fps: frames a second.
-        val: fraction of the people held out for validation.
-        test: fraction of the people held out for testing.
+        identities: Number of people, at least 3; each appears in one split only.
+        clips: Clips per person; every split gets even numbers of all expressions.
+        frames_per_clip: Frames per clip, at least 4.
+        size: Side of a frame in pixels, even, at least 16.
+        seed: Seed of all random choices.
+        regime: "macro", "micro" (small movements of at most half a second) or "varied" (free combinations of units,
+            turned heads, speech, poor pictures; see `affectkit.synth.varied`). In "varied" clips, half of the clips
+            show an expression, and the others have none.
+        fps: Frames per second.
+        val: Fraction of people in the validation split.
+        test: Fraction of people in the test split.
         independent: P(unit | expression) of units outside the expression's table, at most 0.05.
-        media: "video" (H.264) or "frames" (a folder of PNG files a clip).
-        association: P(unit | expression) where it is not to be that of FACS, see
-            `affectkit.synth.association_table`.
+        media: "video" (H.264) or "frames" (a folder of PNG files per clip).
+        association: P(unit | expression) instead of that of FACS, see `affectkit.synth.association_table`.
+
+    Raises:
+        ConfigError: A setting is out of range.
     """
 
     identities: int
@@ -76,38 +85,41 @@ class CorpusSettings:
     association: Association | None = None
 
     def __post_init__(self) -> None:
-        if self.identities < 3 or self.clips < 1 or self.frames_per_clip < 4:
-            raise ConfigError(
-                "A corpus needs at least 3 identities, 1 clip each and 4 frames a clip.",
-                remedy="Ask for more.",
-            )
-        if self.size % 2 or self.size < 16:
-            raise ConfigError(
-                f"The size {self.size} is not an even number from 16 up.", remedy="Use 80 or 224."
-            )
+        for name, least in (("identities", 3), ("clips", 1), ("frames_per_clip", 4), ("size", 16)):
+            if getattr(self, name) < least:
+                raise ConfigError(
+                    f"{name}={getattr(self, name)} is too small.", remedy=f"Use at least {least}."
+                )
+        if self.size % 2:
+            raise ConfigError(f"size={self.size} is odd.", remedy="Use an even number of pixels.")
         if not 0.0 <= self.independent <= 0.05:
-            raise ConfigError(
-                f"The share of independent activations is {self.independent}.", remedy="Use 0 to 0.05."
-            )
+            raise ConfigError(f"independent={self.independent} is out of range.", remedy="Use 0 to 0.05.")
         if not (self.val > 0.0 and self.test > 0.0 and self.val + self.test < 1.0):
             raise ConfigError(
-                f"Validation {self.val} and test {self.test} leave no people to train on.",
-                remedy="Use fractions that add up to less than 1.",
+                f"val={self.val} and test={self.test} leave an empty split.",
+                remedy="Use positive fractions that add up to less than 1.",
             )
 
     def content_hash(self) -> str:
         """Hash the settings, the renderer's version, the mesh and the table of probabilities."""
         mesh = (resources.files("affectkit.synth") / "assets" / "facs_head.npz").read_bytes()
-        settings = asdict(self)
-        del settings["association"]  # the table says it
         parts = {
-            "settings": settings,
+            "settings": self.plain(),
             "renderer": RENDERER_VERSION,
             "mesh": hashlib.sha256(mesh).hexdigest(),
-            "units": _UNITS.name,
+            "units": self.units.name,
             "prior": self.table().tolist(),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def units(self) -> AUSet:
+        """Labelled action units."""
+        return VARIED_UNITS if self.regime == "varied" else _UNITS
+
+    def plain(self) -> dict[str, Any]:
+        """All settings but the association, which `table` contains."""
+        return {name: value for name, value in asdict(self).items() if name != "association"}
 
     def table(self) -> npt.NDArray[np.float64]:
         """P(unit | expression) that clips are drawn from: [7, U]."""
@@ -115,83 +127,46 @@ class CorpusSettings:
 
 
 def render_corpus(
-    root: str | os.PathLike[str],
-    *,
-    identities: int,
-    clips: int,
-    frames_per_clip: int,
-    size: int,
-    seed: int,
-    regime: Regime = "macro",
-    num_workers: int = 2,
-    fps: float = 25.0,
-    val: float = 0.1,
-    test: float = 0.2,
-    independent: float = 0.05,
-    media: Literal["video", "frames"] = "video",
-    association: Association | None = None,
-    progress: bool = True,
+    root: str | os.PathLike[str], *, num_workers: int = 2, progress: bool = True, **settings: Any
 ) -> Path:
-    """Render a corpus, or return at once when it is there already.
+    """Render a corpus, unless `root` already holds it.
 
     Args:
-        root: The corpus folder; what a former rendering left there is replaced, other content is never
-            touched.
-        identities: See `CorpusSettings`, as for the other settings.
-        clips: Clips a person.
-        frames_per_clip: Length of a clip.
-        size: Side of a frame in pixels.
-        seed: Of every draw.
-        regime: "macro" or "micro".
-        num_workers: Processes; the result does not depend on it. 0 or 1 renders in this process.
-        fps: Frames a second.
-        val: Fraction of people for validation.
-        test: Fraction of people for testing.
-        independent: P(unit | expression) outside the table.
-        media: "video" or "frames".
-        association: P(unit | expression) where it is not to be that of FACS.
+        root: Folder of the corpus. An earlier rendering with other settings is replaced; a folder with any
+            other content is an error.
+        num_workers: Number of processes; the result does not depend on it. 0 and 1 render in this process.
         progress: Show a progress bar.
+        **settings: Fields of `CorpusSettings`.
 
     Returns:
         `root` as a path.
 
     Raises:
-        ConfigError: A setting is out of range, or `root` holds something that is not a rendered corpus.
+        ConfigError: A setting is out of range, or `root` contains something other than a rendered corpus.
         MissingDependencyError: numba is not installed.
     """
-    settings = CorpusSettings(
-        identities,
-        clips,
-        frames_per_clip,
-        size,
-        seed,
-        regime,
-        fps,
-        val,
-        test,
-        independent,
-        media,
-        association,
-    )
-    root = Path(root)
-    digest = settings.content_hash()
-    manifest = _manifest(root)
+    chosen, root = CorpusSettings(**settings), Path(root)
+    digest, manifest = chosen.content_hash(), _read_manifest(root)
     if manifest is not None and manifest.get("content_hash") == digest:
         return root
     if manifest is None and root.exists() and any(root.iterdir()):
         raise ConfigError(
-            "The folder is not empty and holds no rendered corpus.",
+            "The folder is not empty and contains no rendered corpus.",
             path=root,
             remedy="Choose another folder.",
         )
+    from rich.progress import track
+
     load_kernels()
     root.parent.mkdir(parents=True, exist_ok=True)
     partial = root.with_name(f".{root.name}.partial-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        partial.mkdir()
-        parts = _render_all(settings, partial, num_workers, progress)
-        _write_tables(settings, digest, partial, parts)
+        (partial / ("videos" if chosen.media == "video" else "frames")).mkdir(parents=True)
+        parts = _render_all(chosen, partial, num_workers)
+        people = chosen.identities
+        shown = track(parts, "Rendering people", total=people, transient=True, disable=not progress)
+        _write_tables(chosen, digest, partial, list(shown))
         if root.exists():
             shutil.rmtree(root)
         partial.replace(root)
@@ -200,7 +175,7 @@ def render_corpus(
     return root
 
 
-def _manifest(root: Path) -> dict[str, Any] | None:
+def _read_manifest(root: Path) -> dict[str, Any] | None:
     """The manifest of a rendered corpus, or None."""
     try:
         manifest = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
@@ -209,62 +184,66 @@ def _manifest(root: Path) -> dict[str, Any] | None:
     return manifest if isinstance(manifest, dict) and manifest.get("rendered") is True else None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Part:
-    """The rows of one person."""
-
-    identity: int
-    clips: list[dict[str, Any]]
-    intensities: npt.NDArray[np.float32]  # [N, U]
-    landmarks: npt.NDArray[np.float32]  # [N, 68, 2]
-
-
-def _splits(settings: CorpusSettings) -> list[Split]:
-    """The split of every identity: a fixed shuffle, so that a split is a random sample of people."""
+def _split_people(settings: CorpusSettings) -> list[str]:
+    """Split of every identity, in a fixed random order."""
     n = settings.identities
     num_val, num_test = max(1, round(n * settings.val)), max(1, round(n * settings.test))
-    order = np.random.default_rng([settings.seed, 1]).permutation(n)
-    splits: list[Split] = ["train"] * n
-    for rank, identity in enumerate(order.tolist()):
+    splits = ["train"] * n
+    for rank, identity in enumerate(np.random.default_rng([settings.seed, 1]).permutation(n).tolist()):
         splits[identity] = "test" if rank < num_test else "val" if rank < num_test + num_val else "train"
     return splits
 
 
-def _expressions(settings: CorpusSettings, splits: list[Split]) -> list[list[int]]:
-    """Class indices of everybody's clips, dealt from shuffled decks so that a split has even classes."""
-    hands: list[list[int]] = [[] for _ in range(settings.identities)]
-    for number, split in enumerate(("train", "val", "test")):
+def _deal_expressions(settings: CorpusSettings, splits: list[str]) -> list[list[int]]:
+    """Class indices of each person's clips, dealt from shuffled decks so that a split has even classes."""
+    hands: list[list[int]] = [[] for _ in splits]
+    for number, split in enumerate(_SPLITS):
         rng = np.random.default_rng([settings.seed, 2, number])
         deck: list[int] = []
-        for identity in (k for k, own in enumerate(splits) if own == split):
-            for _ in range(settings.clips):
-                if not deck:
-                    deck = rng.permutation(len(_EXPRESSIONS)).tolist()
-                hands[identity].append(deck.pop())
+        for identity in np.repeat([k for k, own in enumerate(splits) if own == split], settings.clips):
+            deck = deck or rng.permutation(len(_EXPRESSIONS)).tolist()
+            hands[identity].append(deck.pop())
     return hands
 
 
-def _render_identity(
-    settings: CorpusSettings, identity: int, split: Split, expressions: list[int], folder: Path
+_renderer: Final = functools.cache(FaceRenderer)  # one per process and size
+
+
+def _render_person(
+    settings: CorpusSettings, identity: int, split: str, expressions: list[int], folder: Path
 ) -> _Part:
-    """Render all clips of one person; a pure function of its arguments, whatever process runs it."""
+    """Render all clips of one person, the same in every process."""
     renderer = _renderer(settings.size)
     person = sample_person(np.random.default_rng([settings.seed, 3, identity]))
-    table = settings.table()
+    varied = settings.regime == "varied"
+    if varied:
+        person = replace(person, shape=tuple(1.15 * coefficient for coefficient in person.shape))
+    table, length = settings.table(), settings.frames_per_clip
     rows, intensities, landmarks = [], [], []
     for number, expression in enumerate(expressions):
         rng = np.random.default_rng([settings.seed, 4, identity, number])
+        posed = not varied or rng.uniform() < 0.5
         active = draw_units(rng, table[expression].tolist(), _IDS, independent=settings.independent)
-        plan = sample_clip(
-            rng, active, _IDS, frames=settings.frames_per_clip, fps=settings.fps, regime=settings.regime
-        )
-        renderer.set(person, sample_scene(rng))
+        if varied:
+            active = active if posed else sample_varied_units(rng)
+            plan = sample_varied_clip(rng, active, frames=length, fps=settings.fps)
+        else:
+            plan = sample_clip(rng, active, _IDS, frames=length, fps=settings.fps, regime=settings.regime)
+        scene = sample_scene(rng)
+        if varied:
+            scene = replace(scene, zoom=scene.zoom * float(rng.uniform(0.65, 1.05)))
+        renderer.set(person, scene)
         frames = [renderer.render(face) for face in plan.faces]
         clip = f"p{identity:04d}_{number:02d}"
         images = np.stack([frame.image for frame in frames])
+        points = np.stack([frame.landmarks for frame in frames])
+        if varied:
+            images = degrade(rng, images, points)
         if settings.media == "video":
             path = f"videos/{clip}.mp4"
-            write_video(folder / path, images, fps=settings.fps, quality=int(rng.integers(16, 25)))
+            write_video(
+                folder / path, images, fps=settings.fps, quality=int(rng.integers(16, 36 if varied else 25))
+            )
         else:
             path = f"frames/{clip}"
             write_frames(folder / path, images)
@@ -274,104 +253,74 @@ def _render_identity(
                 "clip": clip,
                 "subject": f"p{identity:04d}",
                 "split": split,
-                "expression": _EXPRESSIONS.classes[expression],
+                "expression": _EXPRESSIONS.classes[expression] if posed else None,
                 "onset": plan.onset,
                 "apex": plan.apex,
                 "offset": plan.offset,
                 "fps": settings.fps,
-                "num_frames": settings.frames_per_clip,
+                "num_frames": length,
                 "source": "rendered",
                 "units": active,
             }
         )
         intensities.append(plan.intensities)
-        landmarks.append(np.stack([frame.landmarks for frame in frames]))
-    return _Part(identity, rows, np.concatenate(intensities), np.concatenate(landmarks))
+        landmarks.append(points)
+    return rows, np.concatenate(intensities), np.concatenate(landmarks)
 
 
-_RENDERERS: dict[int, FaceRenderer] = {}
-
-
-def _renderer(size: int) -> FaceRenderer:
-    """One renderer a process and size: its buffers and the compiled code are reused."""
-    if size not in _RENDERERS:
-        _RENDERERS[size] = FaceRenderer(size)
-    return _RENDERERS[size]
-
-
-def _render_all(settings: CorpusSettings, folder: Path, num_workers: int, progress: bool) -> list[_Part]:
-    """Render every identity, in this process or in several."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    (folder / ("videos" if settings.media == "video" else "frames")).mkdir()
-    splits = _splits(settings)
-    hands = _expressions(settings, splits)
-    jobs = [(settings, k, splits[k], hands[k], folder) for k in range(settings.identities)]
-    columns = (TextColumn("rendering people"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, disable=not progress, transient=True) as bar:
-        task = bar.add_task("render", total=len(jobs))
-        parts = []
-        for part in _run(jobs, num_workers):
-            parts.append(part)
-            bar.advance(task)
-    return sorted(parts, key=lambda part: part.identity)
-
-
-def _run(jobs: list[tuple[CorpusSettings, int, Split, list[int], Path]], num_workers: int) -> Iterator[_Part]:
+def _render_all(settings: CorpusSettings, folder: Path, num_workers: int) -> Iterator[_Part]:
+    """Render every person, in this process or in several."""
+    splits = _split_people(settings)
+    hands = _deal_expressions(settings, splits)
+    arguments: tuple[Iterable[Any], ...] = repeat(settings), range(len(splits)), splits, hands, repeat(folder)
     if num_workers <= 1:
-        yield from (_render_identity(*job) for job in jobs)
+        yield from starmap(_render_person, zip(*arguments, strict=False))
         return
     _renderer(16).render(Face())  # compile once, so that the processes load it from the cache
-    pool = ProcessPoolExecutor(num_workers, mp_context=get_context("spawn"))
-    try:
-        for future in as_completed([pool.submit(_render_identity, *job) for job in jobs]):
-            yield future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(_render_person, *arguments)
 
 
 def _write_tables(settings: CorpusSettings, digest: str, folder: Path, parts: list[_Part]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = [row for part in parts for row in part.clips]
-    intensities = np.concatenate([part.intensities for part in parts])
-    landmarks = np.concatenate([part.landmarks for part in parts])
-    names = [name for name in rows[0] if name != "units"]
-    pq.write_table(pa.table({name: [row[name] for row in rows] for name in names}), folder / "index.parquet")
+    rows = [row for own, _, _ in parts for row in own]
+    intensities, landmarks = (np.concatenate([part[k] for part in parts]) for k in (1, 2))
+    pq.write_table(pa.Table.from_pylist(rows).drop_columns("units"), folder / "index.parquet")
     length = settings.frames_per_clip
     columns: dict[str, Any] = {
         "clip": pa.array([row["clip"] for row in rows for _ in range(length)]).dictionary_encode(),
         "frame": np.tile(np.arange(length, dtype=np.int32), len(rows)),
     }
-    columns |= {name: intensities[:, k] for k, name in enumerate(_UNITS.columns)}
+    columns |= dict(zip(settings.units.columns, intensities.T, strict=True))
     columns |= {f"{axis}{k}": landmarks[:, k, d] for d, axis in enumerate("xy") for k in range(68)}
     pq.write_table(pa.table(columns), folder / "frames.parquet")
-    level = _OCCURRENCE[settings.regime]
-    positive = intensities >= level
-    of_test = [row for row in rows if row["split"] == "test"]
+    table, level = settings.table(), _OCCURRENCE[settings.regime]
+    of_test = [row for row in rows if row["split"] == "test" and row["expression"] is not None]
+    rates = (intensities >= level).mean(axis=0).tolist()
     manifest = {
         "rendered": True,
         "format_version": 1,
         "content_hash": digest,
         "renderer_version": RENDERER_VERSION,
         "seed": settings.seed,
-        "settings": {name: value for name, value in asdict(settings).items() if name != "association"},
-        "association": _named(settings.table()),
-        "au_space": _UNITS.name,
+        "settings": settings.plain(),
+        "association": {
+            name: dict(zip(_UNITS.labels, row, strict=True))
+            for name, row in zip(_EXPRESSIONS.labels, table.tolist(), strict=True)
+        },
+        "au_space": settings.units.name,
         "expression_space": _EXPRESSIONS.name,
         "occurrence_at": level,
         "num_clips": len(rows),
         "num_frames": len(intensities),
         "subjects": {
-            split: sorted({row["subject"] for row in rows if row["split"] == split})
-            for split in ("train", "val", "test")
+            split: sorted({row["subject"] for row in rows if row["split"] == split}) for split in _SPLITS
         },
-        "prevalence": {
-            label: round(float(p), 4) for label, p in zip(_UNITS.labels, positive.mean(0), strict=True)
-        },
+        "prevalence": {label: round(p, 4) for label, p in zip(settings.units.labels, rates, strict=True)},
         "expression_uar_ceiling": expression_ceiling(
-            settings.table(),
+            table,
             np.array([[unit in row["units"] for unit in _IDS] for row in of_test]),
             np.array([_EXPRESSIONS.index(row["expression"]) for row in of_test]),
         ),
@@ -379,23 +328,17 @@ def _write_tables(settings: CorpusSettings, digest: str, folder: Path, parts: li
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
-def _named(table: npt.NDArray[np.float64]) -> dict[str, dict[str, float]]:
-    rows = zip(_EXPRESSIONS.labels, table.tolist(), strict=True)
-    return {name: dict(zip(_UNITS.labels, row, strict=True)) for name, row in rows}
-
-
 def expression_ceiling(
     table: npt.NDArray[np.float64], units: npt.NDArray[np.bool_], expressions: npt.NDArray[np.int64]
 ) -> float:
-    """Best expression UAR that can be reached from the true action units.
+    """Compute the best expression UAR that is attainable from the true action units.
 
-    The Bayes classifier of the generating table, argmax_e sum_u log P(unit u present or absent | e) under
-    even classes, is applied to the true units of the given clips; UAR is its mean recall over the classes
-    that occur.
+    The Bayes classifier of the generating table, argmax_e sum_u log P(unit u present or absent | e) with even
+    classes, is applied to the true units. UAR is its mean recall over the classes that occur.
 
     Args:
         table: float64 [E, U], P(unit | expression).
-        units: bool [N, U], the units that act in each clip.
+        units: bool [N, U], active units of each clip.
         expressions: int64 [N], class indices.
 
     Returns:
@@ -407,7 +350,6 @@ def expression_ceiling(
         0.5
     """
     p = np.clip(table, 1e-9, 1.0 - 1e-9)
-    score = units @ np.log(p).T + ~units @ np.log1p(-p).T
-    guess = score.argmax(axis=1)
+    guess = (units @ np.log(p).T + ~units @ np.log1p(-p).T).argmax(axis=1)
     recalls = [float((guess[expressions == e] == e).mean()) for e in np.unique(expressions)]
     return float(np.mean(recalls))

@@ -1,8 +1,8 @@
-"""The inner loops of the renderer, compiled by numba.
+"""Inner loops of the renderer, compiled by numba.
 
-Import this module through `affectkit.synth.render`, which explains what to install where numba is missing.
-Every loop runs in a fixed order in single precision, so a frame depends on its inputs only. Where a loop
-could branch at every sample, it collects what passes instead, which processors do several times as fast.
+Import this module through `affectkit.synth.render.load_kernels`, which reports a missing numba. Every loop runs
+in a fixed order in single precision, so a frame depends on its inputs only. Instead of branching at every
+sample, loops collect the samples that pass, which is several times as fast.
 """
 
 # mypy: disable-error-code="untyped-decorator"
@@ -114,7 +114,7 @@ def rasterise(screen: Array, space: Array, faces: Array, depth: Array, owner: Ar
     depth[:] = -1e9
     owner[:] = -1
     nearest, who, where = depth.ravel(), owner.ravel(), bary.reshape(-1, 2)
-    # What of a triangle is seen so far; a sample is always written down, and kept by counting it.
+    # Visible samples of a triangle: each sample is written, and kept by increasing the count `m`.
     spot = np.empty(n * n + 1, np.int64)
     found = np.empty((n * n + 1, 3), np.float32)
     for i in range(faces.shape[0]):
@@ -123,11 +123,11 @@ def rasterise(screen: Array, space: Array, faces: Array, depth: Array, owner: Ar
         bx, by = screen[b, 0], screen[b, 1]
         cx, cy = screen[c, 0], screen[c, 1]
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        if area >= zero:  # rows run down: what faces the camera turns the other way
+        if area >= zero:  # faces away from the camera (rows run down)
             continue
         left, right = min(ax, min(bx, cx)), max(ax, max(bx, cx))
         top, bottom = min(ay, min(by, cy)), max(ay, max(by, cy))
-        # Sample centres inside the bounding box; one exactly on its left or upper edge is the neighbour's.
+        # Sample centres inside the bounding box; one on its left or upper edge belongs to the neighbour.
         x0, y0 = np.int64(max(left + half, zero)), np.int64(max(top + half, zero))
         x1 = np.int64(max(min(right + half, limit), zero))
         y1 = np.int64(max(min(bottom + half, limit), zero))

@@ -1,8 +1,8 @@
 """The 68 iBUG landmarks on the mean head.
 
-Each point was chosen once, as a place on the mean head seen from the front, and is carried by the nearest
-front-facing vertex of the skin, so that it follows identity, action units and pose. Points are listed for the
-image's left half (the subject's right) and mirrored.
+Each point was placed on the mean head seen from the front. The nearest front-facing skin vertex carries it, so
+that it follows identity, action units and pose. Points are listed for the image's left half (the subject's
+right) and mirrored.
 """
 
 from __future__ import annotations
@@ -36,15 +36,7 @@ def _mirror(points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float
 
 
 def landmark_points() -> npt.NDArray[np.float64]:
-    """Return the 68 places on the mean head.
-
-    Returns:
-        float64 [68, 2]: (x, z) in millimetres.
-
-    Example:
-        >>> landmark_points().shape
-        (68, 2)
-    """
+    """(x, z) of the 68 points on the mean head, float64 [68, 2] in millimetres."""
     right_eye = tuple((-x, z) for x, z in (_EYE[3], _EYE[2], _EYE[1], _EYE[0], _EYE[5], _EYE[4]))
     points = (
         _JAW + _mirror(_JAW[:8])
@@ -62,15 +54,12 @@ def landmark_points() -> npt.NDArray[np.float64]:
 def landmark_vertices(
     mean: npt.NDArray[np.float32], normals: npt.NDArray[np.float32], allowed: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.int64]:
-    """Find the vertex that carries each landmark.
+    """Find the vertex of each landmark, int64 [68], in iBUG order.
 
     Args:
-        mean: float32 [V, 3], the mean head in metres.
-        normals: float32 [V, 3], its unit vertex normals.
-        allowed: bool [V], the vertices that may carry a landmark (skin).
-
-    Returns:
-        int64 [68], in iBUG order.
+        mean: float32 [V, 3], vertices of the mean head in metres.
+        normals: float32 [V, 3], unit vertex normals.
+        allowed: bool [V], vertices that may carry a landmark (skin).
     """
     front = allowed & (normals[:, 1] < 0.15) & (mean[:, 1] < -0.04)
     points = landmark_points()

@@ -1,8 +1,8 @@
-"""Render a face: rig, pose, light and skin in, an RGB picture and its landmarks out.
+"""Face renderer: action units, pose, person and scene to an RGB picture and 68 landmarks.
 
-A z-buffer with 2 x 2 samples a pixel, smooth normals bent by wrinkle maps, two lights and an ambient
-gradient, analytic irises. The frame is a crop centred between eyes and mouth of the neutral face at the
-frame's pose, as an aligned face video would show it.
+It uses a z-buffer with 2 x 2 samples per pixel, smooth normals bent by wrinkle maps, two lights, an ambient
+gradient and analytic irises. The frame is a crop centred between eyes and mouth of the neutral face in the
+given pose, as in a video of aligned faces.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import numpy.typing as npt
 
 from affectkit.errors import MissingDependencyError
 from affectkit.synth.rig import LEFT_EYE, RIGHT_EYE, FaceRig, load_rig, unit_weights
-from affectkit.synth.skin import COLUMNS, ROWS, TEXEL, SkinLook, paint_skin, shrink, wrinkles
+from affectkit.synth.skin import COLUMNS, ROWS, TEXEL, SkinLook, paint_skin, shrink, smooth_noise, wrinkles
 
 __all__ = ["RENDERER_VERSION", "Face", "FaceRenderer", "Person", "Rendered", "Scene"]
 
 RENDERER_VERSION: Final = 3
-"""Raised whenever the same settings give other pixels; part of every corpus hash."""
+"""Incremented when the same settings give different pixels; part of the hash of a corpus."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -34,14 +34,14 @@ _IRIS: Final = 0.36  # radius of the iris as a chord on the unit eye
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """What stays with a person.
+    """Properties of a person.
 
     Attributes:
-        shape: up to 20 identity coefficients, unit normal.
-        skin: the look of the skin.
-        iris: linear RGB.
-        wrinkle: how deep wrinkles are, 0.6 to 1.4.
-        expressivity: gain of every action shape, about 0.85 to 1.15.
+        shape: Up to 20 identity coefficients, unit normal.
+        skin: Appearance of the skin.
+        iris: Linear RGB.
+        wrinkle: Relative depth of wrinkles, 0.6 to 1.4.
+        expressivity: Gain of all action shapes, about 0.85 to 1.15.
     """
 
     shape: tuple[float, ...] = ()
@@ -53,23 +53,23 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What stays with a clip.
+    """Light, background and camera of a clip; colours are linear RGB.
 
     Attributes:
-        key: (azimuth, elevation) of the main light in degrees, 0 is the camera, positive to the image's
-            right.
-        key_colour: linear RGB of the main light.
-        fill_colour: linear RGB of the fill light, opposite the main one.
-        sky: ambient linear RGB from above.
-        ground: ambient linear RGB from below.
-        shine: highlight on the skin, 0 to 0.3.
-        exposure: gain.
-        noise: standard deviation of the camera noise, in steps of 255.
-        background: colours (linear RGB) of the four corners: top left, top right, bottom left, bottom right.
-        background_noise: strength of a smooth pattern, 0 to 1.
-        zoom: distance from eyes to mouth as a fraction of the frame's side.
-        shift: (right, down) of the face as a fraction of the frame's side.
-        seed: of background pattern and noise.
+        key: (azimuth, elevation) of the main light in degrees; 0 is the camera, positive azimuths are to the
+            image's right.
+        key_colour: Colour of the main light.
+        fill_colour: Colour of the fill light, opposite the main light.
+        sky: Ambient light from above.
+        ground: Ambient light from below.
+        shine: Strength of highlights on the skin, 0 to 0.3.
+        exposure: Gain.
+        noise: Standard deviation of the camera noise in 8-bit steps.
+        background: Colours of the corners: top left, top right, bottom left, bottom right.
+        background_noise: Strength of a smooth pattern, 0 to 1.
+        zoom: Distance from eyes to mouth as a fraction of the frame's side.
+        shift: (right, down) shift of the face as a fraction of the frame's side.
+        seed: Seed of background pattern and noise.
     """
 
     key: tuple[float, float] = (-25.0, 30.0)
@@ -89,14 +89,14 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """One frame of a face.
+    """Action units, pose and gaze of one frame.
 
     Attributes:
-        units: AU number -> intensity 0 to 1, or (left, right), the subject's own sides.
-        yaw: degrees, positive to the subject's left (the image's right).
-        pitch: degrees, positive up.
-        roll: degrees, positive clockwise in the image.
-        gaze: (to the subject's left, up), -1 to 1 for about 25 degrees, relative to the head.
+        units: AU number -> intensity from 0 to 1, or (left, right) intensities, from the subject's view.
+        yaw: Degrees, positive to the subject's left (the image's right).
+        pitch: Degrees, positive up.
+        roll: Degrees, positive clockwise in the image.
+        gaze: (to the subject's left, up) relative to the head, -1 to 1 for about 25 degrees.
     """
 
     units: Mapping[int, float | tuple[float, float]] = field(default_factory=dict)
@@ -108,23 +108,14 @@ class Face:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rendered:
-    """A picture and its landmarks.
-
-    Attributes:
-        image: uint8 [S, S, 3], RGB.
-        landmarks: float32 [68, 2], (x, y) in pixels, pixel centres at integers.
-    """
+    """Picture, uint8 [S, S, 3] in RGB, and landmarks, float32 [68, 2] as (x, y) with pixel centres at integers."""
 
     image: npt.NDArray[np.uint8]
     landmarks: Floats
 
 
 def load_kernels() -> ModuleType:
-    """Import the compiled loops.
-
-    Raises:
-        MissingDependencyError: numba is not installed.
-    """
+    """Import the compiled loops, or raise `MissingDependencyError` without numba."""
     try:
         from affectkit.synth import kernels
     except ImportError as error:
@@ -135,7 +126,7 @@ def load_kernels() -> ModuleType:
 
 
 def _rotation(yaw: float, pitch: float, roll: float) -> Floats:
-    """Camera axes are x right, y up, z towards the camera: roll after pitch after yaw."""
+    """Rotate by yaw, pitch, roll in that order; camera axes are x right, y up, z towards the camera."""
     y, p, r = (math.radians(angle) for angle in (yaw, -pitch, -roll))
     about_y = np.array([[math.cos(y), 0, math.sin(y)], [0, 1, 0], [-math.sin(y), 0, math.cos(y)]])
     about_x = np.array([[1, 0, 0], [0, math.cos(p), -math.sin(p)], [0, math.sin(p), math.cos(p)]])
@@ -144,7 +135,7 @@ def _rotation(yaw: float, pitch: float, roll: float) -> Floats:
 
 
 def _product(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Matrix product of 3 x 3 with 3 x N, summed in one order: the same bits in every process."""
+    """Matrix product of 3 x 3 with 3 x N, summed in a fixed order: the same bits in every process."""
     total: npt.NDArray[Any] = a[:, 0, None] * b[0] + a[:, 1, None] * b[1] + a[:, 2, None] * b[2]
     return total
 
@@ -155,10 +146,10 @@ def _direction(azimuth: float, elevation: float) -> tuple[float, float, float]:
 
 
 class FaceRenderer:
-    """Renders square frames of one size; keeps its buffers, so use one per thread.
+    """Renderer of square frames of one size. It reuses buffers, so use one per thread.
 
     Args:
-        size: side of the frame in pixels.
+        size: Side of the frame in pixels.
 
     Raises:
         MissingDependencyError: numba is not installed.
@@ -174,25 +165,22 @@ class FaceRenderer:
         self.size = size
         self.rig: FaceRig = load_rig()
         self._kernels = load_kernels()
-        # The texture level whose texels are about a pixel wide (eyes and mouth are 72 mm apart, 0.4 of the
-        # side).
+        # Texels are about a pixel wide at this level (eyes and mouth are 72 mm apart, 0.4 of the side).
         self._level = min(max(round(math.log2(180.0 / size / TEXEL)), 0), 2)
         self._wrinkles = wrinkles(self._level)
         n, v = 2 * size, len(self.rig.mean)
         self._vertices = np.empty((v, 3), np.float32)
         self._space = np.empty((v, 3), np.float32)
         self._screen = np.empty((v, 2), np.float32)
-        self._faces = self.rig.faces.astype(
-            np.uint32
-        )  # compiled code checks the sign of what may be negative
+        self._faces = self.rig.faces.astype(np.uint32)  # compiled code checks the sign of signed indices
         self._kinds = self.rig.material[self.rig.faces[:, 0]].astype(np.uint8)
-        # of every vertex: normal in the frame, texture coordinates, occlusion
+        # Per vertex: normal in the frame, texture coordinates, occlusion.
         self._surface = np.zeros((v, 6), np.float32)
         self._surface[:, 3:5], self._surface[:, 5] = self.rig.uv, self.rig.occlusion
         self._depth = np.empty((n, n), np.float32)
         self._owner = np.empty((n, n), np.int32)
         self._bary = np.empty((n, n, 2), np.float32)
-        # albedo, then the wrinkles of the frame
+        # Albedo, then the wrinkles of the frame.
         self._texture = np.zeros((ROWS >> self._level, COLUMNS >> self._level, 6), np.float32)
         self._image = np.empty((size, size, 3), np.float32)
         self._eyes = [np.flatnonzero(self.rig.material == kind) for kind in (LEFT_EYE, RIGHT_EYE)]
@@ -201,12 +189,7 @@ class FaceRenderer:
         self.set(self._person, Scene())
 
     def set(self, person: Person, scene: Scene) -> None:
-        """Choose who is shown, and where.
-
-        Args:
-            person: The person; repainted only when it changes.
-            scene: The scene.
-        """
+        """Choose person and scene; the person is repainted only when it is another object."""
         if person is not self._person:
             self._person = person
             self._paint()
@@ -230,14 +213,7 @@ class FaceRenderer:
         self._frames = 0
 
     def render(self, face: Face) -> Rendered:
-        """Render one frame.
-
-        Args:
-            face: Units, pose and gaze.
-
-        Returns:
-            The picture and its landmarks. Successive frames of a `set` differ in their camera noise.
-        """
+        """Render one frame. Successive frames after `set` differ in their camera noise."""
         person, scene, k, rig = self._person, self._scene, self._kernels, self.rig
         rotation = _rotation(face.yaw, face.pitch, face.roll)
         scale, centre = self._frame(rotation)
@@ -275,28 +251,20 @@ class FaceRenderer:
         self._middle = (eyes + mouth) / 2 - _PIVOT
 
     def _frame(self, rotation: Floats) -> tuple[np.float32, Floats]:
-        """Scale (samples a metre) and centre that put the neutral face's eyes and mouth in their places."""
+        """Scale (samples per metre) and centre that place eyes and mouth of the neutral face."""
         scene, middle = self._scene, self._middle
         scale = scene.zoom * 2 * self.size / self._span
         x, y, z = _product(rotation, np.array([[middle[0]], [middle[2]], [-middle[1]]], np.float32))[:, 0]
         f = scale * _DISTANCE / (_DISTANCE - z)
         corrected = scale * scale / f  # the same size at any depth of the face
-        centre = np.array(
-            [
-                self.size * (1 + 2 * scene.shift[0]) - scale * x,
-                self.size * (1 + 2 * scene.shift[1]) + scale * y,
-            ],
-            dtype=np.float32,
-        )
-        return np.float32(corrected), centre
+        right, down = (self.size * (1 + 2 * shift) for shift in scene.shift)
+        return np.float32(corrected), np.array([right - scale * x, down + scale * y], dtype=np.float32)
 
     def _eye_table(self, face: Face, rotation: Floats) -> Floats:
         across, up = face.gaze
         angle = math.radians(25.0)
-        look = np.array([math.sin(across * angle), math.sin(up * angle * 0.8), 1.0])
-        look = _product(rotation, (look / math.sqrt(float((look**2).sum())))[:, None].astype(np.float32))[
-            :, 0
-        ]
+        look = np.array([[math.sin(across * angle)], [math.sin(up * angle * 0.8)], [1.0]])
+        look = _product(rotation, (look / math.sqrt(float((look**2).sum()))).astype(np.float32))[:, 0]
         centres = [self._space[eye].mean(axis=0) for eye in self._eyes]
         return np.array([[*centre, *look, _IRIS] for centre in centres], dtype=np.float32)
 
@@ -311,10 +279,6 @@ def _background(scene: Scene, size: int, rng: np.random.Generator) -> Floats:
     rows = corners[0] * (1 - t)[:, None, None] + corners[1] * t[:, None, None]
     field = rows[:, None, 0] * (1 - t)[None, :, None] + rows[:, None, 1] * t[None, :, None]
     if scene.background_noise > 0.0:
-        coarse = rng.standard_normal((9, 9)).astype(np.float32)
-        at = np.linspace(0, 7.999, size)
-        i, f = at.astype(int), (at % 1.0).astype(np.float32)
-        lines = coarse[i] * (1 - f)[:, None] + coarse[i + 1] * f[:, None]
-        pattern = lines[:, i] * (1 - f) + lines[:, i + 1] * f
+        pattern = smooth_noise(rng, 8, (size, size))
         field = field * (1.0 + scene.background_noise * np.tanh(pattern))[..., None]
     return np.ascontiguousarray(np.clip(field, 0.0, 1.0), dtype=np.float32)

@@ -1,19 +1,19 @@
 """The FACS rig: a head mesh whose identity and action units are linear shapes.
 
 The mesh is `assets/facs_head.npz` (CC0, see `assets/NOTICE`): a mean head, 20 identity components and 52
-additive action shapes named after ARKit's blend shapes. Action units are mixtures of those shapes
-(`UNIT_SHAPES`), each side by itself, with the few interactions that a linear sum gets wrong: lips stay
+additive action shapes named after ARKit's blend shapes. Action units are mixtures of these shapes
+(`UNIT_SHAPES`), separate for each side, plus the few interactions that a linear sum gets wrong: lips stay
 together until AU25 parts them. The mesh has no teeth, so two rows are added, one fixed to the skull and one
 to the jaw.
 
-Axes are the asset's: x to the subject's left, y backwards, z up; metres. Textures are addressed by the mean
-head seen from the front: a point's texture coordinates are its mean (x, z) in millimetres.
+Axes: x to the subject's left, y backwards, z up, in metres. The texture coordinates of a point are its (x, z)
+on the mean head in millimetres.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
 from typing import Final
@@ -31,16 +31,11 @@ __all__ = [
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 
-# Materials, one a vertex. The first four are the asset's components.
-SKIN: Final = 0
-TONGUE: Final = 1
-LEFT_EYE: Final = 2
-RIGHT_EYE: Final = 3
-TEETH: Final = 4
-CAVITY: Final = 5
+# Material of a vertex. The first four are the asset's components.
+SKIN, TONGUE, LEFT_EYE, RIGHT_EYE, TEETH, CAVITY = range(6)
 
-# AU -> action shapes and their weights at full intensity; "{s}" is replaced by the side. Weights above 1
-# make up for raw shapes that are weaker than what FACS describes at intensity E.
+# AU -> weights of action shapes at full intensity; "{s}" is replaced by the side. Weights above 1 compensate
+# for shapes that are weaker than FACS describes at intensity E.
 UNIT_SHAPES: Final[Mapping[int, Mapping[str, float]]] = {
     1: {"browInner{s}": 1.7},
     2: {"browOuterUp{s}": 1.3},
@@ -66,28 +61,24 @@ UNIT_SHAPES: Final[Mapping[int, Mapping[str, float]]] = {
     45: {"eyeBlink{s}": 1.0},
 }
 RIG_UNITS: Final = tuple(UNIT_SHAPES)
-"""Every unit that the rig can show, in ascending order."""
-
-_LEFT, _RIGHT = 0, 1
+"""All units that the rig can show, in ascending order."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceRig:
-    """The mesh and its linear shapes.
-
-    The vertices of a face are `mean + sum_k c_k identity_k + sum_j w_j action_j`.
+    """Mesh with linear shapes: vertices are `mean + sum_k c_k identity_k + sum_j w_j action_j`.
 
     Attributes:
         mean: float32 [V, 3], metres.
-        identity: float32 [20, V, 3], scaled to unit normal coefficients.
-        actions: float32 [J, V, 3], additive.
-        action_names: J names, in the order of `actions`.
+        identity: float32 [20, V, 3], for unit normal coefficients.
+        actions: float32 [J, V, 3].
+        action_names: Names of `actions`.
         faces: int32 [F, 3], counter-clockwise seen from outside.
         material: int32 [V].
-        uv: float32 [V, 2], texture coordinates in millimetres (for teeth: arc length and height).
-        occlusion: float32 [V], how much light reaches a vertex, 0 to 1.
-        landmarks: int64 [68], the vertices of the iBUG points.
-        unit_actions: float32 [U, 2, J], weights of a unit's left and right half at full intensity.
+        uv: float32 [V, 2], texture coordinates in millimetres (teeth: arc length and height).
+        occlusion: float32 [V], fraction of light that reaches a vertex, 0 to 1.
+        landmarks: int64 [68], vertices of the iBUG points.
+        unit_actions: float32 [U, 2, J], weights of each unit's left and right half at full intensity.
     """
 
     mean: Floats
@@ -102,31 +93,16 @@ class FaceRig:
     unit_actions: Floats
 
     def person(self, coefficients: npt.ArrayLike) -> Floats:
-        """Return a neutral head.
-
-        Args:
-            coefficients: up to 20 numbers, unit normal in the population.
-
-        Returns:
-            float32 [V, 3], metres.
-        """
+        """Neutral head, float32 [V, 3] in metres, of up to 20 unit normal identity coefficients."""
         return _weighted(self.mean, np.asarray(coefficients, dtype=np.float32), self.identity)
 
     def deform(self, head: Floats, weights: Floats) -> Floats:
-        """Add action shapes to a neutral head.
-
-        Args:
-            head: float32 [V, 3], from `person`.
-            weights: float32 [J], from `unit_weights`.
-
-        Returns:
-            float32 [V, 3], metres.
-        """
+        """Add action shapes, weighted by float32 [J] from `unit_weights`, to a head from `person`."""
         return _weighted(head, weights, self.actions)
 
 
 def _weighted(start: Floats, weights: Floats, parts: Floats) -> Floats:
-    """Add weighted parts one by one: unlike a matrix product, the same bits in every process."""
+    """Add weighted parts one by one; a matrix product may round differently in another process."""
     total = start.copy()
     for k in np.flatnonzero(weights).tolist():
         total += weights[k] * parts[k]
@@ -136,12 +112,12 @@ def _weighted(start: Floats, weights: Floats, parts: Floats) -> Floats:
 def unit_weights(
     rig: FaceRig, units: Mapping[int, float | tuple[float, float]], gaze: tuple[float, float] = (0.0, 0.0)
 ) -> Floats:
-    """Turn action-unit intensities into weights of the action shapes.
+    """Convert action-unit intensities to weights of the action shapes.
 
     Args:
         rig: The rig.
-        units: AU number -> intensity from 0 to 1 (5 on the FACS scale), or (left, right), the subject's own
-            sides.
+        units: AU number -> intensity from 0 to 1 (E on the FACS scale), or (left, right) intensities, from the
+            subject's view.
         gaze: (to the subject's left, up) from -1 to 1; the lids follow.
 
     Returns:
@@ -159,7 +135,7 @@ def unit_weights(
         left, right = value if isinstance(value, tuple) else (value, value)
         level[unit] = (left + right) / 2
         row = rig.unit_actions[RIG_UNITS.index(unit)]
-        weights += np.float32(left) * row[_LEFT] + np.float32(right) * row[_RIGHT]
+        weights += np.float32(left) * row[0] + np.float32(right) * row[1]
     index = {name: k for k, name in enumerate(rig.action_names)}
     # Lips stay together while the jaw drops or a lip moves, until AU25 (or 27) parts them.
     together = 1.0 - min(level[25] / 0.5, 1.0)
@@ -171,49 +147,14 @@ def unit_weights(
         blink, wide = index[f"eyeBlink{s}"], index[f"eyeWide{s}"]
         weights[wide] *= 1.0 - min(float(weights[blink]), 1.0)
         weights[blink] = min(float(weights[blink]), 1.0)
-    up = gaze[1]
-    for s in ("Left", "Right"):
-        weights[index[f"eyeLookUp{s}"]] += max(up, 0.0)
-        weights[index[f"eyeLookDown{s}"]] += max(-up, 0.0)
+        weights[index[f"eyeLookUp{s}"]] += max(gaze[1], 0.0)
+        weights[index[f"eyeLookDown{s}"]] += max(-gaze[1], 0.0)
     return weights
-
-
-@dataclass(slots=True, eq=False)
-class _Mesh:
-    """The arrays of a rig while parts are added to it."""
-
-    mean: Floats
-    identity: Floats
-    actions: Floats
-    faces: Ints
-    material: Ints
-    uv: Floats
-    occlusion: Floats
-
-    def add(
-        self, mean: Floats, identity: Floats, actions: Floats, faces: Ints, material: Ints, uv: Floats
-    ) -> None:
-        """Append vertices; `faces` count from the first vertex of the whole mesh."""
-        self.mean = np.concatenate([self.mean, mean])
-        self.identity = np.concatenate([self.identity, identity], axis=1)
-        self.actions = np.concatenate([self.actions, actions], axis=1)
-        self.faces = np.concatenate([self.faces, faces])
-        self.material = np.concatenate([self.material, material])
-        self.uv = np.concatenate([self.uv, uv])
-        self.occlusion = np.concatenate([self.occlusion, np.ones(len(mean), np.float32)])
 
 
 @lru_cache(maxsize=1)
 def load_rig() -> FaceRig:
-    """Read the asset, add teeth, and tabulate the units.
-
-    Returns:
-        The rig; the same object on every call.
-
-    Example:
-        >>> load_rig().landmarks.shape
-        (68,)
-    """
+    """Load the rig; every call returns the same object."""
     asset = resources.files("affectkit.synth") / "assets" / "facs_head.npz"
     with resources.as_file(asset) as path, np.load(path, allow_pickle=False) as data:
         mean = data["mean"].astype(np.float32)
@@ -224,22 +165,34 @@ def load_rig() -> FaceRig:
         material = data["component"].astype(np.int32)
     normals = _normals(mean, faces)
     landmarks = landmark_vertices(mean, normals, material == SKIN)
-    mean += np.float32(0.035) * actions[names.index("mouthClose")]  # its lips stand a millimetre apart
+    mean += np.float32(0.035) * actions[names.index("mouthClose")]  # its lips are a millimetre apart
     occlusion = _occlusion(mean, normals, material)
-    actions[:, (material == LEFT_EYE) | (material == RIGHT_EYE)] = (
-        0.0  # gaze turns the iris, not the coarse ball
-    )
-    # The tongue lies right behind the lips in the asset; rest it behind the teeth.
+    # Gaze turns the iris, not the coarse ball.
+    actions[:, (material == LEFT_EYE) | (material == RIGHT_EYE)] = 0.0
+    # The tongue lies directly behind the lips in the asset; move it behind the teeth.
     mean[material == TONGUE] += np.array([0.0, 0.012, -0.004], dtype=np.float32)
     actions, names = _split_brow(actions, names, mean)
     uv = mean[:, (0, 2)] * np.float32(1e3)
-    mesh = _Mesh(mean, identity, actions, faces, material, uv, occlusion)
-    _add_mouth(mesh, names, landmarks)
-    _lengthen_neck(mesh)
-    return FaceRig(
-        mesh.mean, mesh.identity, mesh.actions, names, mesh.faces, mesh.material,
-        np.ascontiguousarray(mesh.uv), mesh.occlusion, landmarks, _unit_actions(names),
-    )  # fmt: skip
+    rig = FaceRig(
+        mean, identity, actions, names, faces, material, uv, occlusion, landmarks, _unit_actions(names)
+    )
+    return _lengthen_neck(_add_mouth(rig))
+
+
+def _append(
+    rig: FaceRig, mean: Floats, identity: Floats, actions: Floats, faces: Ints, material: Ints, uv: Floats
+) -> FaceRig:
+    """Append vertices to the mesh; `faces` count from the first vertex of the whole mesh."""
+    return replace(
+        rig,
+        mean=np.concatenate([rig.mean, mean]),
+        identity=np.concatenate([rig.identity, identity], axis=1),
+        actions=np.concatenate([rig.actions, actions], axis=1),
+        faces=np.concatenate([rig.faces, faces]),
+        material=np.concatenate([rig.material, material]),
+        uv=np.concatenate([rig.uv, uv]),
+        occlusion=np.concatenate([rig.occlusion, np.ones(len(mean), np.float32)]),
+    )
 
 
 def _normals(vertices: Floats, faces: Ints) -> Floats:
@@ -254,7 +207,7 @@ def _normals(vertices: Floats, faces: Ints) -> Floats:
 
 
 def _occlusion(mean: Floats, normals: Floats, material: Ints) -> Floats:
-    """Darken what lies inside: backs of the lips, nostrils."""
+    """Darken the backs of the lips and the nostrils."""
     light = np.ones(len(mean), dtype=np.float32)
     x, y, z = (mean * 1e3).T
     lips = (np.abs(x) < 25) & (z > -212) & (z < -172) & (material == SKIN)
@@ -267,7 +220,7 @@ def _occlusion(mean: Floats, normals: Floats, material: Ints) -> Floats:
 
 
 def _split_brow(actions: Floats, names: tuple[str, ...], mean: Floats) -> tuple[Floats, tuple[str, ...]]:
-    """Split `browInnerUp`, the one shape of a paired muscle without sides, smoothly at the midline."""
+    """Split `browInnerUp`, the only shape of a paired muscle without sides, smoothly at the midline."""
     left = 1.0 / (1.0 + np.exp(-mean[:, 0] / 0.003))
     inner = actions[names.index("browInnerUp")]
     halves = np.stack([inner * left[:, None], inner * (1.0 - left)[:, None]]).astype(np.float32)
@@ -278,16 +231,13 @@ def _unit_actions(names: tuple[str, ...]) -> Floats:
     table = np.zeros((len(RIG_UNITS), 2, len(names)), dtype=np.float32)
     for row, shapes in zip(table, UNIT_SHAPES.values(), strict=True):
         for name, weight in shapes.items():
-            if "{s}" in name:
-                row[_LEFT, names.index(name.format(s="Left"))] = weight
-                row[_RIGHT, names.index(name.format(s="Right"))] = weight
-            else:
-                row[:, names.index(name)] = weight / 2
+            for half, side in zip(row, ("Left", "Right"), strict=True):
+                half[names.index(name.format(s=side))] = weight if "{s}" in name else weight / 2
     return table
 
 
 def _teeth(height: tuple[float, float], depth: float) -> tuple[Floats, Floats, Ints]:
-    """A row of teeth as a curved strip: vertices (metres), uv (mm along the arc, mm of height), triangles."""
+    """Vertices (metres), uv (mm along the arc, mm of height) and triangles of a row of teeth, a curved strip."""
     columns = 21
     angle = np.linspace(-1.25, 1.25, columns)
     x, y = 23.0 * np.sin(angle), depth + 20.0 * (1.0 - np.cos(angle))
@@ -302,54 +252,39 @@ def _teeth(height: tuple[float, float], depth: float) -> tuple[Floats, Floats, I
     return vertices.astype(np.float32), uv.astype(np.float32), faces.astype(np.int32)
 
 
-def _add_mouth(mesh: _Mesh, names: tuple[str, ...], landmarks: npt.NDArray[np.int64]) -> None:
-    """Append two rows of teeth and a dark wall behind them.
-
-    The rows follow the identity of the lips before them; the lower row follows the jaw.
-    """
+def _add_mouth(rig: FaceRig) -> FaceRig:
+    """Append two rows of teeth, shifted with the lips of a person, and a dark wall behind them."""
     upper, upper_uv, upper_faces = _teeth((-187.5, -177.0), -128.5)
     lower, lower_uv, lower_faces = _teeth((-199.0, -188.5), -126.5)
     wall = np.array([(-22, -92, -168), (22, -92, -168), (22, -92, -206), (-22, -92, -206)], np.float32)
     wall_faces = np.array([(0, 2, 1), (0, 3, 2)], np.int32)
-    still = np.zeros((len(names), 3), np.float32)
+    still = np.zeros((len(rig.actions), 3), np.float32)
     jaw = still.copy()
-    for k, name in enumerate(names):
-        if name.startswith(
-            "jaw"
-        ):  # the mandible moves with the jaw only, less than the chin: nearer to the joint
-            jaw[k] = 0.75 * mesh.actions[k, landmarks[[7, 8, 9]]].mean(axis=0)
-    lip_top, lip_bottom = landmarks[[51, 62]], landmarks[[57, 66]]
+    for k, name in enumerate(rig.action_names):
+        if name.startswith("jaw"):  # the lower teeth are nearer to the joint than the chin is
+            jaw[k] = 0.75 * rig.actions[k, rig.landmarks[[7, 8, 9]]].mean(axis=0)
+    lip_top, lip_bottom = rig.landmarks[[51, 62]], rig.landmarks[[57, 66]]
     for part, uv, faces, anchor, kind, motion in (
         (upper, upper_uv, upper_faces, lip_top, TEETH, still),
         (lower, lower_uv, lower_faces, lip_bottom, TEETH, jaw),
         (wall * np.float32(1e-3), np.zeros((4, 2), np.float32), wall_faces, lip_top, CAVITY, still),
     ):
         n = len(part)
-        shift = mesh.identity[:, anchor].mean(axis=1)
-        mesh.add(
-            part,
-            np.repeat(shift[:, None], n, axis=1),
-            np.repeat(motion[:, None], n, axis=1),
-            faces + np.int32(len(mesh.mean)),
-            np.full(n, kind, np.int32),
-            uv,
-        )
+        shift = np.repeat(rig.identity[:, anchor].mean(axis=1)[:, None], n, axis=1)
+        moves = np.repeat(motion[:, None], n, axis=1)
+        faces = faces + np.int32(len(rig.mean))
+        rig = _append(rig, part, shift, moves, faces, np.full(n, kind, np.int32), uv)
+    return rig
 
 
-def _lengthen_neck(mesh: _Mesh) -> None:
-    """Draw the ragged lower edge of the neck out of the picture."""
-    skin = mesh.faces[mesh.material[mesh.faces[:, 0]] == SKIN]
+def _lengthen_neck(rig: FaceRig) -> FaceRig:
+    """Extend the ragged lower edge of the neck beyond the picture."""
+    skin = rig.faces[rig.material[rig.faces[:, 0]] == SKIN]
     known = {(int(a), int(b)) for pair in ((0, 1), (1, 2), (2, 0)) for a, b in skin[:, pair]}
-    edges = sorted((a, b) for a, b in known if (b, a) not in known and mesh.mean[[a, b], 2].max() < -0.2)
+    edges = sorted((a, b) for a, b in known if (b, a) not in known and rig.mean[[a, b], 2].max() < -0.2)
     rim = sorted({v for edge in edges for v in edge})
-    place = {v: len(mesh.mean) + k for k, v in enumerate(rim)}
-    skirt = [(b, a, place[a]) for a, b in edges] + [(b, place[a], place[b]) for a, b in edges]
-    below = mesh.mean[rim] * np.array([1.3, 1.0, 1.0], np.float32) - np.array([0.0, 0.0, 0.12], np.float32)
-    mesh.add(
-        below,
-        mesh.identity[:, rim],
-        mesh.actions[:, rim],
-        np.array(skirt, np.int32),
-        mesh.material[rim],
-        mesh.uv[rim],
-    )
+    copy = {v: len(rig.mean) + k for k, v in enumerate(rim)}
+    skirt = [(b, a, copy[a]) for a, b in edges] + [(b, copy[a], copy[b]) for a, b in edges]
+    below = rig.mean[rim] * np.array([1.3, 1.0, 1.0], np.float32) - np.array([0.0, 0.0, 0.12], np.float32)
+    faces, identity, actions = np.array(skirt, np.int32), rig.identity[:, rim], rig.actions[:, rim]
+    return _append(rig, below, identity, actions, faces, rig.material[rim], rig.uv[rim])

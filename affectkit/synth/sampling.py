@@ -1,8 +1,8 @@
-"""Draw people, scenes and clips.
+"""Random people, scenes and clips.
 
 A clip shows one expression. Its action units are drawn from a table P(AU | expression); each active unit
-rises from onset to apex, holds, and fades, while head, gaze and lids move a little on their own. Every draw
-comes from the generator that is passed in, so a clip depends on nothing but its seed.
+rises from onset to apex, holds, and fades, while head, gaze and lids move slightly. All random choices come
+from the generator passed in, so a clip depends only on its seed.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ __all__ = [
     "sample_scene",
 ]
 
-Regime = Literal["macro", "micro"]
+Regime = Literal["macro", "micro", "varied"]
 Colour = tuple[float, float, float]
 
 CONTRADICTIONS: Final[tuple[tuple[int, int], ...]] = (
     (24, 25), (24, 26), (24, 16), (24, 18), (18, 20), (12, 15), (5, 7), (17, 16), (17, 26), (17, 25),
 )  # fmt: skip
-"""Pairs that a face cannot show together: the unit outside the expression's table gives way."""
+"""Pairs that a face cannot show together."""
 
-# Skin tones from light to dark in linear RGB; people are mixtures of neighbours.
+# Skin tones from light to dark in linear RGB; a person's tone is a mixture of two neighbours.
 _TONES: Final = (
     (0.80, 0.57, 0.46), (0.70, 0.46, 0.34), (0.55, 0.34, 0.23), (0.40, 0.23, 0.15), (0.25, 0.135, 0.085),
     (0.14, 0.073, 0.047),
@@ -52,15 +52,15 @@ _IRIS: Final = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClipPlan:
-    """What happens in a clip.
+    """Faces and labels of a clip.
 
     Attributes:
-        faces: one a frame.
-        intensities: float32 [T, U], 0 to 1, the truth in the order of the units asked for.
-        units: the active units.
-        onset: first frame in which anything moves.
-        apex: frame of the greatest intensity; where nothing moves, where it would have been.
-        offset: last frame before rest, or the last frame.
+        faces: One per frame.
+        intensities: float32 [T, U], 0 to 1, in the order of the requested units.
+        units: Active units.
+        onset: First frame with a movement.
+        apex: Frame of the highest total intensity; a planned frame in clips without movement.
+        offset: Last frame with a movement, or the last frame.
     """
 
     faces: tuple[Face, ...]
@@ -77,18 +77,7 @@ def _colour(rng: np.random.Generator, base: Colour, spread: float) -> Colour:
 
 
 def sample_person(rng: np.random.Generator) -> Person:
-    """Draw a person: shape, skin, brows, eyes.
-
-    Args:
-        rng: Source of every choice.
-
-    Returns:
-        The person.
-
-    Example:
-        >>> len(sample_person(np.random.default_rng(0)).shape)
-        20
-    """
+    """Draw a person: shape, skin, brows, eyes."""
     place = rng.uniform(0, len(_TONES) - 1)
     low, part = int(place), float(place % 1)
     high = min(low + 1, len(_TONES) - 1)
@@ -118,18 +107,7 @@ def sample_person(rng: np.random.Generator) -> Person:
 
 
 def sample_scene(rng: np.random.Generator) -> Scene:
-    """Draw lights, background, camera and framing.
-
-    Args:
-        rng: Source of every choice.
-
-    Returns:
-        The scene.
-
-    Example:
-        >>> 0.3 < sample_scene(np.random.default_rng(0)).zoom < 0.5
-        True
-    """
+    """Draw lights, background, camera and framing."""
     warmth = rng.normal(0.0, 0.06)
     strength = rng.uniform(0.55, 1.0)
     key = (strength * (1 + warmth), strength, strength * (1 - warmth))
@@ -162,17 +140,14 @@ def draw_units(
     *,
     independent: float = 0.05,
 ) -> tuple[int, ...]:
-    """Draw the active units of a clip.
+    """Draw the active units of a clip, in the order of `units`.
 
     Args:
-        rng: Source of every choice.
-        probabilities: P(unit | expression), one a unit.
+        rng: Random generator.
+        probabilities: P(unit | expression) of each unit.
         units: AU numbers.
-        independent: a probability up to this one counts as outside the expression's table: such a unit gives
-            way to one that contradicts it (`CONTRADICTIONS`).
-
-    Returns:
-        The active units, in the order of `units`.
+        independent: Highest probability of units outside the expression's table. Such a unit is dropped where
+            it contradicts another active unit (`CONTRADICTIONS`).
 
     Example:
         >>> draw_units(np.random.default_rng(0), [1.0, 0.0], [6, 12])
@@ -189,7 +164,7 @@ def draw_units(
     return tuple(active)
 
 
-def _envelope(frames: int, onset: float, apex: float, hold: float, offset: float) -> npt.NDArray[np.float64]:
+def envelope(frames: int, onset: float, apex: float, hold: float, offset: float) -> npt.NDArray[np.float64]:
     """0 before onset, smooth rise to 1 at apex, 1 until hold, smooth fall to 0 at offset."""
     t = np.arange(frames, dtype=np.float64)
     rise = np.clip((t - onset) / max(apex - onset, 1e-6), 0.0, 1.0)
@@ -226,15 +201,13 @@ def sample_clip(
     """Draw the course of a clip.
 
     Args:
-        rng: Source of every choice.
-        active: the units that act.
-        units: every unit that is labelled; gives the columns of `intensities`.
-        frames: length.
-        fps: frames a second.
-        regime: "macro" reaches intensities of 0.5 to 1, "micro" 0.15 to 0.45 and lasts at most half a second.
-
-    Returns:
-        The plan.
+        rng: Random generator.
+        active: Active units.
+        units: All labelled units, the columns of `intensities`.
+        frames: Number of frames.
+        fps: Frames per second.
+        regime: "macro" reaches intensities of 0.5 to 1; "micro" reaches 0.15 to 0.45 and lasts at most half a
+            second.
 
     Example:
         >>> plan = sample_clip(np.random.default_rng(0), (12,), (6, 12), frames=8)
@@ -250,24 +223,21 @@ def sample_clip(
         skew[column] = 1.0 + rng.uniform(-0.12, 0.12) * np.array([1.0, -1.0])  # nobody is symmetric
         top, shift = rng.uniform(low, high), rng.normal(0.0, 1.0) * lag
         if unit in active:
-            levels[:, column] = top * _envelope(frames, *(e + shift for e in events))
-    pose = _sway(rng, frames, (9.0, 5.0, 2.5), 1.5)
-    gaze = np.clip(_sway(rng, frames, (0.25, 0.2), 0.05), -0.9, 0.9)
-    lids = _blinks(rng, frames, fps)
+            levels[:, column] = top * envelope(frames, *(e + shift for e in events))
+    pose = sway(rng, frames, (9.0, 5.0, 2.5), 1.5)
+    gaze = np.clip(sway(rng, frames, (0.25, 0.2), 0.05), -0.9, 0.9)
+    lids = blinks(rng, frames, fps)
     faces = []
     for t in range(frames):
-        sides: dict[int, float | tuple[float, float]] = {
-            unit: (
-                float(min(levels[t, k] * skew[k, 0], 1.0)),
-                float(min(levels[t, k] * skew[k, 1], 1.0)),
-            )
-            for k, unit in enumerate(units)
-            if levels[t, k] > 0.0
-        }
+        sides: dict[int, float | tuple[float, float]] = {}
+        for k in np.flatnonzero(levels[t]).tolist():
+            left, right = np.minimum(levels[t, k] * skew[k], 1.0).tolist()
+            sides[units[k]] = left, right
         if lids[t] > 0.0:
             sides[45] = float(lids[t])
+        across, up = gaze[t].tolist()
         yaw, pitch, roll = pose[t].tolist()
-        faces.append(Face(sides, yaw, pitch, roll, (float(gaze[t, 0]), float(gaze[t, 1]))))
+        faces.append(Face(sides, yaw, pitch, roll, (across, up)))
     total = levels.sum(axis=1)
     moving = np.flatnonzero(total > 0.0)
     apex = int(total.argmax()) if moving.size else round(events[1])
@@ -275,10 +245,10 @@ def sample_clip(
     return ClipPlan(tuple(faces), levels.astype(np.float32), tuple(active), onset, min(apex, offset), offset)
 
 
-def _sway(
+def sway(
     rng: np.random.Generator, frames: int, spread: tuple[float, ...], drift: float
 ) -> npt.NDArray[np.float64]:
-    """A resting place drawn with `spread`, and a slow wave of amplitude `drift` around it: [T, K]."""
+    """Random rest position with standard deviations `spread`, plus a slow wave of amplitude `drift`: [T, K]."""
     n = len(spread)
     rest = rng.standard_normal(n) * np.asarray(spread)
     amplitude = drift * rng.standard_normal(n)
@@ -288,11 +258,13 @@ def _sway(
     return wave
 
 
-def _blinks(rng: np.random.Generator, frames: int, fps: float) -> npt.NDArray[np.float64]:
-    """Closure of the lids, 0 to 1: a blink of about 0.2 s every four seconds on average."""
+def blinks(
+    rng: np.random.Generator, frames: int, fps: float, *, every: float = 4.0
+) -> npt.NDArray[np.float64]:
+    """Closure of the lids, 0 to 1: on average, a blink of about 0.2 s every 4 s."""
     lids = np.zeros(frames)
     start, chance = rng.integers(0, max(frames, 1)), rng.uniform()
-    if chance < frames / (4.0 * fps):
+    if chance < frames / (every * fps):
         width = max(0.1 * fps, 1.0)
         lids = np.clip(1.3 - np.abs(np.arange(frames) - start) / width, 0.0, 1.0)
     return lids

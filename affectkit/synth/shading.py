@@ -1,4 +1,4 @@
-"""The inner loop that lights a frame, compiled by numba (see `affectkit.synth.kernels`)."""
+"""Inner loop that lights a frame, compiled by numba (see `affectkit.synth.kernels`)."""
 
 # mypy: disable-error-code="untyped-decorator"
 
@@ -18,9 +18,9 @@ __all__ = ["shade"]
 
 Array = npt.NDArray[Any]
 
-# Surface points to be lit: a plane of `BATCH` numbers for each quantity, so that the compiler sees that planes
-# do not overlap and takes many points at a time. Normal (3 planes), place on the skin in mm, light that gets
-# there, gloss (negative on skin); then what the texture says: colour (3), slopes (2), darkening; then sums.
+# Surface points to light: one plane of `BATCH` numbers per quantity, so that the compiler can vectorise over points.
+# Normal (3 planes), position on the skin in mm, occlusion, gloss (negative on skin); from the texture: colour (3),
+# slopes (2), darkening; then sums of light.
 BATCH = 256
 _NORMAL, _S, _T, _LIGHT, _GLOSS = 0, 3 * BATCH, 4 * BATCH, 5 * BATCH, 6 * BATCH
 _TINT, _SLOPE, _DARK = 7 * BATCH, 10 * BATCH, 12 * BATCH
@@ -29,12 +29,12 @@ _SUM, _HIGHLIGHT, _PLANES = 13 * BATCH, 16 * BATCH, 17
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _sample_skin(points: Array, corner: Array, count: int, texture: Array, texel: np.float32) -> None:
-    """Sample a [rows, columns, 6] texture with texels of `texel` mm bilinearly where points lie on skin."""
+    """Sample a texture, [rows, columns, 6] with texels of `texel` mm, bilinearly at points on skin."""
     one, zero, half = np.float32(1.0), np.float32(0.0), np.float32(0.5)
     columns = texture.shape[1]
     right = np.float32(columns) - np.float32(1.01)
     bottom = np.float32(texture.shape[0]) - np.float32(1.01)
-    # texel centres: a coarse texel is the mean of fine ones, whose first lies at (LEFT, TOP)
+    # A coarse texel is the mean of fine ones; the centre of the first fine texel is (LEFT, TOP).
     shift = half * (texel - np.float32(TEXEL))
     for j in range(count):
         fx = (points[_S + j] - np.float32(LEFT) - shift) / texel
@@ -61,7 +61,7 @@ def _sample_skin(points: Array, corner: Array, count: int, texture: Array, texel
 def _light(
     points: Array, count: int, rotation: Array, lights: Array, ambient: Array, shine: np.float32
 ) -> None:
-    """Replace the colours of `count` points by the light that they send to the camera."""
+    """Replace the colours of `count` points by the light that they reflect to the camera."""
     one, zero, half, floor = np.float32(1.0), np.float32(0.0), np.float32(0.5), np.float32(0.25)
     wrap = np.float32(0.25)  # light bleeds a little around the terminator, as it does in skin
     r00, r01 = rotation[0, 0], rotation[0, 1]
@@ -126,7 +126,7 @@ def _finish(
     shine: np.float32,
     out: Array,
 ) -> None:
-    """Texture and light `count` points, and put them in their places."""
+    """Texture and light `count` points, and write them to their places in `out`."""
     _sample_skin(points, corner, count, texture, texel)
     _light(points, count, rotation, lights, ambient, shine)
     for j in range(count):
@@ -156,12 +156,12 @@ def shade(
 ) -> None:
     """Light every pixel from its 2 x 2 samples into `image` (linear RGB, float32 [S, S, 3]).
 
-    Where the four samples lie on one smooth piece of skin they are lit together, else one by one. What is to
-    be lit is gathered over a row of pixels first, then textured and lit in loops over plain numbers.
+    Four samples on one smooth piece of skin are lit together, others one by one. Points are gathered over a row
+    of pixels, then textured and lit in vectorised loops.
     `texture` [rows, columns, 6]: albedo, slopes, darkening; `texel`: mm. `lights` [L, 6]: direction towards
     the light, RGB. `ambient` [2, 3]: RGB from above and from below. `eyes` [2, 7]: centre, gaze direction,
     iris radius (chord on the unit sphere). `colours` [4, 3]: iris, sclera, teeth, tongue. `shine`: strength
-    of the skin's highlight.
+    of highlights on skin.
     """
     size = image.shape[0]
     points = np.zeros(_PLANES * BATCH, np.float32)

@@ -1,10 +1,9 @@
-"""Skin textures: a person's albedo, and the wrinkles that action units press into it.
+"""Skin textures: a person's albedo, and the wrinkles of each action unit.
 
-Both live on one grid over the mean head seen from the front (`COLUMNS` x `ROWS` texels of `TEXEL` mm). The
-raw shapes of the rig are too coarse for furrows, so each unit has strokes: creases with raised edges and
-bulges, in the places that FACS describes. A stroke is a height map; what is stored is its slope, which bends
-the normal under the light, and a darkening where a crease is deep. Slopes add up, so a frame's wrinkles are
-a weighted sum.
+Both use one grid over the mean head seen from the front (`COLUMNS` x `ROWS` texels of `TEXEL` mm). The rig's
+shapes are too coarse for furrows, so each unit has strokes where FACS describes them: creases with raised
+edges, and bulges. Each stroke is a height map. Its slope, which bends the surface normal, and a darkening of
+deep creases are stored; both are additive, so the wrinkles of a frame are a weighted sum.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ __all__ = [
     "TEXEL",
     "TOP",
     "SkinLook",
-    "Wrinkles",
     "paint_skin",
     "shrink",
+    "smooth_noise",
     "wrinkles",
 ]
 
@@ -154,12 +153,12 @@ WRINKLES: Final[Mapping[int, tuple[Stroke, ...]]] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Wrinkles:
-    """The slopes and darkening of every unit and side, as rectangles of the texture.
+    """Slopes and darkening of every unit and side, one rectangle of the texture each.
 
     Attributes:
-        keys: (AU, side) of each rectangle, side 0 the subject's left.
-        boxes: int32 [P, 4], first row, first column, rows, columns.
-        starts: int64 [P], where a rectangle begins in `texels`.
+        keys: (AU, side) of each rectangle; side 0 is the subject's left.
+        boxes: int32 [P, 4], first row, first column, number of rows, number of columns.
+        starts: int64 [P], index of each rectangle's first texel in `texels`.
         texels: float32 [N, 3], slope along x, slope along z (mm per mm), darkening.
     """
 
@@ -169,14 +168,13 @@ class Wrinkles:
     texels: Floats
 
 
-def _grid() -> tuple[Floats, Floats]:
-    x = LEFT + TEXEL * np.arange(COLUMNS, dtype=np.float32)
-    z = TOP - TEXEL * np.arange(ROWS, dtype=np.float32)
-    return x[None, :], z[:, None]
+_X: Final[Floats] = LEFT + TEXEL * np.arange(COLUMNS, dtype=np.float32)[None, :]
+_Z: Final[Floats] = TOP - TEXEL * np.arange(ROWS, dtype=np.float32)[:, None]
 
 
-def _crease(stroke: Crease, x: Floats, z: Floats) -> tuple[Floats, Floats]:
+def _crease(stroke: Crease) -> tuple[Floats, Floats]:
     """Height (mm) and darkening of a crease on the grid."""
+    x, z = _X, _Z
     points = np.asarray(stroke.line, dtype=np.float32)
     lengths = np.hypot(*np.diff(points, axis=0).T)
     ends = np.concatenate([[0.0], np.cumsum(lengths)])
@@ -198,16 +196,14 @@ def _crease(stroke: Crease, x: Floats, z: Floats) -> tuple[Floats, Floats]:
 
 def _strokes(strokes: tuple[Stroke, ...]) -> Floats:
     """Slopes and darkening [ROWS, COLUMNS, 3] of the left half of a unit."""
-    x, z = _grid()
     height = np.zeros((ROWS, COLUMNS), dtype=np.float32)
     dark = np.zeros((ROWS, COLUMNS), dtype=np.float32)
     for stroke in strokes:
         if isinstance(stroke, Crease):
-            h, d = _crease(stroke, x, z)
+            h, d = _crease(stroke)
         else:
-            a, b = (x - stroke.centre[0]) / stroke.radius[0], (z - stroke.centre[1]) / stroke.radius[1]
-            r = a**2 + b**2
-            h = (stroke.height * np.exp(-r)).astype(np.float32)
+            a, b = (_X - stroke.centre[0]) / stroke.radius[0], (_Z - stroke.centre[1]) / stroke.radius[1]
+            h = (stroke.height * np.exp(-(a**2 + b**2))).astype(np.float32)
             d = np.clip(-0.25 * h, 0.0, None)
         height += h
         dark += d
@@ -216,15 +212,7 @@ def _strokes(strokes: tuple[Stroke, ...]) -> Floats:
 
 
 def shrink(texture: Floats, level: int) -> Floats:
-    """Halve a texture `level` times by averaging 2 x 2 texels.
-
-    Args:
-        texture: float32 [ROWS, COLUMNS, C].
-        level: 0 (nothing) to 2.
-
-    Returns:
-        float32 [ROWS / 2**level, COLUMNS / 2**level, C].
-    """
+    """Halve a texture, float32 [ROWS, COLUMNS, C], `level` times (0 to 2) by averaging 2 x 2 texels."""
     for _ in range(level):
         texture = (
             texture[::2, ::2] + texture[1::2, ::2] + texture[::2, 1::2] + texture[1::2, 1::2]
@@ -234,22 +222,13 @@ def shrink(texture: Floats, level: int) -> Floats:
 
 @lru_cache(maxsize=3)
 def wrinkles(level: int = 0) -> Wrinkles:
-    """Draw the wrinkles of every unit once.
-
-    Args:
-        level: how often the texture is halved, 0 to 2.
-
-    Returns:
-        One rectangle per unit and side.
-
-    Example:
-        >>> (4, 0) in wrinkles().keys
-        True
-    """
+    """Compute the wrinkles of every unit and side on a texture that is halved `level` times (0 to 2)."""
     keys, boxes, texels = [], [], []
     for unit, strokes in WRINKLES.items():
         left = _strokes(strokes)
-        right = left[:, _mirror_columns()] * np.asarray([-1.0, 1.0, 1.0], np.float32)
+        # Column of -x for each column; the grid is almost symmetric: -80 ... 79.2.
+        mirrored = np.clip(COLUMNS - np.arange(COLUMNS), 0, COLUMNS - 1)
+        right = left[:, mirrored] * np.asarray([-1.0, 1.0, 1.0], np.float32)
         for side, field in enumerate((shrink(left, level), shrink(right, level))):
             used = np.abs(field).max(axis=-1) > 0.004
             rows, columns = np.flatnonzero(used.any(axis=1)), np.flatnonzero(used.any(axis=0))
@@ -266,25 +245,20 @@ def wrinkles(level: int = 0) -> Wrinkles:
     )
 
 
-def _mirror_columns() -> npt.NDArray[np.int64]:
-    """Column of -x for each column (the grid is almost symmetric: -80 ... 79.2)."""
-    return np.clip(COLUMNS - np.arange(COLUMNS), 0, COLUMNS - 1)
-
-
 @dataclass(frozen=True, slots=True)
 class SkinLook:
-    """What a person's skin looks like; colours are linear RGB from 0 to 1.
+    """Appearance of a person's skin; colours are linear RGB from 0 to 1.
 
     Attributes:
-        tone: colour of the skin.
-        hair: colour of brows, lashes and stubble.
-        lips: colour that lips are tinted with (multiplied with the tone).
-        brow_thickness: 0.6 to 1.4.
-        brow_density: 0.5 to 1.
-        brow_shift: mm up.
-        stubble: 0 to 1.
-        mottle: strength of blotches and freckles, 0 to 1.
-        seed: of the blotches.
+        tone: Colour of the skin.
+        hair: Colour of brows, lashes and stubble.
+        lips: Tint of the lips, multiplied with the tone.
+        brow_thickness: Relative thickness of the brows, 0.6 to 1.4.
+        brow_density: Opacity of the brows, 0.5 to 1.
+        brow_shift: Upward shift of the brows in mm.
+        stubble: Strength of stubble, 0 to 1.
+        mottle: Strength of blotches and freckles, 0 to 1.
+        seed: Seed of the blotches.
     """
 
     tone: tuple[float, float, float] = (0.55, 0.36, 0.27)
@@ -304,17 +278,17 @@ def _step(value: npt.NDArray[np.floating], softness: float) -> Floats:
     return step
 
 
-def _blob(x: Floats, z: Floats, centre: Point, radius: Point) -> Floats:
+def _blob(centre: Point, radius: Point) -> Floats:
     """A pair of soft ellipses, left and right."""
-    a, b = (np.abs(x) - centre[0]) / radius[0], (z - centre[1]) / radius[1]
+    a, b = (np.abs(_X) - centre[0]) / radius[0], (_Z - centre[1]) / radius[1]
     return np.exp(-(a**2) - b**2).astype(np.float32)
 
 
-def _noise(rng: np.random.Generator, cells: int) -> Floats:
-    """Smooth noise on the grid, about -1 to 1: a coarse random grid, bilinearly enlarged."""
-    rows = max(2, cells * ROWS // COLUMNS)
+def smooth_noise(rng: np.random.Generator, cells: int, shape: tuple[int, int] = (ROWS, COLUMNS)) -> Floats:
+    """Draw a grid of unit normal values, `cells` of them across, and enlarge it bilinearly to `shape`."""
+    rows = max(2, cells * shape[0] // shape[1])
     coarse = rng.standard_normal((rows + 1, cells + 1)).astype(np.float32)
-    r, c = np.linspace(0, rows - 1e-3, ROWS), np.linspace(0, cells - 1e-3, COLUMNS)
+    r, c = np.linspace(0, rows - 1e-3, shape[0]), np.linspace(0, cells - 1e-3, shape[1])
     i, j = r.astype(int), c.astype(int)
     fr, fc = (r - i).astype(np.float32)[:, None], (c - j).astype(np.float32)[None, :]
     lines = coarse[i] * (1 - fr) + coarse[i + 1] * fr
@@ -324,9 +298,8 @@ def _noise(rng: np.random.Generator, cells: int) -> Floats:
 
 @lru_cache(maxsize=1)
 def _regions() -> dict[str, Floats]:
-    """The parts of the texture that are the same for everyone."""
-    x, z = _grid()
-    a = np.abs(x)
+    """Masks of facial regions, the same for everyone."""
+    z, a = _Z, np.abs(_X)
     top = np.interp(a, [0, 6, 15, 23], [-179.0, -177.8, -181.0, -186.2])
     bottom = np.interp(a, [0, 6, 14, 23], [-199.4, -198.8, -195.0, -186.8])
     line = np.interp(a, [0, 8, 23], [-186.2, -186.0, -186.5])
@@ -334,42 +307,27 @@ def _regions() -> dict[str, Floats]:
     lid = np.interp(a, [14.5, 18, 24, 30, 36, 42, 45.5], [-118.5, -115, -112.7, -111.6, -112, -114, -116])
     low = np.interp(a, [14.5, 18, 25, 31, 38, 45.5], [-118.8, -119.6, -120.3, -120.6, -120.2, -116.5])
     beside = _step(a - 16.5, 1.0) * _step(46.5 - a, 1.0)
-    socket = _blob(x, z, (30.0, -108.5), (17.0, 4.5)) + 0.8 * _blob(x, z, (15.0, -115.0), (4.0, 7.0))
-    under = _blob(x, z, (29.0, -126.0), (13.0, 3.5))
-    jaw = _step(-z - 203, 6.0) * _step(60 - a, 8.0) + _blob(x, z, (0.0, -171.0), (21.0, 4.0))
+    jaw = _step(-z - 203, 6.0) * _step(60 - a, 8.0) + _blob((0.0, -171.0), (21.0, 4.0))
     jaw = np.clip(jaw + _step(a - 30, 4.0) * _step(-z - 178, 8.0), 0.0, 1.0)
     return {
         "lips": lips,
         "line": (np.exp(-(((z - line) / 0.7) ** 2)) * _step(24.0 - a, 0.8)).astype(np.float32),
         "lash": (np.exp(-(((z - lid - 0.2) / 0.9) ** 2)) * beside).astype(np.float32),
         "lash_low": (np.exp(-(((z - low) / 0.6) ** 2)) * beside).astype(np.float32),
-        "socket": socket,
-        "under": under,
-        "cheek": _blob(x, z, (40.0, -150.0), (16.0, 13.0)) + 0.7 * _blob(x, z, (0.0, -150.0), (9.0, 9.0)),
-        "nostril": _blob(x, z, (8.5, -163.0), (4.0, 2.2)),
+        "socket": _blob((30.0, -108.5), (17.0, 4.5)) + 0.8 * _blob((15.0, -115.0), (4.0, 7.0)),
+        "under": _blob((29.0, -126.0), (13.0, 3.5)),
+        "cheek": _blob((40.0, -150.0), (16.0, 13.0)) + 0.7 * _blob((0.0, -150.0), (9.0, 9.0)),
+        "nostril": _blob((8.5, -163.0), (4.0, 2.2)),
         "jaw": (jaw * (1 - lips)).astype(np.float32),
     }
 
 
 def paint_skin(look: SkinLook) -> Floats:
-    """Paint a person's albedo.
-
-    Args:
-        look: Colours and features.
-
-    Returns:
-        float32 [ROWS, COLUMNS, 3], linear RGB.
-
-    Example:
-        >>> paint_skin(SkinLook()).shape
-        (264, 200, 3)
-    """
-    x, z = _grid()
-    a = np.abs(x)
-    part = _regions()
+    """Paint a person's albedo, float32 [ROWS, COLUMNS, 3] in linear RGB."""
+    z, a, part = _Z, np.abs(_X), _regions()
     rng = np.random.default_rng(look.seed)
-    blotch = 0.05 * _noise(rng, 9) + 0.045 * _noise(rng, 34) + 0.02 * _noise(rng, 90)
-    freckle = np.clip(_noise(rng, 60) - 1.6, 0.0, 1.0) * (look.mottle > 0.7)
+    blotch = 0.05 * smooth_noise(rng, 9) + 0.045 * smooth_noise(rng, 34) + 0.02 * smooth_noise(rng, 90)
+    freckle = np.clip(smooth_noise(rng, 60) - 1.6, 0.0, 1.0) * (look.mottle > 0.7)
     light = 1.0 + look.mottle * blotch - 0.35 * look.mottle * freckle
     light -= 0.22 * part["socket"] + 0.12 * part["under"] + 0.6 * part["nostril"]
     skin = light[..., None] * np.asarray(look.tone, np.float32)
@@ -382,7 +340,7 @@ def paint_skin(look: SkinLook) -> Floats:
         a, [10, 16, 24, 33, 41, 49], [-102.5, -101.0, -98.5, -97.2, -98.6, -103.0]
     )
     half = look.brow_thickness * np.interp(a, [9, 14, 24, 40, 51], [2.2, 3.0, 3.2, 2.2, 0.5])
-    hairs = 0.85 + 0.15 * _noise(rng, 99)
+    hairs = 0.85 + 0.15 * smooth_noise(rng, 99)
     brow = _step(half - np.abs(z - centre), 0.9) * _step(a - 9.5, 1.2) * _step(51.0 - a, 1.2) * hairs
     dark = np.clip(brow * look.brow_density + 0.9 * part["lash"] + 0.35 * part["lash_low"], 0.0, 1.0)
     skin += dark[..., None] * (np.asarray(look.hair, np.float32) - skin)

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 __all__ = ["write_frames", "write_video"]
 
-# One thread, so that the bytes do not depend on the number of cores; and nothing that looks ahead or redistributes
-# bits: with it, x264 gave the last block of such small frames other bytes about once in a thousand clips.
+# One thread, so that the bytes do not depend on the number of cores. No look-ahead and no redistribution of bits:
+# with these, x264 encoded the last block of small frames differently about once in a thousand clips.
 _REPEATABLE = "threads=1:rc-lookahead=0:mbtree=0:weightp=0:scenecut=0:trellis=0:aq-mode=0"
 
 
@@ -19,10 +19,10 @@ def write_video(path: Path, images: npt.NDArray[np.uint8], *, fps: float, qualit
     """Encode a clip with libx264.
 
     Args:
-        path: The file to write; an existing one is replaced.
+        path: File to write or replace.
         images: uint8 [T, H, W, 3], RGB, H and W even.
-        fps: Frames a second.
-        quality: Constant rate factor, 0 (lossless) to 51; 18 is hardly visible.
+        fps: Frames per second.
+        quality: Constant rate factor, 0 (lossless) to 51; 18 is visually lossless.
     """
     import av
 
@@ -33,19 +33,14 @@ def write_video(path: Path, images: npt.NDArray[np.uint8], *, fps: float, qualit
         stream.options = {"crf": str(quality), "preset": "veryfast", "bf": "0", "x264-params": _REPEATABLE}
         stream.thread_count = 1
         for image in images:
-            # Converted here and not by `encode`, whose own conversion gave other bytes once in a hundred clips.
+            # `encode` converts too, but with different bytes once in a hundred clips.
             frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
 
 
 def write_frames(folder: Path, images: npt.NDArray[np.uint8]) -> None:
-    """Write a clip as `000001.png`, `000002.png`, ...
-
-    Args:
-        folder: The folder to make.
-        images: uint8 [T, H, W, 3], RGB.
-    """
+    """Write a clip, uint8 [T, H, W, 3] in RGB, to a new folder as `000001.png`, `000002.png`, ..."""
     from PIL import Image
 
     folder.mkdir(parents=True)

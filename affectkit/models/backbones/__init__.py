@@ -6,6 +6,16 @@ from affectkit.models.backbones.base import Backbone
 from affectkit.models.backbones.clip import ClipBackbone
 from affectkit.models.backbones.flow import OffApexNet, STSTNet
 from affectkit.models.backbones.led import LEDBackbone
+from affectkit.models.backbones.signals import FusedBackbone, SignalBackbone
 from affectkit.models.backbones.timm import TimmBackbone
 
-__all__ = ["Backbone", "ClipBackbone", "LEDBackbone", "OffApexNet", "STSTNet", "TimmBackbone"]
+__all__ = [
+    "Backbone",
+    "ClipBackbone",
+    "FusedBackbone",
+    "LEDBackbone",
+    "OffApexNet",
+    "STSTNet",
+    "SignalBackbone",
+    "TimmBackbone",
+]

@@ -22,6 +22,8 @@ class Backbone(nn.Module, ABC):
     """
 
     num_features: int
+    signals: tuple[str, ...] = ()
+    """Signals that `forward` needs besides the frames, as arguments `signals` and `signals_mask`."""
     input_spec: InputSpec
     config: dict[str, Any]
 

@@ -8,6 +8,7 @@ import pytest
 from affectkit.errors import ConfigError
 from affectkit.facs.sets import AU_SETS
 from affectkit.synth import CorpusSettings, corpus, expression_ceiling, render_corpus
+from affectkit.synth.varied import VARIED_UNITS
 
 UNITS = AU_SETS["rendered"]
 
@@ -93,7 +94,7 @@ def test_other_settings_replace_a_rendered_corpus(tmp_path):
 
 
 def test_interrupted_rendering_leaves_no_corpus(tmp_path, tiny_settings, monkeypatch):
-    real, calls = corpus._render_identity, []
+    real, calls = corpus._render_person, []
 
     def interrupted(*job):
         calls.append(job)
@@ -101,7 +102,7 @@ def test_interrupted_rendering_leaves_no_corpus(tmp_path, tiny_settings, monkeyp
             raise KeyboardInterrupt
         return real(*job)
 
-    monkeypatch.setattr(corpus, "_render_identity", interrupted)
+    monkeypatch.setattr(corpus, "_render_person", interrupted)
     with pytest.raises(KeyboardInterrupt):
         render_corpus(tmp_path / "c", **tiny_settings, num_workers=1, progress=False)
     assert list(tmp_path.iterdir()) == []
@@ -121,7 +122,7 @@ def test_killed_rendering_is_swept_away(tmp_path, tiny_settings, monkeypatch):
 @pytest.mark.parametrize("content", ["photo.jpg", "manifest.json"])
 def test_other_peoples_folders_are_not_touched(tmp_path, tiny_settings, content):
     (tmp_path / content).write_text("{}")
-    with pytest.raises(ConfigError, match="no rendered corpus"):
+    with pytest.raises(ConfigError, match="not empty"):
         render_corpus(tmp_path, **tiny_settings)
     assert (tmp_path / content).read_text() == "{}"
 
@@ -129,17 +130,17 @@ def test_other_peoples_folders_are_not_touched(tmp_path, tiny_settings, content)
 @pytest.mark.parametrize(
     ("setting", "fault"),
     [
-        ({"identities": 2}, "at least 3 identities"),
-        ({"clips": 0}, "1 clip"),
-        ({"frames_per_clip": 3}, "4 frames"),
-        ({"size": 33}, "even"),
-        ({"size": 8}, "16"),
+        ({"identities": 2}, "identities=2"),
+        ({"clips": 0}, "clips=0"),
+        ({"frames_per_clip": 3}, "frames_per_clip=3"),
+        ({"size": 33}, "size=33"),
+        ({"size": 8}, "size=8"),
         ({"independent": 0.2}, "independent"),
-        ({"val": 0.5, "test": 0.5}, "train on"),
-        ({"val": 0.0}, "train on"),
+        ({"val": 0.5, "test": 0.5}, "val=0.5"),
+        ({"val": 0.0}, r"val=0\.0"),
     ],
 )
-def test_settings_out_of_range_are_named(tiny_settings, setting, fault):
+def test_settings_out_of_range_are_errors(tiny_settings, setting, fault):
     with pytest.raises(ConfigError, match=fault):
         CorpusSettings(**{**tiny_settings, **setting})
 
@@ -155,8 +156,8 @@ def test_hash_changes_with_every_setting_and_the_renderer(tiny_settings, monkeyp
 
 def test_expressions_are_dealt_evenly():
     settings = CorpusSettings(30, 7, 4, 16, 0)
-    splits = corpus._splits(settings)
-    hands = corpus._expressions(settings, splits)
+    splits = corpus._split_people(settings)
+    hands = corpus._deal_expressions(settings, splits)
     assert splits.count("test") == 6
     assert splits.count("val") == 3
     for split in ("train", "val", "test"):
@@ -173,3 +174,24 @@ def test_ceiling_is_the_bayes_rule_by_enumeration():
     recalls = [np.mean(np.array(guess)[truth == e] == e) for e in range(3)]
     assert expression_ceiling(table, units, truth) == pytest.approx(np.mean(recalls))
     assert expression_ceiling(np.eye(3), np.eye(3, dtype=bool), np.arange(3)) == 1.0
+
+
+def test_varied_clips_have_sided_units_and_expressions_for_some(tmp_path):
+    root = render_corpus(
+        tmp_path / "varied",
+        identities=3,
+        clips=4,
+        frames_per_clip=4,
+        size=32,
+        seed=0,
+        regime="varied",
+        num_workers=1,
+    )
+    index, frames = tables(root)
+    named = index["expression"].notna()
+    assert named.any()
+    assert not named.all()
+    manifest = json.loads((root / "manifest.json").read_text())
+    assert manifest["au_space"] == VARIED_UNITS.name
+    assert set(VARIED_UNITS.columns) <= set(frames)
+    assert len(frames) == 48
