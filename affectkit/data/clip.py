@@ -32,6 +32,9 @@ class Clip:
             ([T, A]; [T]).
         landmarks: float [T, 68, 2], x and y in pixels, integers at pixel centres; 0 where masked.
         landmarks_mask: bool [T, 68].
+        signals: Measurements per frame by name, float [T, ...], such as those of `affectkit.faces.FaceMesh.signals`; 0
+            where masked.
+        signals_mask: bool [T], True where the signals of a frame are known.
         key_frames: int64 [3], positions of onset, apex and offset in `frames`; -1 if unknown or not sampled.
         valid: False if the sample must not count in metrics.
         subject: Index in the dataset's `subjects`; index of the clip if subjects are unknown.
@@ -48,6 +51,8 @@ class Clip:
     targets: dict[str, Target]
     landmarks: Tensor
     landmarks_mask: Tensor
+    signals: dict[str, Tensor]
+    signals_mask: Tensor
     key_frames: Tensor
     valid: bool = True
     subject: int = 0
@@ -65,9 +70,13 @@ class Clip:
         valid: bool = True,
         subject: int = 0,
         meta: dict[str, Any] | None = None,
+        signals: dict[str, Tensor] | None = None,
     ) -> Clip:
-        """Create a clip with masks for absent parts; landmarks that are not finite are masked."""
+        """Create a clip with masks for absent parts; landmarks and signals that are not finite are masked."""
         length = len(frames)
+        measured = torch.full((length,), bool(signals))
+        for values in (signals or {}).values():
+            measured &= values.flatten(1).isfinite().all(1)
         if landmarks is None:
             landmarks, mask = torch.zeros(length, 68, 2), torch.zeros(length, 68, dtype=torch.bool)
         else:
@@ -84,15 +93,23 @@ class Clip:
             valid=valid,
             subject=subject,
             meta=meta or {},
+            signals={name: _where(measured, values) for name, values in (signals or {}).items()},
+            signals_mask=measured,
         )
+
+
+def _where(mask: Tensor, values: Tensor) -> Tensor:
+    """Zero the rows of `values` [T, ...] that `mask` [T] excludes."""
+    return torch.where(mask.reshape(-1, *[1] * (values.ndim - 1)), values.float(), 0.0)
 
 
 @dataclass(frozen=True, eq=False)
 class ClipBatch:
     """Clips stacked along a new first axis B; the output of a data loader.
 
-    Tensors and targets are those of `Clip` with B in front, such as `frames`, uint8 [B, T, C, H, W]. `valid` is
-    bool [B], `subject` int64 [B], and `meta` has a list of B entries under each name.
+    Tensors, targets and signals are those of `Clip` with B in front, such as `frames`, uint8 [B, T, C, H, W]. `valid`
+    is bool [B], `subject` int64 [B], and `meta` has a list of B entries under each name. A clip that lacks one of the
+    signals of the batch is masked in `signals_mask`, bool [B, T].
 
     Example:
         >>> clips = [Clip.make(torch.zeros(t, 3, 8, 8, dtype=torch.uint8)) for t in (2, 4)]
@@ -105,6 +122,8 @@ class ClipBatch:
     targets: dict[str, Target]
     landmarks: Tensor
     landmarks_mask: Tensor
+    signals: dict[str, Tensor]
+    signals_mask: Tensor
     key_frames: Tensor
     valid: Tensor
     subject: Tensor
@@ -123,10 +142,12 @@ class ClipBatch:
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> ClipBatch:
         changed: dict[str, Any] = {name: change(getattr(self, name)) for name in _TENSORS}
-        return replace(self, targets={name: t.map(change) for name, t in self.targets.items()}, **changed)
+        targets = {name: target.map(change) for name, target in self.targets.items()}
+        signals = {name: change(values) for name, values in self.signals.items()}
+        return replace(self, targets=targets, signals=signals, **changed)
 
 
-_TENSORS = tuple(f.name for f in fields(ClipBatch) if f.name not in ("targets", "meta"))
+_TENSORS = tuple(f.name for f in fields(ClipBatch) if f.name not in ("targets", "meta", "signals"))
 _BY_FRAME = ("frames", "frame_mask", "landmarks", "landmarks_mask")
 
 
@@ -161,6 +182,10 @@ def collate(clips: Sequence[Clip]) -> ClipBatch:
             [1] * len(clips),
         ),
         meta={key: [clip.meta.get(key) for clip in clips] for key in keys},
+        **_join_signals(
+            [{name: padded(values)[None] for name, values in clip.signals.items()} for clip in clips],
+            [padded(clip.signals_mask)[None] for clip in clips],
+        ),
     )
 
 
@@ -182,7 +207,8 @@ def concat(batches: Sequence[ClipBatch]) -> ClipBatch:
     return ClipBatch(
         targets=_join_targets([batch.targets for batch in batches], list(map(len, batches))),
         meta={key: [m for b in batches for m in b.meta.get(key, [None] * len(b))] for key in keys},
-        **{name: torch.cat([getattr(batch, name) for batch in batches]) for name in _TENSORS},
+        **{name: torch.cat([getattr(batch, name) for batch in batches]) for name in _TENSORS}
+        | _join_signals([batch.signals for batch in batches], [batch.signals_mask for batch in batches]),
     )
 
 
@@ -192,6 +218,22 @@ def _require_one_shape(shapes: Sequence[torch.Size]) -> None:
             f"Clips of different frame shapes {sorted(map(tuple, set(shapes)))} cannot share a batch.",
             remedy="End the transform with a crop or resize to one size.",
         )
+
+
+def _join_signals(parts: Sequence[dict[str, Tensor]], masks: Sequence[Tensor]) -> dict[str, Any]:
+    """Join the signals of parts, masked where a part lacks one of them."""
+    like = {name: values for part in parts for name, values in part.items()}
+    joined = {
+        name: torch.cat(
+            [
+                part[name] if name in part else values.new_zeros(*mask.shape, *values.shape[2:])
+                for part, mask in zip(parts, masks, strict=True)
+            ]
+        )
+        for name, values in like.items()
+    }
+    complete = [mask & (part.keys() >= like.keys()) for part, mask in zip(parts, masks, strict=True)]
+    return {"signals": joined, "signals_mask": torch.cat(complete)}
 
 
 def _join_targets(parts: Sequence[dict[str, Target]], sizes: Sequence[int]) -> dict[str, Target]:

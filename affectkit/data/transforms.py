@@ -201,6 +201,11 @@ class HorizontalFlip(ClipTransform):
         """See `ClipTransform`."""
         if rng is None or float(torch.rand((), generator=rng)) >= self.p:
             return clip
+        if clip.signals:
+            raise ConfigError(
+                f"HorizontalFlip cannot mirror the signals {', '.join(clip.signals)}.",
+                remedy="Remove it from the transforms.",
+            )
         order = list(FLIP_68)
         points, mask = clip.landmarks[:, order], clip.landmarks_mask[:, order]
         points = torch.stack([(clip.frames.shape[-1] - 1) - points[..., 0], points[..., 1]], dim=-1)
@@ -317,6 +322,8 @@ class OpticalFlow(ClipTransform):
             },
             landmarks=(clip.landmarks[keep] + 0.5) * scale - 0.5,
             landmarks_mask=clip.landmarks_mask[keep],
+            signals={name: values[keep] for name, values in clip.signals.items()},
+            signals_mask=clip.signals_mask[keep],
             key_frames=torch.tensor([-1, 0, -1]),
         )
 

@@ -269,14 +269,14 @@ class TestBatches:
         there = batch.to("meta")
         devices = [value.device.type for value in vars(there).values() if isinstance(value, torch.Tensor)]
         assert set(devices) == {"meta"}
-        assert len(devices) == 7
+        assert len(devices) == 8
         assert there.targets["au"].value.device.type == there.targets["au"].mask.device.type == "meta"
         assert there.meta == {"clip": ["a"]}
 
         pinned = []
         monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(1) or tensor)
         assert isinstance(batch.pin_memory(), ClipBatch)
-        assert len(pinned) == 9
+        assert len(pinned) == 10
 
     def test_frozen_and_picklable(self):
         batch = collate([Clip.make(torch.zeros(1, 3, 2, 2, dtype=torch.uint8))])
@@ -296,3 +296,30 @@ class TestBatches:
         there = batch.to("cuda", non_blocking=True)
         assert torch.equal(there.frames.cpu(), clip.frames[None])
         assert there.targets["au"].project("AU4,AU12").mask.tolist() == [[False, True]]
+
+
+def test_signals_of_a_batch_are_padded_and_masked_where_absent():
+    frames = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
+    pose = torch.tensor([[1.0, 2.0], [3.0, float("nan")]])
+    one = Clip.make(frames, signals={"pose": pose})
+    assert one.signals_mask.tolist() == [True, False]
+    assert one.signals["pose"].tolist() == [[1.0, 2.0], [0.0, 0.0]]
+    other = Clip.make(torch.zeros(3, 3, 4, 4, dtype=torch.uint8), signals={"pose": torch.ones(3, 2)})
+    without = Clip.make(frames)
+    batch = collate([one, other, without])
+    assert batch.signals["pose"].shape == (3, 3, 2)
+    assert batch.signals["pose"][:, 0].tolist() == [[1.0, 2.0], [1.0, 1.0], [0.0, 0.0]]
+    assert batch.signals_mask.tolist() == [[True, False, False], [True, True, True], [False, False, False]]
+    joined = concat([batch, collate([other])])
+    assert joined.signals["pose"].shape == (4, 3, 2)
+    assert joined.signals_mask[3].all()
+    assert joined.to("cpu").signals["pose"].equal(joined.signals["pose"])
+
+
+def test_a_clip_that_lacks_one_of_the_signals_of_its_batch_has_none():
+    frames = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
+    both = Clip.make(frames, signals={"pose": torch.ones(2, 2), "mesh": torch.ones(2, 4, 3)})
+    pose = Clip.make(frames, signals={"pose": torch.ones(2, 2)})
+    batch = collate([pose, both])
+    assert batch.signals_mask.tolist() == [[False, False], [True, True]]
+    assert batch.signals["mesh"].shape == (2, 2, 4, 3)

@@ -278,3 +278,9 @@ def test_rotation_blackens_corners_and_keeps_the_rest():
     for degrees in (-1, 181):
         with pytest.raises(ConfigError, match="degrees"):
             RandomRotation(degrees)
+
+
+def test_a_clip_with_signals_is_not_mirrored():
+    clip = Clip.make(torch.zeros(1, 3, 4, 4, dtype=torch.uint8), signals={"pose": torch.zeros(1, 3)})
+    with pytest.raises(ConfigError, match="pose"):
+        HorizontalFlip(p=1.0)(clip, torch.Generator())
