@@ -16,8 +16,8 @@ from affectkit.methods.micro_au_clip.gda import GlobalDependencyAttention
 from affectkit.methods.micro_au_clip.pta import PatchTokenAttention
 from affectkit.models import AffectModel, Explanation
 from affectkit.models.features import Features
-from affectkit.models.heads.au import AUHead
-from affectkit.models.heads.base import register
+from affectkit.models.heads import AUHead
+from affectkit.models.registry import register
 from affectkit.models.regions import PatchRegions
 from affectkit.models.temporal import MotionTokens
 from affectkit.models.text import PromptLearner, TextTower

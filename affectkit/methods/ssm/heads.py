@@ -12,10 +12,8 @@ from affectkit.errors import ConfigError
 from affectkit.facs import LabelSpace
 from affectkit.methods.ssm.smoothing import Smoothing, SmoothLogits
 from affectkit.models.features import Features
-from affectkit.models.heads.au import AUHead
-from affectkit.models.heads.base import Head, register
-from affectkit.models.heads.expression import ExpressionHead
-from affectkit.models.registry import build
+from affectkit.models.heads import AUHead, ExpressionHead, Head
+from affectkit.models.registry import build, register
 from affectkit.models.temporal import Temporal
 
 __all__ = ["PrototypeAUHead", "PrototypeExpressionHead", "PrototypeHead"]

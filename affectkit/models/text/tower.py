@@ -1,4 +1,4 @@
-"""The frozen text tower of a CLIP."""
+"""Frozen text tower of CLIP."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from torch.nn import functional as F
 from affectkit.errors import ConfigError, WeightsError
 from affectkit.models.clip import load_clip
 
-__all__ = ["TextTower", "no_tokens"]
+__all__ = ["TextTower"]
 
 
 class TextTower(nn.Module):
-    """A CLIP's text transformer, frozen; gradients pass through it to learned prompts.
+    """Text transformer of CLIP, frozen; gradients pass through it to learned prompts.
 
-    Tokens and the transformer are kept apart, so that a prompt can be made of words and of learned vectors.
-    Attention is causal: what stands after the end-of-text token has no part in the result, and may be cut off.
+    Token embedding and transformer are separate, so that a prompt can combine words and learned vectors. Attention is
+    causal: tokens after the end-of-text token do not change the result and can be dropped.
 
     Args:
         model_name: See `affectkit.models.clip.clip_config`.
-        pretrained: One of open_clip's weight tags, such as "openai".
-        weights: A local file instead, with the tensors of a whole CLIP. Random values by default.
-        keep_tokens: Keep the token embedding, a quarter of all the tensors, so that new texts can be read.
+        pretrained: Weight tag of open_clip, such as "openai".
+        weights: Local file with the tensors of a whole CLIP instead. Random values by default.
+        keep_tokens: Keep the token embedding, a quarter of all tensors, to read new texts.
 
     Attributes:
         width: Width W of token embeddings.
         num_features: Width D of the result.
-        context_length: The longest text, in tokens with both ends.
+        context_length: Longest text, in tokens with start and end.
         token_embedding: float32 [vocabulary, W], a buffer, or None.
 
     Raises:
         ConfigError: The architecture or tag is unknown.
-        WeightsError: The weights cannot be had, or do not fit.
+        WeightsError: The weights are not available, or do not fit.
 
     Example:
         >>> tower = TextTower("affectkit-tiny")
@@ -60,7 +60,7 @@ class TextTower(nn.Module):
     ) -> None:
         super().__init__()
         clip = load_clip(model_name, weights, pretrained=pretrained, part="text")
-        # Attributes bear the names that they have in CLIP's own state dict.
+        # Attributes have the names of CLIP's own state dict.
         self.transformer = clip.transformer
         self.positional_embedding = clip.positional_embedding
         self.ln_final = clip.ln_final
@@ -79,49 +79,40 @@ class TextTower(nn.Module):
         return super().train(False)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
-        """Token numbers of texts, each between a start and an end token.
-
-        Args:
-            texts: Any number of texts.
-
-        Returns:
-            int64 [n, 77] on the CPU, padded with zeros.
+        """Token numbers of texts with start and end tokens, int64 [n, 77] on the CPU, padded with zeros.
 
         Raises:
-            ConfigError: A text is longer than the tower reads.
+            ConfigError: A text has too many tokens.
         """
         tokenizer = _tokenizer()
         for text in texts:
             if (length := len(tokenizer.encode(text)) + 2) > self.context_length:
                 raise ConfigError(
-                    f"The text {text!r} has {length} tokens, and the tower reads {self.context_length}.",
+                    f"The text {text!r} has {length} tokens, but the tower reads {self.context_length}.",
                     remedy="Shorten it.",
                 )
         tokens: Tensor = tokenizer(list(texts), context_length=self.context_length)
         return tokens
 
     def embed_tokens(self, tokens: Tensor) -> Tensor:
-        """Vectors of token numbers, without positions.
-
-        Args:
-            tokens: int64 [n, L].
-
-        Returns:
-            [n, L, W].
+        """Embeddings [n, L, W], without positions, of token numbers int64 [n, L].
 
         Raises:
             WeightsError: The token embedding was not kept.
         """
         if self.token_embedding is None:
-            raise no_tokens()
+            raise WeightsError(
+                "This text tower was saved without its token embedding, so it cannot read new texts.",
+                remedy="Give the weights of the original CLIP.",
+            )
         return F.embedding(tokens.to(self.token_embedding.device), self.token_embedding)
 
     def forward(self, embeddings: Tensor, eot: Tensor) -> Tensor:
-        """Encode texts that are given as vectors.
+        """Encode texts from token embeddings.
 
         Args:
             embeddings: [n, L, W], without positions; L may be shorter than the context.
-            eot: int64 [n], where each text ends.
+            eot: int64 [n], position of the end of each text.
 
         Returns:
             [n, D], not normalised.
@@ -135,16 +126,10 @@ class TextTower(nn.Module):
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """Unit vectors of texts.
-
-        Args:
-            texts: Any number of texts.
-
-        Returns:
-            [n, D], L2-normalised, without gradients.
+        """Unit vectors [n, D] of texts, without gradients.
 
         Raises:
-            ConfigError: A text is too long.
+            ConfigError: A text has too many tokens.
             WeightsError: The token embedding was not kept.
         """
         tokens = self.tokenize(texts)
@@ -153,17 +138,9 @@ class TextTower(nn.Module):
         return F.normalize(self(embeddings, eot.to(embeddings.device)), dim=-1)
 
 
-def no_tokens() -> WeightsError:
-    """The error of reading new texts without a token embedding."""
-    return WeightsError(
-        "This text tower was saved without its token embedding, so it cannot read new texts.",
-        remedy="Give the weights of the CLIP that it came from.",
-    )
-
-
 @lru_cache(maxsize=1)
 def _tokenizer() -> Any:
-    """The byte-pair tokenizer of CLIP, whose vocabulary open_clip's package holds."""
+    """Byte-pair tokenizer of CLIP; its vocabulary is part of open_clip."""
     from open_clip.tokenizer import SimpleTokenizer
 
     return SimpleTokenizer()

@@ -78,7 +78,7 @@ def test_answering_by_prototypes_alone():
     assert alone.temperature == 1
     assert not alone.training
     assert torch.equal(au_head().by_prototypes()(given), au_head().both(given)[1])
-    with pytest.raises(ConfigError, match="no prototypes to answer by"):
+    with pytest.raises(ConfigError, match="has no prototypes"):
         au_head(prototypes=False).by_prototypes()
 
 
