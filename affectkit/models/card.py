@@ -198,6 +198,12 @@ def _calibration(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _usage(config: Mapping[str, Any]) -> str:
+    lines = [
+        "from affectkit.models import Head",
+        "",
+        'head = Head.from_pretrained("this folder")',
+        "logits = head(features)  # [..., in_features] of any backbone",
+    ]
     if config.get("input"):
         lines = [
             "import affectkit",
@@ -205,13 +211,6 @@ def _usage(config: Mapping[str, Any]) -> str:
             'model = affectkit.load("this folder, or its name on the Hub")',
             "predictions = model.predict(frames)  # uint8 [B, T, 3, H, W]; by head name",
             *(f'model.labels("{name}")' for name in list(config["heads"])[:1]),
-        ]
-    else:
-        lines = [
-            "from affectkit.models import Head",
-            "",
-            'head = Head.from_pretrained("this folder")',
-            "logits = head(features)  # [..., in_features] of any backbone",
         ]
     return "\n".join(["```python", *lines, "```"])
 

@@ -6,6 +6,7 @@ Image and text towers are built separately, and only the tensors of the requeste
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Callable
 from copy import deepcopy
@@ -41,10 +42,6 @@ def clip_config(model_name: str) -> dict[str, Any]:
 
     Raises:
         ConfigError: There is no such architecture, or it is not a plain CLIP.
-
-    Example:
-        >>> clip_config("affectkit-tiny")["embed_dim"]
-        64
     """
     import open_clip  # 2 s, and only needed here
 
@@ -97,10 +94,6 @@ def load_clip(
     Raises:
         ConfigError: The architecture or the tag is unknown.
         WeightsError: The weights are not available, unsafe, or do not fit.
-
-    Example:
-        >>> load_clip("affectkit-tiny", part="image").visual.output_dim
-        64
     """
     import open_clip
 
@@ -178,23 +171,16 @@ def _read(path: Path, part: Part | None) -> dict[str, Tensor]:
         raise WeightsError(
             f"Cannot read the weights: {one_line(error)}",
             path=path,
-            remedy="Give safetensors, or a `.pt` that contains tensors only.",
+            remedy="Give safetensors or a `.pt` that contains tensors only, or download them: `pretrained: openai`.",
         ) from error
     return {name: tensor.float() for name, tensor in tensors.items()}
 
 
 def _read_pickle(path: Path, has: Callable[[str], bool]) -> dict[str, Tensor]:
     """Selected tensors of a `.pt`, mapped into memory so that the others are not read."""
-    zipped = zipfile.is_zipfile(path)
-    if zipped:
-        with zipfile.ZipFile(path) as archive:
-            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-                raise WeightsError(
-                    "This is a TorchScript archive, which contains code as well as tensors.",
-                    path=path,
-                    remedy="Use the same weights as safetensors: `pretrained: openai` downloads them.",
-                )
-    content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*TorchScript")  # refused, with an error
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict):

@@ -50,13 +50,7 @@ class _Stub:
 def load_safely(path: str | Path) -> Any:
     """Load a file of `torch.save` that contains only tensors, numbers, strings and containers of them.
 
-    A training recorder in the file is ignored.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The content, with tensors on the CPU.
+    Tensors are on the CPU. A training recorder in the file is ignored.
 
     Raises:
         WeightsError: The file is missing or damaged, or refers to code.

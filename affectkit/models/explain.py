@@ -73,18 +73,9 @@ def draw_matrix(
     colours: str,
     limits: tuple[float, float],
 ) -> Any:
-    """Draw a matrix with its numbers, signed if values can be negative.
+    """Draw a matrix on the CPU with its numbers, signed if `limits` allow negative values; returns the image.
 
-    Args:
-        axes: The axes to draw on.
-        values: [rows, columns], on the CPU.
-        rows: Row names.
-        columns: Column names.
-        colours: Colour map of matplotlib.
-        limits: Values at the ends of the colour map.
-
-    Returns:
-        The image, for a colour bar.
+    `colours` is a colour map of matplotlib, and `limits` are the values at its ends.
     """
     low, high = limits
     image = axes.imshow(values.numpy(), cmap=colours, vmin=low, vmax=high, aspect="auto")

@@ -148,9 +148,8 @@ def export_onnx(
 def describe_onnx(path: str | Path) -> dict[str, Any]:
     """Read the description in a file of `export_onnx`.
 
-    Returns:
-        `affectkit` (version), `values` ("predictions" or "logits"), `heads` (by output name: `labels`, `columns`,
-        `thresholds`, `kind`, `per_frame`), `input` (see `InputSpec`) and `metadata`.
+    It contains `affectkit` (version), `values` ("predictions" or "logits"), `heads` (by output name: `labels`,
+    `columns`, `thresholds`, `kind`, `per_frame`), `input` (see `InputSpec`) and `metadata`.
 
     Raises:
         MissingDependencyError: onnx is not installed.

@@ -64,10 +64,6 @@ class InputSpec(Settings):
 
     Raises:
         ConfigError: A value is out of range.
-
-    Example:
-        >>> InputSpec(size=64).to_dict()["size"]
-        64
     """
 
     size: int = 224
@@ -123,13 +119,7 @@ class Normalize(nn.Module):
         self.register_buffer("shift", -mean / std, persistent=False)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Normalise frames.
-
-        Args:
-            frames: [..., 3, H, W] RGB, uint8 in 0-255 or floating point in 0-1.
-
-        Returns:
-            The same shape, in the module's floating-point type (float32 unless it was cast).
+        """Normalise frames [..., 3, H, W] RGB, uint8 in 0-255 or floating point in 0-1, to the module's type.
 
         Raises:
             TypeError: The frames have another integer type.
@@ -150,14 +140,7 @@ class Normalize(nn.Module):
 
 
 def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean over real frames.
-
-    Args:
-        values: [B, T, D].
-        mask: bool [B, T], True for real frames; None if all are real.
-
-    Returns:
-        [B, D]; zeros for a clip without real frames.
+    """Mean [B, D] of values [B, T, D] over real frames, True in the mask [B, T]; zeros for a clip without any.
 
     Example:
         >>> masked_mean(torch.tensor([[[1.0], [3.0], [99.0]]]), torch.tensor([[True, True, False]]))

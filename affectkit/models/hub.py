@@ -27,23 +27,6 @@ from affectkit.errors import AffectKitError, ConfigError, WeightsError
 from affectkit.models.card import write_card
 from affectkit.registry import plain
 
-__all__ = [
-    "FORMAT_VERSION",
-    "SHIPPED",
-    "check_head_name",
-    "explained_by",
-    "load_strictly",
-    "locate",
-    "no_weights",
-    "one_line",
-    "read_config",
-    "read_tensors",
-    "upload",
-    "weights_wanted",
-    "write_config",
-    "write_tensors",
-]
-
 FORMAT_VERSION = 1
 SHIPPED = {"demo": Path(__file__).with_name("assets") / "demo"}
 """Models included in affectkit, by name; made by `tools/demo_model.py` from rendered faces."""
@@ -58,13 +41,7 @@ _weights_wanted: ContextVar[bool] = ContextVar("weights_wanted", default=True)
 
 @contextmanager
 def no_weights() -> Iterator[None]:
-    """Build models with random weights: backbones and text towers ignore `pretrained` and `weights`.
-
-    Example:
-        >>> with no_weights():
-        ...     weights_wanted()
-        False
-    """
+    """Build models with random weights: backbones and text towers ignore `pretrained` and `weights`."""
     token = _weights_wanted.set(False)
     try:
         yield
@@ -136,14 +113,10 @@ def locate(folder: str | Path, revision: str | None = None, *, heads_only: bool 
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Read and check `config.json`.
+    """Read and check the `config.json` of a local folder.
 
-    Args:
-        folder: A local model folder.
-
-    Returns:
-        The content. Entries are dicts or absent; `heads` maps valid head names to dicts. Sources of initial weights are
-        removed: a saved model contains its own weights, and its configuration must not make loading read other files.
+    Entries are dicts or absent; `heads` maps valid head names to dicts. Sources of initial weights are removed: a saved
+    model contains its own weights, and its configuration must not make loading read other files.
 
     Raises:
         WeightsError: The file is missing or damaged, or has another library or an unknown format.
@@ -191,11 +164,7 @@ def _without_sources(value: Any) -> Any:
 
 @contextmanager
 def explained_by(path: Path) -> Iterator[None]:
-    """Add a path to errors of building a model from this file.
-
-    Raises:
-        ConfigError: The model cannot be built.
-    """
+    """Name the file in every error of building a model from it; unexpected ones become ConfigError."""
     try:
         yield
     except AffectKitError as error:
@@ -207,11 +176,7 @@ def explained_by(path: Path) -> Iterator[None]:
 
 
 def write_config(folder: Path, entries: Mapping[str, Any]) -> None:
-    """Write `config.json` after all other files of a model, so that a folder with one is complete; then the card.
-
-    Args:
-        folder: Created if absent.
-        entries: Plain values; format and library versions are added.
+    """Write `config.json` with plain entries, and the card. Call it last: a folder with a configuration is complete.
 
     Raises:
         ConfigError: A value is not plain, or the folder cannot be created.
@@ -224,13 +189,10 @@ def write_config(folder: Path, entries: Mapping[str, Any]) -> None:
 
 
 def write_tensors(path: Path, module: nn.Module, *, half: bool = False) -> None:
-    """Write a module's tensors as safetensors.
+    """Write a module's parameters and persistent buffers as safetensors; its folder is created if absent.
 
-    Args:
-        path: The file; its folder is created if absent.
-        module: Parameters and persistent buffers are written under their names.
-        half: Write floating-point tensors in half precision, except those with larger numbers; loading converts them
-            to the module's type.
+    With `half`, floating-point tensors are stored in half precision, except those with larger numbers; loading converts
+    them to the module's type.
 
     Raises:
         ConfigError: The folder cannot be created.
@@ -273,13 +235,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def load_strictly(
     module: nn.Module, tensors: Mapping[str, Tensor], path: Path, *, skip: Sequence[str] = ()
 ) -> None:
-    """Copy tensors into a module with exactly these names and shapes.
+    """Copy the tensors of the file `path` into a module with exactly these names and shapes.
 
-    Args:
-        module: The module.
-        tensors: Tensors by name; all numbers must be finite.
-        path: The file of the tensors, for messages.
-        skip: Name prefixes to ignore in the module and in the tensors.
+    Names that begin with a prefix in `skip` are ignored in both.
 
     Raises:
         WeightsError: Names or shapes differ, or numbers are not finite. The module is not changed.
@@ -299,7 +257,11 @@ def load_strictly(
         "with NaN or infinity": sorted(name for name, tensor in given.items() if not tensor.isfinite().all()),
     }
     if any(faults.values()):
-        listed = "; ".join(f"{fault}: {_shortened(names)}" for fault, names in faults.items() if names)
+        listed = "; ".join(
+            f"{fault}: {', '.join(names[:20])}" + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+            for fault, names in faults.items()
+            if names
+        )
         raise WeightsError(
             f"The tensors do not fit the model; {listed}.",
             path=path,
@@ -313,21 +275,13 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300].rstrip(".") + "."
 
 
-def _shortened(names: Sequence[str], most: int = 20) -> str:
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
-
-
 def upload(folder: Path, repo: str, *, private: bool = False) -> str:
-    """Upload a saved model to the Hub, with the token of `hf auth login`.
+    """Upload a model folder to the Hub with the token of `hf auth login`, and return the URL of the commit.
 
     Args:
         folder: A local model folder.
         repo: "owner/name"; created if absent.
         private: Whether a new repository is private.
-
-    Returns:
-        The URL of the commit.
 
     Raises:
         ConfigError: `repo` has another form.

@@ -111,12 +111,6 @@ class AffectModel(nn.Module):
             "input_spec": {key: getattr(self.input_spec, key) for key in _CLIP_FIELDS},
         }
 
-    @property
-    def thresholds(self) -> dict[str, Tensor]:
-        """Decision thresholds [A] of each head with thresholds, float32 on the CPU; see `Head.calibrate`."""
-        heads = {name: self.head(name) for name in self.heads}
-        return {name: torch.tensor(head.thresholds) for name, head in heads.items() if head.thresholds}
-
     def head(self, name: str) -> Head:
         """The head of this name; raises ConfigError if there is none."""
         if name not in self.heads:
@@ -206,8 +200,7 @@ class AffectModel(nn.Module):
         """Predict in evaluation mode without gradients; see `features` for the arguments.
 
         Returns:
-            By head name, float32 [B, labels] or [B, T, labels] in the order of `labels(name)`: probabilities, or
-            values on the scale of the labels.
+            By head name, float32 [B, labels] or [B, T, labels]: probabilities, or values on the scale of the labels.
         """
         training = self.training
         self.eval()
@@ -218,10 +211,7 @@ class AffectModel(nn.Module):
             self.train(training)
 
     def prototypes(self) -> dict[str, Tensor]:
-        """Prototypes [L, D] by head name, computed by the bridge with gradients.
-
-        Runs the text tower: call it once per step.
-        """
+        """Prototypes [L, D] by head name, with gradients. Runs the text tower: call it once per step."""
         return {} if self.bridge is None else self.bridge()
 
     @torch.no_grad()
@@ -300,7 +290,7 @@ class AffectModel(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, revision: str | None = None) -> Self:
-        """Load a saved model in evaluation mode; see `load`."""
+        """Load a saved model in evaluation mode; see `load` for arguments and errors."""
         path = hub.locate(folder, revision)
         config = _config_of_model(path)
         given, source = config["input"], path / "config.json"
@@ -373,21 +363,7 @@ class AffectModel(nn.Module):
         metadata: Mapping[str, Any] | None = None,
         half: bool = False,
     ) -> str:
-        """Save to the Hugging Face Hub, with the token of `hf auth login`.
-
-        Args:
-            repo: "owner/name"; created if absent.
-            private: Whether a new repository is private.
-            metadata: See `save_pretrained`.
-            half: See `save_pretrained`.
-
-        Returns:
-            The URL of the commit.
-
-        Raises:
-            ConfigError: `repo` has another form.
-            WeightsError: The Hub refuses or is not available.
-        """
+        """Save to the Hugging Face Hub; see `affectkit.models.hub.upload` and `save_pretrained`."""
         with TemporaryDirectory() as folder:
             self.save_pretrained(folder, metadata=metadata, half=half)
             return hub.upload(Path(folder), repo, private=private)

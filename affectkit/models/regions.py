@@ -103,14 +103,7 @@ class PatchRegions(nn.Module):
     def forward(
         self, landmarks: Tensor | None, mask: Tensor | None, *, clips: int, picture: int, grid: int
     ) -> tuple[Tensor, Tensor]:
-        """Patches and weights of every unit.
-
-        Args:
-            landmarks: As in `centres`.
-            mask: As in `centres`.
-            clips: B.
-            picture: Side of the picture in pixels.
-            grid: Patches per side.
+        """Patches of every unit in a grid of `grid` patches per side; see `centres` for the other arguments.
 
         Returns:
             Patch numbers, row by row, int64 [B, A, 18], and weights float32 [B, A, 18]; 0 for entries outside the

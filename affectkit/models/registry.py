@@ -26,14 +26,11 @@ def _registry(kind: str) -> Registry[Any]:
 
 
 def register(kind: str, name: str) -> Callable[[type[M]], type[M]]:
-    """Class decorator that registers a part for configurations and saved models.
+    """Class decorator that registers a part under `name`, its `type` in configurations and saved models.
 
     Args:
         kind: "backbone", "temporal", "head", "bridge" or "converter".
-        name: The part's `type` in configurations.
-
-    Raises:
-        ConfigError: The kind is unknown or the name is taken.
+        name: A new name; a taken one raises ConfigError.
     """
     return _registry(kind).register(name)
 

@@ -27,10 +27,6 @@ class LoRAConfig(Settings):
 
     Raises:
         ConfigError: A number is out of range.
-
-    Example:
-        >>> LoRAConfig.from_dict({"rank": 4}).to_dict()
-        {'rank': 4, 'alpha': 8.0, 'last': None}
     """
 
     rank: int = 8
@@ -91,15 +87,7 @@ class LowRankAttention(nn.MultiheadAttention):
         need_weights: bool = False,
         attn_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Attend.
-
-        Args:
-            query: [B, N, D].
-            key: [B, M, D].
-            value: [B, M, D].
-            need_weights: Whether to return the attention weights [B, N, M] as well.
-            attn_mask: float, added to the scores, or bool, True where attention is not allowed.
-        """
+        """As in `nn.MultiheadAttention`, batch first: query [B, N, D], key and value [B, M, D]."""
         out, weights = F.multi_head_attention_forward(
             query.transpose(0, 1),
             key.transpose(0, 1),
@@ -138,11 +126,7 @@ def _share(source: nn.MultiheadAttention, target: nn.MultiheadAttention) -> None
 
 
 def add_lora(blocks: nn.ModuleList | nn.Sequential, config: LoRAConfig) -> None:
-    """Adapt the attention of the last blocks; other parameters are not changed or frozen.
-
-    Args:
-        blocks: Each with an `nn.MultiheadAttention` named `attn`.
-        config: Settings.
+    """Adapt the `nn.MultiheadAttention` named `attn` of the last blocks; other parameters are not changed or frozen.
 
     Raises:
         ConfigError: There are fewer blocks than `config.last`.

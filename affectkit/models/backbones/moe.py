@@ -35,10 +35,6 @@ class MoEConfig(Settings):
 
     Raises:
         ConfigError: A value is out of range.
-
-    Example:
-        >>> MoEConfig(last=2).experts
-        4
     """
 
     last: int = 6

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from affectkit.models.backbones.base import Backbone
 from affectkit.models.features import Features, InputSpec, Normalize
 from affectkit.models.registry import register
-from affectkit.models.temporal.led import LEDFilter
+from affectkit.models.temporal.motion import LEDFilter
 
 __all__ = ["LEDBackbone", "OffApexNet", "STSTNet"]
 
@@ -29,18 +29,7 @@ class _FlowNet(Backbone):
         self.normalize = Normalize(self.input_spec)
 
     def forward(self, frames: Tensor, frame_mask: Tensor | None = None) -> Features:
-        """Encode a batch of flow pictures.
-
-        Args:
-            frames: [B, T, 3, 28, 28]: shift right, shift down and strain, as scaled by `OpticalFlow`.
-            frame_mask: bool [B, T], True for real pictures.
-
-        Returns:
-            `pooled` [B, D] and `frames` [B, T, D].
-
-        Raises:
-            ValueError: The pictures have another size.
-        """
+        """Encode flow pictures [B, T, 3, 28, 28]: shift right, shift down and strain, as scaled by `OpticalFlow`."""
         self.check_size(frames)
         vectors = self.encode(self.normalize(rearrange(frames, "b t c h w -> (b t) c h w")))
         return Features.of_frames(rearrange(vectors, "(b t) d -> b t d", b=frames.shape[0]), frame_mask)
@@ -81,7 +70,7 @@ class STSTNet(_FlowNet):
         )
 
     def encode(self, pictures: Tensor) -> Tensor:
-        """Vectors [N, 400] of normalised pictures [N, 3, 28, 28]."""
+        """See `_FlowNet`."""
         maps = torch.cat([stream(pictures) for stream in self.streams], dim=1)
         return rearrange(F.avg_pool2d(maps, 2), "n c h w -> n (c h w)")
 
@@ -127,7 +116,7 @@ class OffApexNet(_FlowNet):
         )
 
     def encode(self, pictures: Tensor) -> Tensor:
-        """Vectors [N, 1024] of normalised pictures [N, 3, 28, 28]."""
+        """See `_FlowNet`."""
         halves = [stream(pictures[:, k : k + 1]) for k, stream in enumerate(self.streams)]
         dense: Tensor = self.dense(torch.cat(halves, dim=1))
         return dense
@@ -148,8 +137,7 @@ class LEDBackbone(Backbone):
         torch.Size([2, 256])
 
     References:
-        T. Varanka, W. Peng and G. Zhao, "Learnable Eulerian dynamics for micro-expression action unit detection",
-        SCIA 2023.
+        T. Varanka et al., SCIA 2023, see `LEDFilter`.
     """
 
     def __init__(self, *, dropout: float = 0.5) -> None:
@@ -177,18 +165,7 @@ class LEDBackbone(Backbone):
         )
 
     def forward(self, frames: Tensor, frame_mask: Tensor | None = None) -> Features:
-        """Encode a batch of clips.
-
-        Args:
-            frames: [B, T, 3, 64, 64] RGB, uint8 in 0-255 or floating point in 0-1.
-            frame_mask: bool [B, T], True for real frames, with padding last.
-
-        Returns:
-            `pooled` [B, 256].
-
-        Raises:
-            ValueError: The pictures have another size.
-        """
+        """Encode clips [B, T, 3, 64, 64] with padding last to `pooled` [B, 256]."""
         self.check_size(frames)
         B, T = frames.shape[:2]
         length = frames.new_full((B,), T, dtype=torch.long) if frame_mask is None else frame_mask.sum(dim=1)

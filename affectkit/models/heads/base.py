@@ -156,12 +156,7 @@ class Head(nn.Module, ABC):
         """Predictions on the scale of the labels, calibrated by `temperature`: float32 [..., labels]."""
 
     def explanations(self, model: AffectModel, name: str) -> tuple[Explanation, ...]:
-        """Figures of what the head learned; none by default.
-
-        Args:
-            model: The model that contains the head.
-            name: The head's name in the model.
-        """
+        """Figures of what the head, named `name` in this model, learned; none by default."""
         return ()
 
     def by_prototypes(self, space: LabelSpace | None = None, prototypes: Tensor | None = None) -> Head:
@@ -202,7 +197,7 @@ class Head(nn.Module, ABC):
             temperature: Positive and finite.
 
         Raises:
-            ConfigError: The number of thresholds differs from the number of labels, or a value is out of range.
+            ConfigError: The number of thresholds is wrong, or a value is out of range.
         """
         if thresholds is not None:
             values = tuple(float(value) for value in thresholds)
@@ -228,11 +223,7 @@ class Head(nn.Module, ABC):
 
     @staticmethod
     def from_description(description: Mapping[str, Any], path: Path) -> Head:
-        """Build a head with random weights from its `description`.
-
-        Args:
-            description: As `description()` returned it.
-            path: The file that contains it, for messages.
+        """Build a head with random weights from its `description`, which the file `path` contains.
 
         Raises:
             WeightsError: The label names differ from those of the label space, or their order does.

@@ -71,7 +71,7 @@ class AUIntensityHead(_OrdinalHead):
 
 @register("head", "levels")
 class LevelsHead(_OrdinalHead):
-    r"""One of K ordered levels, by a cumulative link.
+    r"""One of K ordered levels, by a cumulative link as in `AUIntensityHead`.
 
     One score s and K - 1 increasing thresholds: :math:`P(y \ge k) = \sigma(s - \theta_k)`, k = 1..K-1, and
     :math:`P(y = k) = P(y \ge k) - P(y \ge k + 1)`. The gaps between thresholds are learned; a softplus keeps them
@@ -84,9 +84,6 @@ class LevelsHead(_OrdinalHead):
         >>> logits = head(torch.zeros(3, 512))
         >>> logits.shape, head.predict(logits).sum(-1).detach().round(decimals=4)
         (torch.Size([3, 2]), tensor([1., 1., 1.]))
-
-    References:
-        P. McCullagh, "Regression models for ordinal data", Journal of the Royal Statistical Society B 42, 1980.
     """
 
     target = "levels"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from affectkit.models.temporal.base import MeanPool, Temporal
-from affectkit.models.temporal.led import LEDFilter
-from affectkit.models.temporal.local import LocalTemporalAttention
-from affectkit.models.temporal.motion import MotionPool, MotionTokens
-from affectkit.models.temporal.transformer import (
+from affectkit.models.temporal.attention import (
     ClipTokenTransformer,
     FramewiseTransformer,
+    LocalTemporalAttention,
     TemporalTransformer,
 )
+from affectkit.models.temporal.base import MeanPool, Temporal
+from affectkit.models.temporal.motion import LEDFilter, MotionPool, MotionTokens
 
 __all__ = [
     "ClipTokenTransformer",
