@@ -25,7 +25,7 @@ _INTENDED = (
     "annotation that a person checks, interfaces, animation."
 )
 _LIMITS = (
-    "An action unit says that skin moved, not what somebody feels, thinks or intends. Do not use it for decisions "
+    "An action unit says that skin moved, not what a person feels, thinks or intends. Do not use it for decisions "
     "about people: not about hiring, credit, policing, health or truthfulness.",
     "Numbers hold for the data and protocol above. Other cameras, lighting, ages, head poses and faces can give worse "
     "results; measure on your own data first.",

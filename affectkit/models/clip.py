@@ -62,8 +62,8 @@ def clip_config(model_name: str) -> dict[str, Any]:
         or "hf_model_name" in text
     ):
         raise ConfigError(
-            f"{model_name!r} is not made of a vision transformer and a causal text transformer.",
-            remedy="Choose a plain CLIP, such as 'ViT-B-16-quickgelu'.",
+            f"{model_name!r} is not a plain CLIP of a vision transformer and a causal text transformer.",
+            remedy="Choose one, such as 'ViT-B-16-quickgelu'.",
         )
     return config
 

@@ -125,34 +125,34 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
+        fault = _fault_of(config)
     except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(
-            f"Cannot read the configuration: {error}.",
-            path=path,
-            remedy="Give a folder that affectkit saved.",
-        ) from error
+        fault = f"Cannot read the configuration: {error}."
+    if fault:
+        raise WeightsError(fault, path=path, remedy="Give a folder that this version of affectkit saved.")
+    with explained_by(path):
+        config["heads"] = {
+            check_head_name(name): _without_sources(entry) for name, entry in config["heads"].items()
+        }
+    return config | {part: _without_sources(config.get(part)) for part in ("backbone", "temporal", "bridge")}
+
+
+def _fault_of(config: Any) -> str | None:
+    """First fault in the structure of a configuration."""
     if not isinstance(config, dict) or config.get("library") != "affectkit":
-        raise WeightsError(
-            "This configuration was not written by affectkit.",
-            path=path,
-            remedy="Give a folder that affectkit saved.",
-        )
-    if config.get("format_version") != FORMAT_VERSION:
-        raise WeightsError(
-            f"The folder has format {config.get('format_version')!r}, written by affectkit "
-            f"{config.get('library_version')}; affectkit {__version__} reads format {FORMAT_VERSION}.",
-            path=path,
-            remedy="Upgrade affectkit.",
+        return "This configuration was not written by affectkit."
+    if (version := config.get("format_version")) != FORMAT_VERSION:
+        return (
+            f"The folder has format {version!r}, written by affectkit {config.get('library_version')}; "
+            f"affectkit {__version__} reads format {FORMAT_VERSION}."
         )
     for key in ("backbone", "temporal", "bridge", "input", "metadata"):
         if not isinstance(config.get(key) or {}, dict):
-            raise WeightsError(f"The entry {key!r} must be a dict.", path=path, remedy=_COMPARE)
+            return f"The entry {key!r} must be a dict."
     heads = config.get("heads")
     if not isinstance(heads, dict) or not all(isinstance(entry, dict) for entry in heads.values()):
-        raise WeightsError("The entry 'heads' must map names to dicts.", path=path, remedy=_COMPARE)
-    with explained_by(path):
-        config["heads"] = {check_head_name(name): _without_sources(entry) for name, entry in heads.items()}
-    return config | {part: _without_sources(config.get(part)) for part in ("backbone", "temporal", "bridge")}
+        return "The entry 'heads' must map names to dicts."
+    return None
 
 
 def _without_sources(value: Any) -> Any:

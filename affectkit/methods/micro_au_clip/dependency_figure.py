@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,18 +106,24 @@ def write_dependencies(found: Dependencies, folder: str | Path) -> tuple[Path, P
         >>> table.read_text().splitlines()[2]
         'AU1,AU2,0.500000,0.300000,0.300000,0.000000'
     """
+    import pandas as pd
+
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     table, figure = folder / "dependencies.csv", folder / "dependencies.png"
-    with table.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["unit", "looks_at", "cooccurrence", "drawn", "learned", "difference"])
-        for i, unit in enumerate(found.units):
-            for j, other in enumerate((*found.units, "face")):
-                both = "" if other == "face" else f"{float(found.cooccurrence[i, j]):.6f}"
-                drawn, learned = float(found.drawn[i, j]), float(found.learned[i, j])
-                numbers = [f"{value:.6f}" for value in (drawn, learned, learned - drawn)]
-                writer.writerow([unit, other, both, *numbers])
+    frame = pd.DataFrame(
+        {
+            "unit": unit,
+            "looks_at": other,
+            "cooccurrence": None if other == "face" else found.cooccurrence[i, j].item(),
+            "drawn": found.drawn[i, j].item(),
+            "learned": found.learned[i, j].item(),
+        }
+        for i, unit in enumerate(found.units)
+        for j, other in enumerate((*found.units, "face"))
+    )
+    frame["difference"] = frame["learned"] - frame["drawn"]
+    frame.to_csv(table, index=False, float_format="%.6f", lineterminator="\n")
     _draw_dependencies(found, figure)
     return table, figure
 

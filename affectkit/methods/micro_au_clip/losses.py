@@ -1,4 +1,4 @@
-"""Losses of Micro-AU CLIP beside the cross-entropy: dependency between units and contrast across clips."""
+"""Losses of Micro-AU CLIP in addition to the cross-entropy: dependency between units and contrast across clips."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -101,7 +100,8 @@ def region_attention(
 
     def grid(values: Tensor) -> Tensor:
         flat = torch.zeros(len(values), side * side)
-        return flat.scatter_add(1, out.places[0].cpu(), values.float().cpu()).unflatten(1, (side, side))
+        flat = flat.scatter_add(1, out.places[0].cpu(), values.float().cpu())
+        return rearrange(flat, "a (row column) -> a row column", row=side)
 
     return RegionAttention(
         units=tuple(found.labels),
@@ -138,19 +138,25 @@ def write_regions(found: RegionAttention, folder: str | Path) -> tuple[Path, Pat
         AU12,lip corner puller,0.900000,0.900000,0,1,1.000000,0.666667
         AU12,lip corner puller,0.900000,0.900000,1,1,0.500000,0.333333
     """
+    import pandas as pd
+
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     table, figure = folder / "regions.csv", folder / "regions.png"
-    with table.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            ["unit", "unit_name", "probability", "threshold", "row", "column", "weight", "attention"]
-        )
-        for a, unit in enumerate(found.units):
-            of_unit = [f"{float(v):.6f}" for v in (found.probabilities[a], found.thresholds[a])]
-            for row, column in found.weights[a].nonzero().tolist():
-                numbers = [f"{float(m[a, row, column]):.6f}" for m in (found.weights, found.attention)]
-                writer.writerow([unit, ActionUnit.parse(unit).name, *of_unit, row, column, *numbers])
+    frame = pd.DataFrame(
+        {
+            "unit": found.units[a],
+            "unit_name": ActionUnit.parse(found.units[a]).name,
+            "probability": found.probabilities[a].item(),
+            "threshold": found.thresholds[a].item(),
+            "row": row,
+            "column": column,
+            "weight": found.weights[a, row, column].item(),
+            "attention": found.attention[a, row, column].item(),
+        }
+        for a, row, column in found.weights.nonzero().tolist()
+    )
+    frame.to_csv(table, index=False, float_format="%.6f", lineterminator="\n")
     _draw_regions(found, figure)
     return table, figure
 

@@ -51,7 +51,7 @@ def convert_ssm(
         LabelSpaceError: `units` or `expressions` are unknown.
     """
     path = Path(path)
-    tensors, beside = read_checkpoint(path)
+    tensors, extra = read_checkpoint(path)
     released = ReleasedTensors(path, tensors)
     ignored = released.drop_duplicates()
     classes = _choose("expression", expressions, _CLASSES, released.shape("dfer_head.weight")[0], path)
@@ -97,7 +97,7 @@ def convert_ssm(
         "source": f"converted from {path.name}, a checkpoint in the layout of {SOURCE}",
         "source_sha256": _sha256(path),
         "release": released.release,
-        **{f"source_{key}": value for key, value in beside.items()},
+        **{f"source_{key}": value for key, value in extra.items()},
         "paper": "arXiv 2604.10541",
         "trained_on": f"{corpus.upper()} and {'MAFW' if count == 11 else 'DFEW or FERV39k'}, by its authors",
         "licence": "The licence of the authors' weights and of their training corpora; ask the authors.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,18 +100,26 @@ def write_associations(found: Associations, folder: str | Path) -> tuple[Path, P
         au_to_expression,fear,AU1,inner brow raiser,1.000000,0.900000,-0.100000
         au_to_expression,fear,AU12,lip corner puller,0.020000,0.120000,0.100000
     """
+    import pandas as pd
+
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     table, figure = folder / "map.csv", folder / "map.png"
-    with table.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["direction", "expression", "unit", "unit_name", "prior", "learned", "difference"])
-        for direction, learned in found.learned.items():
-            for i, expression in enumerate(found.expressions):
-                for j, unit in enumerate(found.units):
-                    before, after = found.prior[i, j].item(), learned[i, j].item()
-                    numbers = [f"{value:.6f}" for value in (before, after, after - before)]
-                    writer.writerow([direction, expression, unit, ActionUnit.parse(unit).name, *numbers])
+    frame = pd.DataFrame(
+        {
+            "direction": direction,
+            "expression": expression,
+            "unit": unit,
+            "unit_name": ActionUnit.parse(unit).name,
+            "prior": found.prior[i, j].item(),
+            "learned": learned[i, j].item(),
+        }
+        for direction, learned in found.learned.items()
+        for i, expression in enumerate(found.expressions)
+        for j, unit in enumerate(found.units)
+    )
+    frame["difference"] = frame["learned"] - frame["prior"]
+    frame.to_csv(table, index=False, float_format="%.6f", lineterminator="\n")
     _draw(found, figure)
     return table, figure
 

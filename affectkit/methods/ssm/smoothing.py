@@ -62,8 +62,8 @@ class SmoothLogits(nn.Module):
             partner = torch.where(first, later * wider[:, 2:], earlier * wider[:, :-2])
             return (own * x + partner).reshape(logits.shape)
         if frame_mask is not None:
-            held = place.where(frame_mask, -1).cummax(1).values
+            source = place.where(frame_mask, -1).cummax(1).values
             start = frame_mask.to(torch.uint8).argmax(1, keepdim=True)  # for padding before all real frames
-            x = x.gather(1, held.where(held >= 0, start).unsqueeze(-1).expand_as(x))
+            x = x.gather(1, source.where(source >= 0, start).unsqueeze(-1).expand_as(x))
         x = F.pad(x.mT, (KERNEL // 2, KERNEL // 2), mode="replicate")
         return F.conv1d(x, self.weight.to(x.dtype), groups=x.shape[1]).mT.reshape(logits.shape)

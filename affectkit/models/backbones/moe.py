@@ -24,7 +24,7 @@ class MoEConfig(Settings):
 
     Args:
         last: Number of last blocks with experts.
-        experts: Number of experts E beside the shared network.
+        experts: Number of experts E in addition to the shared network.
         hidden: Hidden width of an expert, a multiple of 8.
         top_k: Experts K per token.
         alpha: Initial weight of the experts relative to the shared network.

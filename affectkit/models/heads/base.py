@@ -39,13 +39,11 @@ class Head(nn.Module, ABC):
         target: Name of the annotation to learn from; the class's `target` by default.
 
     Attributes:
-        target: Name of the annotation to learn from.
         kind: The kind of label space.
         values: Unit of a prediction in tables: "probability", "value".
         meaning: Description of a prediction, such as "probability of each unit".
         has_thresholds: Whether each label has a decision threshold.
         logit_axes: Number of logit axes after clips and frames.
-        space: The label space.
         thresholds: One decision threshold per label, or empty.
         temperature: Divisor of the logits before they become probabilities.
         uses_prototypes: Whether the head compares features with one prototype per label, made by a bridge. Such a head

@@ -223,9 +223,9 @@ class TestConfig:
         [
             ({"model_name": "hf-hub:some/where"}, "no architecture 'hf-hub:some/where'"),
             ({"model_name": "ViT-B-16-quick"}, "Similar: ViT-B-16-quickgelu"),
-            ({"model_name": "RN50"}, "'RN50' is not made of a vision transformer"),
-            ({"model_name": "coca_ViT-B-32"}, "'coca_ViT-B-32' is not made of"),
-            ({"model_name": "ViT-B-16-SigLIP"}, "'ViT-B-16-SigLIP' is not made of"),
+            ({"model_name": "RN50"}, "'RN50' is not a plain CLIP"),
+            ({"model_name": "coca_ViT-B-32"}, "'coca_ViT-B-32' is not a plain CLIP"),
+            ({"model_name": "ViT-B-16-SigLIP"}, "'ViT-B-16-SigLIP' is not a plain CLIP"),
             ({"model_name": TINY, "pretrained": "openai", "weights": "x.pt"}, "Give one of them"),
             ({"model_name": TINY, "pretrained": "openai"}, "Known: none"),
             ({"model_name": "ViT-B-16", "pretrained": "openai"}, "Add '-quickgelu'"),

@@ -138,7 +138,7 @@ def test_a_missing_tensor_file_is_named(folder):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"format_version": 2}, WeightsError, r"format 2.*Upgrade"),
+        ({"format_version": 2}, WeightsError, "format 2"),
         ({"library": "transformers"}, WeightsError, "not written by affectkit"),
         ({"heads": []}, WeightsError, "'heads'"),
         ({"heads": {"../x": {}}}, ConfigError, "not a valid name"),
