@@ -124,7 +124,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         fault = _fault_of(config)
     except (OSError, ValueError, RecursionError) as error:
         fault = f"Cannot read the configuration: {error}."
