@@ -1,7 +1,7 @@
-"""Published methods, one folder each: what only that method has.
+"""Published methods, one folder each, with the parts that only this method uses.
 
-Importing this package imports them all, whose heads, bridges and converters register themselves. Their LightningModules
-are imported on first use, so a model that such a method trained predicts without Lightning.
+Importing this package imports all methods, which register their heads, bridges and converters. Their LightningModules
+are imported on first use, so their trained models predict without Lightning.
 """
 
 from __future__ import annotations

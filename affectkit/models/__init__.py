@@ -24,8 +24,7 @@ from affectkit.models.heads import (
     Head,
     LevelsHead,
 )
-from affectkit.models.loading import load
-from affectkit.models.model import AffectModel
+from affectkit.models.model import AffectModel, load
 from affectkit.models.registry import build, list_models, register
 from affectkit.models.temporal import (
     ClipTokenTransformer,

@@ -1,4 +1,4 @@
-"""The contract of a bridge."""
+"""Base class of bridges, which compute the prototypes of heads."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["Bridge"]
 
 
 class Bridge(nn.Module, ABC):
-    """Gives some heads their prototypes, which may borrow from those of others.
+    """Base class of bridges: prototypes for some heads, which may depend on those of other heads.
 
-    A subclass is registered under a name, takes `spaces` first (the label spaces of those heads by head name), sets
-    `num_features` (the width D of prototypes) and keeps its other constructor arguments in `config`, except where
-    initial weights come from. Before training, what heads borrow is what prior knowledge says.
+    A subclass is registered under a name, takes `spaces` first (label spaces by head name), sets `num_features` (the
+    width D of prototypes) and stores its other constructor arguments in `config`, except sources of initial weights.
+    Before training, the heads depend on each other as prior knowledge says.
 
-    It runs at every step of training. When the model enters evaluation or is saved, each head keeps a copy of its
-    prototypes, and the bridge runs no more; see `AffectModel.refresh_prototypes`.
+    A bridge runs at every training step. When the model enters evaluation mode or is saved, each head stores a copy of
+    its prototypes, and the bridge runs no more; see `AffectModel.refresh_prototypes`.
     """
 
     spaces: dict[str, LabelSpace]
@@ -36,50 +36,42 @@ class Bridge(nn.Module, ABC):
 
     @abstractmethod
     def forward(self) -> dict[str, Tensor]:
-        """Prototypes [labels, D] of unit length by head name, with gradients."""
+        """Unit prototypes [labels, D] by head name, with gradients."""
 
     @abstractmethod
     def parts_of(self, head: str) -> tuple[str, ...]:
-        """Prefixes of the names of those tensors whose shape or meaning hangs on a head's labels."""
+        """Name prefixes of the tensors whose shape or meaning depends on a head's labels."""
 
     @abstractmethod
     def encode_classes(self, head: str, texts: Sequence[str] | Mapping[str, str]) -> dict[str, Tensor]:
-        """Prototypes [D] of unit length for new classes of a head, by class name, without gradients.
+        """Unit prototypes [D] for new classes, by class name, without gradients.
 
         Args:
-            head: An expression head.
+            head: Name of an expression head.
             texts: Class names or free texts; or texts by class name.
         """
 
     def explanations(self, model: AffectModel) -> tuple[Explanation, ...]:
-        """What it can show of what it learned; nothing by default.
-
-        Args:
-            model: The model around it.
-        """
+        """Figures of what the bridge learned in this model; none by default."""
         return ()
 
     def check(self, name: str, head: Head) -> None:
-        """Refuse a head that takes other prototypes than it gets.
-
-        Args:
-            name: What the model calls the head.
-            head: The head.
+        """Check that a head named `name` takes the prototypes that it gets.
 
         Raises:
-            ConfigError: Labels or widths differ, or only one of the two knows of prototypes.
+            ConfigError: Labels or widths differ, or only one of the two uses prototypes.
         """
         given = self.spaces.get(name)
         if (given is not None) != head.uses_prototypes or (given is not None and given.labels != head.labels):
             takes = list(head.labels) if head.uses_prototypes else "none"
             raise ConfigError(
-                f"The bridge gives {name!r} {'no prototypes' if given is None else list(given.labels)}, and the head "
+                f"The bridge gives {name!r} {'no prototypes' if given is None else list(given.labels)}; the head "
                 f"takes {takes}.",
-                remedy="Build a new model, and take over what still fits with `init_from`; or see `use_classes`.",
+                remedy="Build a new model and start it with `init_from`; or see `use_classes`.",
             )
         if given is not None and head.width != self.num_features:
             raise ConfigError(
-                f"The bridge's prototypes have {self.num_features} features, and the head {name!r} compares "
+                f"The bridge's prototypes have {self.num_features} features; the head {name!r} compares "
                 f"{head.width}.",
                 remedy="Give the text tower and the backbone the same width.",
             )

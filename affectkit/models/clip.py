@@ -1,13 +1,14 @@
 """CLIP models of open_clip, with weights from a local file or from the Hub.
 
-Image and text towers are built apart, each with the tensors it needs and no more: a safetensors file is
-opened once for each tower, but no tensor is read twice.
+Image and text towers are built separately, and only the tensors of the requested tower are read.
 """
 
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
+from collections.abc import Callable
 from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from affectkit.errors import ConfigError, WeightsError
-from affectkit.models.hub import load_strictly, weights_wanted
+from affectkit.models.hub import load_strictly, one_line, weights_wanted
 
 __all__ = ["clip_config", "load_clip"]
 
@@ -26,32 +27,27 @@ Part = Literal["image", "text"]
 
 _OWN_CONFIGS = Path(__file__).with_name("clip_configs")
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
-_TEMPERATURE = ("logit_scale", "logit_bias")  # which belongs to neither tower
+_TEMPERATURE = ("logit_scale", "logit_bias")  # part of neither tower
 _OPENAI_NUMBERS = ("input_resolution", "context_length", "vocab_size")  # tensors in OpenAI's release
 
 
 def clip_config(model_name: str) -> dict[str, Any]:
-    """The architecture of a plain CLIP: a vision transformer and a causal text transformer.
+    """Architecture of a plain CLIP: a vision transformer and a causal text transformer.
 
     Args:
-        model_name: A name of open_clip ("ViT-B-16-quickgelu"), or "affectkit-tiny", which is small enough
-            for tests and for two cores.
+        model_name: A name of open_clip ("ViT-B-16-quickgelu"), or "affectkit-tiny", which is small enough for tests.
 
     Returns:
-        `embed_dim`, `quick_gelu`, `vision_cfg` and `text_cfg`, a copy.
+        A copy of `embed_dim`, `quick_gelu`, `vision_cfg` and `text_cfg`.
 
     Raises:
         ConfigError: There is no such architecture, or it is not a plain CLIP.
-
-    Example:
-        >>> clip_config("affectkit-tiny")["embed_dim"]
-        64
     """
     import open_clip  # 2 s, and only needed here
 
     if "affectkit-tiny" not in open_clip.list_models():
         open_clip.add_model_config(_OWN_CONFIGS)
-    # open_clip would also take "hf-hub:" and "local-dir:" names, which no configuration file may choose.
+    # open_clip also accepts "hf-hub:" and "local-dir:" names; configuration files may not use them.
     if model_name not in open_clip.list_models():
         similar = get_close_matches(model_name, open_clip.list_models(), n=5, cutoff=0.0)
         raise ConfigError(
@@ -59,16 +55,15 @@ def clip_config(model_name: str) -> dict[str, Any]:
         )
     config: dict[str, Any] = open_clip.get_model_config(model_name)
     vision, text = config["vision_cfg"], config["text_cfg"]
-    plain = (
-        not config.get("custom_text")
-        and isinstance(vision.get("layers"), int)
-        and "timm_model_name" not in vision
-        and "hf_model_name" not in text
-    )
-    if not plain:
+    if (
+        config.get("custom_text")
+        or not isinstance(vision.get("layers"), int)
+        or "timm_model_name" in vision
+        or "hf_model_name" in text
+    ):
         raise ConfigError(
-            f"{model_name!r} is not made of a vision transformer and a causal text transformer.",
-            remedy="Take a plain CLIP, such as 'ViT-B-16-quickgelu'.",
+            f"{model_name!r} is not a plain CLIP of a vision transformer and a causal text transformer.",
+            remedy="Choose one, such as 'ViT-B-16-quickgelu'.",
         )
     return config
 
@@ -85,24 +80,20 @@ def load_clip(
 
     Args:
         model_name: See `clip_config`.
-        weights: A local file with the tensors of a whole CLIP, named as open_clip or OpenAI names them:
-            safetensors, or a `.pt` that holds tensors only. Random values by default.
-        pretrained: One of open_clip's weight tags for this architecture, such as "openai", downloaded to the
-            Hub's cache, instead of `weights`.
-        part: Build the "image" or the "text" tower only, and a meaningless stub in place of the other one.
-        size: Height and width of pictures in pixels, the architecture's own by default; position embeddings
-            are interpolated.
+        weights: Local file with the tensors of a whole CLIP, with the names of open_clip or OpenAI: safetensors, or a
+            `.pt` that contains tensors only. Random values by default.
+        pretrained: Weight tag of open_clip for this architecture, such as "openai", downloaded to the Hub's cache,
+            instead of `weights`.
+        part: Build only the "image" or the "text" tower, with a stub for the other one.
+        size: Height and width of the pictures in pixels, the architecture's own by default; position embeddings are
+            interpolated.
 
     Returns:
         `open_clip.CLIP`.
 
     Raises:
         ConfigError: The architecture or the tag is unknown.
-        WeightsError: The weights cannot be had, are unsafe, or do not fit.
-
-    Example:
-        >>> load_clip("affectkit-tiny", part="image").visual.output_dim
-        64
+        WeightsError: The weights are not available, unsafe, or do not fit.
     """
     import open_clip
 
@@ -120,7 +111,7 @@ def load_clip(
     if not weights_wanted() or (weights is None and pretrained is None):
         return open_clip.CLIP(**config)
     path = Path(weights) if weights is not None else _download(model_name, str(pretrained))
-    with torch.device("meta"):  # no time for random values that are overwritten
+    with torch.device("meta"):  # saves the time for random values
         model = open_clip.CLIP(**config)
     model.to_empty(device="cpu")
     model.attn_mask = torch.full((model.context_length, model.context_length), float("-inf")).triu_(1)
@@ -136,7 +127,7 @@ def load_clip(
 
 
 def _download(model_name: str, tag: str) -> Path:
-    """The file behind one of open_clip's weight tags, from the cache where it is there."""
+    """File of one of open_clip's weight tags, from the cache if possible."""
     import open_clip
 
     tags = open_clip.list_pretrained_tags_by_model(model_name)
@@ -148,61 +139,51 @@ def _download(model_name: str, tag: str) -> Path:
         )
     if source.get("quick_gelu", False) != bool(clip_config(model_name).get("quick_gelu", False)):
         raise ConfigError(
-            f"The weights {tag!r} were trained with the other activation than {model_name!r} has.",
-            remedy="Add '-quickgelu' to the architecture's name, or take it away.",
+            f"The weights {tag!r} were trained with another activation than that of {model_name!r}.",
+            remedy="Add '-quickgelu' to the architecture's name, or remove it.",
         )
     try:
         return Path(open_clip.download_pretrained(source))
     except (OSError, ValueError, RuntimeError) as error:
         raise WeightsError(
-            f"The weights {tag!r} of {model_name!r} could not be had: {' '.join(str(error).split())[:300]}",
+            f"Cannot download the weights {tag!r} of {model_name!r}: {one_line(error)}",
             remedy="Check the connection, or give a local file as `weights`.",
         ) from error
 
 
 def _read(path: Path, part: Part | None) -> dict[str, Tensor]:
-    """The tensors of a part, in float32, under open_clip's names."""
+    """Tensors of a part, in float32, under open_clip's names."""
     if not path.is_file() or path.suffix not in _SUFFIXES:
         raise WeightsError("This is not a weight file.", path=path, remedy=f"Give one of {_SUFFIXES}.")
+
+    def has(name: str) -> bool:
+        return name not in _OPENAI_NUMBERS and (
+            part is None or name.startswith("visual.") == (part == "image")
+        )
+
     try:
-        tensors = _read_safetensors(path, part) if path.suffix == ".safetensors" else _read_pickle(path, part)
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys() if has(name)}  # noqa: SIM118
+        else:
+            tensors = _read_pickle(path, has)
     except (SafetensorError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise WeightsError(
-            f"The weights cannot be read: {' '.join(str(error).split())[:300]}",
+            f"Cannot read the weights: {one_line(error)}",
             path=path,
-            remedy="Give safetensors, or a `.pt` that holds tensors only.",
+            remedy="Give safetensors or a `.pt` that contains tensors only, or download them: `pretrained: openai`.",
         ) from error
     return {name: tensor.float() for name, tensor in tensors.items()}
 
 
-def _of_part(name: str, part: Part | None) -> bool:
-    if name in _OPENAI_NUMBERS:
-        return False
-    return part is None or name.startswith("visual.") == (part == "image")
-
-
-def _read_safetensors(path: Path, part: Part | None) -> dict[str, Tensor]:
-    with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys() if _of_part(name, part)}  # noqa: SIM118
-
-
-def _read_pickle(path: Path, part: Part | None) -> dict[str, Tensor]:
-    """Tensors of a `.pt`, mapped into memory so that only those of the part are read."""
-    zipped = zipfile.is_zipfile(path)
-    if zipped:
-        with zipfile.ZipFile(path) as archive:
-            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-                raise WeightsError(
-                    "This is a TorchScript archive, which holds code as well as tensors.",
-                    path=path,
-                    remedy="Take the same weights as safetensors: `pretrained: openai` downloads them.",
-                )
-    content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+def _read_pickle(path: Path, has: Callable[[str], bool]) -> dict[str, Tensor]:
+    """Selected tensors of a `.pt`, mapped into memory so that the others are not read."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*TorchScript")  # refused, with an error
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict):
-        raise WeightsError("The file holds no tensors by name.", path=path)
-    named = {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
-    return {
-        name: value for name, value in named.items() if isinstance(value, Tensor) and _of_part(name, part)
-    }
+        raise WeightsError("The file contains no state dict.", path=path, remedy="Give a state dict.")
+    named = {str(name).removeprefix("module."): value for name, value in content.items()}
+    return {name: value for name, value in named.items() if isinstance(value, Tensor) and has(name)}

@@ -1,4 +1,4 @@
-"""What a part of a model can show of what it learned."""
+"""Figures of what the parts of a model learned."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ __all__ = ["Explanation", "canvas", "draw_matrix", "explanations"]
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A figure, with its table, that a head or a bridge offers.
+    """A figure, with its table, that a head or a bridge can draw.
 
     Args:
-        name: What it is called, such as "map".
-        about: What it shows, in one line.
-        draw: Writes it to a folder, made if absent, and returns the files and what is most remarkable. After the
-            folder it takes frames uint8 [T, 3, S, S] and landmarks float [T, 68, 2] of a clip, unless there is none.
-        clip: Whether it is about a clip.
+        name: Name of the figure, such as "map".
+        about: Description in one line.
+        draw: Function that writes the figure. It takes the output folder (created if absent), and the frames
+            uint8 [T, 3, S, S] and landmarks float [T, 68, 2] of a clip, or None. It returns the written files and the
+            main findings.
+        clip: Whether the figure needs a clip.
     """
 
     name: str
@@ -37,11 +38,11 @@ class Explanation:
 
 
 def explanations(model: AffectModel, head: str | None = None) -> dict[str, tuple[Explanation, ...]]:
-    """What a model can show of what it learned, by the part that offers it: "bridge", or a head's name.
+    """Figures that a model offers, by part: "bridge" or the name of a head.
 
     Args:
         model: The model.
-        head: One head's alone; by default those of every part.
+        head: Only this head; all parts by default.
 
     Raises:
         ConfigError: There is no such head.
@@ -55,12 +56,7 @@ def explanations(model: AffectModel, head: str | None = None) -> dict[str, tuple
 
 
 def canvas(width: float, height: float) -> Figure:
-    """A white figure that belongs to no global state.
-
-    Args:
-        width: In inches.
-        height: In inches.
-    """
+    """Create a white figure, sized in inches, without global matplotlib state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -77,18 +73,9 @@ def draw_matrix(
     colours: str,
     limits: tuple[float, float],
 ) -> Any:
-    """Draw a matrix with its numbers; with a sign where values may be negative.
+    """Draw a matrix on the CPU with its numbers, signed if `limits` allow negative values; returns the image.
 
-    Args:
-        axes: Where.
-        values: [rows, columns], on the CPU.
-        rows: Their names.
-        columns: Their names.
-        colours: Colour map of matplotlib.
-        limits: Values at the ends of the colour map.
-
-    Returns:
-        The image, for a colour bar.
+    `colours` is a colour map of matplotlib, and `limits` are the values at its ends.
     """
     low, high = limits
     image = axes.imshow(values.numpy(), cmap=colours, vmin=low, vmax=high, aspect="auto")

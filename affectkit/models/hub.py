@@ -1,19 +1,18 @@
-"""The folder a model or a head is saved in, locally or on the Hugging Face Hub.
+"""Folders of saved models and heads, local or on the Hugging Face Hub.
 
-    config.json                 what to build, label names spelled out, input format, metadata
-    model.safetensors           every tensor of the model (absent where only heads are given)
-    heads/<name>.safetensors    each head's tensors once more, so that it can be loaded without the rest
+    config.json                 parts, label names, input format, metadata
+    model.safetensors           all tensors of the model (absent if the folder holds heads only)
+    heads/<name>.safetensors    the tensors of each head again, to load it without the model
     README.md                   the model card, see `affectkit.models.card`
 
-Only safetensors are read. Pickled weights are refused, because unpickling runs whatever code the file asks
-for.
+Only safetensors are read. Pickled weights are refused, because unpickling can run code.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -28,46 +27,21 @@ from affectkit.errors import AffectKitError, ConfigError, WeightsError
 from affectkit.models.card import write_card
 from affectkit.registry import plain
 
-__all__ = [
-    "FORMAT_VERSION",
-    "SHIPPED",
-    "check_head_name",
-    "explained_by",
-    "load_strictly",
-    "locate",
-    "no_weights",
-    "read_config",
-    "read_tensors",
-    "upload",
-    "weights_wanted",
-    "write_config",
-    "write_tensors",
-]
-
 FORMAT_VERSION = 1
 SHIPPED = {"demo": Path(__file__).with_name("assets") / "demo"}
-"""Models that come with affectkit, by name; made by `tools/demo_model.py`, from rendered faces."""
+"""Models included in affectkit, by name; made by `tools/demo_model.py` from rendered faces."""
 
 _PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _HEAD_NAME = re.compile(r"[a-z0-9_]+")
-_SOURCES = ("pretrained", "weights")  # what a part's configuration calls the files that it starts from
-_MODEL_FILES = ["config.json", "model.safetensors", "heads/*.safetensors"]
+_SOURCES = ("pretrained", "weights")  # arguments of parts that name initial weights
 _COMPARE = "Compare it with the config.json of a model that affectkit saved."
 _weights_wanted: ContextVar[bool] = ContextVar("weights_wanted", default=True)
 
 
 @contextmanager
 def no_weights() -> Iterator[None]:
-    """Build models without their initial weights: nothing is read or downloaded, and values are random.
-
-    For whoever wants a model's shape only. Backbones and text towers ignore `pretrained` and `weights` inside.
-
-    Example:
-        >>> with no_weights():
-        ...     weights_wanted()
-        False
-    """
+    """Build models with random weights: backbones and text towers ignore `pretrained` and `weights`."""
     token = _weights_wanted.set(False)
     try:
         yield
@@ -76,7 +50,7 @@ def no_weights() -> Iterator[None]:
 
 
 def weights_wanted() -> bool:
-    """Whether initial weights are to be loaded, which `no_weights` turns off."""
+    """Whether parts load initial weights; False inside `no_weights`."""
     return _weights_wanted.get()
 
 
@@ -84,45 +58,42 @@ def check_head_name(name: str) -> str:
     """Return `name`, which becomes a file name and a part of tensor names.
 
     Raises:
-        ConfigError: It is not lower-case letters, digits and underscores.
-
-    Example:
-        >>> check_head_name("micro_au")
-        'micro_au'
+        ConfigError: The name contains other characters than lower-case letters, digits and underscores.
     """
     if not _HEAD_NAME.fullmatch(name):
         raise ConfigError(
-            f"{name!r} cannot be the name of a head.",
+            f"{name!r} is not a valid name of a head.",
             remedy="Use lower-case letters, digits and underscores.",
         )
     return name
 
 
 def locate(folder: str | Path, revision: str | None = None, *, heads_only: bool = False) -> Path:
-    """The local folder of a saved model, downloaded to the Hub's cache where it is a Hub name.
+    """Return the local folder of a saved model; models on the Hub are downloaded to its cache.
 
     Args:
-        folder: Local folder, "owner/name" on the Hub, or a name of `SHIPPED`.
+        folder: Local folder, "owner/name" on the Hub, or a name in `SHIPPED`.
         revision: Branch, tag or commit on the Hub.
-        heads_only: Download what `Head.from_pretrained` reads, and not the rest of the model.
+        heads_only: Download only the files that `Head.from_pretrained` reads.
 
     Raises:
-        WeightsError: There is no such folder or repository, or it holds nothing but pickled weights.
+        WeightsError: There is no such folder or repository, or it contains only pickled weights.
     """
-    path = Path(folder)
-    if (
-        str(folder) in SHIPPED and not (path / "config.json").is_file()
-    ):  # a folder of this name may be something else
-        return SHIPPED[str(folder)]
+    path, name = Path(folder), str(folder)
+    if name in SHIPPED and not (path / "config.json").is_file():  # a local model of this name comes first
+        return SHIPPED[name]
+    pickled = [path.name] if path.suffix.lower() in _PICKLES else []
     if path.is_dir():
-        safe = [*path.glob("*.safetensors"), *path.glob("heads/*.safetensors")]
         pickled = sorted(file.name for file in path.iterdir() if file.suffix.lower() in _PICKLES)
-        if pickled and not safe:
-            raise _pickled(path, ", ".join(pickled))
-        return path
-    if path.suffix.lower() in _PICKLES:
-        raise _pickled(path, path.name)
-    if path.exists() or not _HUB_NAME.fullmatch(str(folder)):
+        if not pickled or any(path.glob("*.safetensors")) or any(path.glob("heads/*.safetensors")):
+            return path
+    if pickled:
+        raise WeightsError(
+            f"Pickled weights are not loaded, because they can run code: {', '.join(pickled)}.",
+            path=path,
+            remedy="Ask for safetensors, or export your own checkpoint with `affectkit model export`.",
+        )
+    if path.exists() or not _HUB_NAME.fullmatch(name):
         raise WeightsError(
             "There is no model folder here.",
             path=path,
@@ -130,76 +101,62 @@ def locate(folder: str | Path, revision: str | None = None, *, heads_only: bool 
         )
     from huggingface_hub import snapshot_download  # only for models that are not local
 
+    wanted = ["config.json", *([] if heads_only else ["model.safetensors"]), "heads/*.safetensors"]
     try:
-        wanted = [file for file in _MODEL_FILES if not heads_only or file != "model.safetensors"]
-        return Path(snapshot_download(str(folder), revision=revision, allow_patterns=wanted))
-    except Exception as error:  # the Hub's client and what it sends by raise many kinds
+        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
+    except Exception as error:  # the Hub's client and its transport raise many kinds
         raise WeightsError(
-            f"There is neither such a folder nor could it be had from the Hub: {_one_line(error)}",
-            path=str(folder),
+            f"There is no local folder of this name, and the Hub repository is not available: {one_line(error)}",
+            path=name,
             remedy="Check the name and the connection.",
         ) from error
 
 
-def _pickled(path: Path, names: str) -> WeightsError:
-    return WeightsError(
-        f"Pickled weights are not loaded, because they can run code: {names}.",
-        path=path,
-        remedy="Ask for safetensors, or export a checkpoint of your own with `affectkit model export`.",
-    )
-
-
 def read_config(folder: Path) -> dict[str, Any]:
-    """Read and check `config.json`.
+    """Read and check the `config.json` of a local folder.
 
-    Args:
-        folder: A local model folder.
-
-    Returns:
-        Its content; entries are dicts or absent, and `heads` maps valid head names to dicts. Nothing in them says any
-        more where weights come from: a saved model brings its own, and nobody's file chooses what else is read.
+    Entries are dicts or absent; `heads` maps valid head names to dicts. Sources of initial weights are removed: a saved
+    model contains its own weights, and its configuration must not make loading read other files.
 
     Raises:
-        WeightsError: It is missing, damaged, of another library, or of a format this version does not know.
-        ConfigError: A head's name is not allowed.
+        WeightsError: The file is missing or damaged, or has another library or an unknown format.
+        ConfigError: A head's name is not valid.
     """
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        fault = _fault_of(config)
     except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(
-            f"The configuration cannot be read: {error}.",
-            path=path,
-            remedy="Give a folder that affectkit saved.",
-        ) from error
+        fault = f"Cannot read the configuration: {error}."
+    if fault:
+        raise WeightsError(fault, path=path, remedy="Give a folder that this version of affectkit saved.")
+    with explained_by(path):
+        config["heads"] = {
+            check_head_name(name): _without_sources(entry) for name, entry in config["heads"].items()
+        }
+    return config | {part: _without_sources(config.get(part)) for part in ("backbone", "temporal", "bridge")}
+
+
+def _fault_of(config: Any) -> str | None:
+    """First fault in the structure of a configuration."""
     if not isinstance(config, dict) or config.get("library") != "affectkit":
-        raise WeightsError(
-            "This configuration is not affectkit's.", path=path, remedy="Give a folder that affectkit saved."
-        )
-    if config.get("format_version") != FORMAT_VERSION:
-        raise WeightsError(
-            f"The folder is of format {config.get('format_version')!r}, written by affectkit "
-            f"{config.get('library_version')}, and affectkit {__version__} reads format {FORMAT_VERSION}.",
-            path=path,
-            remedy="Upgrade affectkit.",
+        return "This configuration was not written by affectkit."
+    if (version := config.get("format_version")) != FORMAT_VERSION:
+        return (
+            f"The folder has format {version!r}, written by affectkit {config.get('library_version')}; "
+            f"affectkit {__version__} reads format {FORMAT_VERSION}."
         )
     for key in ("backbone", "temporal", "bridge", "input", "metadata"):
         if not isinstance(config.get(key) or {}, dict):
-            raise WeightsError(f"The entry {key!r} must be a dict.", path=path, remedy=_COMPARE)
+            return f"The entry {key!r} must be a dict."
     heads = config.get("heads")
     if not isinstance(heads, dict) or not all(isinstance(entry, dict) for entry in heads.values()):
-        raise WeightsError("The entry 'heads' must map names to dicts.", path=path, remedy=_COMPARE)
-    with explained_by(path):
-        for name in heads:
-            check_head_name(name)
-    config["heads"] = {name: _without_sources(entry) for name, entry in heads.items()}
-    for part in ("backbone", "temporal", "bridge"):
-        config[part] = _without_sources(config.get(part))
-    return config
+        return "The entry 'heads' must map names to dicts."
+    return None
 
 
 def _without_sources(value: Any) -> Any:
-    """A configuration that says nothing of where weights come from."""
+    """Remove sources of initial weights from a configuration."""
     if not isinstance(value, dict):
         return value
     return {key: _without_sources(entry) for key, entry in value.items() if key not in _SOURCES}
@@ -207,118 +164,88 @@ def _without_sources(value: Any) -> Any:
 
 @contextmanager
 def explained_by(path: Path) -> Iterator[None]:
-    """Name the file in whatever is raised by building from what it says.
-
-    Args:
-        path: The file.
-
-    Raises:
-        ConfigError: What it says cannot be built.
-    """
+    """Name the file in every error of building a model from it; unexpected ones become ConfigError."""
     try:
         yield
     except AffectKitError as error:
         error.path, error.remedy = error.path or path, error.remedy or _COMPARE
         raise
-    except Exception as error:  # a value of a wrong type or size makes parts raise many kinds
-        fault = f"No model can be built from it, {type(error).__name__}: {_one_line(error)}"
+    except Exception as error:  # values of a wrong type or size make parts raise many kinds
+        fault = f"Cannot build a model from this file: {type(error).__name__}: {one_line(error)}"
         raise ConfigError(fault, path=path, remedy=_COMPARE) from error
 
 
 def write_config(folder: Path, entries: Mapping[str, Any]) -> None:
-    """Write `config.json`, last of what a model needs, so that a folder with one is complete; then its card.
-
-    Args:
-        folder: Created when absent.
-        entries: Plain values; the format and library versions are put before them.
+    """Write `config.json` with plain entries, and the card. Call it last: a folder with a configuration is complete.
 
     Raises:
-        ConfigError: A value is not plain.
+        ConfigError: A value is not plain, or the folder cannot be created.
     """
     header = {"format_version": FORMAT_VERSION, "library": "affectkit", "library_version": __version__}
     config = {**header, **plain(entries)}
     text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
-    _make_folder(folder)
     _replace(folder / "config.json", lambda file: file.write_text(text, encoding="utf-8"))
     write_card(folder, config)
 
 
 def write_tensors(path: Path, module: nn.Module, *, half: bool = False) -> None:
-    """Write a module's tensors as safetensors.
+    """Write a module's parameters and persistent buffers as safetensors; its folder is created if absent.
 
-    Args:
-        path: The file; its folder is created when absent.
-        module: Parameters and persistent buffers are written under their names.
-        half: Write floating-point tensors in half precision, except those with larger numbers than it has; loading
-            turns them into what the module has.
+    With `half`, floating-point tensors are stored in half precision, except those with larger numbers; loading converts
+    them to the module's type.
+
+    Raises:
+        ConfigError: The folder cannot be created.
     """
-    tensors = {
-        name: (_halved(tensor) if half else tensor).detach().cpu().contiguous()
-        for name, tensor in module.state_dict().items()
-    }
-    _make_folder(path.parent)
+    tensors = {}
+    for name, tensor in module.state_dict().items():
+        smaller = tensor.half() if half and tensor.is_floating_point() else tensor
+        tensors[name] = (smaller if smaller.isfinite().all() else tensor).detach().cpu().contiguous()
     _replace(path, lambda file: save_file(tensors, file))
 
 
-def _make_folder(folder: Path) -> None:
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Write to a file beside `path` and rename it, so that an interruption leaves no incomplete file."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"No folder can be made here: {error.strerror}.", path=folder, remedy="Name another one."
+            f"Cannot create this folder: {error.strerror}.", path=path.parent, remedy="Name another folder."
         ) from error
-
-
-def _halved(tensor: Tensor) -> Tensor:
-    smaller = tensor.half() if tensor.is_floating_point() else tensor
-    return smaller if smaller.isfinite().all() else tensor
-
-
-def _replace(path: Path, write: Any) -> None:
-    """Write beside `path` and rename, so that an interruption leaves no half-written file."""
     partial = path.with_name(f".{path.name}.partial")
     partial.touch()
-    mode = partial.stat().st_mode  # what the user's umask gives; safetensors would let nobody else read
+    mode = partial.stat().st_mode  # by the user's umask; safetensors would restrict it to the owner
     write(partial)
     partial.chmod(mode)
     partial.replace(path)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file.
-
-    Raises:
-        WeightsError: It is missing, damaged, or not safetensors.
-    """
+    """Read a safetensors file; raises WeightsError if it is missing or damaged."""
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise WeightsError(
-            f"The tensors cannot be read: {error}.",
+            f"Cannot read the tensors: {error}.",
             path=path,
-            remedy="Only safetensors are read, whatever a file is called. Copy or export the model again.",
+            remedy="Give safetensors; copy or export the model again.",
         ) from error
 
 
 def load_strictly(
     module: nn.Module, tensors: Mapping[str, Tensor], path: Path, *, skip: Sequence[str] = ()
 ) -> None:
-    """Copy tensors into a module that has exactly these names and shapes. All numbers must be finite.
+    """Copy the tensors of the file `path` into a module with exactly these names and shapes.
 
-    Args:
-        module: What to fill.
-        tensors: By name.
-        path: Where they came from, for messages.
-        skip: Prefixes of names to leave alone, on both sides.
+    Names that begin with a prefix in `skip` are ignored in both.
 
     Raises:
-        WeightsError: Names or shapes differ, or numbers are not finite; each is listed, and the module is left as it
-            was.
+        WeightsError: Names or shapes differ, or numbers are not finite. The module is not changed.
     """
-    given = {name: tensor for name, tensor in tensors.items() if not name.startswith(tuple(skip))}
-    wanted = {
-        name: tensor for name, tensor in module.state_dict().items() if not name.startswith(tuple(skip))
-    }
+    given, wanted = (
+        {name: tensor for name, tensor in state.items() if not name.startswith(tuple(skip))}
+        for state in (tensors, module.state_dict())
+    )
     faults = {
         "missing": sorted(wanted.keys() - given.keys()),
         "unexpected": sorted(given.keys() - wanted.keys()),
@@ -330,41 +257,38 @@ def load_strictly(
         "with NaN or infinity": sorted(name for name, tensor in given.items() if not tensor.isfinite().all()),
     }
     if any(faults.values()):
-        listed = "; ".join(f"{fault}: {_shortened(names)}" for fault, names in faults.items() if names)
+        listed = "; ".join(
+            f"{fault}: {', '.join(names[:20])}" + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+            for fault, names in faults.items()
+            if names
+        )
         raise WeightsError(
             f"The tensors do not fit the model; {listed}.",
             path=path,
-            remedy="Give the tensors and the configuration of one and the same model.",
+            remedy="Give tensors and configuration of the same model.",
         )
     module.load_state_dict(given, strict=not skip)
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """The beginning of an error's message, as one sentence on one line."""
     return " ".join(str(error).split())[:300].rstrip(".") + "."
 
 
-def _shortened(names: Sequence[str], most: int = 20) -> str:
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
-
-
 def upload(folder: Path, repo: str, *, private: bool = False) -> str:
-    """Upload a saved model to the Hub, with the token that `hf auth login` stored.
+    """Upload a model folder to the Hub with the token of `hf auth login`, and return the URL of the commit.
 
     Args:
         folder: A local model folder.
-        repo: "owner/name"; created when absent.
+        repo: "owner/name"; created if absent.
         private: Whether a new repository is private.
 
-    Returns:
-        The web address of the commit.
-
     Raises:
-        ConfigError: `repo` is no such name.
-        WeightsError: The Hub refuses, or cannot be reached.
+        ConfigError: `repo` has another form.
+        WeightsError: The Hub refuses or is not available.
     """
     if not _HUB_NAME.fullmatch(repo):
-        raise ConfigError(f"{repo!r} cannot name a repository.", remedy="Give 'owner/name'.")
+        raise ConfigError(f"{repo!r} is not a valid name of a repository.", remedy="Give 'owner/name'.")
     from huggingface_hub import HfApi
 
     api = HfApi()
@@ -373,7 +297,7 @@ def upload(folder: Path, repo: str, *, private: bool = False) -> str:
         return str(api.upload_folder(repo_id=repo, folder_path=folder))
     except Exception as error:  # as above
         raise WeightsError(
-            f"The Hub did not take the model: {_one_line(error)}",
+            f"Cannot upload the model to the Hub: {one_line(error)}",
             path=repo,
             remedy="Check the name, the connection, and `hf auth login`.",
         ) from error

@@ -1,4 +1,4 @@
-"""The model: one backbone, an optional temporal module, any number of heads, and a bridge between them."""
+"""The model: a backbone, an optional temporal module, named heads, and an optional bridge between heads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from affectkit.errors import ConfigError
+from affectkit.errors import ConfigError, WeightsError
 from affectkit.models import hub
 from affectkit.models.backbones import Backbone
 from affectkit.models.bridge import Bridge
@@ -20,35 +20,32 @@ from affectkit.models.features import Features, InputSpec
 from affectkit.models.heads import Head
 from affectkit.models.registry import build
 from affectkit.models.temporal import Temporal
-from affectkit.models.transfer import config_of_model, take_over
 from affectkit.registry import plain
 
-__all__ = ["AffectModel"]
+__all__ = ["AffectModel", "load"]
 
-# Of InputSpec: what training decides, not the backbone.
-_CLIP_FIELDS = ("frames", "fps", "crop_margin", "alignment")
+_CLIP_FIELDS = ("frames", "fps", "crop_margin", "alignment")  # input settings fixed at training time
 
 
 class AffectModel(nn.Module):
-    """A shared video backbone with named heads, and nothing of training in it.
+    """Shared video backbone with named heads, in plain PyTorch.
 
     Args:
         backbone: A `Backbone`, or its configuration: `{"type": "timm", "model_name": "resnet18"}`.
-        heads: By name, a `Head` or its configuration, without a width: `{"type": "au", "space": "bp4d12"}`.
-        temporal: A `Temporal` or its configuration: `{"type": "transformer"}`; the mean over frames by
-            default.
-        bridge: A `Bridge` or its configuration, without label spaces: `{"type": "semantic", "text": {...}}`. It gives
-            the heads that use prototypes theirs: at every step while training, and otherwise from a copy that each
-            head keeps, see `refresh_prototypes`.
-        input_spec: What training decides about the input: `frames`, `fps`, `crop_margin`, `alignment`.
+        heads: By name, a `Head` or its configuration without a width: `{"type": "au", "space": "bp4d12"}`.
+        temporal: A `Temporal` or its configuration: `{"type": "transformer"}`; the mean over frames by default.
+        bridge: A `Bridge` or its configuration without label spaces: `{"type": "semantic", "text": {...}}`. It provides
+            the prototypes of heads that use them: at every step during training, otherwise from a copy in each head,
+            see `refresh_prototypes`.
+        input_spec: Input settings fixed at training time: `frames`, `fps`, `crop_margin`, `alignment`.
 
     Attributes:
         backbone: The frame encoder.
         temporal: The temporal module or None.
         bridge: The bridge or None.
         heads: The heads by name, an `nn.ModuleDict`.
-        input_spec: The pictures the model was made for.
-        metadata: What is known about a saved model: training data, licence, results. Plain values.
+        input_spec: Format of the input pictures.
+        metadata: Training data, licence and results of a saved model; plain values.
 
     Raises:
         ConfigError: A part is unknown, or parts do not fit together.
@@ -76,15 +73,14 @@ class AffectModel(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone: Backbone = build("backbone", backbone) if isinstance(backbone, Mapping) else backbone
+        width = self.backbone.num_features
         self.temporal: Temporal | None = (
-            build("temporal", temporal, in_features=self.backbone.num_features)
-            if isinstance(temporal, Mapping)
-            else temporal
+            build("temporal", temporal, in_features=width) if isinstance(temporal, Mapping) else temporal
         )
         if unknown := sorted(set(input_spec or {}) - set(_CLIP_FIELDS)):
             raise ConfigError(
-                f"A model's input has no {', '.join(unknown)} to set.",
-                remedy=f"Set {', '.join(_CLIP_FIELDS)} here; the rest belongs to the backbone.",
+                f"`input_spec` cannot set {', '.join(unknown)}.",
+                remedy=f"Set {', '.join(_CLIP_FIELDS)}; the backbone decides the rest.",
             )
         self.input_spec: InputSpec = with_values(self.backbone.input_spec, **(input_spec or {}))
         self.metadata: dict[str, Any] = {}
@@ -93,21 +89,20 @@ class AffectModel(nn.Module):
         for name, head in heads.items():
             self.replace_head(name, head)
         if bridge is not None:
-            heads_with = [name for name in self.heads if self.head(name).uses_prototypes]
-            spaces = {name: self.head(name).space for name in heads_with}
+            spaces = {name: self.head(name).space for name in heads if self.head(name).uses_prototypes}
             self.bridge = build("bridge", bridge, spaces=spaces) if isinstance(bridge, Mapping) else bridge
             for name in {**heads, **self.bridge.spaces}:
                 self.bridge.check(name, self.head(name))
-        self.register_state_dict_pre_hook(_bake)  # type: ignore[no-untyped-call]
+        self.register_state_dict_pre_hook(_refresh)  # type: ignore[no-untyped-call]
 
     @property
     def num_features(self) -> int:
-        """The width that heads read."""
+        """Width of the heads' input."""
         return self.backbone.num_features if self.temporal is None else self.temporal.num_features
 
     @property
     def config(self) -> dict[str, Any]:
-        """The constructor arguments that build a model of the same shape, plain values only."""
+        """Constructor arguments of a model of the same shape; plain values only."""
         return {
             "backbone": self.backbone.config,
             "heads": {name: self.head(name).config for name in self.heads},
@@ -116,42 +111,28 @@ class AffectModel(nn.Module):
             "input_spec": {key: getattr(self.input_spec, key) for key in _CLIP_FIELDS},
         }
 
-    @property
-    def thresholds(self) -> dict[str, Tensor]:
-        """Decision thresholds [A] of each head that has some, float32 on the CPU; see `Head.calibrate`."""
-        heads = {name: self.head(name) for name in self.heads}
-        return {name: torch.tensor(head.thresholds) for name, head in heads.items() if head.thresholds}
-
     def head(self, name: str) -> Head:
-        """The head of this name.
-
-        Raises:
-            ConfigError: There is none.
-        """
+        """The head of this name; raises ConfigError if there is none."""
         if name not in self.heads:
             raise ConfigError(
                 f"There is no head {name!r}.", remedy=f"Heads: {', '.join(self.heads) or 'none'}."
             )
-        head: Head = self.heads[name]  # type: ignore[assignment]  # a ModuleDict does not say what it holds
+        head: Head = self.heads[name]  # type: ignore[assignment]  # the type of a ModuleDict's entries is unknown
         return head
 
     def labels(self, name: str) -> tuple[str, ...]:
-        """Label names of a head, in the order of its outputs.
-
-        Raises:
-            ConfigError: There is no such head.
-        """
+        """Label names of a head, in the order of its outputs; raises ConfigError if there is no such head."""
         return self.head(name).labels
 
     def replace_head(self, name: str, head: Head | Mapping[str, Any]) -> None:
-        """Add a head with fresh weights, or put one in another's place.
+        """Add or replace a head.
 
         Args:
             name: Lower-case letters, digits and underscores.
             head: A head or its configuration.
 
         Raises:
-            ConfigError: The name is not allowed, the head's width is not the model's, or the model's bridge does
+            ConfigError: The name is not valid, the head's width differs from the model's, or the model's bridge does
                 not fit the head.
         """
         built: Head = (
@@ -173,14 +154,13 @@ class AffectModel(nn.Module):
         landmarks: Tensor | None = None,
         landmarks_mask: Tensor | None = None,
     ) -> Features:
-        """What the heads read.
+        """Features for the heads.
 
         Args:
-            frames: [B, T, 3, H, W] RGB, uint8 in 0-255 or floating point in 0-1; a still is T = 1.
-            frame_mask: bool [B, T], True where a frame is real; None where all are.
-            landmarks: float [B, T, 68, 2] in pixels of the frames, for heads that look at places of the face; None
-                where there are none.
-            landmarks_mask: bool [B, T, 68], True where a landmark is known; None where all are.
+            frames: [B, T, 3, H, W] RGB, uint8 in 0-255 or floating point in 0-1; T = 1 for stills.
+            frame_mask: bool [B, T], True for real frames; None if all are real.
+            landmarks: float [B, T, 68, 2] in pixels of the frames, for heads that use places of the face; or None.
+            landmarks_mask: bool [B, T, 68], True for known landmarks; None if all are known.
 
         Raises:
             ValueError: `frames` has another number of axes.
@@ -201,11 +181,7 @@ class AffectModel(nn.Module):
         landmarks: Tensor | None = None,
         landmarks_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Logits of every head; for what `features` takes.
-
-        Returns:
-            By head name, [B, ...] or, where the head works on frames, [B, T, ...].
-        """
+        """Logits by head name, [B, ...] or per frame [B, T, ...]; see `features` for the arguments."""
         features = self.features(frames, frame_mask, landmarks, landmarks_mask)
         given = self.prototypes() if self.training else {}
         return {
@@ -221,43 +197,38 @@ class AffectModel(nn.Module):
         landmarks: Tensor | None = None,
         landmarks_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """What each head says of what `features` takes, in evaluation mode and without gradients.
+        """Predict in evaluation mode without gradients; see `features` for the arguments.
 
         Returns:
-            By head name, float32 [B, labels] or [B, T, labels] in the order of `labels(name)`: probabilities,
-            or intensities 0-5 of an ordinal head.
+            By head name, float32 [B, labels] or [B, T, labels]: probabilities, or values on the scale of the labels.
         """
         training = self.training
         self.eval()
         try:
-            answers = self(frames, frame_mask, landmarks, landmarks_mask)
-            return {name: self.head(name).predict(logits) for name, logits in answers.items()}
+            logits = self(frames, frame_mask, landmarks, landmarks_mask)
+            return {name: self.head(name).predict(values) for name, values in logits.items()}
         finally:
             self.train(training)
 
     def prototypes(self) -> dict[str, Tensor]:
-        """The prototypes [L, D] of heads that use them, by name, computed with gradients by the bridge.
-
-        Costs a pass through the text tower: to be called once a step.
-        """
+        """Prototypes [L, D] by head name, with gradients. Runs the text tower: call it once per step."""
         return {} if self.bridge is None else self.bridge()
 
     @torch.no_grad()
     def refresh_prototypes(self) -> None:
-        """Copy the bridge's prototypes into the heads, which use them outside training.
+        """Copy the bridge's prototypes into the heads, which use the copies outside training.
 
-        It happens by itself when the model leaves training mode, and when a model in training mode is saved. Call it
-        after parameters were changed in evaluation mode.
+        This happens automatically when the model leaves training mode, and when a model in training mode is saved. Call
+        it after changes of parameters in evaluation mode.
         """
         for name, vectors in self.prototypes().items():
             self.head(name).prototypes.copy_(vectors)
 
     def freeze(self, patterns: Sequence[str]) -> None:
-        """Stop training the parameters whose names match. Wholly frozen parts stay in evaluation mode.
+        """Freeze the parameters that match. Completely frozen parts stay in evaluation mode.
 
         Args:
-            patterns: Shell patterns over names such as "backbone.net.conv1.weight": "backbone.*",
-                "heads.au.*".
+            patterns: Shell patterns for names such as "backbone.net.conv1.weight": "backbone.*", "heads.au.*".
 
         Raises:
             ConfigError: A pattern matches nothing.
@@ -274,9 +245,9 @@ class AffectModel(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """Switch to training or back; frozen parts keep their batch statistics and use no dropout.
+        """Set training or evaluation mode; frozen parts keep their batch statistics and use no dropout.
 
-        Going back, heads get new copies of the bridge's prototypes.
+        Leaving training mode refreshes the heads' copies of the prototypes.
         """
         left_training = self.training and not mode
         super().train(mode)
@@ -292,13 +263,13 @@ class AffectModel(nn.Module):
     def save_pretrained(
         self, folder: str | Path, *, metadata: Mapping[str, Any] | None = None, half: bool = False
     ) -> None:
-        """Save to a folder; see `affectkit.models.hub` for what it holds.
+        """Save to a folder; `affectkit.models.hub` describes its files.
 
         Args:
-            folder: Created when absent.
-            metadata: Plain values about data, licence and results; those the model was loaded with by
-                default. See `affectkit.models.card` for those that the model card shows.
-            half: Store numbers in half precision: half the size, answers that differ in the third decimal at most.
+            folder: Created if absent.
+            metadata: Plain values about data, licence and results, see `affectkit.models.card`; by default those that
+                the model was loaded with.
+            half: Store numbers in half precision: half the size, with differences from the third decimal on.
 
         Raises:
             ConfigError: A value is not plain.
@@ -310,9 +281,7 @@ class AffectModel(nn.Module):
         for name in self.heads:
             hub.write_tensors(folder / "heads" / f"{name}.safetensors", self.head(name), half=half)
         entries = {
-            "backbone": self.backbone.config,
-            "temporal": self.config["temporal"],
-            "bridge": self.config["bridge"],
+            **{part: self.config[part] for part in ("backbone", "temporal", "bridge")},
             "heads": {name: self.head(name).description() for name in self.heads},
             "input": self.input_spec.to_dict(),
             "metadata": self.metadata,
@@ -321,18 +290,9 @@ class AffectModel(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, revision: str | None = None) -> Self:
-        """Load a saved model, in evaluation mode. Every tensor must fit by name and shape.
-
-        Args:
-            folder: Local folder, or "owner/name" on the Hub.
-            revision: Branch, tag or commit on the Hub.
-
-        Raises:
-            WeightsError: The folder is unsafe, damaged, of an unknown format, or its tensors do not fit.
-            ConfigError: The configuration names parts or arguments that do not exist.
-        """
+        """Load a saved model in evaluation mode; see `load` for arguments and errors."""
         path = hub.locate(folder, revision)
-        config = config_of_model(path)
+        config = _config_of_model(path)
         given, source = config["input"], path / "config.json"
         with hub.explained_by(source):
             model = cls(
@@ -343,7 +303,7 @@ class AffectModel(nn.Module):
                 input_spec={key: given.get(key) for key in _CLIP_FIELDS if key in given},
             )
         tensors = path / "model.safetensors"
-        nn.Module.train(model, False)  # without `refresh_prototypes`: prototypes come with the tensors
+        nn.Module.train(model, False)  # without `refresh_prototypes`: the tensors include the prototypes
         hub.load_strictly(model, hub.read_tensors(tensors), tensors)
         model.metadata = config.get("metadata") or {}
         return model
@@ -351,19 +311,49 @@ class AffectModel(nn.Module):
     def init_from(
         self, folder: str | Path, *, replace: Sequence[str] = (), revision: str | None = None
     ) -> None:
-        """Start fine-tuning from a saved model: take over its tensors, and say what to leave out.
+        """Initialise from the tensors of a saved model, to fine-tune it.
 
         Args:
             folder: Local folder, or "owner/name" on the Hub.
-            replace: Heads, "temporal" or "bridge", to leave as they are here; with a head, those parts of the bridge
-                that hang on its labels. All else must fit by name, shape and labels.
+            replace: Heads, "temporal" or "bridge", to leave unchanged; for a head, also the parts of the bridge that
+                depend on its labels. All other tensors must fit by name, shape and labels.
             revision: Branch, tag or commit on the Hub.
 
         Raises:
             WeightsError: Tensors, labels or normalisation differ.
-            ConfigError: `replace` names nothing here or there.
+            ConfigError: `replace` names no part of either model.
         """
-        take_over(self, hub.locate(folder, revision), replace)
+        path = hub.locate(folder, revision)
+        config, parts = _config_of_model(path), ("temporal", "bridge")
+        known = {*self.heads, *config["heads"], *parts}
+        if unknown := sorted(set(replace) - known):
+            raise ConfigError(
+                f"There is no {', '.join(unknown)} to replace.", remedy=f"Known: {', '.join(sorted(known))}."
+            )
+        for name in self.heads:
+            here = list(self.labels(name))
+            there = config["heads"].get(name, {}).get("labels", here)
+            if name not in replace and there != here:
+                raise WeightsError(
+                    f"The head {name!r} was trained on {there}; here it has {here}.",
+                    path=path,
+                    remedy=f"Train it from scratch: `replace_heads: [{name}]` in a recipe.",
+                )
+        for key in ("mean", "std", "normalize"):
+            here, there = self.input_spec.to_dict()[key], config["input"].get(key)
+            if there != here:
+                raise WeightsError(
+                    f"The backbone was trained with {key} = {there}; here it is {here}.",
+                    path=path,
+                    remedy="Give the backbone the same normalisation.",
+                )
+        skip = [f"{part}." if part in parts else f"heads.{part}." for part in replace]
+        if self.bridge is not None:
+            skip += [f"bridge.{prefix}" for part in replace for prefix in self.bridge.parts_of(part)]
+        tensors = path / "model.safetensors"
+        hub.load_strictly(self, hub.read_tensors(tensors), tensors, skip=skip)
+        if not self.training:
+            self.refresh_prototypes()  # parts of the bridge may be new here
 
     def push_to_hub(
         self,
@@ -373,26 +363,46 @@ class AffectModel(nn.Module):
         metadata: Mapping[str, Any] | None = None,
         half: bool = False,
     ) -> str:
-        """Save to the Hugging Face Hub, with the token that `hf auth login` stored.
-
-        Args:
-            repo: "owner/name"; created when absent.
-            private: Whether a new repository is private.
-            metadata: See `save_pretrained`.
-            half: See `save_pretrained`.
-
-        Returns:
-            The web address of the commit.
-
-        Raises:
-            WeightsError: The Hub refuses, or cannot be reached.
-        """
+        """Save to the Hugging Face Hub; see `affectkit.models.hub.upload` and `save_pretrained`."""
         with TemporaryDirectory() as folder:
             self.save_pretrained(folder, metadata=metadata, half=half)
             return hub.upload(Path(folder), repo, private=private)
 
 
-def _bake(model: AffectModel, *_: Any) -> None:
-    """Before a state dict is made: saved prototypes are those of the weights that they are saved with."""
+def load(model: str | Path, *, revision: str | None = None) -> AffectModel:
+    """Load a saved model in evaluation mode; every tensor must fit by name and shape.
+
+    Args:
+        model: A folder; "owner/name" on the Hugging Face Hub; or "demo", the small model that is part of affectkit.
+            **The demo was trained on rendered faces**: it is for tests and first steps, and its numbers on real faces
+            are a demonstration. A local model folder `demo` has priority.
+        revision: Branch, tag or commit on the Hub.
+
+    Raises:
+        WeightsError: The model is not available, unsafe, damaged or of an unknown format, or its tensors do not fit.
+        ConfigError: The configuration names unknown parts or arguments.
+
+    Example:
+        >>> model = load("demo")
+        >>> model.metadata["rendered"], model.labels("au")[:3]
+        (True, ('AU1', 'AU2', 'AU4'))
+    """
+    return AffectModel.from_pretrained(model, revision=revision)
+
+
+def _refresh(model: AffectModel, *_: Any) -> None:
+    """Before a state dict is made: saved prototypes must be those of the saved weights."""
     if model.training:
         model.refresh_prototypes()
+
+
+def _config_of_model(path: Path) -> dict[str, Any]:
+    """Configuration of a folder that must contain a backbone."""
+    config = hub.read_config(path)
+    if not config["backbone"] or not config.get("input"):
+        raise WeightsError(
+            "This folder contains heads without a backbone.",
+            path=path,
+            remedy="Load one with `AUHead.from_pretrained`, or give the folder of a whole model.",
+        )
+    return config

@@ -1,10 +1,11 @@
-"""Which patches of a picture show an action unit."""
+"""Patches of a picture where each action unit is visible."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from affectkit.errors import LabelSpaceError
@@ -20,12 +21,12 @@ _EYE_CORNERS = (39, 42)
 
 
 class PatchRegions(nn.Module):
-    r"""Finds the patches around the centres of each unit, with weights that fall with the distance.
+    r"""Patches around the centres of each unit, with weights that decrease with the distance.
 
-    The centres are those of `affectkit.facs.region_centres`; a patch belongs to a unit if it is one of the 3 × 3
-    around a centre's patch, and weighs :math:`\max(0, 1 - d_1 / 3)` with the city-block distance d in patches; of
-    two centres the nearer one counts. Where a landmark that a centre needs is missing or not finite, the centre is
-    that of a mean face which fills the picture.
+    The centres are those of `affectkit.facs.region_centres`. The region of a unit is the 3 × 3 patches around each
+    centre's patch, with weights :math:`\max(0, 1 - d_1 / 3)` for the city-block distance d in patches to the nearer
+    centre. If a landmark of a centre is unknown or not finite, the centre of a mean face that fills the picture is
+    used.
 
     Args:
         units: The units, in order.
@@ -66,70 +67,65 @@ class PatchRegions(nn.Module):
                 outward = {"R": -1.0, "L": 1.0, None: 0.0}[centre.side] * centre.outward
                 offset[row, column] = torch.tensor([outward, centre.down])
                 present[row, column] = True
-        # Not persistent: tables of facts, not of what was learned.
-        self.register_buffer("average", average, persistent=False)
-        self.register_buffer("offset", offset, persistent=False)
-        self.register_buffer("present", present, persistent=False)
-        self.register_buffer("mean", torch.tensor(MEAN_SHAPE_68), persistent=False)
+        tables = {
+            "average": average,
+            "offset": offset,
+            "present": present,
+            "mean": torch.tensor(MEAN_SHAPE_68),
+        }
+        for name, values in tables.items():
+            self.register_buffer(name, values, persistent=False)  # constants, nothing learned
 
     def centres(self, landmarks: Tensor | None, mask: Tensor | None, *, clips: int, picture: int) -> Tensor:
-        """The centres in pixels.
+        """Centres in pixels.
 
         Args:
-            landmarks: float [B, 68, 2] in pixels of the picture, integers at pixel centres; None for none.
-            mask: bool [B, 68], True where a landmark is known; None where all are.
+            landmarks: float [B, 68, 2] in pixels of the picture, with integers at pixel centres; or None.
+            mask: bool [B, 68], True for known landmarks; None if all are known.
             clips: B.
             picture: Side of the picture in pixels.
 
         Returns:
-            float32 [B, A, 2, 2]: for each unit up to two centres (x, y); see `present`.
+            float32 [B, A, 2, 2]: up to two centres (x, y) for each unit; see `present`.
         """
-        mean = self._place(self.mean.float()[None] * picture - 0.5).expand(clips, -1, -1, -1)
+        mean = self._centres_of(self.mean.float()[None] * picture - 0.5).expand(clips, -1, -1, -1)
         if landmarks is None:
             return mean
         known = landmarks.isfinite().all(dim=-1)
         if mask is not None:
             known = known & mask
-        found = self._place(torch.where(known[..., None], landmarks.float(), 0.0))
-        needed = (self.average > 0).flatten(0, 1).float()
-        lacking = ((~known).float() @ needed.T).reshape(clips, *self.present.shape) > 0
-        lacking |= ~known[:, _EYE_CORNERS].all(dim=1)[:, None, None]
+        found = self._centres_of(torch.where(known[..., None], landmarks.float(), 0.0))
+        needed = (self.average > 0).float()
+        lacking = torch.einsum("bp,acp->bac", (~known).float(), needed) > 0
+        lacking |= rearrange(~known[:, _EYE_CORNERS].all(dim=1), "b -> b 1 1")
         return torch.where(lacking[..., None], mean, found)
 
     def forward(
         self, landmarks: Tensor | None, mask: Tensor | None, *, clips: int, picture: int, grid: int
     ) -> tuple[Tensor, Tensor]:
-        """The patches of every unit and their weights.
-
-        Args:
-            landmarks: As `centres` takes them.
-            mask: As `centres` takes it.
-            clips: B.
-            picture: Side of the picture in pixels.
-            grid: Patches along a side.
+        """Patches of every unit in a grid of `grid` patches per side; see `centres` for the other arguments.
 
         Returns:
-            Patch numbers, row by row, int64 [B, A, 18]; and weights, float32 [B, A, 18], 0 for what is no patch or
-            was counted before.
+            Patch numbers, row by row, int64 [B, A, 18], and weights float32 [B, A, 18]; 0 for entries outside the
+            picture and for repeated patches.
         """
         centres = self.centres(landmarks, mask, clips=clips, picture=picture)
         home = ((centres + 0.5) * (grid / picture)).floor().long().clamp(0, grid - 1)
         step = torch.arange(-_REACH, _REACH + 1, device=home.device)
-        around = torch.stack(torch.meshgrid(step, step, indexing="xy"), dim=-1).reshape(-1, 2)
+        around = rearrange(list(torch.meshgrid(step, step, indexing="xy")), "xy r c -> (r c) xy")
         places = home[:, :, :, None] + around  # [B, A, 2, 9, 2]
         inside = ((places >= 0) & (places < grid)).all(dim=-1) & self.present[:, :, None]
         distance = (places[:, :, :, :, None] - home[:, :, None, None]).abs().sum(dim=-1).float()
         distance = distance.masked_fill(~self.present[:, None, None, :], torch.inf).amin(dim=-1)
-        weights = (1 - distance / _FALLOFF).clamp(min=0) * inside
-        clamped = places.clamp(0, grid - 1)
-        numbers = (clamped[..., 1] * grid + clamped[..., 0]).flatten(2)
-        weights = weights.flatten(2)
-        # Of a patch that both centres hold, only the first mention counts; those outside must not hide one inside.
+        weights = rearrange((1 - distance / _FALLOFF).clamp(min=0) * inside, "b a c p -> b a (c p)")
+        column, row = places.clamp(0, grid - 1).unbind(-1)
+        numbers = rearrange(row * grid + column, "b a c p -> b a (c p)")
+        # A patch of both centres counts once; an entry outside the picture must not hide one inside.
         same = (numbers[..., :, None] == numbers[..., None, :]) & (weights > 0)[..., None, :]
         repeated = same.tril(diagonal=-1).any(dim=-1)
         return numbers, weights.masked_fill(repeated, 0.0)
 
-    def _place(self, points: Tensor) -> Tensor:
+    def _centres_of(self, points: Tensor) -> Tensor:
         """Centres [B, A, 2, 2] from landmarks [B, 68, 2]."""
         length = (points[:, _EYE_CORNERS[0], 0] - points[:, _EYE_CORNERS[1], 0]).abs()
         return self.average.float() @ points[:, None] + self.offset.float() * length[:, None, None, None]

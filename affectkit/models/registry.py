@@ -1,4 +1,4 @@
-"""The parts a model can be built from, by kind and name."""
+"""Registry of the parts of models, by kind and name."""
 
 from __future__ import annotations
 
@@ -21,21 +21,16 @@ _REGISTRIES: dict[str, Registry[Any]] = {
 
 def _registry(kind: str) -> Registry[Any]:
     if kind not in _REGISTRIES:
-        raise ConfigError(
-            f"There is no kind of part named {kind!r}.", remedy=f"Known: {', '.join(_REGISTRIES)}."
-        )
+        raise ConfigError(f"Unknown kind of part: {kind!r}.", remedy=f"Known: {', '.join(_REGISTRIES)}.")
     return _REGISTRIES[kind]
 
 
 def register(kind: str, name: str) -> Callable[[type[M]], type[M]]:
-    """Class decorator that makes a part available to configurations and saved models under `name`.
+    """Class decorator that registers a part under `name`, its `type` in configurations and saved models.
 
     Args:
         kind: "backbone", "temporal", "head", "bridge" or "converter".
-        name: What configurations call it.
-
-    Raises:
-        ConfigError: The kind is unknown or the name is taken.
+        name: A new name; a taken one raises ConfigError.
     """
     return _registry(kind).register(name)
 
@@ -46,7 +41,7 @@ def build(kind: str, config: Mapping[str, Any], **injected: Any) -> Any:
     Args:
         kind: "backbone", "temporal", "head" or "bridge".
         config: The part's name and arguments; plain values only.
-        injected: Arguments the caller decides (`in_features`, `spaces`), which `config` may not set.
+        injected: Arguments set by the caller (`in_features`, `spaces`), which `config` must not contain.
 
     Raises:
         ConfigError: The kind, type or an argument is unknown, or a required argument is missing.
@@ -59,16 +54,12 @@ def build(kind: str, config: Mapping[str, Any], **injected: Any) -> Any:
 
 
 def find(kind: str, name: str) -> type[Any]:
-    """The class registered under `name`.
-
-    Raises:
-        ConfigError: There is none.
-    """
+    """Class registered under `name`; raises ConfigError if there is none."""
     return _registry(kind)[name]
 
 
 def list_models(kind: str) -> tuple[str, ...]:
-    """The registered names of one kind, sorted.
+    """Registered names of one kind, sorted.
 
     Example:
         >>> "timm" in list_models("backbone")
@@ -78,9 +69,5 @@ def list_models(kind: str) -> tuple[str, ...]:
 
 
 def name_of(kind: str, part: nn.Module) -> str:
-    """The registered name of a part's class.
-
-    Raises:
-        ConfigError: Its class is not registered.
-    """
+    """Registered name of a part's class; raises ConfigError if the class is not registered."""
     return _registry(kind).name_of(type(part))

@@ -108,7 +108,7 @@ def calibrate(model: AffectModel, found: Mapping[str, Answered]) -> None:
     for name, rows in found.items():
         head = model.head(name)
         head.calibrate(temperature=fit_temperature(*_known(rows, head)))
-        if head.thresholded:
+        if head.has_thresholds:
             metric = cast("ThresholdedMetric", metric_of(head.space, 1))
             nobody = torch.zeros(len(rows.value), dtype=torch.int64)
             metric.update(head.scaled(rows.logits), rows.value, rows.mask, nobody)

@@ -80,7 +80,7 @@ def test_a_checkpoint_and_a_saved_model_name_their_spaces(trained, tmp_path):
         torch.testing.assert_close(second[name], first[name])
     assert (first["va"].shape, first["levels"].shape) == ((2, 3, 2), (2, 3))
     card = (tmp_path / "model" / "README.md").read_text()
-    assert "| va | valence, arousal | value on each dimension, a frame | – |" in card
+    assert "| va | valence, arousal | value on each dimension, per frame | – |" in card
     assert "| levels | none, one, two | probability of each level; they sum to 1, a clip | – |" in card
 
 

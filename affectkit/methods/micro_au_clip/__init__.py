@@ -1,4 +1,4 @@
-"""Micro-AU CLIP: action units of micro-expressions, from patches to their dependencies (arXiv 2603.16302)."""
+"""Micro-AU CLIP: action units of micro-expressions from patches and dependencies between units (arXiv 2603.16302)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The task, which alone needs Lightning."""
+    """Import the task on first use: only it needs Lightning."""
     if name != "MicroAU":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from affectkit.methods.micro_au_clip.task import MicroAU

@@ -1,8 +1,7 @@
-"""Which units a model of micro-expressions lets depend on which, as a picture and a table."""
+"""Figure and table of the dependencies between units in a model of micro-expressions."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,21 +17,20 @@ from affectkit.models.explain import canvas, draw_matrix
 
 __all__ = ["Dependencies", "dependencies", "explain_dependencies", "write_dependencies"]
 
-_CELL: Final = 0.5  # inches: two digits and a point stay legible
+_CELL: Final = 0.5  # inches; keeps two digits and a point legible
 
 
 @dataclass(frozen=True)
 class Dependencies:
-    """How units depend on each other, on the CPU.
+    """Dependencies between units, on the CPU.
 
     Args:
         units: The units, such as AU12.
         cooccurrence: float [A, A], P(j | i) among the training labels, in row i and column j.
-        drawn: float [A, A + 1], where unit i would look if only co-occurrence drew it; the last column is the whole
-            face.
-        learned: float [A, A + 1], where it looks, the mean over layers and heads.
-        gate: By how much what is seen there is added to a unit.
-        at_rest: Whether it is the attention of a face that does not move, or of a clip.
+        drawn: float [A, A + 1], attention of unit i due to co-occurrence alone; the last column is the whole face.
+        learned: float [A, A + 1], attention of unit i, averaged over layers and heads.
+        gate: Weight of the attended units.
+        at_rest: Whether the attention is that of a still face instead of a clip.
     """
 
     units: tuple[str, ...]
@@ -51,13 +49,13 @@ def dependencies(
     *,
     head: str | None = None,
 ) -> Dependencies:
-    """Which units the units look at.
+    """Compute the dependencies between the units of a model.
 
     Args:
         model: In evaluation mode, with a head for micro-expressions whose units attend to each other.
-        frames: uint8 [T, 3, S, S], a clip from onset to apex; without, a face that does not move.
+        frames: uint8 [T, 3, S, S], a clip from onset to apex; a still face by default.
         landmarks: float [T, 68, 2] in pixels of the frames.
-        head: Name of the head, if there are several.
+        head: Name of the head; the first one by default.
 
     Raises:
         ConfigError: There is no such head, or its units do not attend to each other.
@@ -65,7 +63,7 @@ def dependencies(
     _, found = micro_head(model, head)
     if found.depend is None:
         raise ConfigError(
-            "The units of this model do not depend on each other.", remedy="It was made with `gda: false`."
+            "The units of this model do not depend on each other.", remedy="Train a head with `gda: true`."
         )
     spec = model.input_spec
     device = next(found.parameters()).device
@@ -90,15 +88,15 @@ def dependencies(
 def write_dependencies(found: Dependencies, folder: str | Path) -> tuple[Path, Path]:
     """Write `dependencies.csv` and `dependencies.png`.
 
-    The table has a row for each unit and what it looks at, the whole face as `face`. The figure has three panels:
-    co-occurrence among the labels, the learned attention, and what of it co-occurrence alone does not explain.
+    The table has one row for each pair of units, with the whole face as `face`. The figure has three panels:
+    co-occurrence of the labels, learned attention, and the part of it that co-occurrence does not explain.
 
     Args:
-        found: Of a model.
-        folder: Made if absent.
+        found: The dependencies.
+        folder: Created if absent.
 
     Returns:
-        The paths of the table and of the figure.
+        Paths of the table and the figure.
 
     Example:
         >>> both = torch.tensor([[1.0, 0.5], [0.2, 1.0]])
@@ -108,29 +106,30 @@ def write_dependencies(found: Dependencies, folder: str | Path) -> tuple[Path, P
         >>> table.read_text().splitlines()[2]
         'AU1,AU2,0.500000,0.300000,0.300000,0.000000'
     """
+    import pandas as pd
+
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     table, figure = folder / "dependencies.csv", folder / "dependencies.png"
-    with table.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["unit", "looks_at", "cooccurrence", "drawn", "learned", "difference"])
-        for i, unit in enumerate(found.units):
-            for j, other in enumerate((*found.units, "face")):
-                both = "" if other == "face" else f"{float(found.cooccurrence[i, j]):.6f}"
-                drawn, learned = float(found.drawn[i, j]), float(found.learned[i, j])
-                numbers = [f"{value:.6f}" for value in (drawn, learned, learned - drawn)]
-                writer.writerow([unit, other, both, *numbers])
+    frame = pd.DataFrame(
+        {
+            "unit": unit,
+            "looks_at": other,
+            "cooccurrence": None if other == "face" else found.cooccurrence[i, j].item(),
+            "drawn": found.drawn[i, j].item(),
+            "learned": found.learned[i, j].item(),
+        }
+        for i, unit in enumerate(found.units)
+        for j, other in enumerate((*found.units, "face"))
+    )
+    frame["difference"] = frame["learned"] - frame["drawn"]
+    frame.to_csv(table, index=False, float_format="%.6f", lineterminator="\n")
     _draw_dependencies(found, figure)
     return table, figure
 
 
 def explain_dependencies(model: AffectModel, head: str) -> Explanation:
-    """Which units look at which, as what `affectkit model explain` draws.
-
-    Args:
-        model: As for `dependencies`.
-        head: Name of the head.
-    """
+    """Dependencies of a head as an explanation of `affectkit model explain`."""
 
     def draw(
         folder: Path, frames: Tensor | None, landmarks: Tensor | None
@@ -138,15 +137,15 @@ def explain_dependencies(model: AffectModel, head: str) -> Explanation:
         found = dependencies(model, frames, landmarks, head=head)
         moved = found.learned - found.drawn
         i, j = divmod(int(moved.argmax()), moved.shape[1])
-        said = (
-            f"beyond co-occurrence most: {found.units[i]} looks at {(*found.units, 'the whole face')[j]}, "
+        finding = (
+            f"largest change beyond co-occurrence: {found.units[i]} looks at {(*found.units, 'the whole face')[j]}, "
             f"{found.drawn[i, j]:.2f} -> {found.learned[i, j]:.2f}; gate {found.gate:.2f}"
         )
-        return write_dependencies(found, folder), (said,)
+        return write_dependencies(found, folder), (finding,)
 
     return Explanation(
         "dependencies",
-        "which action units look at which, beside how often they occur together",
+        "attention between action units, compared with their co-occurrence",
         draw,
         "optional",
     )

@@ -1,10 +1,11 @@
-"""Global dependency attention: how the units of a face depend on each other."""
+"""Global dependency attention between the units of a face."""
 
 from __future__ import annotations
 
 from typing import cast
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,22 +15,22 @@ __all__ = ["GlobalDependencyAttention"]
 
 
 class GlobalDependencyAttention(nn.Module):
-    r"""Lets units attend to each other and to the whole face, drawn to those they occur with.
+    r"""Attention of units to each other and to the whole face, biased by co-occurrence.
 
     Pre-norm layers over the A units and one global token, with :math:`\lambda \log(C_{ij} + 0.05)` added to the
-    scores between units, where :math:`C_{ij} = P(j \mid i)` among training labels. The result is added to the units
-    through a learned gate: :math:`F' = F + g\, \mathrm{GDA}(F)`.
+    scores between units, where :math:`C_{ij} = P(j \mid i)` among training labels. A learned gate adds the result to
+    the units: :math:`F' = F + g\, \mathrm{GDA}(F)`.
 
     Args:
         features: Width D.
         units: Number of units A.
-        depth: Layers.
+        depth: Number of layers.
         heads: Attention heads; must divide D.
-        gate: g at the beginning; 0 makes the module the identity.
+        gate: Initial g; 0 makes the module the identity.
         dropout: Probability, after both branches of a layer.
 
     Attributes:
-        cooccurrence: [A, A], a buffer; 1 everywhere, which prefers nobody, until `set_cooccurrence`.
+        cooccurrence: [A, A], a buffer; 1 everywhere, without effect, until `set_cooccurrence`.
 
     Raises:
         ConfigError: The heads do not divide the width.
@@ -41,7 +42,7 @@ class GlobalDependencyAttention(nn.Module):
         True
 
     References:
-        Micro-AU CLIP, arXiv 2603.16302. Depth, bias and gate are ours: the paper's text could not be had.
+        Micro-AU CLIP, arXiv 2603.16302. Depth, bias and gate are ours: the full paper was not available.
     """
 
     cooccurrence: Tensor
@@ -65,7 +66,7 @@ class GlobalDependencyAttention(nn.Module):
         self.register_buffer("cooccurrence", torch.ones(units, units))
 
     def set_cooccurrence(self, conditional: Tensor) -> None:
-        """Say how often units occur together.
+        """Set the co-occurrence of units.
 
         Args:
             conditional: [A, A], P(j | i) in row i and column j, in [0, 1].
@@ -75,7 +76,7 @@ class GlobalDependencyAttention(nn.Module):
         """
         shape = tuple(self.cooccurrence.shape)
         if tuple(conditional.shape) != shape or not ((conditional >= 0) & (conditional <= 1)).all():
-            raise LabelSpaceError(f"Co-occurrence must be {list(shape)} with probabilities.")
+            raise LabelSpaceError(f"Co-occurrence must have the shape {list(shape)} and values in [0, 1].")
         self.cooccurrence.copy_(conditional)
 
     def forward(self, units: Tensor, whole: Tensor) -> Tensor:
@@ -96,18 +97,18 @@ class GlobalDependencyAttention(nn.Module):
 
     @property
     def bias(self) -> Tensor:
-        """What is added to the scores, [A + 1, A + 1]; the global token, the last one, is as near to all."""
+        """Bias of the scores, [A + 1, A + 1]; 0 for the global token, the last one."""
         return F.pad(self.strength * (self.cooccurrence + 0.05).log(), (0, 1, 0, 1))
 
     def attention(self, units: Tensor, whole: Tensor) -> Tensor:
-        """Where each unit looks, the mean over layers and heads.
+        """Attention of each unit, averaged over layers and heads.
 
         Args:
             units: [B, A, D].
             whole: [B, D], the global token.
 
         Returns:
-            [B, A, A + 1], each row adds up to 1; the last column is the global token.
+            [B, A, A + 1] with rows of sum 1; the last column is the global token.
         """
         bias = self.bias.to(units.dtype)
         tokens, looks = torch.cat([units, whole[:, None]], dim=1), []
@@ -133,22 +134,21 @@ class _Layer(nn.Module):
         )
 
     def attention(self, tokens: Tensor, bias: Tensor) -> Tensor:
-        """Where each token looks, [B, N, N], the mean over heads."""
+        """Attention [B, N, N] of each token, averaged over heads."""
         query, key, _ = self._split(tokens)
-        scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5 + bias
+        scores = query @ key.mT * query.shape[-1] ** -0.5 + bias
         return F.softmax(scores, dim=-1).mean(dim=1)
 
     def _split(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, [B, heads, N, D / heads] each."""
-        query, key, value = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for part in self.qkv(self.norm(tokens)).chunk(3, dim=-1)
+        query, key, value = rearrange(
+            self.qkv(self.norm(tokens)), "b n (three h d) -> three b h n d", three=3, h=self.heads
         )
         return query, key, value
 
     def forward(self, tokens: Tensor, bias: Tensor) -> Tensor:
         query, key, value = self._split(tokens)
         read = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        tokens = tokens + self.out(read.transpose(1, 2).flatten(2))
+        tokens = tokens + self.out(rearrange(read, "b h n d -> b n (h d)"))
         out: Tensor = tokens + self.mlp(tokens)
         return out

@@ -1,4 +1,4 @@
-"""Action units of micro-expressions, from the motion of the patches where each unit shows."""
+"""Head for action units of micro-expressions, from the motion of patches in each unit's region."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import torch
+from einops import einsum, rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,9 +17,9 @@ from affectkit.methods.micro_au_clip.gda import GlobalDependencyAttention
 from affectkit.methods.micro_au_clip.pta import PatchTokenAttention
 from affectkit.models import AffectModel, Explanation
 from affectkit.models.features import Features
-from affectkit.models.heads.au import AUHead
-from affectkit.models.heads.base import register
+from affectkit.models.heads import AUHead
 from affectkit.models.regions import PatchRegions
+from affectkit.models.registry import register
 from affectkit.models.temporal import MotionTokens
 from affectkit.models.text import PromptLearner, TextTower
 
@@ -29,15 +30,15 @@ _LOWEST_TEMPERATURE = 0.01
 
 @dataclass(frozen=True, slots=True)
 class MicroAUOutputs:
-    """What a `MicroAUHead` made of a batch, for losses and figures.
+    """Outputs of a `MicroAUHead` for a batch, for losses and figures.
 
     Args:
         logits: [B, A].
-        units: [B, A, D], each unit's vector after the others had their say.
-        local: [B, A, D], before.
+        units: [B, A, D], each unit's vector after attention between units.
+        local: [B, A, D], each unit's vector before it.
         places: int64 [B, A, 18], the patches of each unit's region, row by row.
-        weights: float [B, A, 18], 0 where there is no patch.
-        attention: [B, A, 18], where each unit looked; sums to 1.
+        weights: float [B, A, 18], 0 for entries without a patch.
+        attention: [B, A, 18], attention of each unit, with sum 1.
     """
 
     logits: Tensor
@@ -50,34 +51,34 @@ class MicroAUOutputs:
 
 @register("head", "micro_au")
 class MicroAUHead(AUHead):
-    r"""Which action units a brief movement shows: each by itself, then together, then against texts.
+    r"""Occurrence of action units in a brief movement, from patches, dependencies between units, and texts.
 
-    The motion of the patches from onset to apex is read region by region (patch token attention), the units then
-    attend to each other (global dependency attention), and each unit's vector :math:`f'` is compared with a text that
-    says it acts and one that says it does not: :math:`z = (\cos(f', t^+) - \cos(f', t^-)) / \tau`, so that
-    :math:`\sigma(z)` is the softmax over the two texts. Without texts, a linear function of each unit's own reads
-    :math:`f'`.
+    Each unit reads the motion from onset to apex in the patches of its region (patch token attention). The units then
+    attend to each other (global dependency attention). Each unit's vector :math:`f'` is compared with a text for an
+    active unit and one for an inactive unit: :math:`z = (\cos(f', t^+) - \cos(f', t^-)) / \tau`, so that
+    :math:`\sigma(z)` is the softmax over the two texts. Without texts, z is a linear function of :math:`f'` with
+    weights for each unit.
 
-    Features must have patches (`tokens`) and should have landmarks; a mean face stands in for them.
+    Features must have patches (`tokens`). Without landmarks, those of a mean face are used.
 
     Args:
         in_features: Width D of patches and frames.
         space: An `AUSet`, or its name: "casme2_8", "AU1,AU12".
-        motion: How frames become motion, see `affectkit.models.temporal.MotionTokens`.
-        pta: Read regions by attention; else take the weighted mean of their patches.
-        gda: Let units attend to each other.
+        motion: Kind of motion, see `affectkit.models.temporal.MotionTokens`.
+        pta: Read regions by attention instead of the weighted mean of their patches.
+        gda: Use attention between units.
         text: Arguments of `affectkit.models.text.TextTower`; None for no texts.
-        n_ctx: Learned context vectors before the texts, shared by all; 0 keeps the texts fixed and the tower out.
+        n_ctx: Number of learned context vectors before the texts, shared by all; 0 for fixed texts without a tower.
         attention_heads: Heads of both attentions; must divide the width.
-        gate: How much of the units' attention to each other is added at the beginning.
+        gate: Initial weight of the attention between units.
         dropout: Probability, in both attentions.
-        target: Name of the annotation it learns from.
+        target: Name of the annotation to learn from.
 
     Attributes:
-        tau: The temperature τ, learned, used as at least 0.01.
+        tau: The learned temperature τ, clamped to at least 0.01.
 
     Raises:
-        ConfigError: The text tower is of another width, or heads do not divide it.
+        ConfigError: The text tower has another width, or the heads do not divide the width.
         LabelSpaceError: A unit has no known region.
 
     Example:
@@ -87,7 +88,8 @@ class MicroAUHead(AUHead):
         torch.Size([2, 2])
 
     References:
-        Micro-AU CLIP, arXiv 2603.16302. What its abstract does not say is our own design; see the documentation.
+        Micro-AU CLIP, arXiv 2603.16302. Details that its abstract does not give are our own design; see the
+        documentation.
     """
 
     meaning = "probability of each unit, for a clip from onset to apex"
@@ -110,8 +112,8 @@ class MicroAUHead(AUHead):
         target: str = "au",
     ) -> None:
         super().__init__(in_features, space, dropout=dropout)
-        units = tuple(cast("AUSet", self.space))  # an occurrence space is one
-        self.target = target  # of this head: macro and micro units may share a model
+        units = tuple(cast("AUSet", self.space))  # a space of kind occurrence is an AUSet
+        self.target = target  # in the configuration too: macro and micro units may share a model
         del self.body, self.out
         self.motion = MotionTokens(in_features, motion)
         self.regions = PatchRegions(units)
@@ -144,7 +146,7 @@ class MicroAUHead(AUHead):
         }
 
     def explanations(self, model: AffectModel, name: str) -> tuple[Explanation, ...]:
-        """Where the units look in a clip, and which units look at which."""
+        """Attention of the units within a clip and, with `gda`, between units."""
         from affectkit.methods.micro_au_clip.dependency_figure import explain_dependencies
         from affectkit.methods.micro_au_clip.region_figure import explain_regions
 
@@ -162,41 +164,41 @@ class MicroAUHead(AUHead):
         tower = TextTower(**text)
         if tower.num_features != self.in_features:
             raise ConfigError(
-                f"The texts have the width {tower.num_features}, and the pictures {self.in_features}.",
-                remedy="Take image and text tower of one CLIP.",
+                f"The texts have the width {tower.num_features}, but the pictures {self.in_features}.",
+                remedy="Use image and text tower of the same CLIP.",
             )
         pairs = [prompt for unit in units for prompt in au_prompt_pair(unit)]
         self.tau = nn.Parameter(torch.tensor(0.07))
         if n_ctx:
             self.tower, self.prompts = tower, PromptLearner(pairs, tower, n_ctx=n_ctx, class_specific=False)
-        self.register_buffer("texts", tower.encode(pairs).reshape(len(units), 2, -1))
+        self.register_buffer("texts", rearrange(tower.encode(pairs), "(a s) d -> a s d", s=2))
         if self.attend is not None:
             with torch.no_grad():
                 self.attend.queries.copy_(tower.encode([au_name(unit) for unit in units]))
 
     @property
     def temperature_of_texts(self) -> Tensor:
-        """τ, a scalar; 0.07 where there are no texts."""
+        """τ, a scalar; 0.07 without texts."""
         return torch.tensor(0.07) if self.tau is None else self.tau.clamp(min=_LOWEST_TEMPERATURE)
 
     def outputs(self, features: Features) -> MicroAUOutputs:
-        """Everything the head computes.
+        """Compute all outputs.
 
         Args:
             features: With `frames` [B, T, D] and `tokens` [B, T, N, D]; N must be a square number.
 
         Raises:
-            ValueError: The backbone gives no patches, or they form no square.
+            ValueError: The backbone gives no patches, or they do not form a square.
         """
         if features.tokens is None or features.frames is None:
             raise ValueError("A micro-expression head needs patches: give the backbone `tokens: true`.")
         B, _, N, _ = features.tokens.shape
         grid = round(N**0.5)
         if grid * grid != N:
-            raise ValueError(f"{N} patches form no square.")
+            raise ValueError(f"{N} patches do not form a square.")
         landmarks, mask = features.landmarks, features.landmarks_mask
         places, weights = self.regions(
-            None if landmarks is None else landmarks[:, 0],  # those of the onset
+            None if landmarks is None else landmarks[:, 0],  # of the onset
             None if landmarks is None or mask is None else mask[:, 0],
             clips=B,
             picture=features.picture or grid,
@@ -208,7 +210,7 @@ class MicroAUHead(AUHead):
         else:
             attention = (weights / weights.sum(dim=-1, keepdim=True)).to(tokens.dtype)
             batch = torch.arange(B, device=tokens.device)[:, None, None]
-            local = torch.einsum("bap,bapd->bad", attention, tokens[batch, places])
+            local = einsum(attention, tokens[batch, places], "b a p, b a p d -> b a d")
         units = local
         if self.depend is not None:
             units = self.depend(local, self.motion(features.frames, features.frame_mask))
@@ -219,25 +221,19 @@ class MicroAUHead(AUHead):
             return (units * self.weight).sum(dim=-1) + self.bias
         texts = self.texts
         if self.tower is not None and self.prompts is not None:
-            texts = F.normalize(self.tower(*self.prompts()), dim=-1).reshape(self.texts.shape)
+            texts = rearrange(F.normalize(self.tower(*self.prompts()), dim=-1), "(a s) d -> a s d", s=2)
         with torch.autocast(units.device.type, enabled=False):
             direction = F.normalize(units.float(), dim=-1)
-            cosine = torch.einsum("bad,asd->bas", direction, texts.float())
+            cosine = einsum(direction, texts.float(), "b a d, a s d -> b a s")
             logits = (cosine[..., 0] - cosine[..., 1]) / self.temperature_of_texts.float()
         return logits.to(self.texts.dtype)
 
     def forward(self, features: Features | Tensor) -> Tensor:
-        """Logits.
-
-        Args:
-            features: As `outputs` takes them.
-
-        Returns:
-            [B, A].
+        """Logits [B, A] of `Features` with patches; see `outputs`.
 
         Raises:
-            ValueError: There are no patches: a plain tensor will not do.
+            ValueError: There are no patches, or `features` is a plain tensor.
         """
         if not isinstance(features, Features):
-            raise ValueError("A micro-expression head reads patches; give it Features with `tokens`.")
+            raise ValueError("A micro-expression head needs patches: give it Features with `tokens`.")
         return self.outputs(features).logits

@@ -1,8 +1,9 @@
-"""Losses of Micro-AU CLIP beside the cross-entropy: how units depend on each other, and likeness across clips."""
+"""Losses of Micro-AU CLIP in addition to the cross-entropy: dependency between units and contrast across clips."""
 
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -12,15 +13,15 @@ __all__ = ["CrossSampleContrast", "GlobalDependencyLoss"]
 
 
 class GlobalDependencyLoss(nn.Module):
-    r"""Draws the vectors of units that act together towards each other, and those of which one acts apart.
+    r"""Loss that pulls the vectors of units together if both are active, and apart if only one is.
 
-    With :math:`S_{ij}` the cosine of two units' vectors and :math:`R_{ij}` = 1 where both act, 0 where neither does and
-    -1 where one does: :math:`w_{ij} (S_{ij} - \rho R_{ij})^2` over pairs i < j that are both annotated and of which
-    one occurs with the other, C_ij or C_ji above `least`; :math:`w_{ij} = \max(C_{ij}, C_{ji})`.
+    With :math:`S_{ij}` the cosine of two units' vectors and :math:`R_{ij}` = 1 if both are active, 0 if neither is and
+    -1 if one is: :math:`w_{ij} (S_{ij} - \rho R_{ij})^2` over pairs i < j of annotated units that co-occur
+    (C_ij or C_ji above `least`); :math:`w_{ij} = \max(C_{ij}, C_{ji})`.
 
     Args:
-        rho: ρ, the cosine that is aimed at, in [0, 1].
-        least: Pairs that occur together more rarely than this are left out.
+        rho: Target cosine ρ, in [0, 1].
+        least: Smallest co-occurrence of the pairs.
 
     Raises:
         ConfigError: A value is out of [0, 1].
@@ -32,7 +33,7 @@ class GlobalDependencyLoss(nn.Module):
         (tensor(0.), tensor(1.))
 
     References:
-        Micro-AU CLIP, arXiv 2603.16302. Target and weights are ours: the paper's text could not be had.
+        Micro-AU CLIP, arXiv 2603.16302. Target and weights are ours: the full paper was not available.
     """
 
     def __init__(self, *, rho: float = 0.5, least: float = 0.1) -> None:
@@ -48,16 +49,16 @@ class GlobalDependencyLoss(nn.Module):
         """Sum and count.
 
         Args:
-            units: [B, A, D], a vector a unit.
-            value: [B, A], 0 or 1; entries that are not annotated may hold anything.
-            mask: bool [B, A], True where annotated.
+            units: [B, A, D], one vector per unit.
+            value: [B, A], 0 or 1; any value for entries without annotation.
+            mask: bool [B, A], True for annotated entries.
             cooccurrence: [A, A], P(j | i) in row i.
 
         Returns:
-            The sum over annotated pairs, and their number. Both scalar; the sum is connected to `units` always.
+            The sum over annotated pairs and their number, both scalar; the sum always has a gradient to `units`.
         """
         direction = F.normalize(units.float(), dim=-1)
-        cosine = direction @ direction.transpose(1, 2)
+        cosine = direction @ direction.mT
         acts = value >= 0.5
         together = acts[:, :, None] & acts[:, None, :]
         apart = acts[:, :, None] ^ acts[:, None, :]
@@ -69,11 +70,11 @@ class GlobalDependencyLoss(nn.Module):
 
 
 class CrossSampleContrast(nn.Module):
-    r"""Draws the vectors of a unit that acts in several clips together, and away from all others.
+    r"""Supervised contrast: pulls the vectors of a unit together across clips where it is active, and away from others.
 
-    For a unit that acts in a clip (the anchor a), with P the same unit in the other clips in which it acts:
+    For an active unit in a clip (the anchor a), with P the same unit in the other clips where it is active:
     :math:`-\frac{1}{|P|} \sum_{p \in P} \log \frac{\exp(\cos(f_a, f_p) / \tau)}{\sum_{k \ne a} \exp(\cos(f_a, f_k) /
-    \tau)}`, where k runs over all annotated units of all clips. Anchors without a partner have no part.
+    \tau)}`, where k runs over all annotated units of all clips. Anchors with empty P are ignored.
 
     Example:
         >>> units, value = torch.eye(2).repeat(2, 1, 1), torch.tensor([[1.0, 0.0], [1.0, 0.0]])
@@ -91,18 +92,18 @@ class CrossSampleContrast(nn.Module):
         """Sum and count.
 
         Args:
-            units: [B, A, D], a vector a unit, of all clips of all processes.
-            value: [B, A], 0 or 1; entries that are not annotated may hold anything.
-            mask: bool [B, A], True where annotated.
+            units: [B, A, D], one vector per unit, for all clips of all processes.
+            value: [B, A], 0 or 1; any value for entries without annotation.
+            mask: bool [B, A], True for annotated entries.
             temperature: τ, a positive scalar.
-            local: The clips of this process, which are its anchors; all by default.
+            local: The clips of this process, which provide its anchors; all by default.
 
         Returns:
-            The sum over anchors, and their number. Both scalar; the sum is connected to `units` always.
+            The sum over anchors and their number, both scalar; the sum always has a gradient to `units`.
         """
         own = slice(None) if local is None else local
         B, A, _ = units.shape
-        direction = F.normalize(units.float(), dim=-1).flatten(0, 1)
+        direction = rearrange(F.normalize(units.float(), dim=-1), "b a d -> (b a) d")
         known, acts = mask.flatten(), ((value >= 0.5) & mask).flatten()
         entry = torch.arange(B * A, device=units.device)
         anchors = entry.reshape(B, A)[own].flatten()

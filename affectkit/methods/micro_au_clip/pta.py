@@ -1,8 +1,9 @@
-"""Patch token attention: what the patches of a unit's region say, each unit by itself."""
+"""Patch token attention: one vector per unit from the patches of its region."""
 
 from __future__ import annotations
 
 import torch
+from einops import einsum, rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -12,11 +13,11 @@ __all__ = ["PatchTokenAttention"]
 
 
 class PatchTokenAttention(nn.Module):
-    r"""One vector a unit from the patches of its region, by a query of its own and shared projections.
+    r"""Attention of each unit to the patches of its region, with its own query and shared projections.
 
     With the patches Z of a unit and their weights w, :math:`u = \mathrm{softmax}(q W_Q (Z W_K)^\top / \sqrt{d} +
-    \log w)\, Z W_V`, :math:`f = \mathrm{LN}(q + u)`, and :math:`f + \mathrm{MLP}(\mathrm{LN}(f))`. No unit sees
-    another's patches.
+    \log w)\, Z W_V`, :math:`f = \mathrm{LN}(q + u)`, and :math:`f + \mathrm{MLP}(\mathrm{LN}(f))`. Units do not
+    see each other's patches.
 
     Args:
         features: Width D.
@@ -37,7 +38,7 @@ class PatchTokenAttention(nn.Module):
         (torch.Size([2, 3, 16]), torch.Size([2, 3, 5]))
 
     References:
-        Micro-AU CLIP, arXiv 2603.16302. The dimensions are ours: the paper's text could not be had.
+        Micro-AU CLIP, arXiv 2603.16302. The dimensions are ours: the full paper was not available.
     """
 
     def __init__(self, features: int, units: int, *, heads: int = 8, dropout: float = 0.0) -> None:
@@ -64,20 +65,21 @@ class PatchTokenAttention(nn.Module):
         Args:
             tokens: [B, N, D], the patches of a picture.
             places: int64 [B, A, P], patch numbers of each unit's region.
-            weights: float [B, A, P], 0 where there is no patch; every unit has at least one.
+            weights: float [B, A, P], 0 for entries without a patch; every unit has at least one patch.
 
         Returns:
-            The units' vectors [B, A, D], and where each looked, [B, A, P], the mean over heads.
+            Vectors of the units [B, A, D], and their attention [B, A, P], averaged over heads.
         """
         batch = torch.arange(places.shape[0], device=tokens.device)[:, None, None]
-        split = (self.heads, -1)
         # Project the N patches once, then gather: regions overlap.
-        key = self.key(tokens).unflatten(-1, split)[batch, places]  # [B, A, P, heads, d]
-        value = self.value(tokens).unflatten(-1, split)[batch, places]
-        query = self.query(self.queries).unflatten(-1, split)
-        scores = torch.einsum("ahd,baphd->bahp", query, key) * query.shape[-1] ** -0.5
+        query, key, value = (
+            rearrange(part, "... (h d) -> ... h d", h=self.heads)
+            for part in (self.query(self.queries), self.key(tokens), self.value(tokens))
+        )
+        key, value = key[batch, places], value[batch, places]
+        scores = einsum(query, key, "a h d, b a p h d -> b a h p") * query.shape[-1] ** -0.5
         scores = scores + weights.to(scores.dtype).log()[:, :, None]
         attention = F.softmax(scores, dim=-1)
-        read = torch.einsum("bahp,baphd->bahd", attention, value).flatten(2)
+        read = rearrange(einsum(attention, value, "b a h p, b a p h d -> b a h d"), "b a h d -> b a (h d)")
         f = self.norm(self.queries + read)
         return f + self.mlp(f), attention.mean(dim=2)

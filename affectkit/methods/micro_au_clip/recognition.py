@@ -1,4 +1,4 @@
-"""Emotions told from action units by rule, on evaluation data, with no emotion label in training."""
+"""Recognition of emotions from predicted action units by rules, without emotion labels in training."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ TARGET = "expression"
 
 
 class RuleRecognition:
-    """Counts how often the classes that rules find in predicted action units are the annotated ones.
+    """Evaluation of the classes that rules find in predicted action units.
 
     Args:
         head: The head of action units.
-        classes: Name of the classes that rules shall find, see `affectkit.facs.recognition.class_rules`.
-        datasets: The datasets of the loaders, in their order; those without expressions are passed over.
-        device: Where the counts are kept.
+        classes: Name of the classes, see `affectkit.facs.recognition.class_rules`.
+        datasets: The datasets of the loaders, in order; those without expressions are skipped.
+        device: Device of the metrics.
 
     Raises:
-        ConfigError: The head is not of action units, or no dataset annotates expressions.
-        LabelSpaceError: No rule speaks for any of the classes.
+        ConfigError: The head is not for action units, or no dataset annotates expressions.
+        LabelSpaceError: There is no rule for any of the classes.
     """
 
     def __init__(
@@ -48,17 +48,17 @@ class RuleRecognition:
         }
         if not self.metrics:
             raise ConfigError(
-                f"None of {[data.name for data in datasets]} annotates expressions to compare rules with.",
-                remedy="Leave `recognition` out, or evaluate on a corpus with emotions.",
+                f"None of {[data.name for data in datasets]} annotates expressions.",
+                remedy="Remove `recognition`, or evaluate on a corpus with emotions.",
             )
 
     def update(self, loader: int, logits: Tensor, batch: ClipBatch) -> None:
-        """Count one batch of the loader with this index.
+        """Update the metrics with one batch.
 
         Args:
             loader: Index of the loader.
-            logits: [B, A] or [B, T, A], of the head; the clip's are the mean over its real frames.
-            batch: What they were computed from.
+            logits: [B, A] or [B, T, A], of the head; probabilities are averaged over real frames.
+            batch: The batch.
         """
         metric = self.metrics.get(self.datasets[loader].name)
         if metric is None or TARGET not in batch.targets:
@@ -72,7 +72,7 @@ class RuleRecognition:
         metric.update(scores.to(logits.device), target.value, target.mask, batch.subject, batch.valid)
 
     def values(self, name: str) -> Mapping[str, Tensor]:
-        """UF1 and UAR to log, by `dataset/head/rules_metric`."""
+        """UF1 and UAR for the log, by `dataset/head/rules_metric`."""
         return {
             f"{dataset}/{name}/rules_{key}": metric.compute()[key]
             for dataset, metric in self.metrics.items()
@@ -81,12 +81,12 @@ class RuleRecognition:
 
     @property
     def note(self) -> str:
-        """What a reader of the numbers must know."""
+        """Description of the method, printed next to every result."""
         missing = f"; never found: {', '.join(self.rules.undecidable)}" if self.rules.undecidable else ""
         return f"emotions by FACS rules from predicted units, no emotion label in training{missing}"
 
     def counted(self, name: str) -> list[Counted]:
-        """The counts of every corpus, of the head with this name."""
+        """Metric states of every corpus, for the head with this name."""
         return [
             Counted(
                 dataset,
@@ -100,7 +100,7 @@ class RuleRecognition:
         ]
 
     def results(self, name: str, *, protocol: Callable[[str], str]) -> dict[str, list[Result]]:
-        """Every number with its interval and baseline, by `dataset/head rules`."""
+        """Results with intervals and baselines, by `dataset/head by rules`."""
         found = {}
         for data in self.datasets:
             if data.name in self.metrics:
@@ -117,7 +117,7 @@ class RuleRecognition:
 
 
 def rules_of(head: Head, classes: str) -> ClassRules:
-    """The rules for classes over the units of a head; raises what `RuleRecognition` does of them."""
+    """Rules for classes over the units of a head; raises the same errors as `RuleRecognition`."""
     if not isinstance(head.space, AUSet):
         raise ConfigError("Rules need the occurrence of action units.", remedy="Name an AU head.")
     return class_rules(head.space, classes)

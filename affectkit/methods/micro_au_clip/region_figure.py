@@ -1,13 +1,13 @@
-"""Where a model of micro-expressions looks in a clip, as a picture and a table."""
+"""Figure and table of a micro-expression model's attention within a clip."""
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from affectkit.errors import ConfigError
@@ -28,17 +28,17 @@ _SHADE: Final = 0.55  # opacity of the colours over the face
 
 @dataclass(frozen=True)
 class RegionAttention:
-    """Where each unit of a clip looked, on the CPU.
+    """Attention of each unit within a clip, on the CPU.
 
     Args:
         units: The units, such as AU12.
         probabilities: float [A].
-        thresholds: float [A], from which on a unit counts as acting.
-        weights: float [A, G, G], the region of each unit by rows and columns of patches, 0 outside of it.
-        attention: float [A, G, G], how much of the unit comes from each patch; adds up to 1.
-        onset: uint8 [3, S, S], the first picture that the model saw.
-        apex: uint8 [3, S, S], and the last.
-        learned: Whether attention was learned; otherwise it is the regions' weights.
+        thresholds: float [A], from which a unit counts as active.
+        weights: float [A, G, G], the region of each unit by rows and columns of patches, 0 outside.
+        attention: float [A, G, G], contribution of each patch, with sum 1.
+        onset: uint8 [3, S, S], the first picture of the clip.
+        apex: uint8 [3, S, S], the last picture of the clip.
+        learned: Whether the attention was learned or is the regions' weights.
     """
 
     units: tuple[str, ...]
@@ -52,11 +52,11 @@ class RegionAttention:
 
 
 def micro_head(model: AffectModel, name: str | None = None) -> tuple[str, MicroAUHead]:
-    """The head for micro-expressions of a model, with its name.
+    """Find a model's head for micro-expressions, with its name.
 
     Args:
         model: The model.
-        name: Which, if there are several; the first by default.
+        name: Name of the head; the first one by default.
 
     Raises:
         ConfigError: There is none, or none of this name.
@@ -65,7 +65,7 @@ def micro_head(model: AffectModel, name: str | None = None) -> tuple[str, MicroA
     if not found:
         raise ConfigError(
             "This model has no head for micro-expressions.",
-            remedy="It takes a MicroAUHead, as in the recipes micro/*microauclip*.",
+            remedy="Train a MicroAUHead, as in the recipes micro/*microauclip*.",
         )
     if name is not None and name not in found:
         raise ConfigError(
@@ -79,13 +79,13 @@ def micro_head(model: AffectModel, name: str | None = None) -> tuple[str, MicroA
 def region_attention(
     model: AffectModel, frames: Tensor, landmarks: Tensor | None = None, *, head: str | None = None
 ) -> RegionAttention:
-    """Where the units of one clip looked.
+    """Compute the attention of the units of one clip.
 
     Args:
         model: In evaluation mode, with a head for micro-expressions.
-        frames: uint8 [T, 3, S, S], from onset to apex, as the model sees faces.
-        landmarks: float [T, 68, 2] in pixels of the frames; without, regions are those of the mean face.
-        head: Name of the head, if there are several.
+        frames: uint8 [T, 3, S, S], from onset to apex, cropped as the model expects.
+        landmarks: float [T, 68, 2] in pixels of the frames; those of the mean face by default.
+        head: Name of the head; the first one by default.
 
     Raises:
         ConfigError: There is no such head.
@@ -100,7 +100,8 @@ def region_attention(
 
     def grid(values: Tensor) -> Tensor:
         flat = torch.zeros(len(values), side * side)
-        return flat.scatter_add(1, out.places[0].cpu(), values.float().cpu()).reshape(-1, side, side)
+        flat = flat.scatter_add(1, out.places[0].cpu(), values.float().cpu())
+        return rearrange(flat, "a (row column) -> a row column", row=side)
 
     return RegionAttention(
         units=tuple(found.labels),
@@ -117,15 +118,15 @@ def region_attention(
 def write_regions(found: RegionAttention, folder: str | Path) -> tuple[Path, Path]:
     """Write `regions.csv` and `regions.png`.
 
-    The table has a row for each patch in each unit's region. The figure shows onset, apex and what changed between
-    them, and a panel a unit: the apex, the region's outline, and in colour where the unit looked.
+    The table has one row for each patch in each unit's region. The figure shows onset, apex and their difference, and
+    one panel for each unit: the apex, the outline of the region, and the attention in colour.
 
     Args:
-        found: Of a clip.
-        folder: Made if absent.
+        found: The attention.
+        folder: Created if absent.
 
     Returns:
-        The paths of the table and of the figure.
+        Paths of the table and the figure.
 
     Example:
         >>> one = torch.tensor([[[0.0, 1.0], [0.0, 0.5]]])
@@ -137,41 +138,42 @@ def write_regions(found: RegionAttention, folder: str | Path) -> tuple[Path, Pat
         AU12,lip corner puller,0.900000,0.900000,0,1,1.000000,0.666667
         AU12,lip corner puller,0.900000,0.900000,1,1,0.500000,0.333333
     """
+    import pandas as pd
+
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     table, figure = folder / "regions.csv", folder / "regions.png"
-    with table.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            ["unit", "unit_name", "probability", "threshold", "row", "column", "weight", "attention"]
-        )
-        for a, unit in enumerate(found.units):
-            of_unit = [f"{float(v):.6f}" for v in (found.probabilities[a], found.thresholds[a])]
-            for row, column in found.weights[a].nonzero().tolist():
-                numbers = [f"{float(m[a, row, column]):.6f}" for m in (found.weights, found.attention)]
-                writer.writerow([unit, ActionUnit.parse(unit).name, *of_unit, row, column, *numbers])
+    frame = pd.DataFrame(
+        {
+            "unit": found.units[a],
+            "unit_name": ActionUnit.parse(found.units[a]).name,
+            "probability": found.probabilities[a].item(),
+            "threshold": found.thresholds[a].item(),
+            "row": row,
+            "column": column,
+            "weight": found.weights[a, row, column].item(),
+            "attention": found.attention[a, row, column].item(),
+        }
+        for a, row, column in found.weights.nonzero().tolist()
+    )
+    frame.to_csv(table, index=False, float_format="%.6f", lineterminator="\n")
     _draw_regions(found, figure)
     return table, figure
 
 
 def explain_regions(model: AffectModel, head: str) -> Explanation:
-    """Where the units look, as what `affectkit model explain` draws.
-
-    Args:
-        model: As for `region_attention`.
-        head: Name of the head.
-    """
+    """Attention of a head as an explanation of `affectkit model explain`."""
 
     def draw(
         folder: Path, frames: Tensor | None, landmarks: Tensor | None
     ) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-        assert frames is not None  # needed
+        assert frames is not None  # because the clip is "needed"
         found = region_attention(model, frames, landmarks, head=head)
         rows = zip(found.units, found.probabilities, found.thresholds, strict=True)
         acting = ", ".join(f"{unit} {p:.2f}" for unit, p, threshold in rows if p >= threshold)
         return write_regions(found, folder), (f"units above their thresholds: {acting or 'none'}",)
 
-    return Explanation("regions", "where each action unit looks in a clip", draw, "needed")
+    return Explanation("regions", "attention of each action unit within a clip", draw, "needed")
 
 
 def _draw_regions(found: RegionAttention, path: Path) -> None:
@@ -193,7 +195,9 @@ def _draw_regions(found: RegionAttention, path: Path) -> None:
     legend.imshow(torch.linspace(0, 1, 64)[None].numpy(), cmap="inferno", aspect="auto", alpha=_SHADE)
     legend.set_xticks([0, 63], ["nowhere", "its strongest patch"], fontsize=8.5)
     for tick, end in zip(legend.get_xticklabels(), ("left", "right"), strict=True):
-        tick.set_horizontalalignment(end)  # within the panel, or columns would differ in width
+        tick.set_horizontalalignment(
+            end
+        )  # keeps labels within the panel, so that columns have the same width
     legend.set_yticks([])
     legend.set_title(f"{what}:", fontsize=9.5)
     panels[0, 3].text(
@@ -211,7 +215,7 @@ def _draw_regions(found: RegionAttention, path: Path) -> None:
 
 
 def _region_panel(axes: Axes, found: RegionAttention, a: int, face: Any, side: int) -> None:
-    """One unit: the face in grey, the attention in colour within the region, and its outline."""
+    """Draw one unit: the face in grey, the attention in colour within the region, and its outline."""
     import numpy as np
 
     attention, inside = found.attention[a], found.weights[a] > 0
@@ -236,7 +240,7 @@ def _region_panel(axes: Axes, found: RegionAttention, a: int, face: Any, side: i
 
 
 def _outline(inside: Tensor, cell: float) -> list[tuple[tuple[float, float], tuple[float, float]]]:
-    """The edges between patches inside and outside, as (xs, ys) in pixels."""
+    """Edges between patches inside and outside, as (xs, ys) in pixels."""
     lines = []
     for row, column in inside.nonzero().tolist():
         for down, right in ((-1, 0), (1, 0), (0, -1), (0, 1)):
@@ -251,4 +255,4 @@ def _outline(inside: Tensor, cell: float) -> list[tuple[tuple[float, float], tup
 
 
 def _picture(picture: Tensor) -> Any:
-    return picture.permute(1, 2, 0).numpy()
+    return rearrange(picture, "c h w -> h w c").numpy()

@@ -1,4 +1,4 @@
-"""Micro-AU CLIP: action units of micro-expressions, from local independence to global dependency."""
+"""Training of Micro-AU CLIP."""
 
 from __future__ import annotations
 
@@ -23,28 +23,29 @@ __all__ = ["MicroAU"]
 
 
 class MicroAU(MultiTask):
-    r"""`MultiTask` with the further losses of its `MicroAUHead` heads, and emotions by rule.
+    r"""`MultiTask` with the losses of `MicroAUHead` heads, and recognition of emotions by rules.
 
     The loss of a micro head is :math:`L_{cls} + w_c L_{con} + w_d L_{GD}`: the cross-entropy over each unit's two
-    texts (the head's loss in `losses`, weighed by `balance`), the contrast of units across clips, and the dependency
-    between units. How often units occur together is counted among the training labels when training begins. Other
-    heads, and corpora without micro-expressions, may share the run.
+    texts (the head's loss in `losses`, weighted by `balance`), the contrast of units across clips, and the dependency
+    between units. The co-occurrence of units is counted in the training labels at the start of training. Other heads
+    and corpora without micro-expressions can be part of the same run.
 
     Args:
         \*args: As for `MultiTask`: backbone, heads, temporal.
         contrast_weight: :math:`w_c`.
         dependency_weight: :math:`w_d`.
-        dependency_target: The cosine aimed at for units that act together, in [0, 1].
-        recognition: By head name, the classes that FACS rules shall find in its units on evaluation data: "casme2_5",
-            "megc3", "class i,class ii,…". No emotion label is read in training.
+        dependency_target: Target cosine of units that are active together, in [0, 1].
+        recognition: By head name, the classes that FACS rules find in its units on evaluation data: "casme2_5",
+            "megc3", "class i,class ii,…". Training does not use emotion labels.
         **options: As for `MultiTask`.
 
     Raises:
-        ConfigError: `recognition` names no head or one of other labels, or as for `MultiTask`.
-        LabelSpaceError: No rule speaks for any of the classes of `recognition`.
+        ConfigError: `recognition` names an unknown head or one with other labels, or as for `MultiTask`.
+        LabelSpaceError: There is no rule for any of the classes of `recognition`.
 
     References:
-        Micro-AU CLIP, arXiv 2603.16302. What its abstract does not say is our own design; see the documentation.
+        Micro-AU CLIP, arXiv 2603.16302. Details that its abstract does not give are our own design; see the
+        documentation.
     """
 
     def __init__(
@@ -59,10 +60,10 @@ class MicroAU(MultiTask):
         super().__init__(*args, **options)
         if unknown := sorted(set(recognition or {}) - set(self.heads)):
             raise ConfigError(
-                f"Recognition is asked of {unknown}.", remedy=f"Heads are {sorted(self.heads)}."
+                f"`recognition` names unknown heads: {unknown}.", remedy=f"Heads: {sorted(self.heads)}."
             )
         for name, classes in (recognition or {}).items():
-            rules_of(self.heads[name], classes)  # what cannot be told should not be found out after training
+            rules_of(self.heads[name], classes)  # raises errors before training
         self.micro = {name: head for name, head in self.heads.items() if isinstance(head, MicroAUHead)}
         self.dependency = GlobalDependencyLoss(rho=dependency_target)
         self.contrast = CrossSampleContrast()
@@ -74,7 +75,7 @@ class MicroAU(MultiTask):
         self.by_rules: dict[str, RuleRecognition] = {}
 
     def on_fit_start(self) -> None:
-        """Besides the loss weights, count which units occur together in the training labels."""
+        """Also count the co-occurrence of units in the training labels."""
         super().on_fit_start()
         for name, head in self.micro.items():
             found = task_data(self.trainer).cooccurrence(head.target, head.space.name)
@@ -90,14 +91,14 @@ class MicroAU(MultiTask):
     def terms(
         self, name: str, features: Features, prototypes: Tensor | None, batch: ClipBatch
     ) -> dict[str, LossTerm]:
-        """See `MultiTask`; contrast and dependency are further terms of a micro head."""
+        """See `MultiTask`; a micro head also has the terms contrast and dependency."""
         if name not in self.micro:
             return super().terms(name, features, prototypes, batch)
         outputs = self.micro[name].outputs(features)
-        return {name: self.head_loss(name, outputs.logits, batch), **self._further(name, outputs, batch)}
+        return {name: self.head_loss(name, outputs.logits, batch), **self._unit_losses(name, outputs, batch)}
 
-    def _further(self, name: str, outputs: MicroAUOutputs, batch: ClipBatch) -> dict[str, LossTerm]:
-        """Contrast and dependency; nothing, but in the graph, where the batch does not annotate the target."""
+    def _unit_losses(self, name: str, outputs: MicroAUOutputs, batch: ClipBatch) -> dict[str, LossTerm]:
+        """Contrast and dependency; zero, but with a gradient, if the batch does not annotate the target."""
         head, units = self.micro[name], outputs.units
         if head.target in batch.targets:
             target = batch.targets[head.target].project(head.space.name)
@@ -107,7 +108,7 @@ class MicroAU(MultiTask):
             value, mask = torch.zeros_like(outputs.logits), torch.zeros_like(outputs.logits, dtype=torch.bool)
         dependency = self.dependency(units, value, mask, self.cooccurrence[name])
         local = None
-        if self.trainer.world_size > 1:  # every process contrasts its clips with those of all
+        if self.trainer.world_size > 1:  # every process compares its clips with those of all processes
             local = slice(self.global_rank * len(units), (self.global_rank + 1) * len(units))
             units = self.all_gather(units, sync_grads=True).flatten(0, 1)  # type: ignore[union-attr]
             value, mask = (self.all_gather(part).flatten(0, 1) for part in (value, mask))  # type: ignore[union-attr]
@@ -115,7 +116,7 @@ class MicroAU(MultiTask):
         return {f"{name}/contrast": contrast, f"{name}/dependency": dependency}
 
     def on_test_start(self) -> None:
-        """Make the metrics of the test corpora, those of recognition by rule among them."""
+        """Create the metrics of the test corpora, including those of recognition by rules."""
         super().on_test_start()
         datasets = self.evaluation["test"].datasets
         self.by_rules = {
@@ -124,21 +125,21 @@ class MicroAU(MultiTask):
         }
 
     def test_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Count a batch of a test corpus."""
+        """Evaluate a batch of a test corpus."""
         logits = self(*seen(batch))
         self.evaluation["test"].update(dataloader_idx, logits, batch)
         for name, rules in self.by_rules.items():
             rules.update(dataloader_idx, logits[name], batch)
 
     def counted(self) -> list[Counted]:
-        """See `AffectTask`; recognition by rule comes last."""
+        """See `AffectTask`; recognition by rules comes last."""
         return [
             *super().counted(),
             *(one for name, rules in self.by_rules.items() for one in rules.counted(name)),
         ]
 
     def on_test_epoch_end(self) -> None:
-        """Log and keep the results, those of recognition by rule among them."""
+        """Log and store the results, including those of recognition by rules."""
         super().on_test_epoch_end()
         for name, rules in self.by_rules.items():
             logged = {f"test/{key}": value for key, value in rules.values(name).items()}

@@ -1,4 +1,4 @@
-"""SSM: action units and expressions through prototypes that explain each other (arXiv 2604.10541)."""
+"""SSM: action units and expressions with text prototypes that inform each other (arXiv 2604.10541)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The task, which alone needs Lightning."""
+    """Import the task on first use: only it needs Lightning."""
     if name != "SSM":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from affectkit.methods.ssm.task import SSM

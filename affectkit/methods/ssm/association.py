@@ -1,4 +1,4 @@
-"""How strongly action units speak for expressions and the other way round, learned from a prior."""
+"""Learned associations between action units and expressions, from a prior."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ class AssociationMap(nn.Module):
         M_{a \to e}[i, :] &= \mathrm{softmax}_j(\log(M^0_{ij} + \epsilon) + \Delta^{ae}_{ij}) \sum_j M^0_{ij} \\
         M_{e \to a}[j, :] &= \mathrm{softmax}_i(\log(M^0_{ij} + \epsilon) + \Delta^{ea}_{ji}) \sum_i M^0_{ij}
 
-    Rows keep the mass of the prior, and only how it is spread is learned; with Δ = 0, where learning starts, both maps
-    are the prior. One expression, the neutral one, may stay out of it: its entries are the prior's in both maps, and
-    the softmax and the sum over i leave it out.
+    Rows keep the mass of the prior; only its distribution is learned. With Δ = 0, the initial value, both maps equal
+    the prior. One expression, the neutral one, can be fixed: its entries in both maps are those of the prior, and the
+    softmax and the sum over i exclude it.
 
     Args:
         prior: M⁰, finite and not negative.
-        fixed_row: Index of the expression that stays as it is.
-        directions: Which maps are learned; the other stays the prior.
+        fixed_row: Index of the fixed expression.
+        directions: The learned maps; the other map equals the prior.
 
     Attributes:
         prior: float32 [E, A].
-        delta_ae: [E, A], or None where units do not speak for expressions.
-        delta_ea: [A, E], or None where expressions do not speak for units.
+        delta_ae: [E, A], or None if the map from units to expressions is not learned.
+        delta_ea: [A, E], or None if the map from expressions to units is not learned.
 
     Raises:
-        ConfigError: The prior is no such table or the fixed row not in it.
+        ConfigError: The prior is not such a table, or does not contain the fixed row.
 
     Example:
         >>> association = AssociationMap([[0.9, 0.1], [0.2, 0.8]])
@@ -62,11 +62,11 @@ class AssociationMap(nn.Module):
     ) -> None:
         super().__init__()
         if not prior or not prior[0] or len({len(row) for row in prior}) != 1:
-            raise ConfigError("A prior must have rows, all of one length.")
+            raise ConfigError("A prior must have rows of equal length.")
         if not all(0 <= value < math.inf for row in prior for value in row):
-            raise ConfigError("A prior must hold finite numbers from 0 up.")
+            raise ConfigError("A prior must contain finite numbers of at least 0.")
         if fixed_row is not None and not (0 <= fixed_row < len(prior) and len(prior) > 1):
-            raise ConfigError(f"Row {fixed_row} cannot be fixed in a prior of {len(prior)} rows.")
+            raise ConfigError(f"Row {fixed_row} cannot be fixed in a prior with {len(prior)} rows.")
         if directions not in get_args(Directions) or directions == "none":
             raise ConfigError(
                 f"A map cannot have the directions {directions!r}.",
@@ -75,12 +75,12 @@ class AssociationMap(nn.Module):
         self.fixed_row = fixed_row
         table = torch.tensor(prior, dtype=torch.float32)
         self.register_buffer("prior", table)
-        # A map that nothing uses has no parameter, so that every parameter gets a gradient at every step.
+        # An unused map has no parameter, so that every parameter gets a gradient at every step.
         self.delta_ae = None if directions == "expression_to_au" else nn.Parameter(torch.zeros_like(table))
         self.delta_ea = None if directions == "au_to_expression" else nn.Parameter(torch.zeros_like(table.T))
 
     def forward(self) -> tuple[Tensor, Tensor]:
-        """The two maps, float32 [E, A] and [A, E], also under autocast and in a module of half precision."""
+        """Both maps, float32 [E, A] and [A, E], also under autocast and in half precision."""
         prior = self.prior.float()
         fixed = torch.zeros(len(prior), 1, dtype=torch.bool, device=prior.device)
         if self.fixed_row is not None:

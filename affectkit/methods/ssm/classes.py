@@ -1,4 +1,4 @@
-"""Expression classes that nobody trained: their names, their prompt texts, and the units that go with them."""
+"""New expression classes: names, prompt texts, and associations with action units."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _NOT_IN_NAMES = re.compile(r"[^a-z0-9' -]+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class NewClass:
-    """One class that a model is asked about.
+    """One class to predict.
 
     Args:
         name: The class name.
-        text: What its prompt says.
+        text: The text of its prompt.
         row: Its association with each unit, 0 to 1; empty without units.
-        trained: Whether it is one that the model was trained on, and its text none of the user's own.
+        trained: Whether the model was trained on this class with this text.
     """
 
     name: str
@@ -47,17 +47,17 @@ def read_classes(
     style: str = "facs",
     prior: str = "facs",
 ) -> list[NewClass]:
-    """Make classes of what a user wrote.
+    """Parse the classes that a user gave.
 
     Args:
         texts: Class names or free texts, whose letters then name the class; or texts by class name.
         trained: The classes that the model was trained on.
-        units: The action units that rows are for.
-        style: Style of the texts; "facs" stands in for a class that a published style lacks.
-        prior: Source of the rows; "facs" stands in likewise.
+        units: The action units of the rows.
+        style: Style of the texts; "facs" for classes that a published style lacks.
+        prior: Source of the rows; "facs" for classes that it lacks.
 
     Raises:
-        LabelSpaceError: There are fewer than two classes, one that a text names is none, or two are the same.
+        LabelSpaceError: There are fewer than two classes, two classes are the same, or a text gives no class name.
 
     Example:
         >>> for item in read_classes(["Angry", "contempt", "A smirk, barely visible"], ["anger"], None):
@@ -80,8 +80,8 @@ def read_classes(
         else:
             name = canonical_expression(_NOT_IN_NAMES.sub(" ", given.casefold()))
             classes.append((name, given if own is None else own, False))
-    ExpressionSet(tuple(name for name, *_ in classes))  # refuses what cannot be class names
-    return [NewClass(name, text, _row(name, units, prior), there) for name, text, there in classes]
+    ExpressionSet(tuple(name for name, *_ in classes))  # checks the class names
+    return [NewClass(name, text, _row(name, units, prior), known) for name, text, known in classes]
 
 
 def _row(name: str, units: AUSet | None, prior: str) -> tuple[float, ...]:

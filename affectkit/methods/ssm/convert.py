@@ -1,4 +1,4 @@
-"""The checkpoints that the authors of SSM released, as affectkit models that compute the same."""
+"""Conversion of the checkpoints released by the authors of SSM."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ def convert_ssm(
     expressions: str | None = None,
     clip_weights: str | Path | None = None,
 ) -> Conversion:
-    """Turn a released SSM checkpoint into a model that gives the same numbers.
+    """Convert a released SSM checkpoint to a model with the same outputs.
 
-    Sizes, the release, the corpora and so the texts and the prior are read off the tensors. Every tensor is either
-    taken over or checked to say nothing new; one that is missing or left over is an error. The model routes tokens to
-    experts as the released code does (`legacy_dispatch`), so its numbers depend on the batch.
+    Sizes, release, corpora, texts and prior follow from the tensors. Every tensor is either copied or checked to be
+    redundant; missing and unexpected tensors are errors. The model routes tokens to experts as the released code does
+    (`legacy_dispatch`), so its outputs depend on the batch.
 
     Args:
         path: The checkpoint, of either release.
-        units: Its action units, bp4d12 or disfa8, as their number says by default.
-        expressions: Its classes in order, dfew7 or mafw11 as their number says by default.
-        clip_weights: Weights of the CLIP that it was trained from. The checkpoint lacks CLIP's token embedding, which
-            only new texts (zero-shot classes) need.
+        units: Its action units, bp4d12 or disfa8; by default according to their number.
+        expressions: Its classes in order; by default dfew7 or mafw11, according to their number.
+        clip_weights: Weights of the original CLIP. The checkpoint lacks CLIP's token embedding, which only new texts
+            (zero-shot classes) need.
 
     Raises:
         WeightsError: The file is unsafe or damaged, or its tensors are not those of a released model.
-        ConfigError: `units` or `expressions` do not fit its heads.
-        LabelSpaceError: They are unknown.
+        ConfigError: `units` or `expressions` do not fit the heads.
+        LabelSpaceError: `units` or `expressions` are unknown.
     """
     path = Path(path)
-    tensors, beside = read_checkpoint(path)
+    tensors, extra = read_checkpoint(path)
     released = ReleasedTensors(path, tensors)
     ignored = released.drop_duplicates()
     classes = _choose("expression", expressions, _CLASSES, released.shape("dfer_head.weight")[0], path)
@@ -97,10 +97,10 @@ def convert_ssm(
         "source": f"converted from {path.name}, a checkpoint in the layout of {SOURCE}",
         "source_sha256": _sha256(path),
         "release": released.release,
-        **{f"source_{key}": value for key, value in beside.items()},
+        **{f"source_{key}": value for key, value in extra.items()},
         "paper": "arXiv 2604.10541",
         "trained_on": f"{corpus.upper()} and {'MAFW' if count == 11 else 'DFEW or FERV39k'}, by its authors",
-        "licence": "That of the authors' weights and of the corpora they were trained on; ask them.",
+        "licence": "The licence of the authors' weights and of their training corpora; ask the authors.",
         "notes": _notes(corpus, released.release),
     }
     return Conversion(model, released.release, mapped, ignored)
@@ -110,21 +110,21 @@ def convert_ssm(
 class SSMConverter(Converter):
     """`convert_ssm` on the command line."""
 
-    about = "checkpoints of either release of the authors of SSM (arXiv 2604.10541)"
+    about = "checkpoints of both releases by the authors of SSM (arXiv 2604.10541)"
     options = {  # noqa: RUF012  a ClassVar of the base class
         "--au-set": {
             "dest": "units",
             "choices": tuple(_CORPUS),
-            "help": "its action units (default: by their number)",
+            "help": "action units of the checkpoint (default: according to their number)",
         },
         "--expressions": {
             "dest": "expressions",
-            "help": "its classes in order, by name or as a comma list (default: dfew7 or mafw11)",
+            "help": "classes of the checkpoint in order, by name or comma-separated (default: dfew7 or mafw11)",
         },
         "--clip-weights": {
             "dest": "clip_weights",
             "type": Path,
-            "help": "weights of OpenAI's ViT-B/16, for new expression texts later; the checkpoint lacks CLIP's words",
+            "help": "weights of OpenAI's ViT-B/16, needed only for new expression texts",
         },
     }
 
@@ -135,7 +135,7 @@ class SSMConverter(Converter):
 
 
 def _choose(head: str, given: str | None, known: Mapping[int, str], size: int, path: Path) -> str:
-    """The label space of a head: as given, or the one of its size."""
+    """Label space of a head: the given one, or the one of this size."""
     if given is None and size not in known:
         raise WeightsError(
             f"The head {head!r} has {size} labels.", path=path, remedy=f"Known: {list(known)}."
@@ -147,15 +147,12 @@ def _choose(head: str, given: str | None, known: Mapping[int, str], size: int, p
         )
     length = len(AU_SETS[name]) if head == "au" else len(ExpressionSet.parse(name))
     if length != size:
-        raise ConfigError(f"{name!r} has {length} labels, and the head {head!r} of {path.name} has {size}.")
+        raise ConfigError(f"{name!r} has {length} labels, but the head {head!r} of {path.name} has {size}.")
     return name
 
 
 def _check_words(model: AffectModel, path: Path, clip_weights: str | Path | None) -> None:
-    """See that the words whose vectors the checkpoint holds are the words of our texts.
-
-    One word has one vector wherever it stands, and two words have two.
-    """
+    """Check that the checkpoint's word vectors are those of our texts: one vector per word, and distinct vectors."""
     bridge = cast(SemanticBridge, model.bridge)
     numbers, vectors = [], []
     for learner in (cast(PromptLearner, one) for one in bridge.prompts.values()):
@@ -170,9 +167,9 @@ def _check_words(model: AffectModel, path: Path, clip_weights: str | Path | None
     table = rows[first]
     if not torch.allclose(table[place], rows, atol=1e-5) or len(torch.unique(table, dim=0)) != len(distinct):
         raise WeightsError(
-            f"Its prompts are not made of the published words {bridge.style}.",
+            f"The prompts do not contain the published words of {bridge.style}.",
             path=path,
-            remedy="State its classes in their order with --expressions.",
+            remedy="Give the classes in their order with --expressions.",
         )
     known = bridge.text.token_embedding
     if known is not None and not torch.allclose(known[distinct], table, atol=1e-4):
@@ -185,7 +182,7 @@ def _check_words(model: AffectModel, path: Path, clip_weights: str | Path | None
 
 def _notes(corpus: str, release: int) -> list[str]:
     notes = [
-        "Tokens are sent to experts as the released code sends them (legacy_dispatch), so numbers depend on the batch."
+        "Tokens are routed to experts as in the released code (legacy_dispatch), so outputs depend on the batch."
     ]
     if corpus == "disfa" and release == 1:
         notes.append(

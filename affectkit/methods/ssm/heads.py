@@ -1,4 +1,4 @@
-"""Heads that compare what they see with a prototype of each label, beside a linear layer."""
+"""Heads with a linear layer and a prototype for each label."""
 
 from __future__ import annotations
 
@@ -12,44 +12,42 @@ from affectkit.errors import ConfigError
 from affectkit.facs import LabelSpace
 from affectkit.methods.ssm.smoothing import Smoothing, SmoothLogits
 from affectkit.models.features import Features
-from affectkit.models.heads.au import AUHead
-from affectkit.models.heads.base import Head, register
-from affectkit.models.heads.expression import ExpressionHead
-from affectkit.models.registry import build
+from affectkit.models.heads import AUHead, ExpressionHead, Head
+from affectkit.models.registry import build, register
 from affectkit.models.temporal import Temporal
 
 __all__ = ["PrototypeAUHead", "PrototypeExpressionHead", "PrototypeHead"]
 
 
 class PrototypeHead(Head):
-    r"""What heads with prototypes share: :math:`z = W h + b + s \cos(h, P)`.
+    r"""Base class of heads with prototypes: :math:`z = W h + b + s \cos(h, P)`.
 
-    h is the embedding that the head's own temporal module makes of the features, and P [L, D] has a prototype of
-    each label. A bridge gives P while training; the head keeps a copy (`prototypes`, zeros until it is set), with
-    which it works alone. The second term :math:`z^p = s \cos(h, P)` is an answer of its own, bounded by ±s.
+    h is the embedding of the features by the head's own temporal module, and P [L, D] contains one prototype per label.
+    A bridge provides P during training; the head keeps a copy (`prototypes`, initially zeros) for use without the
+    bridge. The second term :math:`z^p = s \cos(h, P)` is a prediction of its own, bounded by ±s.
 
     Args:
-        in_features: Width of what it reads.
+        in_features: Width of the features.
         space: The labels, or their name: "bp4d12", "basic7", "AU1,AU12".
-        per_frame: Answer for every frame or once a clip; by default as the subclass says.
-        temporal: Configuration of a temporal module of its own: `{"type": "framewise"}`.
+        per_frame: Predict for every frame or once per clip; the default depends on the subclass.
+        temporal: Configuration of the head's own temporal module: `{"type": "framewise"}`.
         prototypes: Whether to use prototypes.
-        scale: What the cosine is multiplied by.
+        scale: Factor of the cosine.
         smoothing: Learned smoothing of frame logits over time, see `SmoothLogits`.
-        linear: Whether there is a linear layer.
+        linear: Whether to use a linear layer.
         dropout: Probability, before the linear layer.
 
     Attributes:
         temporal: The head's temporal module, or None.
         width: D, the width of h.
         scale: s.
-        uses_prototypes: Whether there is a second term.
-        linear: Whether there is a first.
+        uses_prototypes: Whether the second term is used.
+        linear: Whether the first term is used.
         prototypes: float [L, D], a buffer.
-        smooth: What logits pass through at last, or None.
+        smooth: The smoothing of logits, or None.
 
     Raises:
-        ConfigError: An argument is out of range, or the head would have neither term.
+        ConfigError: An argument is out of range, or neither term is used.
     """
 
     by_frame: ClassVar[bool]
@@ -71,7 +69,7 @@ class PrototypeHead(Head):
         super().__init__(in_features, space, per_frame=per_frame, dropout=dropout)
         if not prototypes and not linear:
             raise ConfigError(
-                "A head without prototypes and without a linear layer has no answer.", remedy="Give it one."
+                "A head needs prototypes or a linear layer.", remedy="Set `prototypes` or `linear` to true."
             )
         if not scale > 0 or smoothing not in get_args(Smoothing):
             raise ConfigError(
@@ -80,7 +78,7 @@ class PrototypeHead(Head):
             )
         if smoothing != "none" and not (self.per_frame and linear):
             raise ConfigError(
-                "Only the logits of frames can be smoothed, and prototype logits are not.",
+                "Smoothing needs a linear layer and frame logits.",
                 remedy="Set `per_frame: true` and `linear: true`, or `smoothing: none`.",
             )
         self.temporal: Temporal | None = (
@@ -109,18 +107,18 @@ class PrototypeHead(Head):
         )
 
     def embed(self, features: Features | Tensor) -> Tensor:
-        """The embedding h.
+        """Compute the embedding h.
 
         Args:
-            features: Features; or a tensor from any other network, [..., T, in_features] for clips and
-                [N, in_features] for stills where the head has a temporal module, else [..., in_features].
+            features: Features; or a tensor from any other network: with a temporal module, [..., T, in_features] for
+                clips and [N, in_features] for stills, otherwise [..., in_features].
 
         Returns:
-            [B, D], or [B, T, D] where the head works on frames; for a tensor with the same leading axes.
+            [B, D], or [B, T, D] per frame; for a tensor, with the same leading axes.
 
         Raises:
-            ValueError: Vectors of single frames are needed and there are none.
-            ConfigError: A clip is longer than the temporal module was built for.
+            ValueError: The features lack vectors of single frames.
+            ConfigError: A clip is longer than `max_frames` of the temporal module.
         """
         if self.temporal is None:
             return self.read(features)
@@ -132,14 +130,14 @@ class PrototypeHead(Head):
         return h.reshape(*(features.shape[:-1] if still or self.per_frame else lead), self.width)
 
     def compare(self, h: Tensor, prototypes: Tensor | None = None) -> Tensor:
-        """Prototype logits z^p, in float32 unless the head is of half precision.
+        """Prototype logits z^p, computed in float32 and returned in the head's type.
 
         Args:
             h: [..., D].
             prototypes: P [L, D]; the head's own by default.
 
         Returns:
-            [..., L], from -scale to scale; 0 where a vector is zero.
+            [..., L], from -scale to scale; 0 for zero vectors.
         """
         given = self.prototypes if prototypes is None else prototypes
         with torch.autocast(h.device.type, enabled=False):
@@ -149,15 +147,14 @@ class PrototypeHead(Head):
     def both(
         self, features: Features | Tensor, prototypes: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Logits and prototype logits of one embedding.
+        """Logits and prototype logits of the same embedding.
 
         Args:
-            features: As `embed` takes them.
+            features: As in `embed`.
             prototypes: P [L, D]; the head's own by default.
 
         Returns:
-            z and z^p, each [B, L] or [B, T, L]; z^p is None for a head without prototypes, and z is z^p for one
-            without a linear layer.
+            z and z^p, each [B, L] or [B, T, L]; z^p is None without prototypes, and z is z^p without a linear layer.
         """
         h = self.embed(features)
         compared = self.compare(h, prototypes) if self.uses_prototypes else None
@@ -171,21 +168,13 @@ class PrototypeHead(Head):
         return logits, compared
 
     def forward(self, features: Features | Tensor, prototypes: Tensor | None = None) -> Tensor:
-        """Logits z.
-
-        Args:
-            features: As `embed` takes them.
-            prototypes: P [L, D]; the head's own by default.
-
-        Returns:
-            [B, L], or [B, T, L] where the head works on frames.
-        """
+        """Logits z, [B, L] or per frame [B, T, L]; see `both` for the arguments."""
         return self.both(features, prototypes)[0]
 
     def by_prototypes(self, space: LabelSpace | None = None, prototypes: Tensor | None = None) -> Self:
-        """A head that answers by z^p alone, over the same labels or others, with this one's temporal module.
+        """A head that predicts by z^p alone, over the same or other labels, with this head's temporal module.
 
-        Thresholds and temperature, which were fitted to other logits, are not taken over.
+        Thresholds and temperature are reset, because they were fitted to other logits.
 
         Args:
             space: The labels; this head's by default.
@@ -208,9 +197,7 @@ class PrototypeHead(Head):
 
 @register("head", "prototype_au")
 class PrototypeAUHead(PrototypeHead, AUHead):
-    """Which action units are present, by default in every frame; see `PrototypeHead`.
-
-    Units are answered for independently: p = sigmoid(z).
+    """Occurrence of action units with prototypes, per frame by default, p = sigmoid(z); see `PrototypeHead`.
 
     Example:
         >>> head = PrototypeAUHead(8, "AU1,AU12", temporal={"type": "framewise", "heads": 2})
@@ -227,9 +214,7 @@ class PrototypeAUHead(PrototypeHead, AUHead):
 
 @register("head", "prototype_expression")
 class PrototypeExpressionHead(PrototypeHead, ExpressionHead):
-    """Which expression is shown, by default once a clip; see `PrototypeHead`.
-
-    Expressions exclude one another: p = softmax(z).
+    """Exclusive expression classes with prototypes, per clip by default, p = softmax(z); see `PrototypeHead`.
 
     Example:
         >>> head = PrototypeExpressionHead(8, "basic7", temporal={"type": "clip_token", "heads": 2})

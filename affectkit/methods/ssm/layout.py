@@ -1,4 +1,4 @@
-"""How the authors of SSM lay out a checkpoint: names, and what shapes say."""
+"""Tensor names and shapes in the checkpoints of the authors of SSM."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _TEMPORAL = {
     "expression": ("dfer_temporal_net", "temporal_net"),
     "au": ("au_temporal_net", "temporal_net_au"),
 }
-_TEMPORAL_HEADS = 8  # of the transformers of both releases; their shapes do not tell
+_TEMPORAL_HEADS = 8  # of the transformers of both releases; not determined by their shapes
 
-# Where our tensors come from: a pattern of our names, and the name in the checkpoint. Several rules may fit a name;
-# the first whose name is in the checkpoint counts. `*` stands for the experts, which are one tensor here.
+# Source of each tensor: a pattern of our names, and the name in the checkpoint. If several rules match, the first one
+# with a name in the checkpoint is used. `*` is the number of an expert; our experts are one tensor.
 _IMAGE, _HEAD = (
     r"backbone\.tower\.(transformer\.resblocks\.\d+)\.mlp\.",
     r"heads\.(expression|au)\.temporal\.",
@@ -65,12 +65,12 @@ _RULES = (
     (_HEAD + "bias", r"\1.layers.0.relative_position_bias"),
     (_HEAD + "gate", r"\1.layers.0.channel_gate"),
 )
-# What we have and the checkpoint does not: made from the texts, or computed from the rest.
+# Tensors that are not in the checkpoint: made from the texts, or computed from other tensors.
 _MADE = re.compile(r"bridge\.prompts\.\w+\.eot|bridge\.text\.token_embedding|heads\.\w+\.prototypes")
 
 
 class ReleasedTensors:
-    """The tensors of a checkpoint under the names of one family, and what their shapes say."""
+    """Tensors of a checkpoint, with the names of both releases unified, and the settings that follow from them."""
 
     def __init__(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
         self.path = path
@@ -82,15 +82,13 @@ class ReleasedTensors:
             first, dot, rest = name.partition(".")
             here = renamed.get(first, first) + dot + rest
             if here in self.tensors:
-                raise self.error(f"{name} and {self.original[here]} are both there, for the same part.")
+                raise self.error(f"{name} and {self.original[here]} are the same part.")
             self.tensors[here] = tensor.float() if tensor.is_floating_point() else tensor
             self.original[here] = name
 
     def error(self, fault: str) -> WeightsError:
-        """A fault of this file."""
-        return WeightsError(
-            fault, path=self.path, remedy=f"Give a checkpoint of a model of {SOURCE}, as its code saves it."
-        )
+        """Create an error about this file."""
+        return WeightsError(fault, path=self.path, remedy=f"Give an unchanged checkpoint of {SOURCE}.")
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self.tensors:
@@ -98,41 +96,41 @@ class ReleasedTensors:
         return self.tensors[name]
 
     def _spelled(self, name: str) -> str:
-        """A name as the authors spell it."""
+        """Name of a tensor in the authors' code."""
         first, dot, rest = name.partition(".")
         prompts = {"prompts_expression": "prompt_learner1", "prompts_au": "prompt_learner2"}
         families = {branch: "/".join(names) for branch, names in _TEMPORAL.items()}
         return self.original.get(name) or {**prompts, **families}.get(first, first) + dot + rest
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of a tensor, which must be there."""
+        """Shape of a tensor; raises WeightsError if it is missing."""
         return tuple(self[name].shape)
 
     def count(self, pattern: str) -> int:
-        """One more than the largest number that a pattern finds in the names."""
+        """Largest number that a pattern finds in the names, plus one."""
         found = [re.match(pattern, name) for name in self.tensors]
         return max((int(match[1]) + 1 for match in found if match), default=0)
 
     @property
     def release(self) -> int:
-        """1, or 2 where the units' branch is local attention."""
+        """Release 1, or 2 if the units' branch is local attention."""
         return 2 if "au.layers.0.to_q.weight" in self.tensors else 1
 
     def drop_duplicates(self) -> dict[str, str]:
-        """Leave out the second names of the shared expert, once they are seen to be nothing else."""
+        """Remove the duplicates of the shared expert's tensors, after comparing them."""
         dropped = {}
         for name in [name for name in self.tensors if ".mlp.shared_fc" in name]:
             twin = name.replace("shared_fc1", "shared_expert.0").replace("shared_fc2", "shared_expert.2")
             if not torch.equal(self[name], self[twin]):
                 raise self.error(
-                    f"{self.original[name]} and {self.original[twin]} differ, and are one layer."
+                    f"{self.original[name]} and {self.original[twin]} differ, but must be one layer."
                 )
             del self.tensors[name]
             dropped[self.original[name]] = f"the same as {self.original[twin]}"
         return dropped
 
     def check_prior(self, rows: tuple[tuple[float, ...], ...], name: str) -> dict[str, str]:
-        """Compare the prior with the published table, and its sums with the prior."""
+        """Compare the prior and its sums with the published table, and remove the sums."""
         prior = torch.tensor(rows)
         expected = {
             "init_map": prior,
@@ -142,7 +140,7 @@ class ReleasedTensors:
         for key, values in expected.items():
             if self.shape(key) != tuple(values.shape) or not torch.allclose(self[key], values, atol=1e-5):
                 raise self.error(
-                    f"{key} is not that of the published prior {name}, with these labels in this order."
+                    f"{key} is not that of the published prior {name} with these labels in this order."
                 )
         sums = [key for key in expected if key != "init_map"]
         for key in sums:
@@ -150,7 +148,7 @@ class ReleasedTensors:
         return dict.fromkeys(sums, "the sums of init_map")
 
     def clip(self) -> str:
-        """The CLIP of these shapes."""
+        """Name of the CLIP with these shapes."""
         width, _, patch, _ = self.shape("encoder.conv1.weight")
         context, text_width = self.shape("text_encoder.positional_embedding")
         found = {
@@ -182,16 +180,16 @@ class ReleasedTensors:
         return isqrt(places) * self.shape("encoder.conv1.weight")[-1]
 
     def experts(self) -> dict[str, Any]:
-        """The experts of the image tower, as `MoEConfig` has them."""
+        """Experts of the image tower, as arguments of `MoEConfig`."""
         blocks = self.count(r"encoder\.transformer\.resblocks\.(\d+)")
-        having = [
+        blocks_with_experts = [
             i for i in range(blocks) if f"encoder.transformer.resblocks.{i}.mlp.gate.weight" in self.tensors
         ]
-        if not having:
+        if not blocks_with_experts:
             raise self.error("No block of the image tower has experts.")
-        first = f"encoder.transformer.resblocks.{having[0]}.mlp"
+        first = f"encoder.transformer.resblocks.{blocks_with_experts[0]}.mlp"
         return {
-            "last": blocks - having[0],
+            "last": blocks - blocks_with_experts[0],
             "experts": self.shape(f"{first}.gate.weight")[0],
             "hidden": self.shape(f"{first}.private_experts.0.fc1.weight")[0],
             "act": "gelu",
@@ -199,11 +197,11 @@ class ReleasedTensors:
         }
 
     def frames(self) -> int:
-        """Frames of a clip; the expressions' branch has a token more."""
+        """Frames per clip; the expressions' branch has one more token."""
         return self.shape("expression.pos_embedding")[1] - 1
 
     def temporal(self, branch: str) -> dict[str, Any]:
-        """The temporal module of a head."""
+        """Configuration of a head's temporal module."""
         if branch == "au" and self.release == 2:
             heads, window = self.shape("au.layers.0.relative_position_bias")
             return {
@@ -224,16 +222,14 @@ class ReleasedTensors:
         }
 
     def fill(self, model: AffectModel) -> dict[str, str]:
-        """Copy every tensor to its place."""
+        """Copy every tensor to the model, and return the names in the checkpoint by name in the model."""
         mapped: dict[str, str] = {}
         missing: list[str] = []
         filled: dict[str, Tensor] = {}
         unused = set(self.tensors)
         for name, place in model.state_dict().items():
             if _MADE.fullmatch(name):
-                filled[name] = (
-                    place.nan_to_num()
-                )  # prototypes of words that were not there; they are made anew
+                filled[name] = place.nan_to_num()  # computed later
                 continue
             candidates = [re.sub(old, new, name) for old, new in _RULES if re.fullmatch(old, name)]
             source = next((one for one in candidates if self._parts(one)), None)
@@ -244,7 +240,7 @@ class ReleasedTensors:
             value = (
                 torch.stack([self.tensors[part] for part in parts]) if "*" in source else self.tensors[source]
             )
-            # Leading ones are theirs alone: [1, T, D] is [T, D] here.
+            # The checkpoint has leading axes of size 1: [1, T, D] instead of [T, D].
             same = [size for size in value.shape if size != 1] == [size for size in place.shape if size != 1]
             filled[name] = value.reshape(place.shape) if same else value
             mapped[name] = self._spelled(source)
@@ -257,7 +253,7 @@ class ReleasedTensors:
         return mapped
 
     def _parts(self, source: str) -> list[str]:
-        """The tensors that a source name means."""
+        """Names of the tensors of a source, in the order of the experts for `*`."""
         if "*" not in source:
             return [source] if source in self.tensors else []
         pattern = re.compile(re.escape(source).replace(r"\*", r"(\d+)"))

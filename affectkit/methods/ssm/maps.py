@@ -1,8 +1,7 @@
-"""What a model learned about action units and expressions: its two association maps beside their prior."""
+"""Figure and table of the learned association maps between action units and expressions."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,22 +20,22 @@ __all__ = ["Associations", "associations", "explain_maps", "write_associations"]
 Direction = Literal["au_to_expression", "expression_to_au"]
 
 _TITLES: Mapping[Direction, str] = {
-    "au_to_expression": "Units speak for expressions",
-    "expression_to_au": "Expressions speak for units",
+    "au_to_expression": "From units to expressions",
+    "expression_to_au": "From expressions to units",
 }
-_CELL = 0.42  # inches: two digits and a point stay legible
+_CELL = 0.42  # inches; keeps two digits and a point legible
 
 
 @dataclass(frozen=True)
 class Associations:
-    """The maps of a model, all as float32 [E, A], on the CPU.
+    """Association maps of a model, float32 [E, A] on the CPU.
 
     Args:
         expressions: The rows.
         units: The columns, such as AU12.
-        prior: Where learning started.
-        learned: The map of each direction that the model learns.
-        gates: How much of what a map brings is added to the own prototype, 0 to 1, by direction.
+        prior: The prior.
+        learned: The learned map of each direction.
+        gates: Weight of the associated prototypes, 0 to 1, by direction.
     """
 
     expressions: tuple[str, ...]
@@ -47,19 +46,19 @@ class Associations:
 
 
 def associations(model: AffectModel) -> Associations:
-    """The maps of a model.
+    """Read the association maps of a model.
 
     Args:
-        model: One whose bridge joins a head of action units and a head of expressions.
+        model: A model with a semantic bridge between a head of action units and a head of expressions.
 
     Raises:
-        ConfigError: It has no such maps.
+        ConfigError: The model has no association map.
     """
     bridge = model.bridge
     if not isinstance(bridge, SemanticBridge) or bridge.map is None:
         raise ConfigError(
             "This model has no association map.",
-            remedy="It takes a semantic bridge between a head of action units and a head of expressions.",
+            remedy="Train one with a semantic bridge between a head of action units and a head of expressions.",
         )
     labels = {space.kind: space.labels for space in bridge.spaces.values()}
     to_expression, to_unit, prior = (table.detach().float().cpu() for table in bridge.maps())
@@ -81,16 +80,15 @@ def associations(model: AffectModel) -> Associations:
 def write_associations(found: Associations, folder: str | Path) -> tuple[Path, Path]:
     """Write `map.csv` and `map.png`.
 
-    The table has a row for each direction, expression and unit, with the prior, the learned value and their
-    difference. The figure has a row of panels for each direction: prior and learned on one colour scale, and the
-    difference.
+    The table has one row for each direction, expression and unit, with prior, learned value and difference. The figure
+    has one row of panels for each direction: prior and learned map on one colour scale, and their difference.
 
     Args:
         found: The maps.
-        folder: Made if absent.
+        folder: Created if absent.
 
     Returns:
-        The paths of the table and of the figure.
+        Paths of the table and the figure.
 
     Example:
         >>> import torch
@@ -102,45 +100,48 @@ def write_associations(found: Associations, folder: str | Path) -> tuple[Path, P
         au_to_expression,fear,AU1,inner brow raiser,1.000000,0.900000,-0.100000
         au_to_expression,fear,AU12,lip corner puller,0.020000,0.120000,0.100000
     """
+    import pandas as pd
+
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     table, figure = folder / "map.csv", folder / "map.png"
-    with table.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["direction", "expression", "unit", "unit_name", "prior", "learned", "difference"])
-        for direction, learned in found.learned.items():
-            for i, expression in enumerate(found.expressions):
-                for j, unit in enumerate(found.units):
-                    before, after = found.prior[i, j].item(), learned[i, j].item()
-                    numbers = [f"{value:.6f}" for value in (before, after, after - before)]
-                    writer.writerow([direction, expression, unit, ActionUnit.parse(unit).name, *numbers])
+    frame = pd.DataFrame(
+        {
+            "direction": direction,
+            "expression": expression,
+            "unit": unit,
+            "unit_name": ActionUnit.parse(unit).name,
+            "prior": found.prior[i, j].item(),
+            "learned": learned[i, j].item(),
+        }
+        for direction, learned in found.learned.items()
+        for i, expression in enumerate(found.expressions)
+        for j, unit in enumerate(found.units)
+    )
+    frame["difference"] = frame["learned"] - frame["prior"]
+    frame.to_csv(table, index=False, float_format="%.6f", lineterminator="\n")
     _draw(found, figure)
     return table, figure
 
 
 def explain_maps(model: AffectModel) -> Explanation:
-    """The maps of a model as what `affectkit model explain` draws.
-
-    Args:
-        model: As for `associations`.
-    """
+    """Association maps as an explanation of `affectkit model explain`."""
 
     def draw(folder: Path, *_: object) -> tuple[tuple[Path, ...], tuple[str, ...]]:
         found = associations(model)
-        said = []
+        findings = []
         for direction, learned in found.learned.items():
             i, j = divmod(int((learned - found.prior).abs().argmax()), len(found.units))
-            said.append(
-                f"{direction}: moved most from the prior is {found.expressions[i]} with {found.units[j]}, "
+            findings.append(
+                f"{direction}: largest change from the prior: {found.expressions[i]} with {found.units[j]}, "
                 f"{found.prior[i, j]:.2f} -> {learned[i, j]:.2f}"
             )
-        return write_associations(found, folder), tuple(said)
+        return write_associations(found, folder), tuple(findings)
 
-    return Explanation("map", "how action units and expressions speak for each other, beside the prior", draw)
+    return Explanation("map", "associations of action units and expressions, compared with the prior", draw)
 
 
 def _draw(found: Associations, path: Path) -> None:
-    """The figure."""
     rows, columns = found.prior.shape
     count = len(found.learned)
     width, height = columns * _CELL + 0.9, rows * _CELL * 0.8 + 2.0

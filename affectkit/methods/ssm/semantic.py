@@ -1,4 +1,4 @@
-"""Prototypes from texts: of action units and of expressions, each borrowing from the other."""
+"""Bridge with text prototypes of action units and expressions that inform each other."""
 
 from __future__ import annotations
 
@@ -35,38 +35,37 @@ _NEUTRAL = "neutral"
 
 @register("bridge", "semantic")
 class SemanticBridge(Bridge):
-    r"""Text prototypes of an AU head and of an expression head, fused through two learned association maps.
+    r"""Text prototypes of an AU head and an expression head, fused through two learned association maps.
 
-    A frozen text tower encodes a prompt a label, whose first words are learned, to unit vectors
-    :math:`T_a` [A, D] and :math:`T_e` [E, D]. Each then takes a gated share of the other:
+    A frozen text tower encodes one prompt per label, with learned context vectors, to unit vectors :math:`T_a` [A, D]
+    and :math:`T_e` [E, D]. A gated share of each is added to the other:
 
     .. math::
         T_e' &= \mathrm{norm}(T_e + \sigma(\alpha) M_{a \to e} T_a) \\
         T_a' &= \mathrm{norm}(T_a + \sigma(\beta) M_{e \to a} T_e)
 
-    with the maps of `AssociationMap`, in which a class named `neutral` stays fixed. With one head alone there is no
-    map.
+    with the maps of `AssociationMap`; a class named `neutral` is fixed. With only one of the heads there is no map.
 
     Args:
-        spaces: Label spaces by head name: one of action units, one of expressions, or one of both.
-        text: Arguments of `TextTower`, beginning with `model_name`.
-        prior: M⁰: a source that `affectkit.facs.association` reads, or the table itself.
+        spaces: Label spaces by head name: at most one of action units and one of expressions.
+        text: Arguments of `TextTower`, such as `model_name`.
+        prior: M⁰: a source for `affectkit.facs.association`, or the table itself.
         prompts: Style of the texts, see `affectkit.facs.prompt_texts`.
-        n_ctx: Learned words of a prompt.
-        gate: Share that is taken at the start, in (0, 1).
-        directions: Which of the two borrow; "none" leaves the maps out.
-        texts: The texts themselves by head name, where they are not to be made by `prompts`.
+        n_ctx: Number of learned context vectors per prompt.
+        gate: Initial share, in (0, 1).
+        directions: The learned maps; "none" for no maps.
+        texts: Texts by head name, instead of those of the style `prompts`.
 
     Attributes:
-        spaces: As given.
-        text: The text tower, frozen.
+        spaces: The label spaces.
+        text: The frozen text tower.
         prompts: The learned prompts by head name.
         map: The association maps, or None.
         alpha: Logit of the expressions' gate, or None.
         beta: Logit of the units' gate, or None.
 
     Raises:
-        ConfigError: The spaces are others, or an argument is unknown or out of range.
+        ConfigError: There are other spaces, or an argument is unknown or out of range.
         LabelSpaceError: The prior or the texts do not cover the labels.
         AnnotationError: The prior is a damaged file.
 
@@ -100,7 +99,7 @@ class SemanticBridge(Bridge):
         if directions not in get_args(Directions) or not 0 < gate < 1:
             raise ConfigError(
                 f"A bridge cannot have directions={directions!r} and gate={gate}.",
-                remedy=f"Directions: {', '.join(get_args(Directions))}; the gate lies between 0 and 1.",
+                remedy=f"Directions: {', '.join(get_args(Directions))}; the gate is between 0 and 1.",
             )
         if unknown := sorted(set(text) - set(inspect.signature(TextTower).parameters)):
             raise ConfigError(
@@ -111,11 +110,12 @@ class SemanticBridge(Bridge):
         given = self._texts() if texts is None else {name: list(texts.get(name, [])) for name in self.spaces}
         if wrong := [name for name, space in self.spaces.items() if len(given[name]) != len(space)]:
             raise ConfigError(
-                f"The texts are not one a label for {', '.join(wrong)}.", remedy="Give them in label order."
+                f"`texts` needs one text per label for {', '.join(wrong)}.",
+                remedy="Give them in label order.",
             )
         self.text = TextTower(**text)
         self.num_features = self.text.num_features
-        with torch.device("cpu"):  # texts are read there; what is kept is where the tower is
+        with torch.device("cpu"):  # texts are tokenised there; buffers are on the tower's device
             learners = {name: PromptLearner(lines, self.text, n_ctx=n_ctx) for name, lines in given.items()}
         self.prompts = nn.ModuleDict(learners)
         self.map: AssociationMap | None = None
@@ -127,7 +127,7 @@ class SemanticBridge(Bridge):
             fixed = expressions.labels.index(_NEUTRAL) if _NEUTRAL in expressions.labels else None
             self.map = AssociationMap(table, fixed, directions=directions)
             start = math.log(gate / (1 - gate))
-            # Only what is used is there, so that every parameter gets a gradient at every step.
+            # Unused gates are None, so that every parameter gets a gradient at every step.
             self.alpha = None if self.map.delta_ae is None else nn.Parameter(torch.tensor(start))
             self.beta = None if self.map.delta_ea is None else nn.Parameter(torch.tensor(start))
         self.prior = prior
@@ -143,14 +143,11 @@ class SemanticBridge(Bridge):
         }
 
     def forward(self) -> dict[str, Tensor]:
-        """The prototypes T_a' and T_e' by head name, [labels, D] of unit length.
-
-        The text tower runs once over all prompts. To be called once a step.
-        """
+        """Unit prototypes T_a' and T_e' [labels, D] by head name, with one pass of the text tower over all prompts."""
         return self._fuse(self._encode())
 
     def maps(self) -> tuple[Tensor, Tensor, Tensor]:
-        """What was learned and what it was learned from, without gradients.
+        """Learned maps and prior, without gradients.
 
         Returns:
             M_{a→e} [E, A], M_{e→a} [A, E] and the prior [E, A], float32.
@@ -161,18 +158,18 @@ class SemanticBridge(Bridge):
         if self.map is None:
             raise ConfigError(
                 "This model has no association map.",
-                remedy="It takes an AU head and an expression head with prototypes, and directions.",
+                remedy="Train one with prototypes in an AU head and an expression head, and with directions.",
             )
         with torch.no_grad():
             to_expression, to_unit = self.map()
         return to_expression, to_unit, self.map.prior.float()
 
     def parts_of(self, head: str) -> tuple[str, ...]:
-        """Prefixes of the names of those tensors whose shape or meaning hangs on a head's labels."""
+        """See `Bridge`."""
         return (f"prompts.{head}.", "map.")
 
     def explanations(self, model: AffectModel) -> tuple[Explanation, ...]:
-        """The two learned maps, where there are any."""
+        """The learned maps, if there are any."""
         from affectkit.methods.ssm.maps import explain_maps
 
         return () if self.map is None else (explain_maps(model),)
@@ -181,9 +178,8 @@ class SemanticBridge(Bridge):
     def encode_classes(self, head: str, texts: Sequence[str] | Mapping[str, str]) -> dict[str, Tensor]:
         """Prototypes of any expression classes, without training.
 
-        A class that the head was trained on keeps its prototype. For any other the learned words are the mean of
-        those of the trained classes, and its row of the map, which nothing could teach, is the prior's; texts and rows
-        are made by `affectkit.methods.ssm.read_classes`.
+        Trained classes keep their prototypes. Other classes use the mean of the learned contexts and a row of the
+        prior; `affectkit.methods.ssm.read_classes` makes texts and rows.
 
         Args:
             head: The expression head.
@@ -193,8 +189,8 @@ class SemanticBridge(Bridge):
             By class name, [D] of unit length.
 
         Raises:
-            ConfigError: It is not an expression head of this bridge.
-            LabelSpaceError: There are fewer than two classes, one that a text names is none, or two are the same.
+            ConfigError: It is not the expression head of this bridge.
+            LabelSpaceError: There are fewer than two classes, two classes are the same, or a text gives no class name.
             WeightsError: The text tower was saved without its token embedding.
         """
         if self.expression_head is None or head != self.expression_head:
@@ -221,7 +217,7 @@ class SemanticBridge(Bridge):
         return None if self.au_head is None else cast(AUSet, self.spaces[self.au_head])
 
     def _texts(self) -> dict[str, list[str]]:
-        """The texts of every label, in the style of this bridge."""
+        """Texts of every label, in the style of this bridge."""
         return {
             name: unit_texts(space, self.style)
             if isinstance(space, AUSet)
@@ -249,24 +245,20 @@ class SemanticBridge(Bridge):
 
 
 def _borrow(own: Tensor, gate: Tensor, association: Tensor, other: Tensor) -> Tensor:
-    """norm(own + σ(gate) · association · other), computed in float32 also under autocast."""
+    """norm(own + σ(gate) · association · other), in float32 also under autocast."""
     with torch.autocast(own.device.type, enabled=False):
         mixed = own.float() + gate.float().sigmoid() * (association.float() @ other.float())
         return F.normalize(mixed, dim=-1).to(own.dtype)
 
 
 def _roles(spaces: Mapping[str, LabelSpace]) -> tuple[str | None, str | None]:
-    """The names of the AU head and of the expression head.
-
-    Raises:
-        ConfigError: There is neither, two of one kind, or another kind.
-    """
+    """Names of the AU head and the expression head; raises ConfigError for other numbers or kinds of heads."""
     units = [name for name, space in spaces.items() if isinstance(space, AUSet)]
     expressions = [name for name, space in spaces.items() if isinstance(space, ExpressionSet)]
     if not spaces or len(units) > 1 or len(expressions) > 1 or len(units) + len(expressions) < len(spaces):
         given = ", ".join(f"{name} ({space.kind})" for name, space in spaces.items()) or "none"
         raise ConfigError(
-            f"A bridge takes the prototypes of one AU head and of one expression head, not of {given}.",
+            f"A bridge provides prototypes for one AU head and one expression head, not for {given}.",
             remedy="Give the other heads `prototypes: false`.",
         )
     return next(iter(units), None), next(iter(expressions), None)
@@ -275,7 +267,7 @@ def _roles(spaces: Mapping[str, LabelSpace]) -> tuple[str | None, str | None]:
 def _table(
     prior: str | Sequence[Sequence[float]], expressions: LabelSpace, units: LabelSpace
 ) -> tuple[list[list[float]], str | list[list[float]]]:
-    """The prior as a table [E][A], and what a saved model says about it: a file may be gone by then."""
+    """Prior as a table [E][A], and its entry in a configuration, which does not refer to files."""
     if isinstance(prior, str):
         table = [
             list(row) for row in association(cast(ExpressionSet, expressions), cast(AUSet, units), prior)
@@ -284,7 +276,7 @@ def _table(
     table = [list(map(float, row)) for row in prior]
     if [len(row) for row in table] != [len(units)] * len(expressions):
         raise ConfigError(
-            f"The prior has rows of {[len(row) for row in table]} numbers, and there are {len(expressions)} "
+            f"The prior has rows of {[len(row) for row in table]} numbers, but there are {len(expressions)} "
             f"expressions and {len(units)} units."
         )
     return table, table

@@ -15,14 +15,14 @@ KERNEL = 5
 
 
 class SmoothLogits(nn.Module):
-    """One filter of five frames a label, which starts as their mean.
+    """Learned filter of five frames for each label, initially their mean.
 
     Args:
-        labels: L.
-        over: "frames" filters over the clip, whose ends are repeated beyond it; padding holds its nearest earlier
-            real frame's logits. "pairs" is what the released SSM does: every two consecutive frames are filtered by
-            themselves, among zeros, so that a fresh filter gives a fifth of their sum; padding counts as zero, and
-            the last frame of an odd clip stays alone.
+        labels: Number of labels L.
+        over: "frames" filters over the clip with repeated ends; padding takes the logits of the nearest earlier real
+            frame. "pairs" is the smoothing of the released SSM: each pair of consecutive frames is filtered alone, with
+            zeros around it, so that a new filter gives a fifth of their sum; padding is zero, and the last frame of an
+            odd clip is filtered alone.
 
     Example:
         >>> SmoothLogits(1, "frames")(torch.tensor([[[0.0], [5.0], [0.0]]])).flatten().tolist()
@@ -40,11 +40,11 @@ class SmoothLogits(nn.Module):
         self.weight = nn.Parameter(torch.full((labels, 1, KERNEL), 1 / KERNEL))
 
     def forward(self, logits: Tensor, frame_mask: Tensor | None = None) -> Tensor:
-        """Smooth.
+        """Smooth logits.
 
         Args:
-            logits: [..., T, L]; a tensor [N, L] holds N stills.
-            frame_mask: bool [B, T], True where a frame is real; None where all are.
+            logits: [..., T, L]; [N, L] for N stills.
+            frame_mask: bool [B, T], True for real frames; None if all are real.
 
         Returns:
             The same shape.
@@ -62,8 +62,8 @@ class SmoothLogits(nn.Module):
             partner = torch.where(first, later * wider[:, 2:], earlier * wider[:, :-2])
             return (own * x + partner).reshape(logits.shape)
         if frame_mask is not None:
-            held = place.where(frame_mask, -1).cummax(1).values
+            source = place.where(frame_mask, -1).cummax(1).values
             start = frame_mask.to(torch.uint8).argmax(1, keepdim=True)  # for padding before all real frames
-            x = x.gather(1, held.where(held >= 0, start).unsqueeze(-1).expand_as(x))
+            x = x.gather(1, source.where(source >= 0, start).unsqueeze(-1).expand_as(x))
         x = F.pad(x.mT, (KERNEL // 2, KERNEL // 2), mode="replicate")
         return F.conv1d(x, self.weight.to(x.dtype), groups=x.shape[1]).mT.reshape(logits.shape)

@@ -1,4 +1,4 @@
-"""SSM: action units and expressions learned together, through prototypes that explain each other."""
+"""Training of SSM."""
 
 from __future__ import annotations
 
@@ -29,51 +29,50 @@ WEIGHTS = {ExpressionSet.kind: 1.0, AUSet.kind: 2.0}
 class SSM(MultiTask):
     r"""Train a head of action units and a head of expressions with prototypes that inform each other.
 
-    Each head answers twice: by :math:`z`, a linear layer plus its prototypes, and by :math:`z^p`, its prototypes
-    alone. With :math:`L_1, L_3` the cross-entropies of the expressions and :math:`L_2, L_4` the binary
-    cross-entropies of the action units, for :math:`z` and :math:`z^p`, and :math:`\mu_k` the moving mean of each,
+    Each head predicts twice: by :math:`z`, a linear layer plus its prototypes, and by :math:`z^p`, its prototypes
+    alone. With the cross-entropies :math:`L_1, L_3` of the expressions and the binary cross-entropies
+    :math:`L_2, L_4` of the action units, for :math:`z` and :math:`z^p`, and their moving means :math:`\mu_k`,
 
     .. math:: L = \tfrac13 \left[ \frac{L_1}{\mu_1} + 2 \frac{L_2}{\mu_2}
               + a \left( \frac{L_3}{\mu_3} + \frac{L_4}{\mu_4} \right) \right], \qquad
               a = \frac{2}{1 + e^{-10 \cdot \mathrm{epoch} / 30}} - 1.
 
-    Any corpora will do, one or a mixture, stills or clips: a head learns from those that annotate its target. The
-    sources of a step are encoded one by one. Clips that only teach action units are mixed in pairs. All else is as in
-    `MultiTask`; average the weights with `affectkit.tasks.EMA`.
+    Training data can be one corpus or a mixture, stills or clips: a head learns from those that annotate its target.
+    The sources of a step are encoded one by one. Clips with labels of action units only are mixed in pairs. Everything
+    else is as in `MultiTask`; average the weights with `affectkit.tasks.EMA`.
 
     Args:
         backbone: Frame encoder, a `ClipBackbone` with experts in the paper.
         heads: By name, a factory that takes the feature width and returns a `PrototypeAUHead` or a
             `PrototypeExpressionHead`. One of each, or only one for a baseline.
-        bridge: Factory that takes the label spaces of the heads that use prototypes, by head name, and returns
-            what makes the prototypes, a `SemanticBridge`. Without one, heads are built without prototypes.
+        bridge: Factory that takes the label spaces of the heads with prototypes, by head name, and returns a
+            `SemanticBridge`. Without it, heads are built without prototypes.
         lr: Learning rate of contexts, temporal modules, heads and gates.
-        backbone_lr: Of the image encoder, experts included.
-        map_lr: Of the two maps' residuals.
-        weight_decay: AdamW decay of everything, vectors included.
-        milestones: Epochs from which the learning rates are multiplied by `gamma` once more.
-        gamma: Likewise.
-        ramp_epochs: Epochs over which the prototype losses come in.
-        momentum: Of the losses' moving means, which begin anew each epoch.
-        loss_weights: By head, the weight of its loss; 1 for expressions and 2 for action units where absent.
-        mixup: α of MixUp; 0 mixes nothing.
-        normalize: How losses are averaged over processes, see `affectkit.tasks.base.reduce_losses`.
+        backbone_lr: Learning rate of the image encoder, including experts.
+        map_lr: Learning rate of the residuals of both maps.
+        weight_decay: AdamW weight decay of all parameters, including vectors.
+        milestones: Epochs at which the learning rates are multiplied by `gamma`.
+        gamma: Factor of the learning rates.
+        ramp_epochs: Epochs over which the weight of the prototype losses increases.
+        momentum: Momentum of the losses' moving means, which are reset every epoch.
+        loss_weights: Weight of each head's loss; by default 1 for expressions and 2 for action units.
+        mixup: α of MixUp; 0 for no mixing.
+        normalize: Averaging of losses over processes, see `affectkit.tasks.base.reduce_losses`.
         threshold: See `affectkit.tasks.MultiTask`.
-        input_spec: What training decides about the input and saved models must know: `frames`, `fps`,
-            `crop_margin`, `alignment`.
-        init_from: Folder or Hub name of a saved model whose weights to start from.
-        replace_heads: Heads not to take from `init_from`; every other tensor must fit.
-        freeze: Name patterns of parameters that are not trained.
+        input_spec: Input settings fixed at training time: `frames`, `fps`, `crop_margin`, `alignment`.
+        init_from: Folder or Hub name of a saved model with the initial weights.
+        replace_heads: Heads to exclude from `init_from`; every other tensor must fit.
+        freeze: Name patterns of frozen parameters.
         compile_model: Compile the backbone with `torch.compile`.
-        note: What a reader of the results must know of the model, printed with their protocol.
+        note: Remark about the model, printed with the protocol of its results.
 
     Raises:
-        ConfigError: A head is of other labels, two are of one kind, a bridge serves no head, or a weight names no
-            head.
+        ConfigError: A head has other labels, two heads have the same kind, a bridge has no head, or a weight names an
+            unknown head.
 
     References:
         SSM, arXiv 2604.10541, IEEE Transactions on Affective Computing 2026. Ours: any corpora, masks, several
-        processes, exact resuming; each token keeps the expert it chose (see `ClipBackbone`).
+        processes, exact resuming; each token is routed to the experts that it chose (see `ClipBackbone`).
     """
 
     apart = True
@@ -133,13 +132,13 @@ class SSM(MultiTask):
         self.mixup = ClipMixup(mixup) if mixup else None
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Begin the moving means anew with each epoch, and reseed what is drawn."""
+        """Reset the moving means at the start of each epoch, and seed the random numbers of the step."""
         super().on_train_batch_start(batch, batch_idx)
         if batch_idx == 0:
             self.balancer.reset()
 
     def prepare(self, batch: ClipBatch, seed: int) -> ClipBatch:
-        """The batch, mixed in pairs if it teaches action units and nothing else."""
+        """Mix the batch in pairs if it has labels of action units only."""
         taught = {
             head.target: head.space.kind for head in self.heads.values() if head.target in batch.targets
         }
@@ -152,7 +151,7 @@ class SSM(MultiTask):
     def terms(
         self, name: str, features: Features, prototypes: Tensor | None, batch: ClipBatch
     ) -> dict[str, LossTerm]:
-        """A head's loss, and that of its prototypes alone where it has any."""
+        """Loss of a head and, with prototypes, of its prototypes alone."""
         if prototypes is None:
             return super().terms(name, features, prototypes, batch)
         head: Any = self.heads[name]
@@ -161,7 +160,7 @@ class SSM(MultiTask):
         return {term: self.head_loss(name, found, batch) for term, found in terms.items()}
 
     def combine(self, losses: Mapping[str, Reduced]) -> Tensor:
-        """Each loss relative to its moving mean; those of prototypes come in over the first epochs."""
+        """Sum of the losses relative to their moving means; the weight of prototype losses increases over epochs."""
         self.balancer.update(
             {term: one.mean for term, one in losses.items()},
             {term: one.count for term, one in losses.items()},
@@ -178,7 +177,7 @@ class SSM(MultiTask):
         return super()._protocol(dataset) + (f"; {note}" if note else "")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW with a rate each for the image encoder, the maps and the rest, and steps by epoch."""
+        """AdamW with separate rates for image encoder, maps and the rest, and steps by epoch."""
         chosen = self.hparams
         rates = {"backbone.*": chosen["backbone_lr"], "bridge.map.*": chosen["map_lr"]}
         trained = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
@@ -199,7 +198,7 @@ class SSM(MultiTask):
 
 
 def _given(head: Head, in_features: int) -> Head:
-    """A factory of a head that is built already."""
+    """Factory that returns an existing head."""
     return head
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from affectkit.models.backbones.base import Backbone
 from affectkit.models.backbones.clip import ClipBackbone
-from affectkit.models.backbones.flow import OffApexNet, STSTNet
-from affectkit.models.backbones.led import LEDBackbone
 from affectkit.models.backbones.signals import FusedBackbone, SignalBackbone
+from affectkit.models.backbones.small import LEDBackbone, OffApexNet, STSTNet
 from affectkit.models.backbones.timm import TimmBackbone
 
 __all__ = [

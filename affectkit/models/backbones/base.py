@@ -1,4 +1,4 @@
-"""The contract of a backbone."""
+"""Base class of backbones."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ __all__ = ["Backbone"]
 
 
 class Backbone(nn.Module, ABC):
-    """Encodes the frames of a clip, each by itself or together.
+    """Base class of backbones, which encode the frames of a clip, one by one or together.
 
-    A subclass is registered under a name, sets `num_features` and `input_spec`, normalises its input itself,
-    and keeps in `config` every constructor argument that shapes it. Where initial weights come from is said
-    by the arguments `pretrained` and `weights`, which `config` leaves out: a saved model brings its own
-    weights.
+    A subclass is registered under a name, sets `num_features` and `input_spec`, and normalises its input. `config`
+    holds every constructor argument that shapes it, but not the sources of initial weights (`pretrained`, `weights`): a
+    saved model contains its own weights.
     """
 
     num_features: int
@@ -33,5 +32,12 @@ class Backbone(nn.Module, ABC):
 
         Args:
             frames: [B, T, 3, H, W] RGB, uint8 in 0-255 or floating point in 0-1.
-            frame_mask: bool [B, T], True where a frame is real; None where all are.
+            frame_mask: bool [B, T], True for real frames; None if all are real.
         """
+
+    def check_size(self, frames: Tensor) -> None:
+        """Raise ValueError if the pictures differ in size from `input_spec`."""
+        size = self.input_spec.size
+        if frames.shape[-2:] != (size, size):
+            given = list(frames.shape[-2:])
+            raise ValueError(f"{type(self).__name__} reads {size} by {size} pixels, not {given}.")

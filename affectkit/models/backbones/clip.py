@@ -1,4 +1,4 @@
-"""The image tower of a CLIP as a frame encoder."""
+"""Image tower of CLIP as a frame encoder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -26,34 +27,33 @@ _STD = (0.26862954, 0.26130258, 0.27577711)
 
 @register("backbone", "clip")
 class ClipBackbone(Backbone):
-    """Encode every frame with the image tower of a CLIP, optionally with experts in its last blocks.
+    """Image tower of CLIP applied to every frame, optionally with experts in its last blocks.
 
-    Each frame is seen alone and becomes one vector in the space that CLIP shares between pictures and texts;
-    the clip's vector is the mean over its real frames.
+    Each frame becomes one vector in the space that CLIP shares between pictures and texts; the clip vector is the mean
+    over real frames.
 
     Args:
-        model_name: An architecture of open_clip; OpenAI's weights need one that ends in "-quickgelu".
-        pretrained: One of open_clip's weight tags, such as "openai", downloaded to the usual cache.
-        weights: A local file with the tensors of a whole CLIP instead.
+        model_name: Architecture of open_clip; OpenAI's weights need one that ends in "-quickgelu".
+        pretrained: Weight tag of open_clip, such as "openai", downloaded to the usual cache.
+        weights: Local file with the tensors of a whole CLIP instead.
         size: Height and width of the pictures in pixels; the architecture's own by default.
-        moe: Put experts into the last blocks: arguments of `MoEConfig`, `{}` for its defaults, None for no
-            experts.
-        tokens: Also give one vector for each patch.
-        trainable_blocks: Train only so many last blocks, the last normalisation and the projection; all of the
+        moe: Arguments of `MoEConfig` for experts in the last blocks, `{}` for its defaults; None for no experts.
+        tokens: Also return one vector for each patch.
+        trainable_blocks: Train only this number of last blocks, the last normalisation and the projection; the whole
             tower by default.
-        lora: Train low-rank additions to the queries and values of attention, and nothing of the tower itself but
-            experts that were put there: arguments of `LoRAConfig`, `{}` for its defaults, None for no additions.
+        lora: Arguments of `LoRAConfig` for low-rank additions to attention, `{}` for its defaults; None for no
+            additions. Of the tower, only the additions and experts are then trained.
         grad_checkpointing: Recompute activations in the backward pass to save memory.
 
     Attributes:
-        tower: open_clip's VisionTransformer, under its own parameter names.
+        tower: open_clip's VisionTransformer, with its own parameter names.
         num_features: Width D of clip and frame vectors.
-        num_token_features: Width of patch vectors, D as well.
+        num_token_features: Width of patch vectors, also D.
 
     Raises:
         ConfigError: The architecture, the tag or an argument of `moe` or `lora` is unknown, a number is out of range,
-            or both `lora` and `trainable_blocks` say what to train.
-        WeightsError: The weights cannot be had, or do not fit.
+            or both `lora` and `trainable_blocks` are given.
+        WeightsError: The weights cannot be loaded, or do not fit.
 
     Example:
         >>> backbone = ClipBackbone("affectkit-tiny", moe={"last": 2, "hidden": 32})
@@ -82,13 +82,13 @@ class ClipBackbone(Backbone):
         low_rank = None if lora is None else LoRAConfig.from_dict(lora)
         if low_rank is not None and trainable_blocks is not None:
             raise ConfigError(
-                "Both `lora` and `trainable_blocks` say what of the tower is trained.",
+                "Both `lora` and `trainable_blocks` select the trained parts of the tower.",
                 remedy="Give one of them.",
             )
         self.tower = load_clip(model_name, weights, pretrained=pretrained, part="image", size=size).visual
         blocks = self.tower.transformer.resblocks
         if low_rank is not None:
-            self.tower.requires_grad_(False)  # before experts come, which learn
+            self.tower.requires_grad_(False)  # before the experts are added, which are trained
         if experts is not None:
             _check_blocks("moe.last", experts.last, len(blocks))
             for block in blocks[len(blocks) - experts.last :]:
@@ -101,8 +101,7 @@ class ClipBackbone(Backbone):
             self.tower.proj.requires_grad_(True)
         if low_rank is not None:
             add_lora(blocks, low_rank)
-        # Of the last block, only the class token is read, unless its patches are wanted, or have a say in where
-        # the class token is sent.
+        # The last block computes only the class token, unless its patches are returned or influence the routing.
         self._whole_last = tokens or (experts is not None and experts.last > 0 and experts.legacy_dispatch)
         self.num_features = self.num_token_features = int(self.tower.output_dim)
         self.input_spec = InputSpec(size=int(self.tower.image_size[0]), mean=_MEAN, std=_STD)
@@ -121,37 +120,22 @@ class ClipBackbone(Backbone):
         }
 
     def merge_lora(self) -> None:
-        """Write low-rank additions into the tower, which is then a plain one and frozen; does nothing without them."""
+        """Merge low-rank additions into the weights of the tower, which stays frozen."""
         merge_lora(self.tower)
         self.config["lora"] = None
 
     def forward(self, frames: Tensor, frame_mask: Tensor | None = None) -> Features:
-        """Encode a batch of clips.
-
-        Args:
-            frames: [B, T, 3, H, W] RGB, uint8 in 0-255 or floating point in 0-1.
-            frame_mask: bool [B, T], True where a frame is real; None where all are.
-
-        Returns:
-            `pooled` [B, D], `frames` [B, T, D], and `tokens` [B, T, N, D] where they were asked for, in rows
-            from top to bottom.
-
-        Raises:
-            ValueError: The pictures are of another size than the tower's.
-        """
-        size = self.input_spec.size
-        if frames.shape[-2:] != (size, size):
-            raise ValueError(f"The tower reads {size} by {size} pixels, not {list(frames.shape[-2:])}.")
-        clips = frames.shape[:2]
-        encoded = self._encode(self.normalize(frames.flatten(0, 1)))
-        encoded = encoded.view(*clips, *encoded.shape[1:])
+        """Encode a batch of clips; `tokens` [B, T, N, D] are row by row."""
+        self.check_size(frames)
+        encoded = self._encode(self.normalize(rearrange(frames, "b t c h w -> (b t) c h w")))
+        encoded = rearrange(encoded, "(b t) n d -> b t n d", b=frames.shape[0])
         return Features.of_frames(encoded[:, :, 0], frame_mask, encoded[:, :, 1:] if self.tokens else None)
 
     def _encode(self, pictures: Tensor) -> Tensor:
-        """[M, 1 or 1 + N, D] from normalised pictures: the class token and, where wanted, the patches."""
+        """Class token and, if returned, patches of normalised pictures, [M, 1 or 1 + N, D]."""
         tower = self.tower
-        patches = tower.conv1(pictures).flatten(2).transpose(1, 2)
-        start = tower.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
+        patches = rearrange(tower.conv1(pictures), "m d h w -> m (h w) d")
+        start = repeat(tower.class_embedding.to(patches.dtype), "d -> m 1 d", m=patches.shape[0])
         x = torch.cat([start, patches], dim=1) + tower.positional_embedding.to(patches.dtype)
         x = tower.ln_pre(tower.patch_dropout(x))
         *blocks, last = tower.transformer.resblocks
@@ -170,7 +154,7 @@ class ClipBackbone(Backbone):
 
 
 def _class_token(block: Any, x: Tensor) -> Tensor:
-    """What `block` makes of the first token, which attends to all of them: five sixths of a block less."""
+    """First token after `block`, with attention to all tokens: saves five sixths of the block."""
     normal = block.ln_1(x)
     x = x[:, :1] + block.ls_1(block.attention(normal[:, :1], normal, normal))
     out: Tensor = x + block.ls_2(block.mlp(block.ln_2(x)))
@@ -179,4 +163,4 @@ def _class_token(block: Any, x: Tensor) -> Tensor:
 
 def _check_blocks(name: str, value: int, available: int) -> None:
     if not 0 <= value <= available:
-        raise ConfigError(f"{name} is {value}, and the tower has {available} blocks.")
+        raise ConfigError(f"{name} is {value}, but the tower has {available} blocks.")

@@ -1,36 +1,32 @@
-"""Low-rank adaptation of attention: a frozen tower learns through a few small matrices."""
+"""Low-rank adaptation of attention in a frozen tower."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from affectkit.errors import ConfigError
+from affectkit.models.features import Settings
 
 __all__ = ["LoRAConfig", "LowRankAttention", "add_lora", "merge_lora"]
 
 
 @dataclass(frozen=True, slots=True)
-class LoRAConfig:
-    """How attention is adapted.
+class LoRAConfig(Settings):
+    """Settings of the adaptation.
 
     Args:
-        rank: Rank r of what is added to a matrix.
-        alpha: What is added is scaled by alpha / r.
-        last: Adapt only so many last blocks; all of them by default.
+        rank: Rank r of the additions.
+        alpha: The additions are multiplied by alpha / r.
+        last: Number of last blocks to adapt; all by default.
 
     Raises:
         ConfigError: A number is out of range.
-
-    Example:
-        >>> LoRAConfig.from_dict({"rank": 4}).to_dict()
-        {'rank': 4, 'alpha': 8.0, 'last': None}
     """
 
     rank: int = 8
@@ -43,38 +39,20 @@ class LoRAConfig:
                 f"LoRA needs a rank of at least 1, a positive alpha and at least 1 block, not {self.to_dict()}."
             )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> LoRAConfig:
-        """The inverse of `to_dict`.
-
-        Raises:
-            ConfigError: A key is unknown or a value is out of range.
-        """
-        known = [field.name for field in fields(cls)]
-        if unknown := sorted(set(values) - set(known)):
-            raise ConfigError(
-                f"LoRA has no {', '.join(map(repr, unknown))}.", remedy=f"Known: {', '.join(known)}."
-            )
-        return cls(**values)
-
 
 class LowRankAttention(nn.MultiheadAttention):
-    r"""Attention whose queries and values learn through low-rank matrices, :math:`W + \frac{\alpha}{r} B A`.
+    r"""Attention with low-rank additions to the weights of queries and values, :math:`W + \frac{\alpha}{r} B A`.
 
-    B begins at zero, so that the attention begins as it was; W keeps its name, and keys stay as they are. The sum is
-    taken on the weights and not on the activations: its cost does not grow with the pictures.
+    B is zero at initialisation, so the attention is unchanged. W keeps its name; the weights of keys are not adapted.
+    Weights are added, not activations: the cost does not grow with the number of pictures.
 
     Args:
-        base: What is adapted, with batches first; the new module shares its parameters.
+        base: The attention to adapt, batch first; the new module shares its parameters.
         config: Rank and scale.
 
     Attributes:
         down: A of queries and of values, [2, r, D].
-        up: B likewise, [2, D, r].
+        up: B of queries and of values, [2, D, r].
 
     Example:
         >>> base = nn.MultiheadAttention(8, 2, batch_first=True).eval()
@@ -97,11 +75,11 @@ class LowRankAttention(nn.MultiheadAttention):
             nn.init.kaiming_uniform_(matrix, a=math.sqrt(5))
 
     def weight(self) -> Tensor:
-        """The adapted weight [3 D, D]: queries, keys and values."""
+        """Adapted weight [3 D, D] of queries, keys and values."""
         queries, values = self.scale * (self.up @ self.down)
         return self.in_proj_weight + torch.cat([queries, torch.zeros_like(queries), values])
 
-    def forward(  # type: ignore[override]  # what image towers ask for, and no more
+    def forward(  # type: ignore[override]  # only the arguments that image towers use
         self,
         query: Tensor,
         key: Tensor,
@@ -109,15 +87,7 @@ class LowRankAttention(nn.MultiheadAttention):
         need_weights: bool = False,
         attn_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Attend.
-
-        Args:
-            query: [B, N, D].
-            key: [B, M, D].
-            value: [B, M, D].
-            need_weights: Whether to give the weights of attention, [B, N, M], as well.
-            attn_mask: Added to the scores, or True where nobody may look.
-        """
+        """As in `nn.MultiheadAttention`, batch first: query [B, N, D], key and value [B, M, D]."""
         out, weights = F.multi_head_attention_forward(
             query.transpose(0, 1),
             key.transpose(0, 1),
@@ -139,7 +109,7 @@ class LowRankAttention(nn.MultiheadAttention):
         return out.transpose(0, 1), weights
 
     def merged(self) -> nn.MultiheadAttention:
-        """Plain attention with the adapted weight, which costs nothing more."""
+        """Plain attention with the adapted weight."""
         with torch.device("meta"):
             plain = nn.MultiheadAttention(
                 self.embed_dim, self.num_heads, dropout=self.dropout, batch_first=True
@@ -150,44 +120,27 @@ class LowRankAttention(nn.MultiheadAttention):
         return plain.train(self.training)
 
 
-def _share(one: nn.MultiheadAttention, other: nn.MultiheadAttention) -> None:
-    """Give the parameters of one to the other."""
-    other.in_proj_weight, other.in_proj_bias = one.in_proj_weight, one.in_proj_bias
-    other.out_proj = one.out_proj
+def _share(source: nn.MultiheadAttention, target: nn.MultiheadAttention) -> None:
+    target.in_proj_weight, target.in_proj_bias = source.in_proj_weight, source.in_proj_bias
+    target.out_proj = source.out_proj
 
 
 def add_lora(blocks: nn.ModuleList | nn.Sequential, config: LoRAConfig) -> None:
-    """Adapt the attention of the last blocks; nothing else about them is changed, frozen or not.
-
-    Args:
-        blocks: Each with an `nn.MultiheadAttention` named `attn`.
-        config: How.
+    """Adapt the `nn.MultiheadAttention` named `attn` of the last blocks; other parameters are not changed or frozen.
 
     Raises:
-        ConfigError: There are not so many blocks.
+        ConfigError: There are fewer blocks than `config.last`.
     """
     last = len(blocks) if config.last is None else config.last
     if last > len(blocks):
-        raise ConfigError(f"lora.last is {last}, and the tower has {len(blocks)} blocks.")
+        raise ConfigError(f"lora.last is {last}, but the tower has {len(blocks)} blocks.")
     for block in list(blocks)[len(blocks) - last :]:
         block.attn = LowRankAttention(cast("nn.MultiheadAttention", block.attn), config)
 
 
 def merge_lora(module: nn.Module) -> int:
-    """Write what was learned into the weights, everywhere in a module.
-
-    Args:
-        module: With adapted attention somewhere in it.
-
-    Returns:
-        How many were merged.
-    """
-    adapted = [
-        (parent, name, part)
-        for parent in module.modules()
-        for name, part in parent.named_children()
-        if isinstance(part, LowRankAttention)
-    ]
-    for parent, name, part in adapted:
-        setattr(parent, name, part.merged())
+    """Merge all low-rank additions in a module into its weights; returns the number of merged attentions."""
+    adapted = {name: part for name, part in module.named_modules() if isinstance(part, LowRankAttention)}
+    for name, part in adapted.items():
+        module.set_submodule(name, part.merged())
     return len(adapted)

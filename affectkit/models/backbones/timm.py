@@ -1,4 +1,4 @@
-"""Any image network of timm as a frame encoder."""
+"""Image networks of timm as frame encoders."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -27,34 +28,32 @@ _WEIGHT_FILES = (".safetensors", ".pth", ".pt", ".bin")
 
 @register("backbone", "timm")
 class TimmBackbone(Backbone):
-    """Encode every frame with one timm network.
+    """timm network applied to every frame.
 
-    The network sees each frame alone; clips become a batch of B x T pictures, and the clip's vector is the
-    mean over its real frames. Networks with batch normalisation count padding frames in their batch
-    statistics while training.
+    The network encodes B x T pictures as one batch; the clip vector is the mean over real frames. Batch normalisation
+    includes padding frames in its statistics during training.
 
     Args:
-        model_name: A timm architecture, with a weight tag where wanted: "resnet18",
-            "vit_small_patch16_224.dino".
+        model_name: timm architecture, optionally with a weight tag: "resnet18", "vit_small_patch16_224.dino".
         pretrained: Start from timm's weights, downloaded to the usual cache.
-        weights: Start from this local file instead, safetensors or a `.pth` that holds tensors only.
+        weights: Start from this local file instead: safetensors, or a `.pth` that contains tensors only.
         size: Height and width of the pictures in pixels; the architecture's own by default.
         model_args: Further arguments of the architecture, such as `{"channels": [24, 48, 96, 128]}`.
-        grid: Average the last feature map over grid × grid cells and join their vectors, instead of averaging over
-            the whole picture: in aligned faces, places have a meaning. 1 is the network's own pooling.
-        tokens: Also give one vector for each place of the last feature map.
+        grid: Average the last feature map over grid × grid cells and concatenate their vectors, instead of averaging
+            over the whole picture: in aligned faces, places have a meaning. 1 is the network's own pooling.
+        tokens: Also return one vector for each place of the last feature map.
         grad_checkpointing: Recompute activations in the backward pass to save memory.
         normalize: "mean_std" or "per_image", see `affectkit.models.InputSpec`.
         mean: Channel means on the 0-1 scale; the architecture's own by default.
         std: Channel deviations on the 0-1 scale; the architecture's own by default.
 
     Attributes:
-        num_features: Width of clip and frame vectors, grid² times that of tokens where a grid is used.
-        num_token_features: Width of tokens, which some architectures widen before pooling.
+        num_features: Width D of clip and frame vectors; grid² times that of tokens if a grid is used.
+        num_token_features: Width D' of tokens; some architectures have wider vectors after pooling.
 
     Raises:
-        ConfigError: timm has no such architecture, or it does not take `model_args`.
-        WeightsError: The weights cannot be had, or do not fit.
+        ConfigError: timm does not have the architecture, or it does not take `model_args`.
+        WeightsError: The weights cannot be loaded, or do not fit.
 
     Example:
         >>> backbone = TimmBackbone("test_resnet", size=32)
@@ -113,51 +112,38 @@ class TimmBackbone(Backbone):
         }
 
     def forward(self, frames: Tensor, frame_mask: Tensor | None = None) -> Features:
-        """Encode a batch of clips.
-
-        Args:
-            frames: [B, T, 3, H, W] RGB, uint8 in 0-255 or floating point in 0-1.
-            frame_mask: bool [B, T], True where a frame is real; None where all are.
-
-        Returns:
-            `pooled` [B, D], `frames` [B, T, D], and `tokens` [B, T, N, D'] where they were asked for.
-        """
-        clips = frames.shape[:2]
-        pictures = self.normalize(frames.flatten(0, 1)).contiguous(memory_format=torch.channels_last)
-        maps = self.net.forward_features(pictures)
+        """Encode a batch of clips; `tokens` [B, T, N, D'] are row by row."""
+        B = frames.shape[0]
+        pictures = self.normalize(rearrange(frames, "b t c h w -> (b t) c h w"))
+        maps = self.net.forward_features(pictures.contiguous(memory_format=torch.channels_last))
         vectors = self.net.forward_head(maps, pre_logits=True) if self.grid == 1 else self._cells(maps)
-        places = self._places(maps) if self.tokens else None
-        return Features.of_frames(
-            vectors.reshape(*clips, self.num_features),
-            frame_mask,
-            None if places is None else places.reshape(*clips, *places.shape[1:]),
-        )
+        tokens = rearrange(self._places(maps), "(b t) n d -> b t n d", b=B) if self.tokens else None
+        return Features.of_frames(rearrange(vectors, "(b t) d -> b t d", b=B), frame_mask, tokens)
 
     def _cells(self, maps: Tensor) -> Tensor:
-        """[N, grid² D] from a feature map: the cells' averages, one after the other."""
+        """[N, D grid²] from a feature map: for each channel, the averages of the cells."""
         places = self._places(maps)
-        side = math.isqrt(places.shape[1])
-        square = places.transpose(1, 2).reshape(places.shape[0], -1, side, side)
-        return F.adaptive_avg_pool2d(square, self.grid).flatten(1)
+        square = rearrange(places, "n (h w) d -> n d h w", h=math.isqrt(places.shape[1]))
+        return rearrange(F.adaptive_avg_pool2d(square, self.grid), "n d h w -> n (d h w)")
 
     def _places(self, maps: Tensor) -> Tensor:
-        """[N, places, D] from a feature map, in rows from top to bottom and without class tokens."""
+        """[N, places, D'] from a feature map, row by row and without class tokens."""
         if maps.ndim == 3:
             return maps[:, getattr(self.net, "num_prefix_tokens", 0) :]
-        channels_last = getattr(self.net, "output_fmt", "NCHW") == "NHWC"
-        return maps.flatten(1, 2) if channels_last else maps.flatten(2).transpose(1, 2)
+        layout = "n h w d" if getattr(self.net, "output_fmt", "NCHW") == "NHWC" else "n d h w"
+        return rearrange(maps, f"{layout} -> n (h w) d")
 
 
 def _create(
     model_name: str, arguments: dict[str, Any], size: int | None, *, pretrained: bool, weights: str | None
 ) -> tuple[Any, Mapping[str, Any]]:
-    """The timm network without its classifier, and its declared defaults (input size, mean, std)."""
+    """Create the network without its classifier; also return timm's defaults (input size, mean, std)."""
     import timm  # 0.8 s, and only needed here
 
     if not weights_wanted():
         pretrained, weights = False, None
-    # timm would also take "hf-hub:" and "local-dir:" names, and arguments that name files: neither may come
-    # from a configuration file.
+    # timm also accepts "hf-hub:" and "local-dir:" names, and arguments that name files. Configuration files may not
+    # use them.
     architecture = model_name.partition(".")[0]
     if not timm.is_model(architecture):
         similar = get_close_matches(architecture, timm.list_models(), n=5, cutoff=0.0)
@@ -166,7 +152,8 @@ def _create(
         )
     if reserved := sorted(set(arguments) & {*inspect.signature(timm.create_model).parameters, "num_classes"}):
         raise ConfigError(
-            f"model_args may not set {', '.join(reserved)}.", remedy="It is for the architecture only."
+            f"model_args may not set {', '.join(reserved)}.",
+            remedy="Set only arguments of the architecture.",
         )
     if weights is not None and (not Path(weights).is_file() or Path(weights).suffix not in _WEIGHT_FILES):
         raise WeightsError("This is not a weight file.", path=weights, remedy=f"Give one of {_WEIGHT_FILES}.")
@@ -175,16 +162,16 @@ def _create(
     try:
         defaults: Any = timm.get_pretrained_cfg(model_name)
         fixed = {"img_size": size} if size is not None and defaults.fixed_input_size else {}
-        overlay: dict[str, object] = {}
+        classes, overlay = defaults.num_classes if start else 0, {}
         if weights is not None:
             classes = _count_classes(timm.models.load_state_dict(weights), defaults.classifier)
             overlay = {"file": weights, "custom_load": False, "num_classes": classes}
-        # timm loads strictly only into a net with the classifier of the weights; it is cut off afterwards.
+        # timm loads strictly only into a network with the classifier of the weights; it is removed afterwards.
         net: Any = timm.create_model(
             model_name,
             pretrained=start,
             pretrained_cfg_overlay=overlay,
-            num_classes=overlay.get("num_classes", defaults.num_classes) if start else 0,
+            num_classes=classes,
             **{**fixed, **arguments},
         )
         net.reset_classifier(0)
@@ -192,23 +179,21 @@ def _create(
         raise ConfigError(f"{architecture!r} does not take these model_args: {error}.") from error
     except Exception as error:  # timm, torch and the Hub raise many kinds
         if start:
+            text = " ".join(
+                str(error).split()
+            )  # torch lists hundreds of missing names, then the unexpected ones
             raise WeightsError(
-                f"The weights of {model_name!r} could not be loaded: {_shortened(error)}",
+                f"Cannot load weights for {model_name!r}: "
+                f"{text if len(text) <= 600 else f'{text[:300]} … {text[-300:]}'}",
                 path=weights,
                 remedy="Give a local file that fits as `weights`, or train from scratch.",
             ) from error
-        raise ConfigError(f"{architecture!r} cannot be built with {arguments}: {error}") from error
+        raise ConfigError(f"Cannot build {architecture!r} with {arguments}: {error}") from error
     return net, defaults.to_dict()
 
 
 def _count_classes(tensors: Mapping[str, Tensor], classifier: str | Sequence[str] | None) -> int:
-    """How many classes the classifier in a weight file has; 0 without one."""
+    """Number of classes of the classifier in a weight file; 0 without one."""
     names = [classifier] if isinstance(classifier, str) else list(classifier or ())
     found = [len(tensors[f"{name}.bias"]) for name in names if f"{name}.bias" in tensors]
     return found[0] if found else 0
-
-
-def _shortened(error: Exception) -> str:
-    """Both ends of a message on one line: torch lists hundreds of missing names, then the unexpected ones."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= 600 else f"{text[:300]} … {text[-300:]}"

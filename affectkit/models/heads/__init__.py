@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-from affectkit.models.heads.au import AUHead
 from affectkit.models.heads.base import Head
-from affectkit.models.heads.dimensions import DimensionsHead
-from affectkit.models.heads.expression import ExpressionHead
-from affectkit.models.heads.intensity import AUIntensityHead
-from affectkit.models.heads.levels import LevelsHead
+from affectkit.models.heads.linear import AUHead, DimensionsHead, ExpressionHead
+from affectkit.models.heads.ordinal import AUIntensityHead, LevelsHead
 
-__all__ = [
-    "AUHead",
-    "AUIntensityHead",
-    "DimensionsHead",
-    "ExpressionHead",
-    "Head",
-    "LevelsHead",
-]
+__all__ = ["AUHead", "AUIntensityHead", "DimensionsHead", "ExpressionHead", "Head", "LevelsHead"]

@@ -1,4 +1,4 @@
-"""The contract of a head, and what all heads share."""
+"""Base class of all heads."""
 
 from __future__ import annotations
 
@@ -15,56 +15,54 @@ from affectkit.facs import LabelSpace, label_space
 from affectkit.models import hub
 from affectkit.models.explain import Explanation
 from affectkit.models.features import Features
-from affectkit.models.registry import build, find, list_models, name_of, register
+from affectkit.models.registry import build, find, list_models, name_of
 
 if TYPE_CHECKING:
     from affectkit.models.model import AffectModel
 
-__all__ = ["Head", "register"]
+__all__ = ["Head"]
 
 
 class Head(nn.Module, ABC):
-    """Reads one label space off features, through a linear layer or one hidden layer.
+    """Base class of heads: features to logits over one label space, through a linear layer or one hidden layer.
 
-    It knows its labels by name, its decision thresholds and its temperature, and can be saved and loaded
-    without the model around it, inside any torch module. A subclass is registered under a name, sets `target`,
-    `kind`, `values` and `meaning`, and computes `predict`; one with probabilities also gives `evidence`.
+    A head holds its label names, decision thresholds and temperature. It can be saved and loaded without its model and
+    used inside any torch module. A subclass is registered under a name, sets `target`, `kind`, `values` and `meaning`,
+    and implements `predict`.
 
     Args:
-        in_features: Width of what it reads.
+        in_features: Width of the features.
         space: Label space, or its name: "bp4d12", "AU1,AU12", "basic7".
-        per_frame: Answer for every frame instead of once a clip.
+        per_frame: Predict for every frame instead of once per clip.
         dropout: Probability, before each linear layer.
         hidden: Width of a hidden layer with GELU; none by default.
-        target: Name of the annotation it learns from, where it is not the usual one.
+        target: Name of the annotation to learn from; the class's `target` by default.
 
     Attributes:
-        target: Name of the annotation it learns from.
-        kind: The kind of label space it answers for.
-        values: What a number of an answer is, as tables say it: `probability`.
-        meaning: The same for a reader, such as "probability of each unit".
-        thresholded: Whether each label has a decision threshold.
-        logit_axes: Axes of the logits behind clips and frames.
-        space: The label space.
-        thresholds: One decision threshold a label for thresholded heads, empty for others.
-        temperature: What logits are divided by before they become probabilities.
-        uses_prototypes: Whether it compares what it sees with a prototype of each label, which a bridge makes. Such a
-            head has a buffer `prototypes` [labels, `width`], takes others as the second argument of `forward`, and
-            overrides `by_prototypes`.
-        width: Width of what prototypes are compared with.
-        answers_by: What its answers rest on, for people.
-        sees_movements: Whether it was made for clips of brief movements, from onset to apex.
-        arguments: Constructor arguments beside `in_features`, plain values; a subclass adds its own.
+        kind: The kind of label space.
+        values: Unit of a prediction in tables: "probability", "value".
+        meaning: Description of a prediction, such as "probability of each unit".
+        has_thresholds: Whether each label has a decision threshold.
+        logit_axes: Number of logit axes after clips and frames.
+        thresholds: One decision threshold per label, or empty.
+        temperature: Divisor of the logits before they become probabilities.
+        uses_prototypes: Whether the head compares features with one prototype per label, made by a bridge. Such a head
+            has a buffer `prototypes` [labels, `width`], takes other prototypes as second argument of `forward`, and
+            implements `by_prototypes`.
+        width: Width of prototypes.
+        answers_by: Basis of the predictions, for reports: "linear layer", "prototypes".
+        sees_movements: Whether the head expects clips of brief movements, from onset to apex.
+        arguments: Constructor arguments except `in_features`, plain values; a subclass adds its own.
 
     Raises:
-        LabelSpaceError: The name is unknown or its kind is not this head's.
+        LabelSpaceError: The name is unknown, or its kind differs from the head's.
     """
 
     target: str
     kind: ClassVar[str]
     values: ClassVar[str] = "value"
     meaning: ClassVar[str] = "value of each label"
-    thresholded: ClassVar[bool] = False
+    has_thresholds: ClassVar[bool] = False
     logit_axes: ClassVar[int] = 1
     uses_prototypes: bool = False
     prototypes: Tensor
@@ -98,17 +96,21 @@ class Head(nn.Module, ABC):
         }
         if target is not None:
             self.target = self.arguments["target"] = target
-        self.thresholds: tuple[float, ...] = (0.5,) * len(self.space) if self.thresholded else ()
+        self.thresholds: tuple[float, ...] = (0.5,) * len(self.space) if self.has_thresholds else ()
         self.temperature = 1.0
         layers: list[nn.Module] = [nn.Dropout(dropout)]
         if hidden is not None:
             layers += [nn.Linear(in_features, hidden), nn.GELU(), nn.Dropout(dropout)]
         self.body = nn.Sequential(*layers)
         self.out = nn.Linear(hidden or in_features, len(self.space))
+        self.add_layers()
+
+    def add_layers(self) -> None:
+        """Add or replace layers of a subclass; called last by the constructor."""
 
     @property
     def config(self) -> dict[str, Any]:
-        """What `affectkit.models.build` needs beside `in_features` to build an equal head."""
+        """Arguments of `affectkit.models.build`, except `in_features`, for an equal head."""
         return {"type": name_of("head", self), **self.arguments}
 
     @property
@@ -118,60 +120,45 @@ class Head(nn.Module, ABC):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Labels as table columns: `AU01` for occurrence, `AU01_i` for intensity, else the labels themselves."""
+        """Labels as table columns: `AU01` for occurrence, `AU01_i` for intensity, otherwise the labels."""
         return self.space.columns
 
     def read(self, features: Features | Tensor) -> Tensor:
-        """What the head looks at: a plain tensor as it is, or the vectors of the clip or of its frames.
-
-        Args:
-            features: Features, or a tensor [..., in_features] from any other network.
+        """Select the head's input: the clip or frame vectors of features, or a tensor as it is.
 
         Raises:
-            ValueError: The head works on frames and there are none.
+            ValueError: The head works per frame and the features have no frame vectors.
         """
         if not isinstance(features, Features):
             return features
         if not self.per_frame:
             return features.pooled
         if features.frames is None:
-            raise ValueError("A per-frame head needs vectors of single frames, and this backbone gives none.")
+            raise ValueError("A per-frame head needs vectors of single frames; this backbone gives none.")
         return features.frames
 
     def forward(self, features: Features | Tensor) -> Tensor:
-        """Logits.
+        """Compute logits.
 
         Args:
             features: Features, or a tensor [..., in_features] from any other network.
 
         Returns:
-            [B, labels], or [B, T, labels] where the head works on frames; [..., labels] for a tensor.
+            [B, labels], or [B, T, labels] per frame; [..., labels] for a tensor.
         """
         logits: Tensor = self.out(self.body(self.read(features)))
         return logits
 
     @abstractmethod
     def predict(self, logits: Tensor) -> Tensor:
-        """The head's answer on the scale of its labels, calibrated by `temperature`.
-
-        Args:
-            logits: What `forward` returned.
-
-        Returns:
-            float32 [..., labels].
-        """
+        """Predictions on the scale of the labels, calibrated by `temperature`: float32 [..., labels]."""
 
     def explanations(self, model: AffectModel, name: str) -> tuple[Explanation, ...]:
-        """What the head can show of what it learned; nothing by default.
-
-        Args:
-            model: The model around it.
-            name: What the model calls it.
-        """
+        """Figures of what the head, named `name` in this model, learned; none by default."""
         return ()
 
     def by_prototypes(self, space: LabelSpace | None = None, prototypes: Tensor | None = None) -> Head:
-        """A head that answers by prototypes alone, over the same labels or others.
+        """A head that predicts by prototypes alone, over the same or other labels.
 
         Args:
             space: The labels; this head's by default.
@@ -180,39 +167,35 @@ class Head(nn.Module, ABC):
         Raises:
             ConfigError: This head has no prototypes.
         """
-        raise ConfigError(
-            "This head has no prototypes to answer by.", remedy="Train one that has, such as those of SSM."
-        )
+        raise ConfigError("This head has no prototypes.", remedy="Train one that has, such as those of SSM.")
 
     def evidence(self, logits: Tensor, value: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Logits beside truth as `affectkit.metrics.log_loss` takes them, which fits a temperature.
+        """Pairs of logits and truth for `affectkit.metrics.log_loss`, which fits a temperature.
 
         Args:
-            logits: Of N annotated entries: what `forward` returned, without the axis of labels where a target has
-                one.
-            value: [N], their labels; of classes the index.
+            logits: Output of `forward` for N annotated entries, without the label axis if the target has one.
+            value: [N], their labels; class indices for classes.
 
         Returns:
-            Logits [n] and yes or no [n], or logits [n, E] and classes [n]; None, the default, for a head without
-            probabilities.
+            Logits [n] and truth [n], or logits [n, E] and class indices [n]; None for a head without probabilities.
         """
-        return None
+        return (logits, value) if self.values == "probability" else None
 
     def scaled(self, logits: Tensor) -> Tensor:
-        """Logits in float32 divided by the temperature, for `predict`."""
+        """Logits in float32, divided by the temperature."""
         return logits.float() / self.temperature
 
     def calibrate(
         self, *, thresholds: Sequence[float] | None = None, temperature: float | None = None
     ) -> None:
-        """Set what was fitted on validation data; it is saved with the head.
+        """Set values that were fitted on validation data; they are saved with the head.
 
         Args:
-            thresholds: One a label, in [0, 1]; for thresholded heads.
+            thresholds: One per label, in [0, 1]; for heads with thresholds.
             temperature: Positive and finite.
 
         Raises:
-            ConfigError: The number of thresholds is not that of the labels, or a value is out of range.
+            ConfigError: The number of thresholds is wrong, or a value is out of range.
         """
         if thresholds is not None:
             values = tuple(float(value) for value in thresholds)
@@ -227,7 +210,7 @@ class Head(nn.Module, ABC):
             self.temperature = float(temperature)
 
     def description(self) -> dict[str, Any]:
-        """Everything but the tensors, as a saved model's configuration holds it, label names spelled out."""
+        """Everything but the tensors, with label names, as a saved model's configuration stores it."""
         return {
             **self.config,
             "in_features": self.in_features,
@@ -238,30 +221,21 @@ class Head(nn.Module, ABC):
 
     @staticmethod
     def from_description(description: Mapping[str, Any], path: Path) -> Head:
-        """Build an untrained head from its `description`.
-
-        Args:
-            description: As `description()` gave it.
-            path: The file it came from, for messages.
+        """Build a head with random weights from its `description`, which the file `path` contains.
 
         Raises:
-            WeightsError: The names it was trained on are not, or not in this order, those of its label space
-                now.
+            WeightsError: The label names differ from those of the label space, or their order does.
             ConfigError: An entry is unknown.
         """
-        config = dict(description)
-        labels = config.pop("labels", None)
-        thresholds, temperature = config.pop("thresholds", None), config.pop("temperature", None)
-        head: Head = build(
-            "head", config, **{key: config.pop(key) for key in ("in_features",) if key in config}
-        )
-        if labels != list(head.labels):
+        extra = {key: description.get(key) for key in ("labels", "thresholds", "temperature")}
+        head: Head = build("head", {key: value for key, value in description.items() if key not in extra})
+        if extra["labels"] != list(head.labels):
             raise WeightsError(
-                f"The head was trained on {labels}, and {head.space.name!r} now means {list(head.labels)}.",
+                f"The head was trained on {extra['labels']}; {head.space.name!r} now means {list(head.labels)}.",
                 path=path,
                 remedy="Write the labels out as its `space` in config.json.",
             )
-        head.calibrate(thresholds=thresholds, temperature=temperature)
+        head.calibrate(thresholds=extra["thresholds"], temperature=extra["temperature"])
         return head
 
     def save_pretrained(
@@ -270,52 +244,47 @@ class Head(nn.Module, ABC):
         """Save this head alone, as a model folder without a backbone.
 
         Args:
-            folder: Created when absent.
+            folder: Created if absent.
             name: The head's name in the folder; its target by default.
-            metadata: Plain values about data, licence and results, kept in the configuration.
+            metadata: Plain values about data, licence and results, stored in the configuration.
 
         Raises:
-            ConfigError: The name is not lower-case letters, digits and underscores.
+            ConfigError: The name contains other characters than lower-case letters, digits and underscores.
         """
         name = hub.check_head_name(name or self.target)
         hub.write_tensors(Path(folder) / "heads" / f"{name}.safetensors", self)
-        hub.write_config(
-            Path(folder), {"heads": {name: self.description()}, "metadata": dict(metadata or {})}
-        )
+        entries = {"heads": {name: self.description()}, "metadata": dict(metadata or {})}
+        hub.write_config(Path(folder), entries)
 
     @classmethod
     def from_pretrained(
         cls, folder: str | Path, *, name: str | None = None, revision: str | None = None
     ) -> Self:
-        """Load one head, from a folder that holds it alone or from that of a whole model.
+        """Load one head from the folder of a head or of a whole model.
 
         Args:
             folder: Local folder, or the name of a Hub repository.
-            name: Which head; not needed where only one is of this class.
+            name: The head to load; needed only if several are of this class.
             revision: Branch, tag or commit on the Hub.
 
         Raises:
-            WeightsError: There is no such head, several could be meant, or its tensors do not fit by name and
-                shape.
+            WeightsError: No head or several heads match, or the tensors differ in name or shape.
         """
         path = hub.locate(folder, revision, heads_only=True)
-        heads = hub.read_config(path)["heads"]
-        fitting = [key for key in heads if name in (None, key) and issubclass(_class_of(heads[key]), cls)]
-        if len(fitting) != 1:
+        heads, known = hub.read_config(path)["heads"], list_models("head")
+        classes = {
+            key: find("head", e["type"]) if e.get("type") in known else object for key, e in heads.items()
+        }
+        matching = [key for key, kind in classes.items() if name in (None, key) and issubclass(kind, cls)]
+        if len(matching) != 1:
             kinds = ", ".join(f"{key} ({entry.get('type')})" for key, entry in heads.items()) or "none"
             raise WeightsError(
-                f"{'More than one' if fitting else 'No'} {cls.__name__} {repr(name) if name else 'is here'}.",
+                f"{'More than one' if matching else 'No'} {cls.__name__} {repr(name) if name else 'is here'}.",
                 path=path,
                 remedy=f"Heads in this folder: {kinds}. Choose one by `name`.",
             )
         with hub.explained_by(path / "config.json"):
-            head = Head.from_description(heads[fitting[0]], path / "config.json")
-        file = path / "heads" / f"{fitting[0]}.safetensors"
+            head = Head.from_description(heads[matching[0]], path / "config.json")
+        file = path / "heads" / f"{matching[0]}.safetensors"
         hub.load_strictly(head, hub.read_tensors(file), file)
         return head.eval()  # type: ignore[return-value]  # chosen by its class above
-
-
-def _class_of(description: Mapping[str, Any]) -> type:
-    """The class a description names, or `object` where this version does not know it."""
-    name = description.get("type")
-    return find("head", name) if name in list_models("head") else object

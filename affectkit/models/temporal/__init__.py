@@ -1,14 +1,15 @@
-"""Temporal modules: from the vectors of frames to those of frames in context and of the clip."""
+"""Temporal modules: from frame vectors to frame vectors in context and a clip vector."""
 
 from __future__ import annotations
 
-from affectkit.models.temporal.base import Temporal
-from affectkit.models.temporal.led import LEDFilter
-from affectkit.models.temporal.local import LocalTemporalAttention
-from affectkit.models.temporal.motion import MotionPool, MotionTokens
-from affectkit.models.temporal.pooling import MeanPool
-from affectkit.models.temporal.residual import ClipTokenTransformer, FramewiseTransformer
-from affectkit.models.temporal.transformer import TemporalTransformer
+from affectkit.models.temporal.attention import (
+    ClipTokenTransformer,
+    FramewiseTransformer,
+    LocalTemporalAttention,
+    TemporalTransformer,
+)
+from affectkit.models.temporal.base import MeanPool, Temporal
+from affectkit.models.temporal.motion import LEDFilter, MotionPool, MotionTokens
 
 __all__ = [
     "ClipTokenTransformer",

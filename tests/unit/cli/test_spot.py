@@ -285,7 +285,7 @@ def test_explain_from_the_command_line(saved, clip, tmp_path, capsys):
     assert main([*map(str, base), "--output", str(tmp_path / "c")]) == 0
     assert main(["model", "explain", "--model", str(saved), "--output", str(tmp_path / "d")]) == 0
     said = capsys.readouterr()
-    assert "beyond co-occurrence most: AU" in said.out
+    assert "beyond co-occurrence: AU" in said.out
     assert "regions is left out; it takes a clip" in said.err
     assert not (tmp_path / "d" / "regions.csv").exists()
     assert (tmp_path / "c" / "dependencies.csv").read_text() != (

@@ -59,9 +59,11 @@ def test_a_card_holds_data_protocol_licence_and_results():
     card = model_card(CONFIG)
     lines = card.splitlines()
     assert "# Faces | of mine" in lines
-    assert "| au | AU1, AU12 | probability of each unit, a frame | 0.5 0.25 |" in lines
-    assert "| strength | AU6 | intensity of each unit, 0 (absent) to 5, a clip | – |" in lines
-    assert "It sees clips of 4 frames at 25 a second, 64 × 64 pixels around one upright face." in lines
+    assert "| au | AU1, AU12 | probability of each unit, per frame | 0.5 0.25 |" in lines
+    assert "| strength | AU6 | intensity of each unit, 0 (absent) to 5, per clip | – |" in lines
+    assert (
+        "Input: clips of 4 frames at 25 frames per second, 64 × 64 pixels around one upright face." in lines
+    )
     assert "BP4D, fold 1" in lines
     assert "- held-out subjects" in lines
     assert "- women alone" not in lines  # it stands in its own table
@@ -99,15 +101,15 @@ def test_what_is_not_known_is_said():
     for sentence in (
         "Not stated.",
         "No results are recorded with this model.",
-        "The temperature of no head was fitted",
+        "No temperature was fitted",
         "The terms are not stated",
-        "Heads alone: they read the features of a backbone of your own.",
+        "This folder contains heads only",
         "Head.from_pretrained",
-        "| au | AU1, AU12 | of_mine, a frame | 0.5 |",
+        "| au | AU1, AU12 | of_mine, per frame | 0.5 |",
     ):
         assert sentence in card
     still = model_card({"heads": HEADS, "input": {"size": 64, "frames": 1}})
-    assert "It sees single pictures, 64 × 64" in still
+    assert "Input: single pictures, 64 × 64" in still
     rows = model_card(
         {**CONFIG, "metadata": {"results": [row("au/uar", 0.5, None)], "limits": ["One.", "Two."]}}
     )
@@ -129,13 +131,13 @@ def test_what_was_said_comes_before_what_holds_for_all():
     lines = model_card({"heads": heads, "metadata": said}).splitlines()
     assert "Reads faces." in lines
     assert "Animation." in lines
-    assert "| moods | x\\|y, z | probability of each class; they sum to 1, a clip | – |" in lines
-    assert "| clip | AU4 | probability of each unit, for a clip from onset to apex, a clip | 0.5 |" in lines
+    assert "| moods | x\\|y, z | probability of each class; they sum to 1, per clip | – |" in lines
+    assert "| clip | AU4 | probability of each unit, for a clip from onset to apex, per clip | 0.5 |" in lines
     assert "| au/f1_pos | 0.500 | 0.400 – – | 0.250 | ORACLE: fitted on test |" in lines
     limits = lines[lines.index("## Limits") : lines.index("## Licence")]
     assert "- Adults only." in limits
     assert sum(line.startswith("- ") for line in limits) == 4
-    assert any("Do not decide about people" in line for line in limits)
+    assert any("decisions about people" in line for line in limits)
     plain = model_card({"heads": heads})
     assert "people who know of it and agree" in plain
     assert "Facial behaviour by named labels" in plain
@@ -143,10 +145,10 @@ def test_what_was_said_comes_before_what_holds_for_all():
 
 def test_every_kind_of_head_says_what_it_answers():
     heads = {name: {"type": name, "labels": ["AU1"]} for name in list_models("head")}
-    answers = model_card({"heads": heads}).partition("## What it answers")[2].partition("##")[0]
+    answers = model_card({"heads": heads}).partition("## Predictions")[2].partition("##")[0]
     for name in heads:
         meaning = find("head", name).meaning
-        assert f"| {name} | AU1 | {meaning}, a clip |" in answers
+        assert f"| {name} | AU1 | {meaning}, per clip |" in answers
         assert meaning != Head.meaning  # that of a head which does not say
 
 

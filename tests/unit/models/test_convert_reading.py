@@ -33,7 +33,7 @@ class Payload:
 def test_a_file_that_would_run_code_is_refused_and_does_not_run(zipped, tmp_path):
     content = {"state_dict": {"a": torch.ones(2)}, "recorder": Payload(tmp_path / "harm")}
     torch.save(content, tmp_path / "best.pth", _use_new_zipfile_serialization=zipped)
-    with pytest.raises(WeightsError, match=r"best\.pth: It holds more than tensors.*\.mkdir"):
+    with pytest.raises(WeightsError, match=r"best\.pth: .*could run code.*\.mkdir"):
         read_checkpoint(tmp_path / "best.pth")
     assert not (tmp_path / "harm").exists()
 
@@ -42,9 +42,7 @@ def test_a_file_that_would_run_code_is_refused_and_does_not_run(zipped, tmp_path
 @pytest.mark.parametrize("name", ["a.bin", "a.ckpt", "a.safetensors"])
 def test_a_bare_pickle_is_refused_in_one_line_whatever_it_is_called(protocol, name, tmp_path):
     (tmp_path / name).write_bytes(pickle.dumps(Payload(tmp_path / "harm"), protocol=protocol))
-    with pytest.raises(
-        WeightsError, match=rf"{name}: (It holds more than tensors|The checkpoint cannot)"
-    ) as found:
+    with pytest.raises(WeightsError, match=rf"{name}: (.*could run code|Cannot read)") as found:
         model_of_checkpoint(tmp_path / name)
     assert len(str(found.value)) < len(str(tmp_path)) + 200
     assert not (tmp_path / "harm").exists()
@@ -64,7 +62,7 @@ def test_a_plain_state_dict_and_one_beside_numbers(tmp_path):
 @pytest.mark.parametrize("content", [{}, [1, 2], {"a": 1}, {"state_dict": {}}, {1: torch.ones(1)}])
 def test_what_holds_no_tensors_by_name(content, tmp_path):
     torch.save(content, tmp_path / "a.pth")
-    with pytest.raises(WeightsError, match="no tensors by name"):
+    with pytest.raises(WeightsError, match="no state dict"):
         read_checkpoint(tmp_path / "a.pth")
 
 
@@ -77,7 +75,7 @@ def test_damaged_and_absent_files(tmp_path):
             load_safely(tmp_path / name)
     torch.save({"a": torch.ones(1000)}, tmp_path / "cut.pth")
     (tmp_path / "cut.pth").write_bytes((tmp_path / "cut.pth").read_bytes()[:-700])
-    with pytest.raises(WeightsError, match="cannot be read"):
+    with pytest.raises(WeightsError, match="Cannot read"):
         load_safely(tmp_path / "cut.pth")
 
 
@@ -115,7 +113,7 @@ def test_the_model_of_a_training_checkpoint(checkpoint):
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        (lambda c: c.pop("model_config"), "no checkpoint of an affectkit task"),
+        (lambda c: c.pop("model_config"), "not a checkpoint of an affectkit task"),
         (lambda c: c["state_dict"].pop("model.heads.au.out.bias"), r"missing: heads\.au\.out\.bias"),
         (lambda c: c["state_dict"].update({"model.more": torch.ones(1)}), "unexpected: more"),
         (lambda c: c["thresholds"]["au"].pop("AU1"), "thresholds of the head 'au'"),

@@ -13,8 +13,8 @@ import torch
 import affectkit
 from affectkit.errors import ConfigError, MissingDependencyError, WeightsError
 from affectkit.models import AffectModel, AUHead, register, registry
+from affectkit.models import export as writing
 from affectkit.models.export import describe_onnx, export_onnx, export_program, longest_clip
-from affectkit.models.export import onnx as writing
 
 CLIP = {"type": "clip", "model_name": "affectkit-tiny", "size": 32}
 
@@ -180,7 +180,7 @@ def test_an_architecture_that_cannot_be_traced_says_so():
 
 def test_nan_is_a_difference_too(tiny_model, tmp_path):
     tiny_model.head("au").temperature = float("nan")
-    with pytest.raises(WeightsError, match=r"model\.onnx: The file's answers differ .* by inf"):
+    with pytest.raises(WeightsError, match=r"model\.onnx: .* differ .* by inf"):
         export_onnx(tiny_model, tmp_path / "model.onnx", frames=1)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ConfigError, match="This is a folder"):
@@ -196,7 +196,7 @@ def test_a_file_is_compared_on_shorter_and_longer_clips(tiny_model, tmp_path, mo
 
     monkeypatch.setattr(writing, "_difference", compare)
     monkeypatch.setattr(writing, "TOLERANCE", 5e-5)
-    with pytest.raises(WeightsError, match=r"model\.onnx: .* by 6e-05, more than 5e-05; it was removed"):
+    with pytest.raises(WeightsError, match=r"model\.onnx: .* by 6e-05, more than 5e-05"):
         export_onnx(tiny_model, tmp_path / "model.onnx")
     assert seen == [(1, 1), (3, 5), (1, 2)]
     assert list(tmp_path.iterdir()) == []
@@ -208,7 +208,7 @@ def test_other_files_are_told_apart(tmp_path):
         describe_onnx(tmp_path / "text.onnx")
     graph = onnx.helper.make_graph([], "empty", [], [])
     onnx.save(onnx.helper.make_model(graph), tmp_path / "foreign.onnx")
-    with pytest.raises(WeightsError, match="does not come from affectkit"):
+    with pytest.raises(WeightsError, match="not written by affectkit"):
         describe_onnx(tmp_path / "foreign.onnx")
 
 

@@ -34,8 +34,8 @@ def change(folder, *keys, value):
     ("keys", "value", "message"),
     [
         (("backbone", "type"), ["timm"], r"no backbone named \['timm'\]"),
-        (("backbone", "model_name"), 5, "No model can be built from it, AttributeError"),
-        (("backbone", "size"), "big", "No model can be built from it, TypeError"),
+        (("backbone", "model_name"), 5, "AttributeError"),
+        (("backbone", "size"), "big", "TypeError"),
         (("backbone", "model_args"), {"pretrained_cfg": {"file": "/x"}}, "may not set pretrained_cfg"),
         (("temporal",), {"type": "subprocess.Popen"}, r"no temporal named 'subprocess\.Popen'"),
         (("temporal", "heads"), 5, "5 attention heads do not divide"),
@@ -50,12 +50,12 @@ def change(folder, *keys, value):
         (("heads", "au", "thresholds"), [0.5], "takes 2 thresholds"),
         (("heads", "au", "temperature"), "hot", "TypeError"),
         (("heads", "au", "more"), 1, "no argument 'more'"),
-        (("heads",), {"../x": {}}, "cannot be the name of a head"),
+        (("heads",), {"../x": {}}, "not a valid name"),
         (("input", "frames"), 0, "must be at least 1"),
-        (("input", "alignment"), "nose", "no alignment 'nose'"),
+        (("input", "alignment"), "nose", "alignment 'nose'"),
         (("metadata",), "words", "'metadata' must be a dict"),
         (("input",), "words", "'input' must be a dict"),
-        (("format_version",), 0, "The folder is of format 0"),
+        (("format_version",), 0, "format 0"),
     ],
 )
 def test_a_wrong_configuration_is_named_with_its_file_and_a_remedy(folder, keys, value, message):
@@ -125,7 +125,7 @@ def test_one_head_of_the_hub_is_had_without_the_rest_of_the_model(folder, monkey
 
 def test_nesting_without_end_is_a_damaged_configuration(folder):
     (folder / "config.json").write_text("[" * 100_000)
-    with pytest.raises(WeightsError, match=r"config\.json: The configuration cannot be read"):
+    with pytest.raises(WeightsError, match=r"config\.json: Cannot read"):
         AffectModel.from_pretrained(folder)
 
 
@@ -177,7 +177,7 @@ def test_heads_alone_are_nothing_to_start_from(tiny_model, tmp_path):
 def test_a_file_where_the_folder_should_be(tiny_model, tmp_path):
     (tmp_path / "taken").write_text("mine")
     for place in (tmp_path / "taken", tmp_path / "taken" / "deep"):
-        with pytest.raises(ConfigError, match=r"taken.*: No folder can be made here: .* Name another one"):
+        with pytest.raises(ConfigError, match=r"taken.*: Cannot create this folder"):
             tiny_model.save_pretrained(place)
     assert (tmp_path / "taken").read_text() == "mine"
 
@@ -191,7 +191,7 @@ def test_whatever_the_hub_raises_is_explained(tiny_model, monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
     monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", fail)
-    with pytest.raises(WeightsError, match=r"some/where: .*from the Hub: connection refused\. Check"):
+    with pytest.raises(WeightsError, match=r"some/where: .* connection refused\. Check"):
         AffectModel.from_pretrained("some/where")
-    with pytest.raises(WeightsError, match=r"some/where: .*not take the model: connection refused\. Check"):
+    with pytest.raises(WeightsError, match=r"some/where: .* connection refused\. Check"):
         tiny_model.push_to_hub("some/where")

@@ -110,7 +110,7 @@ class Evil:
 def test_a_head_in_a_pickle_is_refused(tiny_model, tmp_path, capsys):
     tiny_model.save_pretrained(tmp_path)
     (tmp_path / "heads" / "au.safetensors").write_bytes(pickle.dumps(Evil()))
-    with pytest.raises(WeightsError, match=r"au\.safetensors: The tensors cannot be read"):
+    with pytest.raises(WeightsError, match=r"au\.safetensors: Cannot read"):
         AUHead.from_pretrained(tmp_path)
     assert "code ran" not in capsys.readouterr().out
 
@@ -141,9 +141,7 @@ def test_the_hub_is_asked_for_a_good_name_and_explains_its_refusal(tiny_model, m
             raise OSError("401 Unauthorized")
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
-    with pytest.raises(ConfigError, match="'nowhere' cannot name a repository"):
+    with pytest.raises(ConfigError, match="'nowhere'"):
         tiny_model.push_to_hub("nowhere")
-    with pytest.raises(
-        WeightsError, match=r"some/where: The Hub did not take the model: 401 .*hf auth login"
-    ):
+    with pytest.raises(WeightsError, match=r"some/where: .* 401 .*hf auth login"):
         tiny_model.push_to_hub("some/where")

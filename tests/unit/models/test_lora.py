@@ -144,8 +144,8 @@ def test_models_are_saved_merged_or_not(tmp_path):
         ({"lora": {"rank": 0}}, "a rank of at least 1"),
         ({"lora": {"alpha": 0.0}}, "positive alpha"),
         ({"lora": {"last": 0}}, "at least 1 block"),
-        ({"lora": {"last": 5}}, "lora.last is 5, and the tower has 4"),
-        ({"lora": {"r": 8}}, "LoRA has no 'r'"),
+        ({"lora": {"last": 5}}, "lora.last is 5"),
+        ({"lora": {"r": 8}}, "no field 'r'"),
         ({"lora": {}, "trainable_blocks": 1}, "Both `lora` and `trainable_blocks`"),
     ],
 )

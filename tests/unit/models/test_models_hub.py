@@ -124,7 +124,7 @@ def test_pickles_are_refused(tmp_path, capsys, name):
 def test_damaged_tensor_files_are_refused(folder, capsys, content):
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-10] if content is None else content)
-    with pytest.raises(WeightsError, match="cannot be read"):
+    with pytest.raises(WeightsError, match="Cannot read"):
         AffectModel.from_pretrained(folder)
     assert "code ran" not in capsys.readouterr().out
 
@@ -138,10 +138,10 @@ def test_a_missing_tensor_file_is_named(folder):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"format_version": 2}, WeightsError, r"format 2.*Upgrade"),
-        ({"library": "transformers"}, WeightsError, "not affectkit's"),
+        ({"format_version": 2}, WeightsError, "format 2"),
+        ({"library": "transformers"}, WeightsError, "not written by affectkit"),
         ({"heads": []}, WeightsError, "'heads'"),
-        ({"heads": {"../x": {}}}, ConfigError, "name of a head"),
+        ({"heads": {"../x": {}}}, ConfigError, "not a valid name"),
         ({"backbone": {"type": "os.system"}}, ConfigError, r"os\.system"),
         ({"backbone": {"type": "timm", "model_name": "local-dir:/x"}}, ConfigError, "no architecture"),
         ({"backbone": None}, WeightsError, "without a backbone"),
@@ -289,7 +289,7 @@ def test_init_from_says_what_does_not_fit(tiny_model, folder):
     with pytest.raises(WeightsError, match="normalize = mean_std"):
         other.init_from(folder)
     other = AffectModel(**(config | {"backbone": config["backbone"] | {"std": [0.1, 0.1, 0.1]}}))
-    with pytest.raises(WeightsError, match=r"trained with std = \[0\.5, 0\.5, 0\.5\], and here it is \[0\.1"):
+    with pytest.raises(WeightsError, match=r"std = \[0\.5, 0\.5, 0\.5\]; here it is \[0\.1"):
         other.init_from(folder)
 
 
@@ -316,7 +316,7 @@ def test_an_unreachable_hub_is_explained(monkeypatch):
         raise OSError("offline")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
-    with pytest.raises(WeightsError, match=r"someone/absent.*offline.*connection"):
+    with pytest.raises(WeightsError, match=r"someone/absent.*offline"):
         AffectModel.from_pretrained("someone/absent")
 
 

@@ -71,7 +71,7 @@ def test_dropout_acts_only_while_training():
 def test_faults():
     with pytest.raises(ConfigError, match="divide"):
         TemporalTransformer(9, heads=2)
-    with pytest.raises(ValueError, match="max_frames"):
+    with pytest.raises(ConfigError, match="max_frames"):
         TemporalTransformer(8, heads=2, max_frames=2)(Features.of_frames(torch.zeros(1, 3, 8), None))
     with pytest.raises(ValueError, match="single frames"):
         MeanPool(8)(Features(torch.zeros(1, 8)))

@@ -136,7 +136,7 @@ def test_local_attention_starts_as_the_identity_and_learns():
 def test_a_clip_longer_than_the_module_is_refused(kind):
     temporal = build("temporal", {"type": kind, "max_frames": 3, "heads": 2}, in_features=8)
     assert temporal(Features.of_frames(torch.zeros(1, 3, 8), None)).pooled.shape == (1, 8)
-    with pytest.raises(ConfigError, match="has 4 frames, and max_frames is 3"):
+    with pytest.raises(ConfigError, match="has 4 frames, but max_frames is 3"):
         temporal(Features.of_frames(torch.zeros(1, 4, 8), None))
 
 

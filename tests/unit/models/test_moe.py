@@ -227,8 +227,8 @@ def test_on_a_gpu_it_equals_the_processor_and_never_waits():
         ({"top_k": 5}, "top_k is 5"),
         ({"hidden": 12}, "multiple of 8"),
         ({"temperature": 0.0}, "must be positive"),
-        ({"act": "relu"}, "no activation 'relu'"),
-        ({"expert": 3}, "no setting 'expert'"),
+        ({"act": "relu"}, "activation 'relu'"),
+        ({"expert": 3}, "no field 'expert'"),
     ],
 )
 def test_impossible_settings_are_named(settings, fault):

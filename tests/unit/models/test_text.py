@@ -72,11 +72,11 @@ class TestTower:
         assert torch.equal(tower.state_dict()["token_embedding"], tower.token_embedding)
         short = TextTower(**{**tower.config, "keep_tokens": False}, weights=path)
         assert set(tower.state_dict()) - set(short.state_dict()) == {"token_embedding"}
-        with pytest.raises(WeightsError, match="Give the weights of the CLIP"):
+        with pytest.raises(WeightsError, match="without its token embedding"):
             short.encode(["joy"])
 
     def test_refuses_a_text_that_it_would_cut(self, tower):
-        with pytest.raises(ConfigError, match="has 82 tokens, and the tower reads 77"):
+        with pytest.raises(ConfigError, match="has 82 tokens"):
             tower.tokenize(["lip " * 80])
 
     def test_is_random_where_no_weights_are_wanted(self, tmp_path):
@@ -130,7 +130,7 @@ class TestPrompts:
 
     @pytest.mark.parametrize(
         ("arguments", "fault"),
-        [({"texts": []}, "one text"), ({"n_ctx": 0}, "not 0"), ({"position": "middle"}, "Known: end")],
+        [({"texts": []}, "one text"), ({"n_ctx": 0}, "not 0")],
     )
     def test_of_what_cannot_be_are_named(self, tower, arguments, fault):
         with pytest.raises(ConfigError, match=fault):

@@ -155,7 +155,7 @@ def test_bfloat16():
     [
         (torch.zeros(2, D), "give it Features"),
         (Features(torch.zeros(2, D)), "needs patches"),
-        (Features(torch.zeros(2, D), torch.zeros(2, 2, D), torch.zeros(2, 2, 5, D)), "no square"),
+        (Features(torch.zeros(2, D), torch.zeros(2, 2, D), torch.zeros(2, 2, 5, D)), "not form a square"),
     ],
 )
 def test_features_that_will_not_do(given, fault):

@@ -83,8 +83,8 @@ def test_a_direction_that_is_not_learned_has_no_parameter_and_stays_the_prior():
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
-        (([],), "rows, all of one length"),
-        (([[1.0], [1.0, 2.0]],), "rows, all of one length"),
+        (([],), "rows of equal length"),
+        (([[1.0], [1.0, 2.0]],), "rows of equal length"),
         (([[float("nan")]],), "finite numbers"),
         (([[-1.0]],), "finite numbers"),
         (([[1.0], [1.0]], 2), "Row 2 cannot be fixed"),
@@ -184,7 +184,7 @@ def test_texts_are_of_the_style_or_the_users_own():
     assert bridge.prompts["au"].texts == ("a", "b", "c")
     assert bridge.config["texts"] == own
     assert make(prompts="ssm_bp4d").prompts["expression"].texts[1] == "neutral, no active AUs"
-    with pytest.raises(ConfigError, match="not one a label for expression"):
+    with pytest.raises(ConfigError, match="one text per label for expression"):
         make(texts={**own, "expression": ["x"]})
 
 
@@ -205,9 +205,9 @@ def test_a_prior_may_be_a_file_or_a_table(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
-        ({"spaces": {}}, "not of none"),
-        ({"spaces": {"a": SPACES["au"], "b": SPACES["au"]}}, r"not of a \(occurrence\), b"),
-        ({"spaces": {"i": label_space("intensity:AU6")}}, r"not of i \(intensity\)"),
+        ({"spaces": {}}, "not for none"),
+        ({"spaces": {"a": SPACES["au"], "b": SPACES["au"]}}, r"not for a \(occurrence\), b"),
+        ({"spaces": {"i": label_space("intensity:AU6")}}, r"not for i \(intensity\)"),
         ({"directions": "up"}, "directions='up'"),
         ({"gate": 1.0}, "gate=1.0"),
     ],

@@ -170,7 +170,7 @@ def test_labels_may_be_stated(save):
     state, _ = make_state()
     model = convert_ssm(save(state), units="bp4d12", expressions="dfew7").model
     assert model.labels("expression")[0] == "happiness"
-    with pytest.raises(ConfigError, match=r"'disfa8' has 8 labels, and the head 'au' of best\.pth has 12"):
+    with pytest.raises(ConfigError, match=r"'disfa8' has 8 labels, but the head 'au' of best\.pth has 12"):
         convert_ssm(save(state), units="disfa8")
     with pytest.raises(ConfigError, match="No released model has the units 'gft10'"):
         convert_ssm(save(state), units="gft10")
@@ -213,7 +213,7 @@ BLOCK = "encoder.transformer.resblocks"
         (changed(f"{BLOCK}.2.mlp.shared_fc1.weight"), r"mlp\.shared_fc1\.weight and .*shared_expert\.0\.weight differ"),
         (renamed("alpha", "alfa"), r"missing: alpha; unexpected: alfa"),
         (renamed("au_head.bias", "au_head.bios"), r"missing: au_head\.bias; unexpected: au_head\.bios"),
-        (lambda s: s.update({"temporal_net.gate": s["dfer_temporal_net.gate"]}), "are both there, for the same part"),
+        (lambda s: s.update({"temporal_net.gate": s["dfer_temporal_net.gate"]}), "are the same part"),
         (lambda s: s.update({"au_head.weight": torch.zeros(11, 64)}), "The head 'au' has 11 labels"),
         (lambda s: s.update({"encoder.proj": torch.zeros(64, 32)}), "No known CLIP has these sizes: embed_dim 32"),
         (
@@ -222,7 +222,7 @@ BLOCK = "encoder.transformer.resblocks"
         ),
         (
             lambda s: s.update({"prompt_learner1.token_suffix": s["prompt_learner1.token_suffix"].flip(0)}),
-            "not made of the published words ssm_bp4d",
+            "published words of ssm_bp4d",
         ),
     ],
 )  # fmt: skip

@@ -78,7 +78,7 @@ def test_answering_by_prototypes_alone():
     assert alone.temperature == 1
     assert not alone.training
     assert torch.equal(au_head().by_prototypes()(given), au_head().both(given)[1])
-    with pytest.raises(ConfigError, match="no prototypes to answer by"):
+    with pytest.raises(ConfigError, match="has no prototypes"):
         au_head(prototypes=False).by_prototypes()
 
 
@@ -167,11 +167,11 @@ def test_a_head_saved_alone_brings_its_prototypes(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
-        ({"prototypes": False, "linear": False}, "no answer"),
+        ({"prototypes": False, "linear": False}, "needs prototypes or a linear layer"),
         ({"scale": 0.0}, "scale=0.0 must be positive"),
         ({"smoothing": "clips"}, "smoothing='clips'"),
-        ({"smoothing": "frames", "per_frame": False}, "Only the logits of frames"),
-        ({"smoothing": "frames", "linear": False}, "Only the logits of frames"),
+        ({"smoothing": "frames", "per_frame": False}, "Smoothing needs"),
+        ({"smoothing": "frames", "linear": False}, "Smoothing needs"),
         ({"temporal": {"type": "framewise", "in_features": 5}}, "in_features"),
     ],
 )
