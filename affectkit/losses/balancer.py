@@ -1,4 +1,4 @@
-"""Losses of different size, each divided by its own moving mean."""
+"""Balance of losses by their moving means."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["LossBalancer", "ramp"]
 
 
 def ramp(epoch: float, length: float = 30) -> float:
-    r"""A weight that rises from 0 towards 1 over training: :math:`2 / (1 + e^{-10p}) - 1`, p = epoch / length.
+    r"""Compute a weight that rises from 0 towards 1 over training: :math:`2 / (1 + e^{-10p}) - 1`, p = epoch / length.
 
     Args:
-        epoch: Epochs done, from 0.
-        length: Epochs over which p goes to 1.
+        epoch: Finished epochs, from 0.
+        length: Epochs until p is 1.
 
     Raises:
         ConfigError: `length` is not positive.
@@ -31,31 +31,30 @@ def ramp(epoch: float, length: float = 30) -> float:
         Y. Ganin et al., "Domain-adversarial training of neural networks", JMLR 2016.
     """
     if not length > 0:
-        raise ConfigError(f"The length of a ramp must be positive, not {length}.")
-    return math.tanh(5 * epoch / length)  # the same function, and it cannot overflow
+        raise ConfigError(f"length must be positive, not {length}.")
+    return math.tanh(5 * epoch / length)  # the same function without overflow
 
 
 class LossBalancer(nn.Module):
-    r"""Weighs losses relative to what each has lately been, so that none drowns the others.
+    r"""Weighted sum of losses, each divided by its moving mean so that none dominates.
 
     .. math:: L = \frac{1}{Z} \sum_k w_k \frac{L_k}{\mu_k + 10^{-8}}, \qquad \mu_k \leftarrow m \mu_k + (1-m) L_k
 
-    The mean :math:`\mu_k` starts each epoch as the first value it gets and carries no gradient. `update` comes
-    before the sum of the same step. The means are buffers: a run resumed within an epoch goes on as if it had never
-    stopped.
+    The mean :math:`\mu_k` starts each epoch at its first value and carries no gradient. Call `update` before the sum of
+    the same step. The means are buffers, so a run can resume within an epoch.
 
     Args:
-        names: The losses.
-        weights: w, by name; 1 where it is absent.
+        names: Names of the losses.
+        weights: w by name, 1 by default.
         momentum: m, in [0, 1).
         denominator: Z, positive.
 
     Attributes:
         values: float32 [K], the means in the order of `names`; 0 before the first value.
-        seen: bool [K], whether a mean has had a value since the last `reset`.
+        seen: bool [K], whether a mean has a value since the last `reset`.
 
     Raises:
-        ConfigError: A name is doubled or unknown, or a number is out of range.
+        ConfigError: A name is duplicated or unknown, or a number is out of range.
 
     Example:
         >>> balancer = LossBalancer(["expression", "au"], {"au": 2.0})
@@ -99,18 +98,17 @@ class LossBalancer(nn.Module):
         self.register_buffer("seen", torch.zeros(len(names), dtype=torch.bool))
 
     def reset(self) -> None:
-        """Forget the means; to be called as an epoch starts."""
+        """Forget the means; call it at the start of each epoch."""
         self.values.zero_()
         self.seen.zero_()
 
     @torch.no_grad()
     def update(self, values: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None) -> None:
-        """Take the losses of a step into the means.
+        """Update the means with the losses of a step.
 
         Args:
             values: Scalars by name, averaged over all processes. A loss that is left out keeps its mean.
-            present: Scalars by name: 0 or False where the loss had no label in this step, so that its value says
-                nothing and its mean stays. Present where absent.
+            present: Scalars by name; a loss with 0 or False had no label in this step and keeps its mean.
         """
         for index, name in enumerate(self.names):
             if name not in values:
@@ -119,27 +117,24 @@ class LossBalancer(nn.Module):
             mean = torch.where(
                 self.seen[index], self.momentum * self.values[index] + (1 - self.momentum) * value, value
             )
-            counted = (present or {}).get(name)
-            there = self.seen.new_ones(()) if counted is None else counted.to(self.seen.device) > 0
-            self.values[index] = torch.where(there, mean, self.values[index])
-            self.seen[index] |= there
+            count = (present or {}).get(name)
+            is_present = self.seen.new_ones(()) if count is None else count.to(self.seen.device) > 0
+            self.values[index] = torch.where(is_present, mean, self.values[index])
+            self.seen[index] |= is_present
 
     def forward(self, losses: Mapping[str, Tensor], factors: Mapping[str, float] | None = None) -> Tensor:
-        """The balanced sum.
+        """Compute the balanced sum, a scalar with the gradients of `losses`.
 
         Args:
-            losses: Scalars by name. One that is left out, or has had no value since `reset`, adds 0.
-            factors: What to multiply the weight of a loss with in this step, by name; 1 where it is absent.
-
-        Returns:
-            A scalar with the gradients of `losses`.
+            losses: Scalars by name. One that is left out, or has no value since `reset`, adds 0.
+            factors: Factors of the weights in this step by name, 1 by default.
 
         Raises:
-            ConfigError: A loss or a factor has another name.
+            ConfigError: A name is unknown.
         """
         if unknown := {*losses, *(factors or {})} - set(self.names):
             raise ConfigError(
-                f"There is no loss {', '.join(sorted(unknown))}.", remedy=f"Known: {', '.join(self.names)}."
+                f"Unknown loss {', '.join(sorted(unknown))}.", remedy=f"Known: {', '.join(self.names)}."
             )
         scale = torch.where(self.seen, 1 / (self.values + 1e-8), 0.0) / self.denominator
         terms = [

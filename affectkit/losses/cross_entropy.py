@@ -18,11 +18,11 @@ __all__ = ["MaskedCrossEntropy"]
 class MaskedCrossEntropy(MaskedLoss):
     r"""Cross-entropy, :math:`-\omega_c \log p_c` of the annotated class c.
 
-    Of a distribution q over the classes it is :math:`-\sum_c \omega_c q_c \log p_c`. The count is that of annotated
-    entries, not the sum of their weights as in PyTorch's mean.
+    The loss of a distribution q over the classes is :math:`-\sum_c \omega_c q_c \log p_c`. The count is the number of
+    annotated entries, not the sum of their weights as in PyTorch's mean.
 
     Args:
-        weight: ω, one a class.
+        weight: ω, one factor per class.
         label_smoothing: Share of the target spread evenly over all classes, in [0, 1).
 
     Raises:
@@ -38,32 +38,25 @@ class MaskedCrossEntropy(MaskedLoss):
     kind = "categories"
     entry_axes = 1
     soft = True
-    weight: Tensor | None
 
     def __init__(self, *, weight: Sequence[float] | None = None, label_smoothing: float = 0.0) -> None:
-        super().__init__()
+        super().__init__(weight=weight)
         if not 0 <= label_smoothing < 1:
             raise ConfigError(f"label_smoothing must be in [0, 1), not {label_smoothing}.")
-        self.buffer("weight", weight)
         self.label_smoothing = label_smoothing
 
     def per_entry(self, logits: Tensor, value: Tensor) -> Tensor:
-        """The loss of every entry.
+        """Compute the loss of every entry, [...].
 
         Args:
             logits: [..., E].
             value: int64 [...], class indices; or float [..., E], distributions.
-
-        Returns:
-            [...].
         """
         soft = value.is_floating_point()
-        target = value.to(logits.dtype).reshape(-1, logits.shape[-1]) if soft else value.reshape(-1)
-        weight = None if self.weight is None else self.weight.to(logits.dtype)
         flat = F.cross_entropy(
             logits.reshape(-1, logits.shape[-1]),
-            target,
-            weight=weight,
+            value.to(logits.dtype).reshape(-1, logits.shape[-1]) if soft else value.reshape(-1),
+            weight=None if self.weight is None else self.weight.to(logits.dtype),
             label_smoothing=self.label_smoothing,
             reduction="none",
         )

@@ -1,4 +1,4 @@
-"""The losses a recipe can name."""
+"""Registry of the losses that recipes can name."""
 
 from __future__ import annotations
 
@@ -17,29 +17,26 @@ _DEFAULTS: Registry[Loss] = Registry("kind of label with a default loss")
 
 
 def register(name: str, *, default: bool = False) -> Callable[[type[Loss]], type[Loss]]:
-    """Class decorator that makes a loss available to configurations.
+    """Class decorator that registers a loss.
 
     Args:
-        name: What configurations call it.
-        default: Make it the loss of its kind of label where none is named; it must need no arguments.
+        name: Name in configurations.
+        default: Make it the default of its kind of label; it must need no arguments.
 
     Raises:
         ConfigError: The name is taken, or the kind has a default loss.
     """
 
-    def file(cls: type[Loss]) -> type[Loss]:
+    def add(cls: type[Loss]) -> type[Loss]:
         if default:
             _DEFAULTS.register(cls.kind)(cls)
         return _LOSSES.register(name)(cls)
 
-    return file
+    return add
 
 
 def default_loss(space: LabelSpace) -> Loss:
-    """The loss of a label space where none is named.
-
-    Args:
-        space: The head's label space.
+    """Build the default loss of a label space.
 
     Raises:
         ConfigError: Its kind has no default loss.
@@ -53,7 +50,7 @@ def default_loss(space: LabelSpace) -> Loss:
 
 
 def list_losses() -> tuple[str, ...]:
-    """The registered names, sorted.
+    """List the registered names, sorted.
 
     Example:
         >>> list_losses()
@@ -66,12 +63,12 @@ def build(config: Mapping[str, Any], space: LabelSpace) -> Loss:
     """Build the loss of a head from `{"type": name, argument: value, ...}`.
 
     Args:
-        config: Name and arguments; plain values only.
-        space: The head's label space, which the loss and its per-label weights must fit.
+        config: Name and arguments, plain values only.
+        space: Label space of the head, which the loss and its weights must fit.
 
     Raises:
         ConfigError: The type or an argument is unknown, or a value is out of range.
-        LabelSpaceError: The loss is for another kind of labels, or weights are not one a label.
+        LabelSpaceError: The loss is for another kind of labels, or the number of weights differs from that of labels.
 
     Example:
         >>> from affectkit.facs import label_space
@@ -81,7 +78,7 @@ def build(config: Mapping[str, Any], space: LabelSpace) -> Loss:
     loss = _LOSSES.build(config)
     if loss.kind != space.kind:
         raise LabelSpaceError(
-            f"The loss {config['type']!r} is for labels of {loss.kind}, and {space.name!r} is of {space.kind}.",
+            f"The loss {config['type']!r} is for labels of {loss.kind}, but {space.name!r} holds {space.kind}.",
             remedy="Choose another loss for this head.",
         )
     for name, weights in loss.named_buffers():
