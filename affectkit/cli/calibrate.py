@@ -39,16 +39,16 @@ def run(args: Sequence[str]) -> int:
     options, overrides = parser.parse_known_args(args)
     recipe = [*(argument for name in options.config for argument in ("--config", name)), *overrides]
     check_options(None, recipe)
-    from affectkit.tasks.calibration import answers, calibrate, measure
+    from affectkit.tasks.calibration import calibrate, collect_logits, measure
 
     model = open_model(options.model)
     model.to(options.device)
     data = _data(recipe)
-    found = answers(model, _loaders(data, "validate"))
+    found = collect_logits(model, _loaders(data, "validate"))
     calibrate(model, found)
     measured = {"validation": measure(model, found)}
     if options.test:
-        measured["test"] = measure(model, answers(model, _loaders(data, "test")))
+        measured["test"] = measure(model, collect_logits(model, _loaders(data, "test")))
     report: dict[str, dict[str, Any]] = {
         name: {
             "temperature": model.head(name).temperature,

@@ -74,7 +74,7 @@ def run_fold(cli: AffectCLI, protocol: Protocol, fold: Fold, folder: Path, setti
     trainer.fit(task, datamodule=data, ckpt_path=newest if newest.is_file() else None, weights_only=True)
     chosen = str(newest) if best is None else best.best_model_path
     trainer.test(task, datamodule=data, ckpt_path=chosen, weights_only=True, verbose=False)
-    counts = [(one, _state(one.metric)) for one in task.counted()]
+    counts = [(one, _state(one.metric)) for one in task.metric_states()]
     trainer.predict(task, datamodule=data, ckpt_path=chosen, weights_only=True, return_predictions=False)
     if trainer.is_global_zero:
         add_truths(folder / PREDICTIONS, data.datasets[data.predict_split], task.heads.values())

@@ -144,7 +144,7 @@ def mean_of_folds(folds: Sequence[Tally], *, level: float = 0.95) -> dict[str, E
     """Compute the mean of the folds' results, with intervals from groups left out of their fold.
 
     A fold in which a result is undefined (a unit that nobody shows) is left out of its mean. The variances and biases
-    of the folds add up; the degrees of freedom are those of the sum. Bounds are NaN if a fold has fewer than two groups.
+    of the folds add up; the degrees of freedom are those of the sum. Bounds are NaN if a fold has less than two groups.
 
     Args:
         folds: One tally per fold, all of one metric class.
