@@ -1,4 +1,4 @@
-"""`affectkit model calibrate`: probabilities that mean what they say, and thresholds, both from validation subjects."""
+"""`affectkit model calibrate`: temperatures and thresholds from validation subjects."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from affectkit.cli.arguments import MODEL, open_model
-from affectkit.cli.options import check_options
+from affectkit.cli.arguments import add_shared, open_model, parse_with_recipe
 
 if TYPE_CHECKING:
     from affectkit.data import ClipBatch
@@ -17,7 +16,7 @@ __all__ = ["run"]
 
 
 def run(args: Sequence[str]) -> int:
-    """Calibrate."""
+    """Calibrate a model."""
     parser = argparse.ArgumentParser(
         prog="affectkit model calibrate",
         description="Fit each head's temperature (least log-loss) and each action unit's threshold (best F1) on the "
@@ -25,28 +24,22 @@ def run(args: Sequence[str]) -> int:
         epilog="Further options override the recipe, for example --data.fold=part2; use those of the training.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--config",
-        "-c",
-        action="append",
-        required=True,
-        help="the recipe whose data to use; may be given again",
-    )
-    parser.add_argument("--model", required=True, help=MODEL)
+    add_shared(parser, "--config", required=True)
+    add_shared(parser, "--model")
     parser.add_argument("--output", required=True, type=Path, help="folder to write; may be that of --model")
-    parser.add_argument("--test", action="store_true", help="measure on the test subjects as well")
+    parser.add_argument("--test", action="store_true", help="also measure on the test subjects")
     parser.add_argument("--device", default="cpu", help="such as cuda:1 (default: cpu)")
-    options, overrides = parser.parse_known_args(args)
-    recipe = [*(argument for name in options.config for argument in ("--config", name)), *overrides]
-    check_options(None, recipe)
+    options, recipe = parse_with_recipe(parser, args)
+    from affectkit.cli.lightning import build_part
     from affectkit.tasks.calibration import calibrate, collect_logits, measure
 
     model = open_model(options.model)
     model.to(options.device)
-    data = _data(recipe)
-    found = collect_logits(model, _loaders(data, "validate"))
-    calibrate(model, found)
-    measured = {"validation": measure(model, found)}
+    data = build_part(recipe, "data")
+    data.prepare_data()
+    collected = collect_logits(model, _loaders(data, "validate"))
+    calibrate(model, collected)
+    measured = {"validation": measure(model, collected)}
     if options.test:
         measured["test"] = measure(model, collect_logits(model, _loaders(data, "test")))
     report: dict[str, dict[str, Any]] = {
@@ -54,7 +47,7 @@ def run(args: Sequence[str]) -> int:
             "temperature": model.head(name).temperature,
             "measured": {split: heads[name] for split, heads in measured.items() if name in heads},
         }
-        for name in found
+        for name in collected
     }
     model.save_pretrained(options.output, metadata={**model.metadata, "calibration": report})
     for name, one in report.items():
@@ -64,24 +57,8 @@ def run(args: Sequence[str]) -> int:
                 f"  {split}: expected calibration error {m['ece_before']:.4f} → {m['ece']:.4f}, "
                 f"log-loss {m['nll_before']:.4f} → {m['nll']:.4f} ({m['labels']} labels)"
             )
-    print(f"{options.output}: temperatures and thresholds are saved with the model")
+    print(f"{options.output}: model saved with temperatures and thresholds")
     return 0
-
-
-def _data(recipe: Sequence[str]) -> Any:
-    """The datamodule of a recipe, without its task and trainer."""
-    from jsonargparse import Namespace
-
-    from affectkit.cli.lightning import AffectCLI, launch
-
-    class DataOnly(AffectCLI):
-        def instantiate_classes(self) -> None:
-            part = Namespace(data=self.config.data)  # type: ignore[no-untyped-call]
-            self.datamodule = self.parser.instantiate_classes(part).data
-
-    data = launch(recipe, execute=False, kind=DataOnly).datamodule
-    data.prepare_data()
-    return data
 
 
 def _loaders(data: Any, stage: str) -> list[Iterable[ClipBatch]]:

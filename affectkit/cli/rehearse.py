@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from affectkit.cli.data import MANIFEST, add_option, read_options
+from affectkit.cli.arguments import add_shared, read_options
+from affectkit.cli.data import MANIFEST
 
 __all__ = ["run"]
 
@@ -21,14 +22,13 @@ def run(args: Sequence[str]) -> int:
     parser.add_argument("corpus", help=", ".join(rehearsals()))
     parser.add_argument("--output", required=True, type=Path, help="folder to write")
     parser.add_argument("--size", choices=("tiny", "small", "full"), default="tiny", help="(default: tiny)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--no-media", action="store_true", help="write the annotation only")
-    add_option(parser, "of the layout, such as kind=compound")
+    add_shared(parser, "--seed")
+    parser.add_argument("--no-media", action="store_true", help="write only the annotation")
+    add_shared(parser, "--option", help="option of the layout, such as kind=compound")
     options = parser.parse_args(args)
-    name, size = options.corpus.lower(), options.size
-    more = read_options(options.option)
-    rehearse(name, options.output, size=size, seed=options.seed, media=not options.no_media, **more)
-    truths = options.output / MANIFEST
-    print(f"{options.output}: a rendered {name}, {size}, in the layout of the real one; truths in {truths}")
-    print(f"compare: affectkit data check {name} {options.output}")
+    name, out, size = options.corpus.lower(), options.output, options.size
+    layout = read_options(options.option)
+    rehearse(name, out, size=size, seed=options.seed, media=not options.no_media, **layout)
+    print(f"{out}: a rendered {name}, {size}, in the layout of the real one; true counts in {out / MANIFEST}")
+    print(f"compare: affectkit data check {name} {out}")
     return 0

@@ -256,7 +256,7 @@ def align_levels(
 ) -> tuple[Tensor, Target]:
     """Bring a head's output and its target to the same level, both per frame or both per clip.
 
-    Labels of clips go with the mean of the frames' outputs. Outputs of clips go with the label that the frames give, see
+    Labels of clips go with the mean of the frames' outputs. Outputs of clips go with the label of all their frames, see
     `Target.over_frames`: for units the strongest, for classes the one on which all annotated frames agree.
 
     Args:

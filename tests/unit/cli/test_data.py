@@ -101,7 +101,7 @@ def test_a_revision_without_published_counts_cannot_be_as_expected(whole, tmp_pa
     opened = check.open_corpus
     monkeypatch.setattr(check, "open_corpus", other)
     assert check.run(["rafdb", str(whole), "--no-media"]) == 1
-    assert "nothing is known of '1999'" in capsys.readouterr().out
+    assert "no published counts of '1999'" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", [check.run, rehearse.run])
@@ -148,7 +148,7 @@ def test_a_rehearsal_of_full_size_has_the_published_counts(name, more, tmp_path,
     content = json.loads(file.read_text())
     assert content["corpus"] == name
     assert content["mismatches"] == []
-    counts = "the published counts" if find_corpus(name).expected else "no published counts are known"
+    counts = "the published counts" if find_corpus(name).expected else "no published counts"
     assert counts in capsys.readouterr().out
 
 
