@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from affectkit.models import AffectModel
 
 __all__ = [
-    "MODEL",
+    "HelpFormatter",
     "add_shared",
+    "make_parser",
     "open_model",
     "parse_with_recipe",
     "print_notes",
@@ -32,18 +33,41 @@ __all__ = [
     "writing",
 ]
 
-MODEL = "folder or Hub name of a saved model, `demo`, or a .ckpt file of `affectkit fit`"
 _SHARED: dict[str, dict[str, Any]] = {
     "--backend": {"default": "auto", "choices": ("auto", "pyav", "decord"), "help": "video reader"},
     "--config": {"action": "append", "help": "recipe; a second one overlays the first"},
     "--engine": {"default": "processes", "choices": ("processes", "ray")},
-    "--faces": {"default": "detect", "help": "`detect` (default), `center`, or a box `x,y,w,h` in pixels"},
+    "--faces": {"default": "detect", "help": "`detect`, `center`, or a box `x,y,w,h` in pixels"},
     "--fps": {"type": float, "metavar": "N", "help": "frames per second, if the clip does not state it"},
-    "--model": {"required": True, "help": MODEL},
+    "--model": {
+        "required": True,
+        "help": "folder or Hub name of a saved model, `demo`, or a .ckpt file of `affectkit fit`",
+    },
     "--option": {"action": "append", "default": [], "metavar": "NAME=VALUE"},
     "--quiet": {"action": "store_true", "help": "no progress bar"},
-    "--seed": {"type": int, "default": 0, "help": "seed of random numbers (default: 0)"},
+    "--seed": {"type": int, "default": 0, "help": "seed of random numbers"},
 }
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Help that states defaults and keeps the line breaks of descriptions."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if "\n" in text else super()._fill_text(text, width, indent)
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        default = " ".join(action.default) if isinstance(action.default, list) else action.default
+        if default is False or default in (None, "", argparse.SUPPRESS):
+            return action.help
+        return f"{action.help or ''} (default: {default})"
+
+
+def make_parser(
+    command: str, description: str, epilog: str | None = None, **options: Any
+) -> argparse.ArgumentParser:
+    """Make the parser of a command such as `data check`; `options` are those of `argparse.ArgumentParser`."""
+    texts = {"description": description, "epilog": epilog, "formatter_class": HelpFormatter}
+    return argparse.ArgumentParser(prog=f"affectkit {command}", **{**texts, **options})
 
 
 def add_shared(parser: argparse._ActionsContainer, *names: str, **changes: Any) -> None:

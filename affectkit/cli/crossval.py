@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from affectkit.cli.arguments import add_shared, parse_with_recipe, replacing
+from affectkit.cli.arguments import add_shared, make_parser, parse_with_recipe, replacing
 from affectkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ _HARDWARE = ("accelerator", "devices", "num_nodes", "enable_progress_bar", "defa
 
 def run(args: Sequence[str]) -> int:
     """Run the unfinished folds, or one of them, and reduce them when all are finished."""
-    parser = argparse.ArgumentParser(
-        prog="affectkit crossval",
-        description="Train and test a recipe on every fold of its corpus's protocol, and report all folds as one.",
-        epilog="To continue a killed run, repeat its command. For job arrays, give all jobs the same --output and each "
+    parser = make_parser(
+        "crossval",
+        "Train and test a recipe on every fold of its corpus's protocol, and report all folds as one.",
+        "To continue a killed run, repeat its command. For job arrays, give all jobs the same --output and each "
         "its own --fold. Further options override the recipe, for example --trainer.max_epochs 20.",
         allow_abbrev=False,
     )

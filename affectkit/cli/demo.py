@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from affectkit.cli.arguments import add_shared
+from affectkit.cli.arguments import add_shared, make_parser
 from affectkit.cli.options import check_options
 from affectkit.errors import MissingDependencyError
 
@@ -30,14 +29,14 @@ NOTE = (
 
 def run(args: Sequence[str]) -> int:
     """Run the demo; 0 if it beats the trivial baselines, otherwise 1."""
-    parser = argparse.ArgumentParser(
-        prog="affectkit demo",
-        description="Render faces, train action units and expressions jointly, test on unseen identities, predict.",
-        epilog=f"Further options override the recipe {RECIPE}, for example --trainer.max_epochs 2.",
+    parser = make_parser(
+        "demo",
+        "Render faces, train action units and expressions jointly, test on unseen identities, predict.",
+        f"Further options override the recipe {RECIPE}, for example --trainer.max_epochs 2.",
         allow_abbrev=False,
     )
-    parser.add_argument("--output", type=Path, default=Path("runs/demo"), help="results (default: runs/demo)")
-    add_shared(parser, "--seed", help="seed of training (default: 0)")
+    parser.add_argument("--output", type=Path, default=Path("runs/demo"), help="folder of the results")
+    add_shared(parser, "--seed")
     options, overrides = parser.parse_known_args(args)
     started = time.monotonic()
     out: Path = options.output

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from affectkit.cli.arguments import add_shared, open_model, parse_with_recipe
+from affectkit.cli.arguments import add_shared, make_parser, open_model, parse_with_recipe
 from affectkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,10 +22,10 @@ _SPLIT = ("heads", "bridge")  # modules whose children are counted one by one
 
 def run(args: Sequence[str]) -> int:
     """Describe a recipe or a saved model."""
-    parser = argparse.ArgumentParser(
-        prog="affectkit describe",
-        description="Parameters, input, labels and outputs of a recipe's model or of a saved one. Needs no data.",
-        epilog="With --config, further options override the recipe, for example --model.init_args.lr 1e-3.",
+    parser = make_parser(
+        "describe",
+        "Parameters, input, labels and outputs of a recipe's model or of a saved one. Needs no data.",
+        "With --config, further options override the recipe, for example --model.init_args.lr 1e-3.",
         allow_abbrev=False,
     )
     source = parser.add_mutually_exclusive_group(required=True)

@@ -12,7 +12,6 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from affectkit import __version__
 from affectkit.errors import AffectKitError, ConfigError
@@ -20,43 +19,38 @@ from affectkit.errors import AffectKitError, ConfigError
 __all__ = ["main"]
 
 
-class Command(NamedTuple):
-    """A command: the module in this package with its `run(args) -> exit code` (empty for a group), and its help."""
-
-    module: str
-    about: str
-
-
-TRAINER = "trainer"
 COMMANDS = {
-    "fit": Command(TRAINER, "train a recipe: --config RECIPE"),
-    "validate": Command(TRAINER, "evaluate a checkpoint on the validation subjects"),
-    "test": Command(TRAINER, "evaluate a checkpoint on the test subjects"),
-    "predict": Command(
-        "predict", "action units of photos and videos (--model) or of a recipe's data (--config)"
-    ),
-    "report": Command("report", "predictions as a page, a video with overlay, or figures"),
-    "crossval": Command("crossval", "all folds of a corpus's protocol, resumable: --config RECIPE"),
-    "model": Command("", "export, calibrate, convert or explain a trained model"),
-    "data": Command("", "check, rehearse, prepare or render a corpus"),
-    "recipe": Command("recipe", "list, show or copy the recipes of affectkit"),
-    "describe": Command("describe", "parameters, input, labels and outputs of a recipe or a saved model"),
-    "demo": Command("demo", "render, train, test and predict in five minutes"),
+    "fit": "train a recipe: --config RECIPE",
+    "validate": "evaluate a checkpoint on the validation subjects",
+    "test": "evaluate a checkpoint on the test subjects",
+    "predict": "action units of photos and videos (--model) or of a recipe's data (--config)",
+    "report": "predictions as a page, a video with overlay, or figures",
+    "crossval": "all folds of a corpus's protocol, resumable: --config RECIPE",
+    "model": "export, calibrate, convert or explain a trained model",
+    "data": "check, rehearse, prepare or render a corpus",
+    "recipe": "list, show or copy the recipes of affectkit",
+    "describe": "parameters, input, labels and outputs of a recipe or a saved model",
+    "demo": "render, train, test and predict in five minutes",
 }
+"""Commands with their help; each is a module with `run(args) -> exit code`, if it is no group."""
+
 GROUPS = {
     "model": {
-        "export": Command("export", "a model as a folder that loads anywhere, as ONNX, or on the Hub"),
-        "calibrate": Command("calibrate", "temperatures and thresholds from validation subjects"),
-        "convert": Command("convert", "weights trained by other programs"),
-        "explain": Command("explain", "what a model learned, as pictures and tables"),
+        "export": "a model as a folder that loads anywhere, as ONNX, or on the Hub",
+        "calibrate": "temperatures and thresholds from validation subjects",
+        "convert": "weights trained by other programs",
+        "explain": "what a model learned, as pictures and tables",
     },
     "data": {
-        "check": Command("check", "compare a corpus on disk with its published counts"),
-        "rehearse": Command("rehearse", "a rendered corpus in the layout of the real one"),
-        "prepare": Command("prepare", "aligned face crops, made once, for training several times faster"),
-        "render": Command("render", "a corpus of synthetic faces with exact labels"),
+        "check": "compare a corpus on disk with its published counts",
+        "rehearse": "a rendered corpus in the layout of the real one",
+        "prepare": "aligned face crops, made once, for training several times faster",
+        "render": "a corpus of synthetic faces with exact labels",
     },
 }
+"""Groups of commands; each is a module with a function per command."""
+
+_TRAINER = ("fit", "validate", "test")
 _OPTIONS = """
 options:
   --help     this text; `affectkit COMMAND --help` for the options of a command
@@ -71,9 +65,9 @@ def help_text(group: str | None = None) -> str:
     about, options = "Facial action units, expressions and micro-expressions.", _OPTIONS
     if group is not None:
         commands, usage = GROUPS[group], f"affectkit {group} COMMAND [options]"
-        about = f"{COMMANDS[group].about.capitalize()}."
+        about = f"{COMMANDS[group].capitalize()}."
         options = f"\n`affectkit {group} COMMAND --help` lists the options of a command.\n"
-    rows = "\n".join(f"  {name:<10} {command.about}" for name, command in commands.items())
+    rows = "\n".join(f"  {name:<10} {text}" for name, text in commands.items())
     return f"usage: {usage}\n\n{about}\n\ncommands:\n{rows}\n{options}"
 
 
@@ -111,20 +105,24 @@ def _dispatch(arguments: list[str]) -> int:
     if arguments[0] == "--version" and group is None:
         print(f"affectkit {__version__}")
         return 0
-    command = _find(arguments[0], group)
-    module = importlib.import_module(f"affectkit.cli.{command.module}")
-    code: int = module.run(arguments if command.module == TRAINER else arguments[1:])
+    name, *rest = arguments
+    _check_command(name, group)
+    if group is not None:
+        code: int = getattr(importlib.import_module(f"affectkit.cli.{group}"), name)(rest)
+    elif name in _TRAINER:
+        code = importlib.import_module("affectkit.cli.trainer").run(arguments)
+    else:
+        code = importlib.import_module(f"affectkit.cli.{name}").run(rest)
     return code
 
 
-def _find(name: str, group: str | None) -> Command:
-    """Find a command; the error names a similar one, also of another group, or else all."""
+def _check_command(name: str, group: str | None) -> None:
+    """Refuse an unknown command and name a similar one, also of another group, or else all."""
     commands = COMMANDS if group is None else GROUPS[group]
     if name in commands:
-        return commands[name]
+        return
     known = {one: one if group is None else f"{group} {one}" for one in commands}
-    everywhere = {kind: f"report --as {kind}" for kind in ("overlay", "timeline")}
-    everywhere |= {one: f"{home} {one}" for home, found in GROUPS.items() for one in found}
+    everywhere = {one: f"{home} {one}" for home, found in GROUPS.items() for one in found}
     places = everywhere if name in everywhere else known
     near = difflib.get_close_matches(name, places, n=1) or difflib.get_close_matches(name, everywhere, n=1)
     raise ConfigError(

@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from affectkit.cli import spot
-from affectkit.cli.arguments import add_shared, print_notes, progress_bar, refuse_options, writing
+from affectkit.cli.arguments import (
+    HelpFormatter,
+    add_shared,
+    make_parser,
+    print_notes,
+    progress_bar,
+    refuse_options,
+    writing,
+)
 from affectkit.errors import ConfigError, VideoError
 
 if TYPE_CHECKING:
@@ -70,7 +78,7 @@ def run(args: Sequence[str]) -> int:
 
         return run_recipe(["predict", *args])
     if "--help-all" in args:
-        _parser(argparse.RawDescriptionHelpFormatter, _EPILOG).print_help()
+        _parser(HelpFormatter, _EPILOG).print_help()
         return 0
     parser = _parser()
     options = parser.parse_args([_as_path(argument) for argument in args])
@@ -91,7 +99,7 @@ def _as_path(argument: str) -> str:
     return argument
 
 
-class _ShortHelp(argparse.RawDescriptionHelpFormatter):
+class _ShortHelp(HelpFormatter):
     """Help without the options that few people need."""
 
     def add_argument(self, action: argparse.Action) -> None:
@@ -102,11 +110,11 @@ class _ShortHelp(argparse.RawDescriptionHelpFormatter):
 def _parser(
     formatter: type[argparse.HelpFormatter] = _ShortHelp, epilog: str = _SHORT_EPILOG
 ) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="affectkit predict",
+    parser = make_parser(
+        "predict",
+        _DESCRIPTION,
+        epilog,
         usage="affectkit predict --model MODEL --input PATH ... --output TABLE [options]",
-        description=_DESCRIPTION,
-        epilog=epilog,
         formatter_class=functools.partial(formatter, max_help_position=27),
         allow_abbrev=False,
     )
@@ -129,7 +137,7 @@ def _parser(
         "--images",
         default="frames",
         choices=("frames", "photos"),
-        help="meaning of images in a folder without videos (default: frames of one clip)",
+        help="meaning of images in a folder without videos",
     )
     add_shared(files, "--quiet")
     group = parser.add_argument_group("faces and values")
@@ -137,7 +145,7 @@ def _parser(
     add_shared(
         group,
         "--faces",
-        help="`detect` (default) finds and tracks all; or `center`, or a box `x,y,w,h` in pixels",
+        help="`detect` finds and tracks all; or `center`, or a box `x,y,w,h` in pixels",
     )
     add(
         "--detector-size",
@@ -151,7 +159,7 @@ def _parser(
         "--smooth-by",
         default="hann",
         choices=("hann", "median"),
-        help="weighted mean or median (default: hann)",
+        help="weighted mean or median",
     )
     add(
         "--subtract-baseline",
@@ -190,7 +198,7 @@ def _parser(
         "--patience",
         type=float,
         default=300.0,
-        help="skip a file after this many seconds without a frame (default: 300)",
+        help="skip a file after this many seconds without a frame",
     )
     return parser
 

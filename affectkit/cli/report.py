@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from affectkit.cli.arguments import add_shared, print_notes, progress, refuse_options, writing
+from affectkit.cli.arguments import add_shared, make_parser, print_notes, progress, refuse_options, writing
 from affectkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,12 +37,8 @@ For the report of a training run, see the output folder of `affectkit demo`.
 
 def run(args: Sequence[str]) -> int:
     """Write the report."""
-    parser = argparse.ArgumentParser(
-        prog="affectkit report",
-        description="Draw a table of predictions: one HTML page, its video with an overlay, or figures.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    description = "Draw a table of predictions: one HTML page, its video with an overlay, or figures."
+    parser = make_parser("report", description, _EPILOG)
     add = parser.add_argument
     add("table", type=Path, metavar="TABLE", help="table of `affectkit predict`, or a CSV file of OpenFace")
     add("--output", required=True, type=Path, metavar="FILE", help="file to write, such as report.html")
@@ -60,7 +56,7 @@ def run(args: Sequence[str]) -> int:
         "--embed",
         choices=("auto", "always", "never"),
         default="auto",
-        help="put the video into the page: if it is small (default), always, or never: then it is linked",
+        help="put the video into the page: if it is small, always, or never: then it is linked",
     )
     add("--embed-limit", type=float, metavar="MB", help="largest small video (default: 8)")
     add("--no-video", action="store_true", help="timelines only, for pages that must not show the person")

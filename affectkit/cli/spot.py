@@ -33,15 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="find brief movements of one face: a row each with onset, apex, offset and action units",
     )
-    group.add_argument(
-        "--longest", type=float, default=0.5, metavar="SECONDS", help="longest movement (default: 0.5)"
-    )
+    group.add_argument("--longest", type=float, default=0.5, metavar="SECONDS", help="longest movement")
     group.add_argument(
         "--spot-threshold",
         type=float,
         default=12.0,
         metavar="X",
-        help="strength of a movement in deviations of the noise; lower finds more (default: 12)",
+        help="strength of a movement in deviations of the noise; lower finds more",
     )
     add_shared(group, "--fps")
 

@@ -6,14 +6,19 @@ divides, since it knows the counts of all processes. A loss of a whole batch ret
 
 from __future__ import annotations
 
-from affectkit.losses.balancer import LossBalancer, ramp
-from affectkit.losses.base import BatchStatistic, Loss, LossTerm, MaskedLoss
+from affectkit.losses.base import (
+    BatchStatistic,
+    Loss,
+    LossTerm,
+    MaskedLoss,
+    default_loss,
+    list_losses,
+    register,
+)
 from affectkit.losses.ccc import CCCLoss
-from affectkit.losses.cross_entropy import MaskedCrossEntropy
-from affectkit.losses.occurrence import AsymmetricLoss, DiceLoss, MaskedBCE
+from affectkit.losses.classification import AsymmetricLoss, DiceLoss, MaskedBCE, MaskedCrossEntropy
 from affectkit.losses.ordinal import LevelsLoss, OrdinalLoss
-from affectkit.losses.registry import build, default_loss, list_losses, register
-from affectkit.losses.weights import inverse_frequency_weights, positive_weights
+from affectkit.losses.weights import LossBalancer, inverse_frequency_weights, positive_weights, ramp
 
 __all__ = [
     "AsymmetricLoss",
@@ -28,7 +33,6 @@ __all__ = [
     "MaskedCrossEntropy",
     "MaskedLoss",
     "OrdinalLoss",
-    "build",
     "default_loss",
     "inverse_frequency_weights",
     "list_losses",

@@ -1,4 +1,4 @@
-"""Base classes of losses, with masked arithmetic."""
+"""Base classes of losses with masked arithmetic, and their registry."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from affectkit.errors import ConfigError
+from affectkit.facs import LabelSpace
+from affectkit.registry import Registry
 
-__all__ = ["BatchStatistic", "Loss", "LossTerm", "MaskedLoss"]
+__all__ = ["BatchStatistic", "Loss", "LossTerm", "MaskedLoss", "default_loss", "list_losses", "register"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class MaskedLoss(Loss):
         soft: Whether targets may be distributions, with one axis more than `mask`.
 
     Raises:
-        ConfigError: A weight is negative or not finite.
+        ConfigError: A weight is negative or not finite, or an argument of a subclass is out of range.
     """
 
     entry_axes: ClassVar[int] = 0
@@ -136,3 +138,47 @@ class MaskedLoss(Loss):
     def _weighted(self, losses: Tensor) -> Tensor:
         """Multiply losses [..., labels] with `weight`."""
         return losses if self.weight is None else losses * self.weight
+
+
+_LOSSES: Registry[Loss] = Registry("loss")
+_DEFAULTS: Registry[Loss] = Registry("kind of label with a default loss")
+
+
+def register(name: str, *, default: bool = False) -> Callable[[type[Loss]], type[Loss]]:
+    """Class decorator that registers a loss.
+
+    Args:
+        name: Unique name.
+        default: Make it the default of its kind of label; it must need no arguments.
+
+    Raises:
+        ConfigError: The name is taken, or the kind has a default loss.
+    """
+
+    def add(cls: type[Loss]) -> type[Loss]:
+        if default:
+            _DEFAULTS.register(cls.kind)(cls)
+        return _LOSSES.register(name)(cls)
+
+    return add
+
+
+def default_loss(space: LabelSpace) -> Loss:
+    """Build the default loss of a label space; `ConfigError` if its kind has none.
+
+    Example:
+        >>> from affectkit.facs import label_space
+        >>> default_loss(label_space("basic7"))
+        MaskedCrossEntropy()
+    """
+    return _DEFAULTS.build({"type": space.kind})
+
+
+def list_losses() -> dict[str, type[Loss]]:
+    """List the registered losses by name.
+
+    Example:
+        >>> list(list_losses())
+        ['asymmetric', 'bce', 'ccc', 'cross_entropy', 'dice', 'levels', 'ordinal']
+    """
+    return {name: _LOSSES[name] for name in _LOSSES.names()}

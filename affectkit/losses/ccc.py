@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from affectkit.losses.base import BatchStatistic, Loss
-from affectkit.losses.registry import register
+from affectkit.losses.base import BatchStatistic, Loss, register
 
 __all__ = ["CCCLoss"]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from torch import Tensor, arange
 from torch.nn import functional as F
 
-from affectkit.losses.base import MaskedLoss
-from affectkit.losses.registry import register
+from affectkit.losses.base import MaskedLoss, register
 
 __all__ = ["LevelsLoss", "OrdinalLoss"]
 
@@ -21,9 +20,6 @@ class OrdinalLoss(MaskedLoss):
 
     Args:
         weight: One factor per unit.
-
-    Raises:
-        ConfigError: A weight is negative.
 
     Example:
         >>> import torch
@@ -60,9 +56,6 @@ class LevelsLoss(MaskedLoss):
 
     Args:
         weight: One factor per level, for entries with that level; a distribution gets its mean.
-
-    Raises:
-        ConfigError: A weight is negative.
 
     Example:
         >>> import torch

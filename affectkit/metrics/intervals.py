@@ -78,7 +78,7 @@ def estimate(tally: Tally, *, level: float = 0.95) -> dict[str, Estimate]:
 
     Frames of one subject are not independent, so whole groups (subjects) are left out. With g the log odds of a result
     within its range (its logarithm if it has no upper limit), n groups, and θ₍ᵢ₎ the result without group i, the
-    interval is g(θ) ± t·s on that scale, with
+    interval is g(θ) ± t·s on that scale, where
 
     - s² = Σ (g(θ₍ᵢ₎) − mean)², which is n / (n − 1) times the jackknife's variance;
     - t the quantile of Student's distribution with the degrees of freedom of s²,
@@ -144,7 +144,7 @@ def mean_of_folds(folds: Sequence[Tally], *, level: float = 0.95) -> dict[str, E
     """Compute the mean of the folds' results, with intervals from groups left out of their fold.
 
     A fold in which a result is undefined (a unit that nobody shows) is left out of its mean. The variances and biases
-    of the folds add up; the degrees of freedom are those of the sum. Bounds are NaN if a fold has less than two groups.
+    of the folds add up; the degrees of freedom are those of the sum. Bounds are NaN for folds with one group.
 
     Args:
         folds: One tally per fold, all of one metric class.
@@ -187,16 +187,16 @@ def _bounds(
     """
     from scipy.special import stdtrit
 
-    floor, roof = torch.tensor(ranges, dtype=torch.float64).unbind(-1)
-    at_border = (values - floor).minimum(roof - values) < 1e-12
-    inner = torch.where(at_border, floor + 0.5, values)  # any value that has log odds
-    least = floor + (inner - floor) / _REACH
-    most = torch.where(roof.isinf(), inf, roof - (roof - inner) / _REACH)
-    centre = _to_scale(inner, floor, roof)
+    lower, upper = torch.tensor(ranges, dtype=torch.float64).unbind(-1)
+    at_border = (values - lower).minimum(upper - values) < 1e-12
+    inner = torch.where(at_border, lower + 0.5, values)  # any value that has log odds
+    least = lower + (inner - lower) / _REACH
+    most = torch.where(upper.isinf(), inf, upper - (upper - inner) / _REACH)
+    centre = _to_scale(inner, lower, upper)
     variance, squares, bias = (torch.zeros_like(values) for _ in range(3))
     for column in means:
         n = column.shape[-1]
-        scaled = _to_scale(column.clamp(least[:, None], most[:, None]), floor[:, None], roof[:, None])
+        scaled = _to_scale(column.clamp(least[:, None], most[:, None]), lower[:, None], upper[:, None])
         middle = scaled.mean(1)
         off = scaled - middle[:, None]
         power = off.square().sum(1)
@@ -207,23 +207,23 @@ def _bounds(
         bias += (n - 1) * (centre - middle)
     quantile = torch.from_numpy(stdtrit((variance.square() / squares).numpy(), (1 + level) / 2))
     half = torch.where(variance > 0, quantile * variance.sqrt(), 0.0)
-    low = _from_scale(centre - half + bias.clamp(max=0), floor, roof).minimum(values)
-    high = _from_scale(centre + half + bias.clamp(min=0), floor, roof).maximum(values)
-    low, high = torch.where(at_border, floor, low), torch.where(at_border, roof, high)
+    low = _from_scale(centre - half + bias.clamp(max=0), lower, upper).minimum(values)
+    high = _from_scale(centre + half + bias.clamp(min=0), lower, upper).maximum(values)
+    low, high = torch.where(at_border, lower, low), torch.where(at_border, upper, high)
     steady = torch.cat([(column - values[:, None]).abs() for column in means], 1)
     same, undefined = (steady < 1e-9).all(1), steady.isnan().any(1)
     low, high = torch.where(same, values, low), torch.where(same, values, high)
     return low.masked_fill(undefined, nan), high.masked_fill(undefined, nan)
 
 
-def _to_scale(x: Tensor, floor: Tensor, roof: Tensor) -> Tensor:
-    """Log odds of x between floor and roof; the logarithm of x − floor if the roof is infinite."""
-    return (x - floor).log() - torch.where(roof.isinf(), 1.0, roof - x).log()
+def _to_scale(x: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """Log odds of x between lower and upper; the logarithm of x − lower if the upper is infinite."""
+    return (x - lower).log() - torch.where(upper.isinf(), 1.0, upper - x).log()
 
 
-def _from_scale(z: Tensor, floor: Tensor, roof: Tensor) -> Tensor:
+def _from_scale(z: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
     """The inverse of `_to_scale`."""
-    return floor + torch.where(roof.isinf(), z.exp(), (roof - floor) * z.sigmoid())
+    return lower + torch.where(upper.isinf(), z.exp(), (upper - lower) * z.sigmoid())
 
 
 def _first(folds: Sequence[Tally]) -> Tally:

@@ -27,7 +27,6 @@ __all__ = [
     "Balance",
     "Reduced",
     "balance_weights",
-    "batches_of",
     "group_by_shape",
     "head_loss",
     "model_inputs",
@@ -86,9 +85,9 @@ class AffectTask(LightningModule):
             ConfigError: A head has no training label.
         """
         self.unlearned = find_unlearned(self.heads, task_data(self.trainer))
-        self._warn_of_unlearned()
+        self._warn_about_unlearned()
 
-    def _warn_of_unlearned(self) -> None:
+    def _warn_about_unlearned(self) -> None:
         if self.unlearned and self.trainer.is_global_zero:
             _log.warning(unlearned_warning(self.unlearned))
 
@@ -116,7 +115,7 @@ class AffectTask(LightningModule):
     def on_test_start(self) -> None:
         """Create the test metrics, and repeat the warning about labels that were not learned."""
         self.divergence.check(self.model.named_parameters(), always=True)
-        self._warn_of_unlearned()
+        self._warn_about_unlearned()
         self.evaluation["test"] = self._new_evaluation(self.trainer.test_dataloaders)
 
     def _new_evaluation(self, loaders: Any) -> Evaluation:
@@ -138,9 +137,7 @@ class AffectTask(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics and choose the thresholds of this epoch's checkpoint."""
         self._log_evaluation("val")
-        for name in self.heads:
-            if found := self.evaluation["val"].best_thresholds(name):
-                self.thresholds[name] = found
+        self.thresholds |= self.evaluation["val"].best_thresholds()
 
     def on_test_epoch_end(self) -> None:
         """Log the test metrics and keep the results with intervals and baselines."""
@@ -276,11 +273,6 @@ def head_loss(head: Head, loss: Loss, logits: Tensor, batch: ClipBatch) -> LossT
 def model_inputs(batch: ClipBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Model inputs of a batch: frames, landmarks and their masks."""
     return batch.frames, batch.frame_mask, batch.landmarks, batch.landmarks_mask
-
-
-def batches_of(batch: ClipBatch | Mapping[str, ClipBatch]) -> list[ClipBatch]:
-    """Batches of all sources of one step."""
-    return [batch] if isinstance(batch, ClipBatch) else list(batch.values())
 
 
 def group_by_shape(batches: list[ClipBatch]) -> list[ClipBatch]:

@@ -141,12 +141,13 @@ class Evaluation:
             for (dataset, name), metric in self.metrics.items()
         ]
 
-    def best_thresholds(self, head: str) -> dict[str, float] | None:
-        """Find the thresholds that maximise a head's F1 on the first corpus with its target; None if it has none."""
+    def best_thresholds(self) -> dict[str, dict[str, float]]:
+        """Find the thresholds that maximise each head's F1, on the first corpus with its target."""
+        thresholds: dict[str, dict[str, float]] = {}
         for (_, name), metric in self.metrics.items():
-            if name == head and isinstance(metric, ThresholdedMetric):
-                return metric.best_thresholds()
-        return None
+            if name not in thresholds and isinstance(metric, ThresholdedMetric):
+                thresholds[name] = metric.best_thresholds()
+        return thresholds
 
     def results(
         self,
@@ -178,13 +179,14 @@ class Evaluation:
             for its_rule in dict.fromkeys(rules if isinstance(metric, ThresholdedMetric) else rules[:1]):
                 tally = metric.tally()
                 if isinstance(metric, ThresholdedMetric) and its_rule != "fixed":
-                    chosen = metric.best_thresholds() if its_rule == "oracle" else thresholds.get(name)
-                    if chosen is None:
+                    if its_rule == "val" and name not in thresholds:
                         raise ConfigError(
                             f"The checkpoint has no thresholds from validation data for the head {name!r}.",
                             remedy="Run `affectkit validate` first, or use `model.threshold: fixed`.",
                         )
-                    tally = metric.tally(chosen)
+                    tally = metric.tally(
+                        metric.best_thresholds() if its_rule == "oracle" else thresholds[name]
+                    )
                 for group, rows in {"": [], **groups}.items():
                     note = f"; {group[1:]} alone, {len(rows)} {over}" if group else ""
                     results.setdefault(f"{dataset}/{name}{group}", []).extend(

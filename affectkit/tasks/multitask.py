@@ -21,7 +21,6 @@ from affectkit.tasks.base import (
     Balance,
     Reduced,
     balance_weights,
-    batches_of,
     group_by_shape,
     head_loss,
     model_inputs,
@@ -44,7 +43,7 @@ class MultiTask(AffectTask):
     unit lists train the same head. Evaluation is per corpus and logs `stage/dataset/head/metric`.
 
     A subclass may change clips before they are encoded (`prepare`), add loss terms (`terms`), combine them differently
-    (`combine`), and encode the sources of a step one by one (`apart = True`).
+    (`combine`), and encode the sources of a step one by one (`separate_sources = True`).
 
     Args:
         backbone: Frame encoder.
@@ -76,7 +75,7 @@ class MultiTask(AffectTask):
         ConfigError: A loss or weight names an unknown head, or no head uses the bridge.
     """
 
-    apart = False
+    separate_sources = False
 
     def __init__(
         self,
@@ -136,8 +135,8 @@ class MultiTask(AffectTask):
 
     def training_step(self, batch: ClipBatch | dict[str, ClipBatch], batch_idx: int) -> Tensor:
         """Compute the loss of one step, from a batch of one source or of every source of a mixture."""
-        sources = batches_of(batch)
-        groups = sources if self.apart else group_by_shape(sources)
+        sources = [batch] if isinstance(batch, ClipBatch) else list(batch.values())
+        groups = sources if self.separate_sources else group_by_shape(sources)
         prototypes = self.model.prototypes()
         taught = {target for group in groups for target in group.targets}
         found: dict[str, list[LossTerm]] = {}

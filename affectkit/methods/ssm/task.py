@@ -76,7 +76,7 @@ class SSM(MultiTask):
         processes, exact resuming; each token keeps the expert it chose (see `ClipBackbone`).
     """
 
-    apart = True
+    separate_sources = True
 
     def __init__(
         self,

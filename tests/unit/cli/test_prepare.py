@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from affectkit.cli.data import prepare as run
 from affectkit.cli.main import main
-from affectkit.cli.prepare import run
 from affectkit.data.shards import CropShards
 from affectkit.datasets import RenderedDataset, TableDataset
 from affectkit.errors import ConfigError, VideoError
@@ -192,7 +192,7 @@ def test_other_type_errors_are_not_the_users(monkeypatch, tmp_path):
     def broken(*_, **__):
         raise TypeError("of another kind")
 
-    monkeypatch.setattr("affectkit.cli.prepare.open_dataset", broken)
+    monkeypatch.setattr("affectkit.cli.data.open_dataset", broken)
     with pytest.raises(TypeError, match="another kind"):
         run(["rendered", str(tmp_path), "--output", str(tmp_path / "out")])
 
@@ -209,7 +209,6 @@ def test_the_help_is_complete(capsys):
         "--codec",
         "--quality",
         "--verify",
-        "cropped already",
         "onset",
         "s3://",
     ):

@@ -1,6 +1,6 @@
-"""Losses of independent yes-or-no labels, such as action units.
+"""Losses of independent yes-or-no labels and of exclusive classes.
 
-Logits and values of `per_entry` are [..., A] with values in [0, 1]; soft targets are allowed.
+Logits and values of yes-or-no labels are [..., A] with values in [0, 1]; soft targets are allowed.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from affectkit.errors import ConfigError
-from affectkit.losses.base import MaskedLoss
-from affectkit.losses.registry import register
+from affectkit.losses.base import MaskedLoss, register
 
-__all__ = ["AsymmetricLoss", "DiceLoss", "MaskedBCE"]
+__all__ = ["AsymmetricLoss", "DiceLoss", "MaskedBCE", "MaskedCrossEntropy"]
 
 
 @register("bce", default=True)
@@ -25,9 +24,6 @@ class MaskedBCE(MaskedLoss):
         weight: ω, one factor per label; see `inverse_frequency_weights`.
         pos_weight: π, one factor per label for its positives only; see `positive_weights`.
         smoothing: Move targets towards one half: y (1 - smoothing) + smoothing / 2, in [0, 1).
-
-    Raises:
-        ConfigError: A weight is negative or the smoothing out of range.
 
     Example:
         >>> import torch
@@ -74,7 +70,7 @@ class AsymmetricLoss(MaskedLoss):
         weight: ω, one factor per label; see `inverse_frequency_weights`.
 
     Raises:
-        ConfigError: A value is out of range. Exponents between 0 and 1 have infinite gradients.
+        ConfigError: An exponent is between 0 and 1, where gradients are infinite, or another value is out of range.
 
     Example:
         >>> import torch
@@ -130,9 +126,6 @@ class DiceLoss(MaskedLoss):
         smooth: ε, positive.
         weight: ω, one factor per label; see `inverse_frequency_weights`.
 
-    Raises:
-        ConfigError: `smooth` is not positive or a weight is negative.
-
     Example:
         >>> import torch
         >>> DiceLoss()(torch.tensor([[50.0]]), torch.ones(1, 1), torch.ones(1, 1, dtype=torch.bool))[0]
@@ -155,3 +148,49 @@ class DiceLoss(MaskedLoss):
         value, probability = value.to(logits.dtype), logits.sigmoid()
         overlap = 2 * value * probability + self.smooth
         return self._weighted(1 - overlap / (value.square() + probability.square() + self.smooth))
+
+
+@register("cross_entropy", default=True)
+class MaskedCrossEntropy(MaskedLoss):
+    r"""Cross-entropy, :math:`-\omega_c \log p_c` of the annotated class c.
+
+    The loss of a distribution q over the classes is :math:`-\sum_c \omega_c q_c \log p_c`. The count is the number of
+    annotated entries, not the sum of their weights as in PyTorch's mean.
+
+    Args:
+        weight: ω, one factor per class.
+        label_smoothing: Share of the target spread evenly over all classes, in [0, 1).
+
+    Example:
+        >>> import torch
+        >>> loss = MaskedCrossEntropy()
+        >>> loss(torch.zeros(2, 4), torch.tensor([3, 0]), torch.tensor([True, False]))
+        (tensor(1.3863), tensor(1.))
+    """
+
+    kind = "categories"
+    entry_axes = 1
+    soft = True
+
+    def __init__(self, *, weight: Sequence[float] | None = None, label_smoothing: float = 0.0) -> None:
+        super().__init__(weight=weight)
+        if not 0 <= label_smoothing < 1:
+            raise ConfigError(f"label_smoothing must be in [0, 1), not {label_smoothing}.")
+        self.label_smoothing = label_smoothing
+
+    def per_entry(self, logits: Tensor, value: Tensor) -> Tensor:
+        """Compute the loss of every entry, [...].
+
+        Args:
+            logits: [..., E].
+            value: int64 [...], class indices; or float [..., E], distributions.
+        """
+        soft = value.is_floating_point()
+        flat = F.cross_entropy(
+            logits.reshape(-1, logits.shape[-1]),
+            value.to(logits.dtype).reshape(-1, logits.shape[-1]) if soft else value.reshape(-1),
+            weight=None if self.weight is None else self.weight.to(logits.dtype),
+            label_smoothing=self.label_smoothing,
+            reduction="none",
+        )
+        return flat.reshape(logits.shape[:-1])
