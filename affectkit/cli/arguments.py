@@ -80,14 +80,7 @@ def add_shared(parser: argparse._ActionsContainer, *names: str, **changes: Any) 
 def parse_with_recipe(
     parser: argparse.ArgumentParser, args: Sequence[str]
 ) -> tuple[argparse.Namespace, list[str]]:
-    """Parse the options of a command with `--config`.
-
-    Returns:
-        The command's own options, and the arguments of `affectkit.cli.lightning.launch`: recipes and overrides.
-
-    Raises:
-        ConfigError: A recipe or an option does not exist.
-    """
+    """Parse the options of a command, and return its recipes and overrides as arguments of `launch`."""
     options, overrides = parser.parse_known_args(args)
     recipes = options.config or []
     recipe = [*(argument for name in recipes for argument in ("--config", name)), *overrides]
@@ -98,9 +91,6 @@ def parse_with_recipe(
 
 def read_options(texts: Sequence[str]) -> dict[str, Any]:
     """Read options given as `NAME=VALUE`; values are JSON, or else text.
-
-    Raises:
-        ConfigError: An option has no value.
 
     Example:
         >>> read_options(["kind=compound", "window=8"])
@@ -119,11 +109,7 @@ def read_options(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def open_model(name: str) -> AffectModel:
-    """Open a saved model, or that of a checkpoint with its thresholds.
-
-    Raises:
-        WeightsError: The model does not exist or is damaged.
-    """
+    """Open a saved model, or that of a checkpoint with its thresholds."""
     if name.endswith(".ckpt"):
         from affectkit.models.convert import model_of_checkpoint
 
@@ -136,11 +122,7 @@ def open_model(name: str) -> AffectModel:
 def refuse_options(
     parser: argparse.ArgumentParser, options: argparse.Namespace, names: Iterable[str], chosen: str
 ) -> None:
-    """Refuse options that have no meaning with another one, `chosen`.
-
-    Raises:
-        ConfigError: One of them differs from its default.
-    """
+    """Raise `ConfigError` if an option without meaning for another one, `chosen`, differs from its default."""
     for name in names:
         if getattr(options, name) != parser.get_default(name):
             raise ConfigError(

@@ -293,11 +293,7 @@ def render(args: Sequence[str]) -> int:
 
 
 def open_dataset(name: str, root: Path, options: Mapping[str, Any]) -> AffectDataset:
-    """Open a registered dataset by its name in any capitals, with options of its class.
-
-    Raises:
-        ConfigError: The dataset or an option does not exist.
-    """
+    """Open a registered dataset by its name in any capitals, with options of its class."""
     from affectkit.datasets import find_corpus
     from affectkit.datasets.registry import keyword_options
 
@@ -311,7 +307,7 @@ def open_dataset(name: str, root: Path, options: Mapping[str, Any]) -> AffectDat
 
 
 def open_corpus(name: str, root: Path, options: Mapping[str, Any]) -> Corpus:
-    """Open a dataset with published counts; raises as `open_dataset`."""
+    """Open a dataset with published counts."""
     if name not in (known := published()):
         raise ConfigError(f"Unknown corpus {name!r}.", remedy=f"Choose one of: {', '.join(known)}.")
     return cast("Corpus", open_dataset(name, root, options))

@@ -47,17 +47,10 @@ _REDUCTIONS = {
 
 
 def run_fold(cli: AffectCLI, protocol: Protocol, fold: Fold, folder: Path, settings: Any) -> None:
-    """Train, test and predict one fold; a killed run continues from its last checkpoint.
+    """Train, test and predict one fold in its folder; a killed run continues from its last checkpoint.
 
-    Args:
-        cli: Unused task, data and trainer.
-        protocol: Determines the tested epoch: the last one, or the best on the validation subjects.
-        fold: The fold.
-        folder: Folder of everything that the fold writes.
-        settings: Saved with the fold, so that folds of different settings are never mixed.
-
-    Raises:
-        ConfigError: The recipe does not choose the epoch as the protocol demands.
+    The protocol determines the tested epoch: the last one, or the best on the validation subjects. `settings` are saved
+    with the fold, so that folds of different settings are never mixed.
     """
     trainer, task, data = cli.trainer, cli.model, cli.datamodule
     best = _monitor(trainer, protocol)
@@ -142,19 +135,11 @@ def load_fold(folder: Path) -> dict[str, Any] | None:
 
 
 def reduce_folds(folds: Sequence[Mapping[str, Any]], protocol: Protocol) -> dict[str, list[Result]]:
-    """Compute results with intervals, baselines and threshold rules from all folds.
+    """Compute results with intervals, baselines and threshold rules from all folds of `load_fold`.
 
-    Results by the protocol's threshold rule come first, then those by the other one. Intensities are reduced both ways,
-    because publications differ and seldom state it. Composites are also reduced per corpus, and corpora with facts
-    about their people per group.
-
-    Args:
-        folds: From `load_fold`.
-        protocol: Determines the reduction.
-
-    Returns:
-        Results by `dataset/head`, for a corpus in a composite by `dataset/corpus/head`, and for a group of people by
-        `dataset/head/sex=female`.
+    Results by the protocol's threshold rule come first, then those by the other rule. Intensities are reduced both
+    ways, because publications differ. Results are by `dataset/head`, those of a corpus in a composite by
+    `dataset/corpus/head`, and those of a group of people by `dataset/head/sex=female`.
     """
     by_corpus = {"": folds}
     for corpus in dict.fromkeys(fold["fold"].rpartition("/")[0] for fold in folds):
@@ -237,12 +222,7 @@ def _tally(count: Mapping[str, Any], thresholds: Any) -> Tally:
 
 
 def merge_predictions(folders: Mapping[str, Path], path: Path) -> None:
-    """Concatenate the predictions of all folds into one table with the fold in its first column.
-
-    Args:
-        folders: Folder of each fold, by name.
-        path: The table to write.
-    """
+    """Concatenate the predictions of all folds, by name, into one table with the fold in its first column."""
     with replacing(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         for number, (name, folder) in enumerate(folders.items()):
@@ -260,11 +240,6 @@ def add_truths(table: Path, dataset: AffectDataset, heads: Iterable[Head]) -> No
     Units have the column `AU01_true` (`AU01_i_true` for intensities) and dimensions `valence_true`. Classes and levels
     have the name of the likeliest one in `expression_true`, or another name of the target. Cells are empty if nothing
     is annotated.
-
-    Args:
-        table: The table, which is replaced.
-        dataset: The predicted dataset.
-        heads: Heads of the model.
     """
     records = {record.clip: record for record in dataset.clips}
     known = [head for head in heads if head.target in dataset.targets]

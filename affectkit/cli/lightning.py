@@ -126,14 +126,9 @@ def launch(args: Sequence[str], *, execute: bool = True, kind: type[AffectCLI] =
     """Parse a recipe, build its task, data and trainer, and run the sub-command.
 
     Args:
-        args: `[subcommand, "--config", recipe, …]`; recipes are files or names of `affectkit recipe list`. Without
-            `execute`, the sub-command is left out.
+        args: `[subcommand, "--config", recipe, …]`, without a sub-command if `execute` is False.
         execute: False builds everything and runs nothing.
         kind: A subclass that builds less.
-
-    Raises:
-        ConfigError: The recipe names an option, a class, a module or a file that does not exist.
-        WeightsError: The checkpoint is unsafe.
     """
     args = _load_recipes(args)
     try:
@@ -166,13 +161,7 @@ def launch(args: Sequence[str], *, execute: bool = True, kind: type[AffectCLI] =
 
 
 def build_part(args: Sequence[str], part: Literal["model", "data"], *, weights: bool = True) -> Any:
-    """Build only the task or the datamodule of a recipe.
-
-    Args:
-        args: Arguments of `launch` without a sub-command.
-        part: Which of the two.
-        weights: False ignores a saved model that a task starts from.
-    """
+    """Build only the task or the datamodule of a recipe; without weights, a task ignores its `init_from`."""
 
     class PartCLI(AffectCLI):
         def instantiate_classes(self) -> None:

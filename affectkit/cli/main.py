@@ -72,14 +72,7 @@ def help_text(group: str | None = None) -> str:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Args:
-        args: Arguments without the program's name; those of the process by default.
-
-    Returns:
-        The exit code (see the module).
-    """
+    """Run the command line with some arguments (by default those of the process), and return its exit code."""
     arguments = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]

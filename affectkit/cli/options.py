@@ -47,14 +47,11 @@ Names = frozenset[str] | None  # None if unknown
 
 
 def check_options(command: str | None, args: Sequence[str]) -> None:
-    """Refuse an option that does not exist.
+    """Raise `ConfigError` for an option that does not exist.
 
     Args:
         command: `fit`, `validate`, `test` or `predict`; None for commands that only build a recipe.
-        args: Arguments: `--config` with recipes, and options that override them.
-
-    Raises:
-        ConfigError: A recipe or an option does not exist.
+        args: `--config` with recipes, and options that override them.
     """
     tree = _Tree(command)
     remaining = iter(args)
@@ -146,11 +143,7 @@ class _Tree:
 def parameters_of(name: str) -> Names:
     """Read the names of a class's options from its source.
 
-    Args:
-        name: Full name, or that of a class in one of the packages of recipes.
-
-    Returns:
-        The parameters of `__init__`, with those that `**kwargs` passes on to base classes; None if unknown.
+    These are the parameters of `__init__`, with those that `**kwargs` passes on to base classes; None if unknown.
 
     Example:
         >>> sorted(parameters_of("EMA"))

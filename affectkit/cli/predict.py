@@ -48,19 +48,19 @@ _SHORT_EPILOG = """\
 all options: affectkit predict --help-all
 data of a recipe instead: affectkit predict --config RECIPE --help
 """
-_ADVANCED = (
-    *(
-        "seconds",
-        "fill_missing",
-        "images",
-        "quiet",
-        "detector_size",
-        "smooth_by",
-        "subtract_baseline",
-        "classes",
-    ),
-    *("prototype_only", "longest", "spot_threshold", "fps", "batch_size", "backend", "processes", "engine"),
-    *("ray_address", "patience"),
+# Options of the short help.
+_COMMON = (
+    "help",
+    "model",
+    "input",
+    "webcam",
+    "output",
+    "format",
+    "overwrite",
+    "faces",
+    "smooth",
+    "spot",
+    "device",
 )
 _SHOWN = 20  # failed files
 
@@ -100,10 +100,10 @@ def _as_path(argument: str) -> str:
 
 
 class _ShortHelp(HelpFormatter):
-    """Help without the options that few people need."""
+    """Help with the common options only."""
 
     def add_argument(self, action: argparse.Action) -> None:
-        if action.dest not in _ADVANCED:
+        if action.dest in _COMMON:
             super().add_argument(action)
 
 
@@ -143,9 +143,7 @@ def _parser(
     group = parser.add_argument_group("faces and values")
     add = group.add_argument
     add_shared(
-        group,
-        "--faces",
-        help="`detect` finds and tracks all; or `center`, or a box `x,y,w,h` in pixels",
+        group, "--faces", help="`detect` finds and tracks all; or `center`, or a box `x,y,w,h` in pixels"
     )
     add(
         "--detector-size",
@@ -155,12 +153,7 @@ def _parser(
         "about 11 pixels there. Time grows with the square of N (default: 640)",
     )
     add("--smooth", metavar="WINDOW", help="smoothing window in seconds, such as 0.4, or frames, such as 9f")
-    add(
-        "--smooth-by",
-        default="hann",
-        choices=("hann", "median"),
-        help="weighted mean or median",
-    )
+    add("--smooth-by", default="hann", choices=("hann", "median"), help="weighted mean or median")
     add(
         "--subtract-baseline",
         nargs="?",
@@ -194,12 +187,7 @@ def _parser(
     )
     add_shared(group, "--engine", help="ray: on a cluster or this machine")
     add("--ray-address", metavar="ADDRESS", help="Ray cluster, such as auto (default: RAY_ADDRESS)")
-    add(
-        "--patience",
-        type=float,
-        default=300.0,
-        help="skip a file after this many seconds without a frame",
-    )
+    add("--patience", type=float, default=300.0, help="skip a file after this many seconds without a frame")
     return parser
 
 

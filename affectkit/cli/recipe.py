@@ -46,14 +46,7 @@ def _first_lines() -> dict[str, str]:
 
 
 def find_recipe(name: str) -> Path:
-    """Find the file of a recipe: a user's own, or a recipe of affectkit.
-
-    Args:
-        name: A path, or a name with or without a leading `recipes/` and a trailing `.yaml`.
-
-    Raises:
-        ConfigError: There is no such file or recipe.
-    """
+    """Find a recipe by its path, or by a name with or without a leading `recipes/` and a trailing `.yaml`."""
     if (found := _find(name, Path())) is not None:
         return found
     raise ConfigError(
@@ -75,16 +68,10 @@ def compose(path: Path, chain: tuple[Path, ...] = ()) -> yaml.Node | None:
     """Read a recipe and replace every `include` by the files that it names.
 
     Mappings are merged key by key. Any other value, and a mapping with another `class_path`, replaces the earlier one.
-
-    Args:
-        path: A file. It includes others by their path from its folder, or by name as `find_recipe` finds them.
-        chain: Files that include it.
+    Files are included by their path from the folder of `path`, or by name; `chain` are the files that include it.
 
     Returns:
         The tree, None for an empty file. Every node knows its file and line.
-
-    Raises:
-        ConfigError: A file is no YAML, includes itself, or includes a file that does not exist or is no mapping.
     """
     with path.open(encoding="utf-8") as stream:  # the nodes keep its name
         loader = yaml.SafeLoader(stream)

@@ -45,11 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    """Find the movements of one clip with the options of `affectkit predict`.
-
-    Raises:
-        ConfigError: There are several inputs, an option does not go with `--spot`, or the table exists.
-    """
+    """Find the movements of one clip with the options of `affectkit predict`."""
     refuse_options(parser, options, _UNUSED, "--spot")
     from affectkit.inference.inputs import expand_inputs
     from affectkit.inference.predictor import Predictor
