@@ -19,8 +19,8 @@ from lightning.pytorch import seed_everything
 from affectkit import registry
 from affectkit.data import Target
 from affectkit.facs import label_space, spaces
-from affectkit.losses import registry as losses
-from affectkit.metrics import registry as metrics
+from affectkit.losses import base as losses
+from affectkit.metrics import base as metrics
 from affectkit.models import AffectModel, TimmBackbone, load
 from affectkit.models import registry as heads
 from affectkit.tasks import MultiTask
