@@ -18,8 +18,8 @@ from affectkit.cli.lightning import launch
 from affectkit.models import AffectModel
 from affectkit.models.convert import model_of_checkpoint
 from affectkit.models.hub import SHIPPED
-from affectkit.tasks.base import seen
-from affectkit.tasks.calibration import answers, calibrate, measure
+from affectkit.tasks.base import model_inputs
+from affectkit.tasks.calibration import calibrate, collect_logits, measure
 from affectkit.tasks.evaluation import Evaluation
 
 RECIPE = "joint/demo"
@@ -53,11 +53,11 @@ def main() -> None:
         trained.input_spec = cli.model.model.input_spec  # the geometry of the crops, as the recipe states it
         trained.save_pretrained(folder, half=True)
         model = AffectModel.from_pretrained(folder)
-    found = answers(model, [data.val_dataloader()])
+    found = collect_logits(model, [data.val_dataloader()])
     calibrate(model, found)
     measured = {
         "validation": measure(model, found),
-        "test": measure(model, answers(model, [data.test_dataloader()])),
+        "test": measure(model, collect_logits(model, [data.test_dataloader()])),
     }
     test = data.datasets["test"]
     settings = test.manifest["settings"]
@@ -99,7 +99,7 @@ def _results(model: AffectModel, data: object) -> dict[str, list[dict[str, objec
     heads = {name: model.head(name) for name in model.heads}
     evaluation = Evaluation(heads, [data.datasets["test"]], "cpu")  # type: ignore[attr-defined]
     for batch in data.test_dataloader():  # type: ignore[attr-defined]
-        evaluation.update(0, model(*seen(batch)), batch)
+        evaluation.update(0, model(*model_inputs(batch)), batch)
     chosen = {
         name: dict(zip(head.labels, head.thresholds, strict=True))
         for name, head in heads.items()

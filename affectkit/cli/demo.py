@@ -1,21 +1,18 @@
-"""`affectkit demo`: render, train, test on unseen identities, predict, and leave a report."""
+"""`affectkit demo`: render, train, test on unseen identities, predict and write a report."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from affectkit.cli.arguments import add_shared, make_parser
 from affectkit.cli.options import check_options
 from affectkit.errors import MissingDependencyError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from affectkit.datasets.rendered import RenderedDataset
     from affectkit.inference import Strip
     from affectkit.metrics import Result
@@ -25,28 +22,31 @@ __all__ = ["run"]
 
 RECIPE = "joint/demo"
 NOTE = (
-    "The faces are rendered from a rig, not photographed. The numbers show that the whole path from data to report "
-    "works; they say nothing about real faces, and the exported model is not fit for them."
+    "The faces are rendered from a rig, not photographed. The results show that the whole path from data to report "
+    "works; they say nothing about real faces, and the exported model is not suitable for them."
 )
 
 
 def run(args: Sequence[str]) -> int:
-    """Run the demo; 0 when it beats the trivial baselines, 1 when it does not."""
-    parser = argparse.ArgumentParser(
-        prog="affectkit demo",
-        description="Render faces, train action units and expressions jointly, test on unseen identities, predict.",
-        epilog=f"Further options override the recipe {RECIPE}, for example --trainer.max_epochs 2.",
+    """Run the demo; 0 if it beats the trivial baselines, otherwise 1."""
+    parser = make_parser(
+        "demo",
+        "Render faces, train action units and expressions jointly, test on unseen identities, predict.",
+        f"Further options override the recipe {RECIPE}, for example --trainer.max_epochs 2.",
         allow_abbrev=False,
     )
-    parser.add_argument("--output", type=Path, default=Path("runs/demo"), help="results (default: runs/demo)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of training (default: 0)")
+    parser.add_argument("--output", type=Path, default=Path("runs/demo"), help="folder of the results")
+    add_shared(parser, "--seed")
     options, overrides = parser.parse_known_args(args)
     started = time.monotonic()
     out: Path = options.output
-    recipe = ["--config", RECIPE, "--seed_everything", str(options.seed), *_paths(out), *overrides]
+    folders = [f"--trainer.default_root_dir={out}", f"--trainer.logger.init_args.save_dir={out}"]
+    recipe = ["--config", RECIPE, "--seed_everything", str(options.seed), *folders, *overrides]
     check_options("fit", recipe)
     from affectkit.cli.lightning import launch, quietly
     from affectkit.datasets.rendered import RenderedDataset
+    from affectkit.facs import EXPRESSION_SETS
+    from affectkit.inference import write_report
     from affectkit.tasks.callbacks import run_folder
 
     with quietly():
@@ -77,18 +77,28 @@ def run(args: Sequence[str]) -> int:
     notes = [NOTE, *_predict(out, test)]
     metrics["seconds"] = round(time.monotonic() - started, 1)
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-    curves = _curves(logs / "metrics.csv")
-    _report(out, results, metrics, curves, confusion, _strips(model, test), notes)
-    return _verdict(metrics, out)
-
-
-def _paths(out: Path) -> list[str]:
-    """Overrides that put everything the run writes under `out`."""
-    return [f"--trainer.default_root_dir={out}", f"--trainer.logger.init_args.save_dir={out}"]
+    page = write_report(
+        out / "report",
+        title="affectkit demo",
+        results=results,
+        curves=_curves(logs / "metrics.csv"),
+        confusion=(EXPRESSION_SETS["basic7"].labels, confusion),
+        strips=_strips(model, test),
+        facts={
+            "Test subjects": metrics["test/num_subjects"],
+            "Test clips": metrics["test/num_clips"],
+            "Action units": metrics["au/num_units"],
+            "Best expression UAR possible": f"{metrics['expression/uar_ceiling']:.3f}",
+            "Total seconds": f"{metrics['seconds']:.0f}",
+        },
+        notes=notes,
+        rendered=True,
+    )
+    return _verdict(metrics, page)
 
 
 def _summary(results: Sequence[Result], test: RenderedDataset, units: Sequence[str]) -> dict[str, Any]:
-    """The numbers of `metrics.json`."""
+    """Content of `metrics.json`."""
     by_name = {row.name: row for row in results}
     f1, uar = by_name["au/f1_pos"], by_name["expression/uar"]
     return {
@@ -109,14 +119,14 @@ def _summary(results: Sequence[Result], test: RenderedDataset, units: Sequence[s
 
 
 def _predict(out: Path, test: RenderedDataset) -> list[str]:
-    """Predict a held-out clip, and a real photograph where scikit-image is installed; say what came out."""
+    """Predict a test clip, and a real photograph if scikit-image is installed, with a note about it."""
     from affectkit.faces import Crop
     from affectkit.inference import Predictor, write_predictions
 
     record = test.clips[len(test) // 2]
     clip = Predictor(out / "model", faces="center")
     side, shown = test.manifest["settings"]["size"], clip.model.input_spec.size
-    margin = (side - shown) // 2  # what training's crop leaves out
+    margin = (side - shown) // 2  # cropped in training
     clip.faces = Crop((margin, margin, shown, shown))
     write_predictions(clip, record.path, out / "predictions.csv")
     try:
@@ -136,8 +146,8 @@ def _predict(out: Path, test: RenderedDataset) -> list[str]:
     classes = [name for name in row.values if name not in test.units.columns]
     guess = max(classes, key=lambda name: row.values[name])
     return [
-        f"On a real photograph (scikit-image's astronaut, public domain, the face found by the detector) the model "
-        f"says {', '.join(units) or 'no action unit'}, and {guess}. {face.warning}"
+        "On a real photograph (scikit-image's astronaut, public domain, face found by the detector) the model "
+        f"predicts {', '.join(units) or 'no action unit'}, and {guess}. {face.warning}"
     ]
 
 
@@ -152,19 +162,20 @@ def _strips(model: AffectModel, test: RenderedDataset, count: int = 6, frames: i
         clip, record = test[index], test.clips[index]
         apex = int(clip.key_frames[1]) if clip.key_frames[1] >= 0 else len(clip.frames) // 2
         batch = collate([clip])
-        said = model.predict(batch.frames, batch.frame_mask)
-        guess = int(said["expression"][0].argmax())
-        truth = clip.targets["au"].project(model.head("au").space.name).value[apex] >= 0.5
+        predicted = model.predict(batch.frames, batch.frame_mask)
+        truth = clip.targets["au"].project(model.head("au").space.name).value[apex]
         shown = sorted({round(k * apex / max(1, frames - 1)) for k in range(frames)})
+        true_units, predicted_units = (
+            [label for label, p in zip(labels, values.tolist(), strict=True) if p >= 0.5]
+            for values in (truth, predicted["au"][0, apex])
+        )
         strips.append(
             Strip(
                 frames=clip.frames[shown],
-                true=[label for label, active in zip(labels, truth.tolist(), strict=True) if active],
-                predicted=[
-                    label for label, p in zip(labels, said["au"][0, apex].tolist(), strict=True) if p >= 0.5
-                ],
+                true=true_units,
+                predicted=predicted_units,
                 expression=classes[int(clip.targets["expression"].value)],
-                predicted_expression=classes[guess],
+                predicted_expression=classes[int(predicted["expression"][0].argmax())],
                 caption=f"{record.subject}, clip {record.clip}: onset to apex",
             )
         )
@@ -172,7 +183,7 @@ def _strips(model: AffectModel, test: RenderedDataset, count: int = 6, frames: i
 
 
 def _curves(path: Path) -> dict[str, list[float]]:
-    """Training curves by column, from the file that the logger wrote."""
+    """Training curves by column, from the file of the logger."""
     import pandas as pd
 
     shown = ("epoch", "train/loss", "val/rendered/au/f1_pos", "val/rendered/expression/uar")
@@ -180,52 +191,19 @@ def _curves(path: Path) -> dict[str, list[float]]:
     return {name: logged[name].astype(float).tolist() for name in shown}
 
 
-def _report(
-    out: Path,
-    results: Sequence[Result],
-    metrics: Mapping[str, Any],
-    curves: Mapping[str, Sequence[float]],
-    confusion: Tensor,
-    strips: Sequence[Strip],
-    notes: Sequence[str],
-) -> None:
-    """Write `report/index.html`."""
-    from affectkit.facs import EXPRESSION_SETS
-    from affectkit.inference import write_report
-
-    write_report(
-        out / "report",
-        title="affectkit demo",
-        results=results,
-        curves=curves,
-        confusion=(EXPRESSION_SETS["basic7"].labels, confusion),
-        strips=strips,
-        facts={
-            "Test subjects": metrics["test/num_subjects"],
-            "Test clips": metrics["test/num_clips"],
-            "Action units": metrics["au/num_units"],
-            "Best expression UAR possible": f"{metrics['expression/uar_ceiling']:.3f}",
-            "Seconds in all": f"{metrics['seconds']:.0f}",
-        },
-        notes=notes,
-        rendered=True,
-    )
-
-
-def _verdict(metrics: Mapping[str, Any], out: Path) -> int:
-    """Say where everything is, and whether the trivial baselines were beaten."""
+def _verdict(metrics: Mapping[str, Any], page: Path) -> int:
+    """Print the results, and return 0 if they beat the trivial baselines."""
     f1, uar = metrics["au/f1_mean"], metrics["expression/uar"]
-    beaten = f1 > metrics["au/f1_all_positive"] and uar > metrics["expression/uar_chance"]
     print(
         f"action units: mean F1 {f1:.3f} over {metrics['au/num_units']} units "
         f"(all-positive {metrics['au/f1_all_positive']:.3f}); expression: UAR {uar:.3f} "
         f"(chance {metrics['expression/uar_chance']:.3f}, ceiling {metrics['expression/uar_ceiling']:.3f})"
     )
     print(
-        f"rendered faces, {metrics['test/num_subjects']} unseen identities, {metrics['seconds']:.0f} s in all"
+        f"rendered faces, {metrics['test/num_subjects']} unseen identities, {metrics['seconds']:.0f} s in total"
     )
-    print(f"report: {out / 'report' / 'index.html'}")
-    if not beaten or math.isnan(f1) or math.isnan(uar):
-        print("the trained model does not beat the trivial baselines")
-        return 1
-    return 0
+    print(f"report: {page}")
+    if f1 > metrics["au/f1_all_positive"] and uar > metrics["expression/uar_chance"]:  # False for NaN
+        return 0
+    print("the trained model does not beat the trivial baselines")
+    return 1

@@ -1,20 +1,21 @@
-"""One fold of a cross-validation, from training to saved counts, and all folds into one table."""
+"""One fold of a cross-validation, from training to saved metric states, and all folds into one table."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torchmetrics.utilities import dim_zero_cat
 
+from affectkit.cli.arguments import replacing
 from affectkit.cli.lightning import AffectCLI
-from affectkit.cli.truths import add_truths
+from affectkit.datasets.bases.dataset import AffectDataset
 from affectkit.datasets.bases.protocols import Fold, Protocol
 from affectkit.errors import ConfigError
 from affectkit.facs import label_space
@@ -28,184 +29,166 @@ from affectkit.metrics import (
     metric_of,
     pooled,
 )
+from affectkit.models.heads.base import Head
 from affectkit.tasks.callbacks import NEWEST, NewestCheckpoint, PredictionsWriter, ResultsWriter
+from affectkit.tasks.evaluation import groups_of
 
-__all__ = ["FINISHED", "load_fold", "merge_predictions", "reduce_folds", "run_fold"]
+__all__ = ["FINISHED", "add_truths", "load_fold", "merge_predictions", "reduce_folds", "run_fold"]
 
 FINISHED = "fold.pt"
-"""What a fold writes last; a fold without it is not finished."""
+"""File that a fold writes last; a fold without it is not finished."""
 
 PREDICTIONS = "predictions.csv"
 
-_REDUCE = {"mean_of_folds": mean_of_folds, "pooled": pooled}
-_REDUCTIONS = {"mean_of_folds": "mean of the folds", "pooled": "predictions of all folds pooled"}
+_REDUCTIONS = {
+    "mean_of_folds": (mean_of_folds, "mean of the folds"),
+    "pooled": (pooled, "predictions of all folds pooled"),
+}
 
 
 def run_fold(cli: AffectCLI, protocol: Protocol, fold: Fold, folder: Path, settings: Any) -> None:
-    """Train, test and predict one fold; a killed run of it continues from its last checkpoint.
+    """Train, test and predict one fold in its folder; a killed run continues from its last checkpoint.
 
-    Args:
-        cli: Task, data and trainer, not yet used.
-        protocol: Says which epoch is tested: the last one, or the best on the validation subjects.
-        fold: The fold.
-        folder: Where everything it writes belongs.
-        settings: Kept with the counts, so that folds of different settings are never mixed.
-
-    Raises:
-        ConfigError: The recipe does not choose the epoch as the protocol demands.
+    The protocol determines the tested epoch: the last one, or the best on the validation subjects. `settings` are saved
+    with the fold, so that folds of different settings are never mixed.
     """
     trainer, task, data = cli.trainer, cli.model, cli.datamodule
     best = _monitor(trainer, protocol)
     folder.mkdir(parents=True, exist_ok=True)
     data.fold = fold.name
     trainer.logger = CSVLogger(folder, name="logs")
-    kept = (folder / "checkpoints").resolve()
-    newest = kept / NEWEST
-    trainer.callbacks = [  # type: ignore[attr-defined]
-        *(one for one in trainer.callbacks if not isinstance(one, ResultsWriter | ModelCheckpoint)),  # type: ignore[attr-defined]
-        *([] if best is None else [best]),
-        NewestCheckpoint(str(kept)),
-    ]
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+    checkpoints = (folder / "checkpoints").resolve()
+    newest = checkpoints / NEWEST
+    callbacks = [one for one in trainer.callbacks if not isinstance(one, ResultsWriter | ModelCheckpoint)]  # type: ignore[attr-defined]
+    for callback in callbacks:
         if isinstance(callback, PredictionsWriter):
             callback.filename = str((folder / PREDICTIONS).resolve())
     if best is not None:
-        best.dirpath = str(kept)
+        best.dirpath = str(checkpoints)
+        callbacks.append(best)
+    trainer.callbacks = [*callbacks, NewestCheckpoint(str(checkpoints))]  # type: ignore[attr-defined]
     trainer.fit(task, datamodule=data, ckpt_path=newest if newest.is_file() else None, weights_only=True)
     chosen = str(newest) if best is None else best.best_model_path
     trainer.test(task, datamodule=data, ckpt_path=chosen, weights_only=True, verbose=False)
-    counts = [(one, _state(one.metric)) for one in task.counted()]
+    states = [(one, _state(one.metric)) for one in task.metric_states()]
     trainer.predict(task, datamodule=data, ckpt_path=chosen, weights_only=True, return_predictions=False)
-    if trainer.is_global_zero:
-        add_truths(folder / PREDICTIONS, data.datasets[data.predict_split], task.heads.values())
-        state = {
-            "fold": fold.name,
-            "epoch": int(torch.load(chosen, weights_only=True, map_location="cpu")["epoch"]),
-            "subjects": {part: list(getattr(fold, part)) for part in ("train", "val", "test")},
-            "people": {name: list(values) for name, values in data.datasets["test"].people().items()},
-            "settings": settings,
-            "rendered": data.datasets["test"].rendered,
-            "thresholds": task.thresholds,
-            "counts": [
-                {
-                    "dataset": one.dataset,
-                    "head": one.title,
-                    "name": one.name,
-                    "note": one.note,
-                    "space": one.space.name,
-                    "num_groups": one.metric.num_groups,
-                    "has_subjects": bool(data.datasets["test"].has_subjects),
-                    "state": state,
-                }
-                for one, state in counts
-            ],
-        }
-        unfinished = folder / f"{FINISHED}.part"
-        torch.save(state, unfinished)
-        unfinished.replace(folder / FINISHED)
+    if not trainer.is_global_zero:
+        return
+    add_truths(folder / PREDICTIONS, data.datasets[data.predict_split], task.heads.values())
+    tested = data.datasets["test"]
+    content = {
+        "fold": fold.name,
+        "epoch": int(torch.load(chosen, weights_only=True, map_location="cpu")["epoch"]),
+        "subjects": {part: list(getattr(fold, part)) for part in ("train", "val", "test")},
+        "people": {name: list(values) for name, values in tested.people().items()},
+        "settings": settings,
+        "rendered": tested.rendered,
+        "thresholds": task.thresholds,
+        "counts": [
+            {
+                "dataset": one.dataset,
+                "head": one.title,
+                "name": one.name,
+                "note": one.note,
+                "space": one.space.name,
+                "num_groups": one.metric.num_groups,
+                "has_subjects": bool(tested.has_subjects),
+                "state": state,
+            }
+            for one, state in states
+        ],
+    }
+    with replacing(folder / FINISHED) as unfinished:
+        torch.save(content, unfinished)
 
 
 def _monitor(trainer: Trainer, protocol: Protocol) -> ModelCheckpoint | None:
-    """The callback that finds the best epoch; None where the protocol takes the last one.
-
-    Raises:
-        ConfigError: The recipe does not choose the epoch as the protocol demands.
-    """
+    """Find the callback that selects the best epoch; None if the protocol tests the last one."""
     if protocol.threshold_rule == "val":
         for checkpoint in trainer.checkpoint_callbacks:
             if isinstance(checkpoint, ModelCheckpoint) and checkpoint.monitor is not None:
                 return checkpoint
         raise ConfigError(
-            f"The protocol {protocol.name} takes the epoch that is best on the validation subjects, but the "
-            "recipe does not say by which number.",
-            remedy="Give it a ModelCheckpoint with a `monitor`, such as "
+            f"The protocol {protocol.name} tests the best epoch on the validation subjects, but the recipe monitors "
+            "no metric.",
+            remedy="Add a ModelCheckpoint with a `monitor`, such as "
             f"val/{protocol.corpus}/au/f1_pos, and `mode: max`.",
         )
     if trainer.early_stopping_callback is not None:
         raise ConfigError(
             f"The protocol {protocol.name} trains a fixed number of epochs, but the recipe stops early.",
-            remedy=f"Remove {EarlyStopping.__name__} and set trainer.max_epochs.",
+            remedy="Remove EarlyStopping and set trainer.max_epochs.",
         )
     return None
 
 
 def _state(metric: Any) -> dict[str, torch.Tensor]:
-    """The counts of a metric over all processes."""
+    """States of a metric over all processes."""
     with metric.sync_context():
         return {name: dim_zero_cat(value).cpu().clone() for name, value in metric.metric_state.items()}
 
 
 def load_fold(folder: Path) -> dict[str, Any] | None:
-    """What a finished fold has saved; None where it is not finished."""
+    """Load a finished fold; None if it is not finished."""
     path = folder / FINISHED
     return torch.load(path, weights_only=True) if path.is_file() else None
 
 
 def reduce_folds(folds: Sequence[Mapping[str, Any]], protocol: Protocol) -> dict[str, list[Result]]:
-    """Turn the counts of all folds into results with intervals, baselines and threshold rules.
+    """Compute results with intervals, baselines and threshold rules from all folds of `load_fold`.
 
-    The protocol's threshold rule comes first and the other one beside it. Intensities are given by both
-    reductions, since publications differ and seldom say. A composite of corpora is also given corpus by corpus,
-    from the same predictions, and a corpus that says something of its people group by group.
-
-    Args:
-        folds: From `load_fold`.
-        protocol: How folds are reduced.
-
-    Returns:
-        Results by `dataset/head`, of a corpus in a composite by `dataset/corpus/head`, and of a group of people by
-        `dataset/head/sex=female`.
+    Results by the protocol's threshold rule come first, then those by the other rule. Intensities are reduced both
+    ways, because publications differ. Results are by `dataset/head`, those of a corpus in a composite by
+    `dataset/corpus/head`, and those of a group of people by `dataset/head/sex=female`.
     """
-    groups = {"": folds}
+    by_corpus = {"": folds}
     for corpus in dict.fromkeys(fold["fold"].rpartition("/")[0] for fold in folds):
-        groups[corpus] = [fold for fold in folds if fold["fold"].rpartition("/")[0] == corpus]
-    found: dict[str, list[Result]] = {}
-    for corpus, its_folds in groups.items():
-        for place, first in enumerate(folds[0]["counts"]):
+        by_corpus[corpus] = [fold for fold in folds if fold["fold"].rpartition("/")[0] == corpus]
+    results: dict[str, list[Result]] = {}
+    for corpus, its_folds in by_corpus.items():
+        groups = _members(its_folds)
+        for index, first in enumerate(folds[0]["counts"]):
             key = "/".join(filter(None, (first["dataset"], corpus, first["head"])))
-            found[key] = _reduce(its_folds, place, protocol, corpus)
-            for group, members in _members(its_folds).items():
-                having = [fold for fold, rows in zip(its_folds, members, strict=True) if rows]
-                found[f"{key}/{group}"] = _reduce(
-                    having, place, protocol, corpus, (group, [rows for rows in members if rows])
-                )
-    return found
+            results[key] = _reduce(its_folds, index, protocol, corpus)
+            for group, members in groups.items():
+                pairs = [pair for pair in zip(its_folds, members, strict=True) if pair[1]]
+                having, rows = zip(*pairs, strict=True)
+                results[f"{key}/{group}"] = _reduce(having, index, protocol, corpus, (group, rows))
+    return results
 
 
 def _members(folds: Sequence[Mapping[str, Any]]) -> dict[str, list[list[int]]]:
-    """By `attribute=value`, the places of those tested people who have it, fold by fold."""
-    people = [fold.get("people", {}) for fold in folds]
-    return {
-        f"{attribute}={value}": [
-            [place for place, one in enumerate(its[attribute]) if one == value] for its in people
-        ]
-        for attribute in people[0]
-        if len(known := sorted({one for its in people for one in its[attribute] if one is not None})) > 1
-        for value in known
-    }
+    """Indices of the tested people in each fold, by `attribute=value`."""
+    people: list[Mapping[str, Sequence[str | None]]] = [fold.get("people", {}) for fold in folds]
+    together = {attribute: [value for one in people for value in one[attribute]] for attribute in people[0]}
+    members: dict[str, list[list[int]]] = {}
+    for group in groups_of(together):
+        attribute, _, wanted = group.partition("=")
+        members[group] = [[i for i, value in enumerate(one[attribute]) if value == wanted] for one in people]
+    return members
 
 
 def _reduce(
     folds: Sequence[Mapping[str, Any]],
-    place: int,
+    index: int,
     protocol: Protocol,
     corpus: str,
     group: tuple[str, Sequence[Sequence[int]]] | None = None,
 ) -> list[Result]:
-    """The results of one metric over some folds, for all tested people or a group of them, by place in each fold."""
-    counts = [fold["counts"][place] for fold in folds]
+    """Compute the results of one metric over some folds, for all tested people or the rows of a group."""
+    counts = [fold["counts"][index] for fold in folds]
     head = counts[0]["head"]
     metric = type(metric_of(label_space(counts[0]["space"]), 1))
     reductions: list[str] = [protocol.reduction]
     if metric.both_reductions:
-        reductions += [name for name in _REDUCE if name != protocol.reduction]
+        reductions += [name for name in _REDUCTIONS if name != protocol.reduction]
     rules: tuple[ThresholdRule, ...] = ("fixed",)
     if metric.thresholded and all(head in fold["thresholds"] for fold in folds):
         rules = ("val", "fixed") if protocol.threshold_rule == "val" else ("fixed", "val")
     note = f"; {counts[0]['note']}" if counts[0].get("note") else ""
-    folds_text = f"{protocol.description}{note}; {len(folds)} folds{' of ' if corpus else ''}{corpus}"
+    description = f"{protocol.description}{note}; {len(folds)} folds{' of ' if corpus else ''}{corpus}"
     if group is not None:
-        folds_text += f"; {group[0]} alone, {sum(len(members) for members in group[1])} people"
+        description += f"; {group[0]} alone, {sum(map(len, group[1]))} people"
     rows: list[Result] = []
     for rule in rules:
         tallies = [
@@ -215,22 +198,23 @@ def _reduce(
         if group is not None:
             tallies = [tally.only(members) for tally, members in zip(tallies, group[1], strict=True)]
         for reduction in reductions:
-            found = collect_results(
-                _REDUCE[reduction](tallies),
+            reduce, name = _REDUCTIONS[reduction]
+            results = collect_results(
+                reduce(tallies),
                 counts[0].get("name", head),
                 metric,
-                protocol=f"{folds_text}, {_REDUCTIONS[reduction]}",
+                protocol=f"{description}, {name}",
                 threshold_rule=rule,
                 resampled="subjects" if counts[0]["has_subjects"] else "clips",
                 per_label=True,
             )
-            # What needs no threshold is the same by every rule.
-            rows += [row for row in found if rule == rules[0] or row.threshold_rule is not None]
+            # Results without a threshold are the same by every rule.
+            rows += [row for row in results if rule == rules[0] or row.threshold_rule is not None]
     return rows
 
 
 def _tally(count: Mapping[str, Any], thresholds: Any) -> Tally:
-    # The counts are those of all processes, and only the first process reduces them.
+    # The states are those of all processes, and only the first process reduces them.
     metric = metric_of(label_space(count["space"]), count["num_groups"], sync_on_compute=False)
     metric.persistent(True)
     metric.load_state_dict(count["state"])
@@ -238,22 +222,48 @@ def _tally(count: Mapping[str, Any], thresholds: Any) -> Tally:
 
 
 def merge_predictions(folders: Mapping[str, Path], path: Path) -> None:
-    """Join the predictions of all folds into one table, the fold in its first column.
-
-    Args:
-        folders: Folder of each fold, by name.
-        path: The table to write.
-    """
-    unfinished = path.with_name(f"{path.name}.part")
-    with unfinished.open("w", newline="", encoding="utf-8") as file:
+    """Concatenate the predictions of all folds, by name, into one table with the fold in its first column."""
+    with replacing(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        header: list[str] | None = None
-        for name, folder in folders.items():
+        for number, (name, folder) in enumerate(folders.items()):
             with (folder / PREDICTIONS).open(newline="", encoding="utf-8") as rows:
                 reader = csv.reader(rows)
-                its_header = ["fold", *next(reader)]
-                if header is None:
-                    header = its_header
-                    writer.writerow(header)
+                header = next(reader)
+                if number == 0:
+                    writer.writerow(["fold", *header])
                 writer.writerows([name, *row] for row in reader)
-    unfinished.replace(path)
+
+
+def add_truths(table: Path, dataset: AffectDataset, heads: Iterable[Head]) -> None:
+    """Add true labels to a table of `PredictionsWriter`, so that the table alone can be scored.
+
+    Units have the column `AU01_true` (`AU01_i_true` for intensities) and dimensions `valence_true`. Classes and levels
+    have the name of the likeliest one in `expression_true`, or another name of the target. Cells are empty if nothing
+    is annotated.
+    """
+    records = {record.clip: record for record in dataset.clips}
+    known = [head for head in heads if head.target in dataset.targets]
+    columns = {
+        head: [f"{name}_true" for name in ([head.target] if head.space.indexed else head.columns)]
+        for head in known
+    }
+    with (
+        table.open(newline="", encoding="utf-8") as rows,
+        replacing(table) as unfinished,
+        unfinished.open("w", newline="", encoding="utf-8") as out,
+    ):
+        reader, writer = csv.DictReader(rows), csv.writer(out)
+        names = list(reader.fieldnames or ())
+        writer.writerow([*names, *dict.fromkeys(name for head in known for name in columns[head])])
+        for row in reader:
+            labels = dataset.annotate(records[row["clip"]], [int(row["frame"])])
+            cells: dict[str, str] = {}
+            for head in known:
+                target = labels[head.target].project(head.space.name).likeliest()
+                value, mask = target.value.flatten().tolist(), target.mask.flatten().tolist()
+                texts = [head.space.labels[int(v)] if head.space.indexed else f"{v:g}" for v in value]
+                cells |= {
+                    name: text if is_known else ""
+                    for name, text, is_known in zip(columns[head], texts, mask, strict=True)
+                }
+            writer.writerow([*(row[name] for name in names), *cells.values()])

@@ -1,4 +1,4 @@
-"""`affectkit fit|validate|test|predict --config RECIPE`: LightningCLI over our tasks and datamodules."""
+"""LightningCLI over our tasks and datamodules: `affectkit fit|validate|test|predict --config RECIPE`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import pickle
 import re
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import partialmethod
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
+from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -31,27 +33,27 @@ from affectkit.cli.recipe import as_text, compose, find_recipe
 from affectkit.errors import ConfigError, WeightsError
 from affectkit.tasks.callbacks import NEWEST, NewestCheckpoint, PredictionsWriter, ResultsWriter
 
-__all__ = ["AffectCLI", "launch", "quietly", "run"]
+__all__ = ["AffectCLI", "build_part", "launch", "quietly", "run"]
 
-# What Lightning tells everybody who runs our recipes, and which is meant or not theirs to mend.
+# Messages of Lightning about intended behaviour of our recipes.
 _KNOWN = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
     "You're using the WeightAveraging callback, but loading",
     "The dirpath has changed",
     "The number of training batches",
     r"Found \d+ module\(s\) in eval mode",
-    "Checkpoint directory .* exists and is not empty",  # of the run that is continued
+    "Checkpoint directory .* exists and is not empty",  # of a continued run
 )
 
 
 class AffectCLI(LightningCLI):
-    """LightningCLI with subclass mode for model and data, our result writers, and errors a person can read.
+    """LightningCLI with subclass mode for model and data, our result writers and short errors.
 
     Every run that keeps checkpoints also keeps its newest state, see `NewestCheckpoint`.
     """
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the modules to import first, and the callbacks that write what a run found beside its logs."""
+        """Add the modules to import first, and the callbacks that write results and predictions."""
         parser.add_argument(
             "--imports", type=list[str], default=[], help="modules whose classes a recipe names"
         )
@@ -64,67 +66,40 @@ class AffectCLI(LightningCLI):
         if trainer.enable_checkpointing is not False and not trainer.barebones:
             self.trainer_defaults = {"callbacks": [NewestCheckpoint()]}
 
-    def before_validate(self) -> None:
-        """Refuse to evaluate weights that nobody trained."""
-        self._require_weights()
+    def _run(self, command: str, ckpt_path: str | None = None, **options: Any) -> None:
+        """Run a command of the trainer; checkpoints hold tensors and plain values only."""
+        if command != "fit":
+            self._require_weights(command, ckpt_path)
+        if ckpt_path == "last":
+            ckpt_path = self._last_checkpoint()
+        if command == "fit" and ckpt_path is not None and Path(ckpt_path).name == NEWEST:
+            self._keep_folder(Path(ckpt_path))
+        options |= {"ckpt_path": ckpt_path, "weights_only": True}
+        if command == "test":
+            options["verbose"] = False  # `ResultsWriter` prints the results
+        getattr(self.trainer, command)(**options)
 
-    def before_test(self) -> None:
-        """Refuse to evaluate weights that nobody trained."""
-        self._require_weights()
-
-    def before_predict(self) -> None:
-        """Refuse to predict with weights that nobody trained."""
-        self._require_weights()
-
-    def fit(self, **options: Any) -> None:
-        """Train; the checkpoint to go on from is read as `_run` says."""
-        self._run("fit", options)
-
-    def validate(self, **options: Any) -> None:
-        """Validate; the checkpoint is read as `_run` says."""
-        self._run("validate", options)
-
-    def test(self, **options: Any) -> None:
-        """Test; the numbers are printed by `ResultsWriter`, with what belongs to them, and not once more without."""
-        self._run("test", {**options, "verbose": False})
-
-    def predict(self, **options: Any) -> None:
-        """Predict; the checkpoint is read as `_run` says."""
-        self._run("predict", options)
-
-    def _run(self, command: str, options: dict[str, Any]) -> None:
-        """Run a command of the trainer. Checkpoints hold tensors and plain values, wherever they come from.
-
-        Lightning would run code that is contained in one that it downloads.
-        """
-        path = options.get("ckpt_path")
-        if path == "last":
-            path = self._last_checkpoint()
-        if command == "fit" and path is not None and Path(path).name == NEWEST and Path(path).is_file():
-            self._keep_folder(Path(path))
-        getattr(self.trainer, command)(**{**options, "ckpt_path": path, "weights_only": True})
+    fit = partialmethod(_run, "fit")
+    validate = partialmethod(_run, "validate")
+    test = partialmethod(_run, "test")
+    predict = partialmethod(_run, "predict")
 
     def _last_checkpoint(self) -> str:
-        """Return the newest state that a run of this recipe has kept.
-
-        Lightning looks into the folder of the new run, finds nothing and starts from the beginning.
-        """
+        """Find the newest state of this recipe's runs; Lightning looks only into the folder of the new run."""
         logger, root = self.trainer.logger, Path(self.trainer.default_root_dir)
         runs = [root] if logger is None else Path(logger.save_dir or root, str(logger.name)).glob("*")
-        states = [run / "checkpoints" / NEWEST for run in runs]
-        kept = [state for state in states if state.is_file()]
-        if not kept:
+        states = [state for run in runs if (state := run / "checkpoints" / NEWEST).is_file()]
+        if not states:
             raise ConfigError(
                 f"`--ckpt_path last` finds no {NEWEST} below {root}.",
                 remedy="Name the checkpoint, or start without --ckpt_path.",
             )
-        return str(max(kept, key=lambda state: state.stat().st_mtime))
+        return str(max(states, key=lambda state: state.stat().st_mtime))
 
     def _keep_folder(self, path: Path) -> None:
-        """Let a continued run keep its checkpoints where they are, the best one with its score.
-
-        In a folder of its own it would take the first epoch for the best one.
-        """
+        """Keep the checkpoints of a continued run, with the best score, in their folder."""
+        if not path.is_file():
+            return
         saved = torch.load(path, map_location="cpu", weights_only=True)["callbacks"]
         for callback in self.trainer.checkpoint_callbacks:
             folder = saved.get(callback.state_key, {}).get("dirpath")
@@ -132,18 +107,17 @@ class AffectCLI(LightningCLI):
                 same = Path(folder).resolve() == path.resolve().parent
                 callback.dirpath = folder if same else None
 
-    def _require_weights(self) -> None:
-        path = self.config[self.subcommand].ckpt_path
+    def _require_weights(self, command: str, path: str | None) -> None:
         if path is None and self.model.hparams.get("init_from") is None:
             raise ConfigError(
-                f"`affectkit {self.subcommand}` has no trained weights.",
+                f"`affectkit {command}` has no trained weights.",
                 remedy="Name a checkpoint with --ckpt_path, or a saved model with --model.init_from.",
             )
-        here = path is not None and str(path).endswith(".ckpt") and "://" not in str(path)
-        if here and not Path(path).exists():
+        is_local = path is not None and str(path).endswith(".ckpt") and "://" not in str(path)
+        if is_local and not Path(str(path)).exists():
             raise ConfigError(
                 f"There is no checkpoint {path}.",
-                remedy="`affectkit fit` leaves them in the folder `checkpoints` beside its logs, below the recipe's "
+                remedy="Checkpoints of `affectkit fit` are in the folder `checkpoints` of its logs, below the recipe's "
                 "default_root_dir.",
             )
 
@@ -152,17 +126,11 @@ def launch(args: Sequence[str], *, execute: bool = True, kind: type[AffectCLI] =
     """Parse a recipe, build its task, data and trainer, and run the sub-command.
 
     Args:
-        args: `[subcommand, "--config", recipe, …]`; recipes may be named as `affectkit recipe list` prints them, and
-            name modules to import first under `imports`. Without `execute`, the sub-command is left out.
+        args: `[subcommand, "--config", recipe, …]`, without a sub-command if `execute` is False.
         execute: False builds everything and runs nothing.
-        kind: A subclass that builds less than everything.
-
-    Raises:
-        ConfigError: The recipe names an option, a class, a module or a file that does not exist.
-        WeightsError: The checkpoint is unsafe.
+        kind: A subclass that builds less.
     """
-    _import_modules(args)
-    args = _resolve_recipes(args)
+    args = _load_recipes(args)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
@@ -181,7 +149,7 @@ def launch(args: Sequence[str], *, execute: bool = True, kind: type[AffectCLI] =
     except pickle.UnpicklingError as error:
         given = re.search(r"--ckpt_path[ =](\S+)", " ".join(args))
         raise WeightsError(
-            "The checkpoint holds more than tensors, which is not read because it can run code.",
+            "The checkpoint holds more than tensors, which could run code, so it is not read.",
             path=given[1] if given else None,
             remedy="Give a .ckpt that `affectkit fit` wrote.",
         ) from error
@@ -190,6 +158,19 @@ def launch(args: Sequence[str], *, execute: bool = True, kind: type[AffectCLI] =
             explain(str(error)),
             remedy="Name a recipe with --config, or compare yours with `affectkit recipe show NAME`.",
         ) from error
+
+
+def build_part(args: Sequence[str], part: Literal["model", "data"], *, weights: bool = True) -> Any:
+    """Build only the task or the datamodule of a recipe; without weights, a task ignores its `init_from`."""
+
+    class PartCLI(AffectCLI):
+        def instantiate_classes(self) -> None:
+            config = self.config[part]
+            if not weights and "init_from" in config.init_args:
+                config.init_args.init_from = None
+            self.built = self.parser.instantiate_classes(Namespace({part: config}))[part]  # type: ignore[no-untyped-call]
+
+    return launch(args, execute=False, kind=PartCLI).built  # type: ignore[attr-defined]
 
 
 def run(args: Sequence[str]) -> int:
@@ -201,16 +182,16 @@ def run(args: Sequence[str]) -> int:
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Silence what Lightning tells everybody who runs our recipes."""
-    advice = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    advice.addFilter(_is_no_advertisement)
+    """Silence Lightning's messages about intended behaviour, and its advertisement."""
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    logger.addFilter(_is_no_advertisement)
     try:
         with warnings.catch_warnings():
             for message in _KNOWN:
                 warnings.filterwarnings("ignore", message=message)
             yield
     finally:
-        advice.removeFilter(_is_no_advertisement)
+        logger.removeFilter(_is_no_advertisement)
 
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:
@@ -218,7 +199,7 @@ def _is_no_advertisement(record: logging.LogRecord) -> bool:
 
 
 def explain(message: str) -> str:
-    r"""Reduce a parser's nested report to where the fault lies and what it is, in one line.
+    r"""Reduce a parser's nested report to one line with place and fault.
 
     Example:
         >>> explain('Parser key "data":\n  Problem with given class_path "x.Mix":\n    Option "bss" is not accepted')
@@ -226,44 +207,34 @@ def explain(message: str) -> str:
     """
     lines = [line for line in message.splitlines() if line.strip()]
     places = re.findall(r"(?:Parser key|class_path) [\"']([^\"']+)[\"']", message)
-    faults = [
-        line
-        for line in lines
-        if re.search(r"not accepted|is required|[Ee]xpected|not in|Unable|No such", line)
-    ]
-    faults = [line for line in faults if "NoneType" not in line] or lines[-1:]
+    fault = re.compile(r"not accepted|is required|[Ee]xpected|not in|Unable|No such")
+    faults = [line for line in lines if fault.search(line) and "NoneType" not in line] or lines[-1:]
     deepest = max(faults, key=lambda line: len(line) - len(line.lstrip()))
     return ", ".join(dict.fromkeys(places)) + (": " if places else "") + deepest.strip().removeprefix("- ")
 
 
-def _resolve_recipes(args: Sequence[str]) -> list[str]:
-    """Replace what follows `--config` by the content of the recipe it names, with all that it includes."""
-    resolved = list(args)
-    for i, argument in enumerate(resolved):
-        if argument in ("-c", "--config") and i + 1 < len(resolved):
-            resolved[i + 1] = as_text(compose(find_recipe(resolved[i + 1])))
-        elif argument.startswith("--config="):
-            resolved[i] = f"--config={as_text(compose(find_recipe(argument.removeprefix('--config='))))}"
-    return resolved
-
-
-def _import_modules(args: Sequence[str]) -> None:
-    """Import the modules that recipes, or `--imports`, name: parsing needs their classes."""
-    words = [word for argument in args for word in argument.split("=", 1)]
-    for option, value in pairwise(words):
-        named: Any = None
+def _load_recipes(args: Sequence[str]) -> list[str]:
+    """Replace recipes after `--config` by their content, and import the modules under `imports`."""
+    loaded: list[str] = []
+    for argument in args:
+        is_pair = argument.startswith(("--config=", "--imports="))
+        loaded += argument.split("=", 1) if is_pair else [argument]
+    for i, (option, value) in enumerate(pairwise(loaded)):
+        modules: Any = None
         if option in ("-c", "--config"):
-            recipe = yaml.safe_load(as_text(compose(find_recipe(value))))
-            named = recipe.get("imports") if isinstance(recipe, dict) else None
+            loaded[i + 1] = as_text(compose(find_recipe(value)))
+            recipe = yaml.safe_load(loaded[i + 1])
+            modules = recipe.get("imports") if isinstance(recipe, dict) else None
         elif option == "--imports":
-            with contextlib.suppress(yaml.YAMLError):  # the parser says it better
-                named = yaml.safe_load(value)
-        for name in named if isinstance(named, list) else []:
+            with contextlib.suppress(yaml.YAMLError):  # the parser reports it better
+                modules = yaml.safe_load(value)
+        for name in modules if isinstance(modules, list) else []:
             try:
                 importlib.import_module(str(name))
             except ImportError as error:
                 raise ConfigError(
-                    f"The module {name!r} under `imports` cannot be imported: {error}.",
+                    f"Cannot import the module {name!r} under `imports`: {error}.",
                     path=None if option == "--imports" else value,
                     remedy="Install its package, or put its folder on PYTHONPATH.",
                 ) from error
+    return loaded

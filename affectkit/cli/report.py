@@ -1,4 +1,4 @@
-"""`affectkit report`: a table of predictions to look at, as a page, as a video with overlay, or as figures."""
+"""`affectkit report`: a table of predictions as a page, a video with overlay, or figures."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from affectkit.cli.arguments import check_choice
-from affectkit.cli.pictures import media_of, needed_media, progress, say, writing
+from affectkit.cli.arguments import add_shared, make_parser, print_notes, progress, refuse_options, writing
 from affectkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,83 +17,68 @@ if TYPE_CHECKING:
 __all__ = ["KINDS", "run"]
 
 KINDS = ("page", "overlay", "timeline")
-_ONLY = {  # by kind, the options that mean nothing to others
+_ONLY = {  # options of some kinds
     ("page",): ("title", "embed", "embed_limit", "no_video"),
     ("overlay",): ("height", "no_sound"),
     ("timeline",): ("face",),
     ("page", "overlay"): ("input",),
 }
 _EPILOG = """\
-what --output ends in chooses the kind:
+the suffix of --output chooses the kind:
   .html                a page: video and values move together, without a network
   .mp4, .mov, .mkv     an overlay: the video with face boxes, bars of action units and expressions
   .svg, .pdf           a timeline: action units, intensities and expressions over time, a figure for each face
   .png                 a timeline; of a photo, an overlay
   .jpg, .webp, …       an overlay of a photo
 
-The report of a training run is not written here: `affectkit demo` leaves it in its folder.
+For the report of a training run, see the output folder of `affectkit demo`.
 """
 
 
 def run(args: Sequence[str]) -> int:
     """Write the report."""
-    parser = argparse.ArgumentParser(
-        prog="affectkit report",
-        description="Draw a table of predictions: one HTML page, its video with an overlay, or figures.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    description = "Draw a table of predictions: one HTML page, its video with an overlay, or figures."
+    parser = make_parser("report", description, _EPILOG)
     add = parser.add_argument
-    add(
-        "table",
-        type=Path,
-        metavar="TABLE",
-        help="what `affectkit predict` has written, or a CSV file of OpenFace",
-    )
-    add("--output", required=True, type=Path, metavar="FILE", help="what to write, such as report.html")
-    add("--as", dest="kind", choices=KINDS, help="the kind (default: by what --output ends in)")
+    add("table", type=Path, metavar="TABLE", help="table of `affectkit predict`, or a CSV file of OpenFace")
+    add("--output", required=True, type=Path, metavar="FILE", help="file to write, such as report.html")
+    add("--as", dest="kind", choices=KINDS, help="the kind (default: by the suffix of --output)")
     add(
         "--input",
         type=Path,
         metavar="MEDIA",
-        help="photo, video or folder of frames that the table was made from (default: what the table names)",
+        help="photo, video or folder of frames (default: that of the table)",
     )
-    add("--backend", default="auto", choices=("auto", "pyav", "decord"), help="video reader")
-    add("--quiet", action="store_true", help="no progress bar")
-    page = parser.add_argument_group("page")
-    page.add_argument("--title", help="heading (default: the name of the video)")
-    page.add_argument(
+    add_shared(parser, "--backend", "--quiet")
+    add = parser.add_argument_group("page").add_argument
+    add("--title", help="heading (default: the name of the video)")
+    add(
         "--embed",
         choices=("auto", "always", "never"),
         default="auto",
-        help="put the video into the page: where it is small (default), always, or never: then it is linked",
+        help="put the video into the page: if it is small, always, or never: then it is linked",
     )
-    page.add_argument("--embed-limit", type=float, metavar="MB", help="what counts as small (default: 8)")
-    page.add_argument(
-        "--no-video", action="store_true", help="timelines only, for pages that may not show the person"
-    )
-    overlay = parser.add_argument_group("overlay")
-    overlay.add_argument(
-        "--height", type=int, metavar="PIXELS", help="of the result (default: the video's, from 480 to 1080)"
-    )
-    overlay.add_argument("--no-sound", action="store_true", help="leave the sound out")
-    timeline = parser.add_argument_group("timeline")
-    timeline.add_argument(
-        "--face", type=int, metavar="N", help="this identity only (default: all, one figure each)"
-    )
+    add("--embed-limit", type=float, metavar="MB", help="largest small video (default: 8)")
+    add("--no-video", action="store_true", help="timelines only, for pages that must not show the person")
+    add = parser.add_argument_group("overlay").add_argument
+    add("--height", type=int, metavar="PIXELS", help="of the result (default: the video's, from 480 to 1080)")
+    add("--no-sound", action="store_true", help="leave the sound out")
+    add = parser.add_argument_group("timeline").add_argument
+    add("--face", type=int, metavar="N", help="only this identity (default: all, one figure each)")
     options = parser.parse_args(args)
     from affectkit.inference.pictures.clip_table import ClipTable
 
     clip = ClipTable(options.table)
     kind = options.kind or _kind(options.output, clip)
-    check_choice(parser, options, _ONLY, "as", kind)
+    unused = [name for kinds, names in _ONLY.items() if kind not in kinds for name in names]
+    refuse_options(parser, options, unused, f"--as {kind}")
     write = {"page": _write_page, "overlay": _write_overlay, "timeline": _write_timelines}[kind]
     write(clip, options)
     return 0
 
 
 def _kind(output: Path, clip: ClipTable) -> str:
-    """What a name asks for."""
+    """Kind of report for a file name."""
     from affectkit.data.video import IMAGE_SUFFIXES
     from affectkit.inference.pictures.timeline import SUFFIXES as FIGURES
 
@@ -107,8 +91,20 @@ def _kind(output: Path, clip: ClipTable) -> str:
         return "overlay"
     raise ConfigError(
         f"{output.name!r} names no page, video or figure.",
-        remedy="Use a name that ends in .html, .mp4, .svg, .pdf or .png.",
+        remedy="Use the suffix .html, .mp4, .svg, .pdf or .png.",
     )
+
+
+def _media_of(clip: ClipTable, given: Path | None) -> Path | None:
+    """Return the given media, or else that of the table; None if it does not exist."""
+    if given is not None:
+        from affectkit.inference.inputs import expand_inputs
+
+        files = expand_inputs([given])
+        if len(files) > 1:
+            raise ConfigError(f"{len(files)} files match this pattern.", path=given, remedy="Give one file.")
+        return files[0]
+    return Path(clip.source) if clip.source is not None and Path(clip.source).exists() else None
 
 
 def _write_page(clip: ClipTable, options: argparse.Namespace) -> None:
@@ -116,9 +112,9 @@ def _write_page(clip: ClipTable, options: argparse.Namespace) -> None:
     from affectkit.inference.reports.page_media import EMBED_MB
     from affectkit.inference.wording import counted, printable
 
-    video = None if options.no_video else media_of(clip, options.input)
+    video = None if options.no_video else _media_of(clip, options.input)
     with writing(options.output), progress(options.output.name, quiet=options.quiet) as advance:
-        made = write_clip_report(
+        page = write_clip_report(
             clip,
             options.output,
             video=video,
@@ -128,35 +124,36 @@ def _write_page(clip: ClipTable, options: argparse.Namespace) -> None:
             backend=options.backend,
             progress=advance,
         )
-    beside = f"; it needs {unquote(made.media.href)} beside it" if made.media and made.media.href else ""
-    print(printable(f"{made.path}: {counted(len(clip), 'frame')}{beside}"))
+    linked = f"; it needs {unquote(page.media.href)} in its folder" if page.media and page.media.href else ""
+    print(printable(f"{page.path}: {counted(len(clip), 'frame')}{linked}"))
     if video is None and clip.source is not None and not options.no_video:
-        say(
-            [
-                f"the table's media {clip.source!r} is not there, so the page has timelines only; "
-                "give it with --input"
-            ]
+        print_notes(
+            f"the media {clip.source!r} does not exist, so the page has timelines only; give it with --input"
         )
-    say([*([made.media.note] if made.media and made.media.note else []), *made.notes, clip.warning])
+    print_notes(page.media.note if page.media else None, *page.notes, clip.warning)
 
 
 def _write_overlay(clip: ClipTable, options: argparse.Namespace) -> None:
     from affectkit.inference.pictures.overlay import write_overlay
     from affectkit.inference.wording import counted, printable
 
+    media = _media_of(clip, options.input)
+    if media is None:
+        fault = "names no media" if clip.source is None else f"names {clip.source!r}, which does not exist"
+        raise ConfigError(f"The table {fault}.", path=clip.path, remedy="Give the media with --input.")
     with writing(options.output), progress(options.output.name, quiet=options.quiet) as advance:
-        made = write_overlay(
+        video = write_overlay(
             clip,
-            needed_media(clip, options.input),
+            media,
             options.output,
             height=options.height,
             sound=not options.no_sound,
             backend=options.backend,
             progress=advance,
         )
-    size = f"{made.width} x {made.height} pixels"
-    print(printable(f"{made.path}: {counted(made.frames, 'frame')}, {size}, {made.codec}"))
-    say([*made.notes, clip.warning])
+    size = f"{video.width} x {video.height} pixels"
+    print(printable(f"{video.path}: {counted(video.frames, 'frame')}, {size}, {video.codec}"))
+    print_notes(*video.notes, clip.warning)
 
 
 def _write_timelines(clip: ClipTable, options: argparse.Namespace) -> None:
@@ -164,5 +161,4 @@ def _write_timelines(clip: ClipTable, options: argparse.Namespace) -> None:
 
     with writing(options.output):
         written = write_timelines(clip, options.output, face=options.face)
-    for path in written:
-        print(path)
+    print(*written, sep="\n")

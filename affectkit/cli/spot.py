@@ -1,98 +1,67 @@
-"""`affectkit predict --spot`: the brief movements of a long clip, and which action units they show."""
+"""`affectkit predict --spot`: brief movements of a long clip, and the action units that they show."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
-from affectkit.cli.pictures import progress, say, writing
+from affectkit.cli.arguments import add_shared, print_notes, progress, refuse_options, writing
 from affectkit.errors import ConfigError
 
 __all__ = ["add_arguments", "run"]
 
-_IGNORED = {
-    "webcam": None,
-    "format": None,
-    "fill_missing": None,
-    "smooth": None,
-    "subtract_baseline": None,
-    "classes": None,
-    "prototype_only": False,
-    "seconds": None,
-    "batch_size": None,
-    "processes": None,
-    "engine": "processes",
-    "ray_address": None,
-}
-"""Options of `predict` that say nothing here, with what they hold when they are not given."""
+_UNUSED = (
+    *(
+        "webcam",
+        "seconds",
+        "format",
+        "fill_missing",
+        "smooth",
+        "subtract_baseline",
+        "classes",
+        "prototype_only",
+    ),
+    *("batch_size", "processes", "engine", "ray_address"),
+)
 
 
-def add_arguments(parser: argparse.ArgumentParser, *, everything: bool = True) -> None:
-    """Add `--spot` and what belongs to it, of which a short help names the first only."""
-
-    def more(text: str) -> str:
-        return text if everything else argparse.SUPPRESS
-
-    group = parser.add_argument_group(
-        "micro-expressions",
-        "With --spot, brief movements of one face in a long clip are found without any annotation, and the\n"
-        "table has a row for each: onset, apex and offset, and the model's action units."
-        if everything
-        else None,
-    )
-    group.add_argument("--spot", action="store_true", help="find brief movements")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--spot` and its options."""
+    group = parser.add_argument_group("micro-expressions")
     group.add_argument(
-        "--longest", type=float, default=0.5, metavar="SECONDS", help=more("of a movement (default: 0.5)")
+        "--spot",
+        action="store_true",
+        help="find brief movements of one face: a row each with onset, apex, offset and action units",
     )
+    group.add_argument("--longest", type=float, default=0.5, metavar="SECONDS", help="longest movement")
     group.add_argument(
         "--spot-threshold",
         type=float,
         default=12.0,
         metavar="X",
-        help=more(
-            "how far a movement stands out, in deviations of the noise; lower finds more (default: 12)"
-        ),
+        help="strength of a movement in deviations of the noise; lower finds more",
     )
-    group.add_argument(
-        "--fps", type=float, metavar="N", help=more("frames a second, where the video or folder does not say")
-    )
+    add_shared(group, "--fps")
 
 
-def run(options: argparse.Namespace) -> int:
-    """Find the movements of one clip.
-
-    Args:
-        options: Of a parser with `add_arguments`, and with `model`, `input`, `output`, `overwrite`, `faces`,
-            `detector_size`, `device`, `backend` and `quiet`.
-
-    Raises:
-        ConfigError: Several inputs, an option that does not go with `--spot`, or a table that is there already.
-    """
-    inputs: Sequence[str | Path] = (
-        options.input if isinstance(options.input, (list, tuple)) else [options.input]
-    )
-    values = {name: getattr(options, name, unset) for name, unset in _IGNORED.items()}
-    given = [name for name, value in values.items() if value != _IGNORED[name]]
-    if given:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise ConfigError(f"{names} cannot be used with --spot.", remedy="Leave it out.")
+def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    """Find the movements of one clip with the options of `affectkit predict`."""
+    refuse_options(parser, options, _UNUSED, "--spot")
     from affectkit.inference.inputs import expand_inputs
     from affectkit.inference.predictor import Predictor
     from affectkit.inference.spotting.movements import MovementFinder, write_movements
     from affectkit.inference.wording import counted, printable
 
-    sources = expand_inputs(inputs)
+    sources = expand_inputs(options.input)
     if len(sources) != 1:
-        raise ConfigError("--spot takes one clip at a time.", remedy="Call it once for each.")
-    if Path(options.output).exists() and not options.overwrite:
+        raise ConfigError("--spot takes one clip at a time.", remedy="Run it once per clip.")
+    if options.output.exists() and not options.overwrite:
         raise ConfigError(
-            "The table is there already.", path=options.output, remedy="Give another, or --overwrite."
+            "The table already exists.", path=options.output, remedy="Use another, or --overwrite."
         )
     (source,) = sources
-    device = options.device if isinstance(options.device, str) else options.device[0]
     predictor = Predictor(
-        options.model, device=device, faces=options.faces, detector_size=options.detector_size
+        options.model, device=options.device[0], faces=options.faces, detector_size=options.detector_size
     )
     finder = MovementFinder(predictor, longest=options.longest, threshold=options.spot_threshold)
     with writing(Path(options.output)), progress(source.name, quiet=options.quiet) as advance:
@@ -103,14 +72,12 @@ def run(options: argparse.Namespace) -> int:
     print(printable(f"{written.path}: {movements}; metadata in {written.sidecar}"))
     notes = [predictor.warning]
     if written.unseen:
-        notes.append(f"the face was not seen in {written.unseen} of them; their values are nan")
+        notes.append(f"no face was found in {written.unseen} of them; their values are nan")
     if not written.face_seen:
         notes.append(
-            "no face was found; say where it is with --faces, or find smaller ones with a larger --detector-size"
+            "no face was found; state its place with --faces, or find smaller ones with a larger --detector-size"
         )
     elif not written.movements:
-        notes.append(
-            "nothing moved briefly enough; a lower --spot-threshold or a greater --longest finds more"
-        )
-    say(notes)
+        notes.append("a lower --spot-threshold or a greater --longest finds more movements")
+    print_notes(*notes)
     return 0

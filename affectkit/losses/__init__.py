@@ -1,23 +1,24 @@
-"""Losses that know which annotations are missing.
+"""Losses with masks for missing annotations.
 
-Each maps `(logits, value, mask)` to `(sum, count)`: the sum of the losses of annotated entries in float32 and
-their number. Dividing is the task's, which knows the counts of all processes. A loss of a whole batch gives a
-`BatchStatistic` instead.
+Each maps `(logits, value, mask)` to `(sum, count)`: the float32 sum over annotated entries and their number. The task
+divides, since it knows the counts of all processes. A loss of a whole batch returns a `BatchStatistic` instead.
 """
 
 from __future__ import annotations
 
-from affectkit.losses.asymmetric import AsymmetricLoss
-from affectkit.losses.balancer import LossBalancer, ramp
-from affectkit.losses.base import BatchStatistic, Loss, LossTerm, MaskedLoss
-from affectkit.losses.bce import MaskedBCE
+from affectkit.losses.base import (
+    BatchStatistic,
+    Loss,
+    LossTerm,
+    MaskedLoss,
+    default_loss,
+    list_losses,
+    register,
+)
 from affectkit.losses.ccc import CCCLoss
-from affectkit.losses.cross_entropy import MaskedCrossEntropy
-from affectkit.losses.dice import DiceLoss
-from affectkit.losses.levels import LevelsLoss
-from affectkit.losses.ordinal import OrdinalLoss
-from affectkit.losses.registry import build, default_loss, list_losses, register
-from affectkit.losses.weights import inverse_frequency_weights, positive_weights
+from affectkit.losses.classification import AsymmetricLoss, DiceLoss, MaskedBCE, MaskedCrossEntropy
+from affectkit.losses.ordinal import LevelsLoss, OrdinalLoss
+from affectkit.losses.weights import LossBalancer, inverse_frequency_weights, positive_weights, ramp
 
 __all__ = [
     "AsymmetricLoss",
@@ -32,7 +33,6 @@ __all__ = [
     "MaskedCrossEntropy",
     "MaskedLoss",
     "OrdinalLoss",
-    "build",
     "default_loss",
     "inverse_frequency_weights",
     "list_losses",

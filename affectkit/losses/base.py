@@ -1,4 +1,4 @@
-"""The contract of a loss, and its masked arithmetic."""
+"""Base classes of losses with masked arithmetic, and their registry."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ import torch
 from torch import Tensor, nn
 
 from affectkit.errors import ConfigError
+from affectkit.facs import LabelSpace
+from affectkit.registry import Registry
 
-__all__ = ["BatchStatistic", "Loss", "LossTerm", "MaskedLoss"]
+__all__ = ["BatchStatistic", "Loss", "LossTerm", "MaskedLoss", "default_loss", "list_losses", "register"]
 
 
 @dataclass(frozen=True, slots=True)
 class BatchStatistic:
-    """Sums over a batch from which a loss of the whole batch follows, such as a correlation.
+    """Sums over a batch that determine a loss of the whole batch, such as a correlation.
 
-    The task adds up the sums of all groups of clips and all processes before it calls `finish`, so that a loss that is
-    no mean over entries is the same however a batch is divided.
+    The task adds the sums of all groups of clips and all processes before it calls `finish`, so the loss does not
+    depend on how a batch is divided.
 
     Args:
-        sums: Of any shape, with gradients; 0 for a batch without annotations.
-        finish: Maps the total of `sums` to a scalar; 0 with zero gradients where nothing is annotated.
+        sums: Any shape, with gradients; 0 for a batch without annotations.
+        finish: Maps the total of `sums` to a scalar; 0 with zero gradients if nothing is annotated.
         count: Scalar, the number of annotated entries.
     """
 
@@ -34,16 +36,14 @@ class BatchStatistic:
 
 
 LossTerm = tuple[Tensor, Tensor] | BatchStatistic
-"""Of one group of clips: the sum of the losses of annotated entries and their number, both scalar; or a statistic."""
+"""Loss of one group of clips: sum over annotated entries and their number, both scalar; or a batch statistic."""
 
 
 class Loss(nn.Module, ABC):
-    """The contract of a loss: from logits and labels to a term that the task adds up and reduces.
-
-    A subclass sets `kind` and is registered under a name.
+    """Base of all losses, which map logits and labels to a term that the task adds up and reduces.
 
     Attributes:
-        kind: The kind of label space it is for.
+        kind: The kind of label space that the loss is for.
     """
 
     kind: ClassVar[str]
@@ -53,12 +53,12 @@ class Loss(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, logits: Tensor, value: Tensor, mask: Tensor) -> LossTerm:
-        """The term of one group of clips.
+        """Compute the term of one group of clips.
 
         Args:
-            logits: What the head returned, of any floating-point type.
-            value: Targets; entries that are not annotated may hold anything.
-            mask: bool, True where a target is annotated.
+            logits: Output of the head, of any floating-point type.
+            value: Targets. Entries that are not annotated may hold anything, NaN included.
+            mask: bool, the shape of `value` (without its last axis for distributions), True for annotated entries.
 
         Raises:
             ValueError: The shapes do not fit.
@@ -66,14 +66,10 @@ class Loss(nn.Module, ABC):
 
     @abstractmethod
     def nothing(self, logits: Tensor) -> LossTerm:
-        """The term of clips without this target: 0, connected to the logits.
+        """Return the term of clips without this target: 0, connected to the logits."""
 
-        Args:
-            logits: What the head returned.
-        """
-
-    def misfit(self, logits: Tensor, value: Tensor, mask: Tensor) -> ValueError:
-        """The error for shapes that do not fit."""
+    def shape_error(self, logits: Tensor, value: Tensor, mask: Tensor) -> ValueError:
+        """Return the error for shapes that do not fit."""
         return ValueError(
             f"Logits {list(logits.shape)}, values {list(value.shape)} and mask {list(mask.shape)} "
             f"do not fit a loss of {self.kind}."
@@ -81,41 +77,37 @@ class Loss(nn.Module, ABC):
 
 
 class MaskedLoss(Loss):
-    """Sums the losses of annotated entries and counts them.
+    """Base of losses that are sums over annotated entries.
 
-    Logits and values of missing entries are replaced by 0 before anything is computed, so that not even a NaN
-    there can reach the sum or a gradient. With nothing annotated, the sum is 0, still connected to the
-    logits, with zero gradients. Arithmetic is in float32 at least, also under autocast.
+    Logits and values of missing entries are set to 0 before anything is computed, so not even a NaN there reaches the
+    sum or a gradient. If nothing is annotated, the sum is 0 with zero gradients. Arithmetic is in float32 or float64,
+    also under autocast. A subclass sets `kind`, registers itself and implements `per_entry`.
 
-    A subclass sets `kind`, is registered under a name, and computes `per_entry`. Weights given for each label
-    are buffers [labels].
+    Args:
+        weight: One factor per label, from 0 up.
 
     Attributes:
-        entry_axes: Axes of the logits behind those of `mask`: 1 where an entry has several, such as its classes.
-        soft: Targets may be distributions, with one axis more than `mask`.
+        entry_axes: Axes of the logits after those of `mask`: 1 if an entry has several logits, such as its classes.
+        soft: Whether targets may be distributions, with one axis more than `mask`.
+
+    Raises:
+        ConfigError: A weight is negative or not finite, or an argument of a subclass is out of range.
     """
 
     entry_axes: ClassVar[int] = 0
     soft: ClassVar[bool] = False
+    weight: Tensor | None
+
+    def __init__(self, *, weight: Sequence[float] | None = None) -> None:
+        super().__init__()
+        self._add_weights("weight", weight)
 
     def forward(self, logits: Tensor, value: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum and count.
-
-        Args:
-            logits: What the head returned, of any floating-point type.
-            value: Targets; entries that are not annotated may hold anything.
-            mask: bool, of `value`'s shape, True where a target is annotated; for distributions without the last axis.
-
-        Returns:
-            The sum over annotated entries, and their number (same type, no gradient). Both scalar.
-
-        Raises:
-            ValueError: The shapes do not fit.
-        """
+        """Return the sum over annotated entries and their number, both scalar and of the same type."""
         lead = logits.shape[: logits.ndim - self.entry_axes]
         spread = self.soft and value.ndim == len(lead) + 1
         if lead != (value.shape[:-1] if spread else value.shape) or lead != mask.shape:
-            raise self.misfit(logits, value, mask)
+            raise self.shape_error(logits, value, mask)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         logits = logits.masked_fill(~(mask.unsqueeze(-1) if self.entry_axes else mask), 0.0)
         value = value.masked_fill(~(mask.unsqueeze(-1) if spread else mask), 0)
@@ -124,32 +116,69 @@ class MaskedLoss(Loss):
         return losses.sum(), mask.sum().to(losses.dtype)
 
     def nothing(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum and count of clips without this target.
-
-        Args:
-            logits: What the head returned.
-        """
+        """Return a sum and a count of 0, connected to the logits."""
         return logits.float().sum() * 0.0, logits.new_zeros((), dtype=torch.float32)
 
     @abstractmethod
     def per_entry(self, logits: Tensor, value: Tensor) -> Tensor:
-        """The loss of every entry, missing ones included, which hold finite values.
+        """Compute the loss of every entry, in the shape of `mask`.
 
         Args:
-            logits: float32 or float64.
-            value: Targets, as `forward` gets them.
-
-        Returns:
-            The shape of `mask`.
+            logits: float32 or float64; missing entries hold 0.
+            value: Targets in the type given to `forward`; missing entries hold 0.
         """
 
-    def buffer(self, name: str, values: Sequence[float] | None) -> None:
-        """Keep one non-negative number a label as the buffer `name`, or None.
-
-        Raises:
-            ConfigError: A number is negative or not finite.
-        """
+    def _add_weights(self, name: str, values: Sequence[float] | None) -> None:
+        """Register one non-negative number per label, or None, as the buffer `name`."""
         tensor = None if values is None else torch.tensor([float(value) for value in values])
         if tensor is not None and not bool((tensor.isfinite() & (tensor >= 0)).all()):
             raise ConfigError(f"{name} must hold finite numbers from 0 up, not {tensor.tolist()}.")
         self.register_buffer(name, tensor, persistent=False)
+
+    def _weighted(self, losses: Tensor) -> Tensor:
+        """Multiply losses [..., labels] with `weight`."""
+        return losses if self.weight is None else losses * self.weight
+
+
+_LOSSES: Registry[Loss] = Registry("loss")
+_DEFAULTS: Registry[Loss] = Registry("kind of label with a default loss")
+
+
+def register(name: str, *, default: bool = False) -> Callable[[type[Loss]], type[Loss]]:
+    """Class decorator that registers a loss.
+
+    Args:
+        name: Unique name.
+        default: Make it the default of its kind of label; it must need no arguments.
+
+    Raises:
+        ConfigError: The name is taken, or the kind has a default loss.
+    """
+
+    def add(cls: type[Loss]) -> type[Loss]:
+        if default:
+            _DEFAULTS.register(cls.kind)(cls)
+        return _LOSSES.register(name)(cls)
+
+    return add
+
+
+def default_loss(space: LabelSpace) -> Loss:
+    """Build the default loss of a label space; `ConfigError` if its kind has none.
+
+    Example:
+        >>> from affectkit.facs import label_space
+        >>> default_loss(label_space("basic7"))
+        MaskedCrossEntropy()
+    """
+    return _DEFAULTS.build({"type": space.kind})
+
+
+def list_losses() -> dict[str, type[Loss]]:
+    """List the registered losses by name.
+
+    Example:
+        >>> list(list_losses())
+        ['asymmetric', 'bce', 'ccc', 'cross_entropy', 'dice', 'levels', 'ordinal']
+    """
+    return {name: _LOSSES[name] for name in _LOSSES.names()}

@@ -1,4 +1,7 @@
-"""Whether probabilities mean what they say, and the temperature at which they do."""
+"""Calibration error of probabilities, and the temperature that calibrates them.
+
+Logits are float [N] of yes-or-no labels, or [N, E] of classes. Truth is [N]: yes from 0.5 up, or the class index.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,14 @@ from torch.nn import functional as F
 
 __all__ = ["expected_calibration_error", "fit_temperature", "log_loss"]
 
-_RANGE = 20.0  # temperatures from 1 / 20 to 20: beyond them logits say nothing, or everything
+_RANGE = 20.0  # temperatures from 1 / 20 to 20: logits beyond them carry no information
 
 
 def log_loss(logits: Tensor, truth: Tensor, temperature: float = 1.0) -> float:
-    r"""Mean negative log-likelihood of labels under :math:`\sigma(z / T)`, or under the softmax for classes.
-
-    Args:
-        logits: float [N] of yes-or-no labels, or [N, E] of classes.
-        truth: [N]; at least 0.5 is yes, or the class.
-        temperature: T.
+    r"""Compute the mean negative log-likelihood under :math:`\sigma(z / T)`, or under the softmax for classes.
 
     Returns:
-        Nats a label; NaN for no labels.
+        Nats per label; NaN without labels.
 
     Example:
         >>> round(log_loss(torch.zeros(2), torch.tensor([0, 1])), 4)
@@ -37,19 +35,13 @@ def log_loss(logits: Tensor, truth: Tensor, temperature: float = 1.0) -> float:
 def expected_calibration_error(
     logits: Tensor, truth: Tensor, temperature: float = 1.0, *, bins: int = 15
 ) -> float:
-    r"""How far confidence is from frequency: :math:`\sum_b \frac{n_b}{N} |\bar p_b - \bar y_b|` over equal bins of p.
+    r"""Compute the gap of confidence and frequency, :math:`\sum_b \frac{n_b}{N} |\bar p_b - \bar y_b|` over bins of p.
 
-    For yes-or-no labels p is the probability of yes and y whether it is yes; for classes p is that of the likeliest
-    class and y whether that is right.
-
-    Args:
-        logits: float [N] of yes-or-no labels, or [N, E] of classes.
-        truth: [N]; at least 0.5 is yes, or the class.
-        temperature: T.
-        bins: Number of bins; a p on the border of two is in the lower one.
+    For yes-or-no labels p is the probability of yes and y is 1 for yes; for classes p is the highest probability and y
+    is 1 if its class is right. The `bins` are of equal width; a p on a border belongs to the lower one.
 
     Returns:
-        From 0 to 1; NaN for no labels.
+        From 0 to 1; NaN without labels.
 
     Example:
         >>> round(expected_calibration_error(torch.zeros(4), torch.tensor([1, 1, 1, 0])), 4)
@@ -70,16 +62,12 @@ def expected_calibration_error(
 
 
 def fit_temperature(logits: Tensor, truth: Tensor) -> float:
-    """The temperature with the least `log_loss`: above 1 where a model is surer than it is right.
+    """Find the temperature with the least `log_loss`; above 1 for an overconfident model.
 
-    The loss is convex in 1 / T. It changes no ranking, and no decision at a probability of 0.5.
-
-    Args:
-        logits: float [N] of yes-or-no labels, or [N, E] of classes.
-        truth: [N]; at least 0.5 is yes, or the class.
+    The loss is convex in 1 / T. A temperature changes no ranking, and no decision at a probability of 0.5.
 
     Returns:
-        From 1 / 20 to 20; 1 for no labels.
+        From 1 / 20 to 20; 1 without labels.
 
     Example:
         >>> logits, truth = torch.tensor([4.0, 4.0, 4.0, 4.0]), torch.tensor([1, 1, 1, 0])

@@ -1,4 +1,4 @@
-"""Areas under the ROC curve from scores, for all groups together and with each one left out."""
+"""Areas under the ROC curve, for all groups together and with each one left out."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["Ranking"]
 class Ranking:
     """Scores of yes-or-no labels, by group and unit.
 
-    The area of a unit is the share of its pairs of a positive and a negative in which the positive has the higher
-    score, ties counted half: U / (P N). Leaving out group g removes the pairs that its positives make with all
-    negatives and its negatives with all positives, and those within the group only once. All counts are integers,
-    so neither the order of the scores nor the number of processes matters.
+    The area of a unit is the share of pairs of a positive and a negative in which the positive has the higher score,
+    ties counted half: U / (P N). Leaving out group g removes the pairs of its positives with all negatives and of its
+    negatives with all positives, and those within the group only once. All counts are integers, so results do not
+    depend on the order of the scores or the number of processes.
 
     Args:
-        score: Float32 [N], any numbers that grow with the probability, not NaN.
+        score: Float32 [N], growing with the probability, not NaN.
         place: Int64 [N], (group · units + unit) · 2 + label, the label 0 or 1.
         num_groups: Number of groups.
         num_units: Number of units.
@@ -40,11 +40,7 @@ class Ranking:
 
     @staticmethod
     def join(parts: Sequence[Ranking]) -> Ranking:
-        """Scores of several data sets taken together; their groups count as different.
-
-        Args:
-            parts: At least one, all of the same units.
-        """
+        """Concatenate rankings of the same units; their groups count as different."""
         units, places, groups = parts[0].num_units, [], 0
         for part in parts:
             places.append(part.place + 2 * units * groups)
@@ -52,11 +48,7 @@ class Ranking:
         return Ranking(torch.cat([part.score for part in parts]), torch.cat(places), groups, units)
 
     def only(self, groups: Sequence[int]) -> Ranking:
-        """Scores of some groups alone.
-
-        Args:
-            groups: Their places, each once; the first becomes group 0.
-        """
+        """Select groups by their indices, each once; the first becomes group 0."""
         width = 2 * self.num_units
         new = torch.full((self.num_groups,), -1)
         new[list(groups)] = torch.arange(len(groups))
@@ -66,12 +58,12 @@ class Ranking:
         return Ranking(self.score[kept], place, len(groups), self.num_units)
 
     def areas(self) -> Tensor:
-        """Area of each unit, float64 [A]; NaN where it has no positive or no negative."""
+        """Compute the area of each unit, float64 [A]; NaN without positives or negatives."""
         positives, negatives = self._labels.sum(0).unbind(-1)
         return self._pairs[..., 0].sum(0) / (2 * positives * negatives)
 
     def areas_without_each(self) -> Tensor:
-        """Area of each unit with one group left out, float64 [G, A]."""
+        """Compute the area of each unit with each group left out, float64 [G, A]."""
         pairs = self._pairs[..., 0].sum(0) - self._pairs.sum(-1) + self._pairs_within
         positives, negatives = (self._labels.sum(0) - self._labels).unbind(-1)
         return pairs / (2 * positives * negatives)
@@ -83,7 +75,7 @@ class Ranking:
 
     @cached_property
     def _pairs(self) -> Tensor:
-        """Twice the right pairs of a unit, counted at their positives and at their negatives, float64 [G, A, 2]."""
+        """Twice the right pairs per unit, counted at their positives and at their negatives, float64 [G, A, 2]."""
         packed = _sort((self._key << 32) | self.place)
         packed = packed[_order((packed & 0xFFFFFFFF) // 2 % self.num_units)]
         place = packed & 0xFFFFFFFF
@@ -91,27 +83,21 @@ class Ranking:
 
     @cached_property
     def _pairs_within(self) -> Tensor:
-        """Twice the right pairs of a unit within a group, float64 [G, A]."""
+        """Twice the right pairs per unit within each group, float64 [G, A]."""
         packed = _sort(((self.place // 2) << 33) | ((self._key + 2**31) << 1) | (self.place % 2))
         segment = packed >> 33
         return self._sum(2 * segment + packed % 2, segment, (packed >> 1) & 0xFFFFFFFF)[..., 0]
 
     @property
     def _key(self) -> Tensor:
-        """Integers in the order of the scores, int64 [N] in 32 bits."""
+        """Integers in the order of the scores, int64 [N] with 32 significant bits."""
         bits = (self.score + 0.0).view(torch.int32).long()  # -0.0 becomes 0.0
         return torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
 
     def _sum(self, place: Tensor, segment: Tensor, key: Tensor) -> Tensor:
-        """Count right pairs.
+        """Count twice the right pairs within segments, at their positives and negatives, float64 [G, A, 2].
 
-        Args:
-            place: Int64 [N], of entries sorted by segment and then by key.
-            segment: Int64 [N]; no pairs are made between segments.
-            key: Int64 [N].
-
-        Returns:
-            Float64 [G, A, 2], twice the pairs by place: at their positives and at their negatives.
+        `place`, `segment` and `key` are int64 [N], sorted by segment and then by key.
         """
         first = torch.ones_like(segment, dtype=torch.bool)  # of a segment
         first[1:] = segment[1:] != segment[:-1]
@@ -134,10 +120,10 @@ class Ranking:
 
 
 def _sort(keys: Tensor) -> Tensor:
-    """Sorted int64 [N]; NumPy's is several times as fast as torch's."""
+    """Sort int64 [N]; NumPy is several times faster than torch."""
     return torch.from_numpy(np.sort(keys.numpy()))
 
 
 def _order(units: Tensor) -> Tensor:
-    """Places that sort small integers and keep the order of equals, in linear time."""
+    """Stable order of small integers, in linear time."""
     return torch.from_numpy(np.argsort(units.numpy().astype(np.int16), kind="stable"))

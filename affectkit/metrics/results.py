@@ -1,4 +1,4 @@
-"""Numbers as they may be printed: with protocol, threshold rule, baseline and interval beside them."""
+"""Results with their protocol, threshold rule, baseline and interval."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from math import isnan
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from affectkit.errors import ConfigError
 from affectkit.metrics.base import GroupedMetric
 from affectkit.metrics.intervals import Estimate
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-__all__ = ["Result", "ThresholdRule", "as_table", "as_text", "collect_results"]
+__all__ = ["Result", "ThresholdRule", "as_text", "collect_results"]
 
 ThresholdRule = Literal["fixed", "val", "oracle"]
-"""Where thresholds come from: one `fixed` value (0.5), fitted on validation data (`val`), or on the test data
-themselves (`oracle`: an upper bound, not a result)."""
+"""Source of thresholds: one `fixed` value (0.5), fitted on validation data (`val`), or on the test data (`oracle`, an
+upper bound and not a result)."""
 
 _RULES: dict[str, str] = {
     "fixed": "fixed",
@@ -30,15 +27,15 @@ _RULES: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Result:
-    """One number with all that is needed to read it.
+    """One number with everything needed to interpret it.
 
     Args:
-        name: Where and what, for example `au/f1_pos` or `au/f1_pos/AU12`.
+        name: Target, metric and label, for example `au/f1_pos` or `au/f1_pos/AU12`.
         estimate: The value and its interval.
-        baseline: What a trivial predictor reaches on the same data.
-        protocol: On which data, and how folds were reduced.
-        threshold_rule: Where the thresholds come from; None where the metric has none.
-        resampled: What the interval's jackknife leaves out: subjects, or clips where a corpus has no subject ids.
+        baseline: Value of a trivial predictor on the same data.
+        protocol: The data, and how folds were reduced.
+        threshold_rule: Source of the thresholds; None if the metric has none.
+        resampled: Units left out by the interval's jackknife: subjects, or clips if a corpus has no subject ids.
         level: Coverage of the interval.
 
     Example:
@@ -55,7 +52,7 @@ class Result:
     level: float = 0.95
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; None stands for an undefined number."""
+        """Convert to plain values for JSON; undefined numbers are None."""
         return {
             "name": self.name,
             "value": _number(self.estimate.value),
@@ -79,27 +76,27 @@ def collect_results(
     level: float = 0.95,
     per_label: bool = False,
 ) -> list[Result]:
-    """Put protocol, threshold rule and baseline beside each number of one target.
+    """Combine each number of one target with its protocol, threshold rule and baseline.
 
     Args:
         estimates: From `estimate`, `pooled` or `mean_of_folds`.
-        target: The name's first part, such as `au`.
-        metric: The class that the estimates are from; it says which results have which baseline.
-        protocol: On which data, and how folds were reduced.
-        threshold_rule: Where the thresholds of the estimates come from.
-        resampled: What the groups are.
-        level: Coverage that the estimates were made with.
-        per_label: Also the results of single units, not only the means.
+        target: First part of the names, such as `au`.
+        metric: Metric class of the estimates, which defines the baselines.
+        protocol: See `Result`, as `threshold_rule`, `resampled` and `level`.
+        threshold_rule: See `Result`.
+        resampled: See `Result`.
+        level: See `Result`.
+        per_label: Include the results of single labels, not only the means.
 
     Returns:
-        One `Result` a metric, in the order of `estimates`; supports and baselines have no row of their own.
+        One `Result` per metric, in the order of `estimates`, without supports and baselines.
 
     Raises:
         ConfigError: An unknown threshold rule.
     """
     if threshold_rule not in get_args(ThresholdRule):
         raise ConfigError(
-            f"There is no threshold rule {threshold_rule!r}.", remedy="Choose fixed, val or oracle."
+            f"Unknown threshold rule {threshold_rule!r}.", remedy="Choose fixed, val or oracle."
         )
     results = []
     for name, value in estimates.items():
@@ -114,11 +111,13 @@ def collect_results(
     return results
 
 
-def as_table(results: Sequence[Result], title: str | None = None) -> Table:
-    """A rich table of results, for a terminal."""
+def as_text(results: Sequence[Result], title: str | None = None, *, width: int = 120) -> str:
+    """Format results as a plain-text table."""
+    from rich import box
+    from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title)
+    table = Table(title=title, box=box.ASCII)
     for heading in ("metric", "value", "interval", "baseline"):
         table.add_column(heading, no_wrap=True, justify="left" if heading == "metric" else "right")
     table.add_column("threshold")
@@ -128,16 +127,6 @@ def as_table(results: Sequence[Result], title: str | None = None) -> Table:
         over = f"{r.protocol}; {100 * r.level:g} % interval over {r.resampled}"
         rule = _RULES[r.threshold_rule] if r.threshold_rule else ""
         table.add_row(r.name, _text(r.estimate.value), interval, _text(r.baseline), rule, over)
-    return table
-
-
-def as_text(results: Sequence[Result], title: str | None = None, *, width: int = 120) -> str:
-    """The same table as plain text, for a log or a file."""
-    from rich import box
-    from rich.console import Console
-
-    table = as_table(results, title)
-    table.box = box.ASCII
     file = StringIO()
     Console(file=file, width=width, color_system=None).print(table)
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""LightningModules: what is learned, from which labels, and how it is evaluated."""
+"""LightningModules that train and evaluate models, and their callbacks."""
 
 from __future__ import annotations
 

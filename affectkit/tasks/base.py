@@ -1,4 +1,4 @@
-"""What every task shares: evaluation and prediction by head, draws that a resumed run repeats, masked losses."""
+"""Shared base of all tasks: evaluation and prediction per head, reproducible randomness, masked losses."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from affectkit.data import ClipBatch, concat, derive_seed
 from affectkit.losses import BatchStatistic, Loss, LossTerm, inverse_frequency_weights, positive_weights
 from affectkit.metrics import Result, ThresholdRule
 from affectkit.models import AffectModel, Head
-from affectkit.tasks.data import protocol_of, task_data
+from affectkit.tasks.data import find_unlearned, protocol_of, task_data, unlearned_warning
 from affectkit.tasks.divergence import DivergenceWatch
-from affectkit.tasks.evaluation import Counted, Evaluation, align_levels
-from affectkit.tasks.supervision import find_unlearned, unlearned_warning
+from affectkit.tasks.evaluation import Evaluation, MetricStates, align_levels
 
 __all__ = [
     "AffectTask",
@@ -28,11 +27,10 @@ __all__ = [
     "Balance",
     "Reduced",
     "balance_weights",
-    "batches_of",
     "group_by_shape",
     "head_loss",
+    "model_inputs",
     "reduce_losses",
-    "seen",
 ]
 
 _log = logging.getLogger(__name__)
@@ -42,22 +40,21 @@ Averaging = Literal["global", "local"]
 
 
 class AffectTask(LightningModule):
-    """A model with heads, evaluated corpus by corpus; a subclass says how it is trained.
+    """Evaluate a multi-head model per dataset. Subclasses implement the training step.
 
-    Validation and test count what every head predicts on every corpus that annotates its target, log
-    `stage/dataset/head/metric`, choose thresholds on the validation subjects and keep the test results. A subclass
-    has the hyperparameter `threshold`, see `affectkit.metrics.ThresholdRule`.
+    Validation and test evaluate every head on every corpus that annotates its target, log `stage/dataset/head/metric`,
+    choose thresholds on the validation subjects and keep the test results. A subclass has the hyperparameter
+    `threshold`, see `affectkit.metrics.ThresholdRule`.
 
     Args:
-        model: What is trained.
+        model: The model to train.
 
     Attributes:
-        model: Likewise.
-        heads: Its heads by name.
-        thresholds: By head, the thresholds of action units that were chosen on validation data.
-        unlearned: By head, the labels for which there was no training label.
-        results: By `dataset/head`, the results of the last test.
-        evaluation: The metrics of the last validation and test.
+        heads: Heads of the model by name.
+        thresholds: Thresholds of action units chosen on validation data, by head.
+        unlearned: Labels without any training label, by head.
+        results: Results of the last test, by `dataset/head`.
+        evaluation: Metrics of the last validation and test.
     """
 
     def __init__(self, model: AffectModel) -> None:
@@ -77,28 +74,25 @@ class AffectTask(LightningModule):
         landmarks: Tensor | None = None,
         landmarks_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Logits by head; shapes as `affectkit.models.AffectModel.forward` gives them."""
+        """Compute logits by head, see `affectkit.models.AffectModel.forward`."""
         logits: dict[str, Tensor] = self.model(frames, frame_mask, landmarks, landmarks_mask)
         return logits
 
     def on_fit_start(self) -> None:
-        """Look for heads and labels that the training data do not annotate.
+        """Check that the training data annotate every head.
 
         Raises:
             ConfigError: A head has no training label.
         """
         self.unlearned = find_unlearned(self.heads, task_data(self.trainer))
-        self._warn_of_unlearned()
+        self._warn_about_unlearned()
 
-    def _warn_of_unlearned(self) -> None:
+    def _warn_about_unlearned(self) -> None:
         if self.unlearned and self.trainer.is_global_zero:
             _log.warning(unlearned_warning(self.unlearned))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Reseed what is drawn inside the model, so that a resumed run draws what it would have drawn.
-
-        Now and then also look whether training has diverged; at every step where that makes no device wait.
-        """
+        """Reseed the generator, so that a resumed run repeats its random numbers, and check for divergence."""
         torch.manual_seed(self.step_seed("step", batch_idx))
         waits = self.device.type != "cpu" or self.trainer.world_size > 1
         if not waits or self.global_step % (self.trainer.log_every_n_steps or 50) == 0:  # type: ignore[attr-defined]
@@ -109,19 +103,19 @@ class AffectTask(LightningModule):
         self.divergence.check(self.model.named_parameters(), always=True)
 
     def step_seed(self, purpose: str, batch_idx: int) -> int:
-        """A seed that depends on the run's seed, the purpose, the epoch, the step and the process."""
+        """Derive a seed from the run's seed, the purpose, the epoch, the step and the process."""
         seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
         return derive_seed(seed, purpose, self.current_epoch, batch_idx, self.global_rank)
 
     def on_validation_start(self) -> None:
-        """Stop if training has diverged, and make the metrics of the validation corpora."""
+        """Stop if training has diverged, and create the validation metrics."""
         self.divergence.check(self.model.named_parameters(), always=True)
         self.evaluation["val"] = self._new_evaluation(self.trainer.val_dataloaders)
 
     def on_test_start(self) -> None:
-        """Make the metrics of the test corpora; repeat which labels were not learned."""
+        """Create the test metrics, and repeat the warning about labels that were not learned."""
         self.divergence.check(self.model.named_parameters(), always=True)
-        self._warn_of_unlearned()
+        self._warn_about_unlearned()
         self.evaluation["test"] = self._new_evaluation(self.trainer.test_dataloaders)
 
     def _new_evaluation(self, loaders: Any) -> Evaluation:
@@ -129,52 +123,50 @@ class AffectTask(LightningModule):
         return Evaluation(self.heads, [loader.dataset for loader in loaders], self.device)
 
     def on_validation_epoch_start(self) -> None:
-        """Make the prototypes of the weights that are evaluated, which `EMA` has just exchanged."""
+        """Refresh the prototypes, because `EMA` has just exchanged the weights."""
         self.model.refresh_prototypes()
 
     def validation_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Count a batch of a validation corpus."""
-        self.evaluation["val"].update(dataloader_idx, self(*seen(batch)), batch)
+        """Update the metrics with a batch of a validation corpus."""
+        self.evaluation["val"].update(dataloader_idx, self(*model_inputs(batch)), batch)
 
     def test_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Count a batch of a test corpus."""
-        self.evaluation["test"].update(dataloader_idx, self(*seen(batch)), batch)
+        """Update the metrics with a batch of a test corpus."""
+        self.evaluation["test"].update(dataloader_idx, self(*model_inputs(batch)), batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the validation metrics and choose the thresholds that a checkpoint of this epoch will hold."""
+        """Log the validation metrics and choose the thresholds of this epoch's checkpoint."""
         self._log_evaluation("val")
-        for name in self.heads:
-            if found := self.evaluation["val"].best_thresholds(name):
-                self.thresholds[name] = found
+        self.thresholds |= self.evaluation["val"].best_thresholds()
 
     def on_test_epoch_end(self) -> None:
-        """Log the test metrics and keep the results, with intervals and baselines, in `results`."""
+        """Log the test metrics and keep the results with intervals and baselines."""
         self._log_evaluation("test")
         rule: ThresholdRule = self.hparams["threshold"]
         self.results = self.evaluation["test"].results(
             rule=rule, thresholds=self.thresholds, protocol=self._protocol
         )
 
-    def counted(self) -> list[Counted]:
-        """What the last test counted, for whoever joins several tests into one."""
-        return self.evaluation["test"].counted()
+    def metric_states(self) -> list[MetricStates]:
+        """Return the metric states of the last test, for merging folds."""
+        return self.evaluation["test"].metric_states()
 
     def _log_evaluation(self, stage: Literal["val", "test"]) -> None:
         values = {f"{stage}/{name}": value for name, value in self.evaluation[stage].values().items()}
         self.log_dict(values, sync_dist=True, batch_size=1, add_dataloader_idx=False)
 
     def _protocol(self, dataset: str) -> str:
-        """What the numbers of a corpus were measured on; in a mixture that of its source."""
+        """Protocol of a corpus; in a mixture that of its source."""
         return protocol_of(task_data(self.trainer), dataset)
 
     def predict_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
-        """Probabilities (intensities for ordinal heads) by head, with where the clips are from."""
-        logits = self(*seen(batch))
+        """Predict probabilities (intensities for ordinal heads) by head, with the clips' metadata."""
+        logits = self(*model_inputs(batch))
         outputs = {name: head.predict(logits[name].float()) for name, head in self.heads.items()}
         return {"outputs": outputs, "meta": batch.meta, "frame_mask": batch.frame_mask, "valid": batch.valid}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the thresholds, the model's configuration, what it learned from and what not, as plain values."""
+        """Save thresholds, model configuration, training corpora and unlearned labels as plain values."""
         checkpoint["thresholds"] = self.thresholds
         checkpoint["unlearned"] = self.unlearned
         checkpoint["model_config"] = self.model.config
@@ -185,19 +177,19 @@ class AffectTask(LightningModule):
             }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the thresholds that were chosen on validation data, and which labels were not learned."""
+        """Restore thresholds and unlearned labels."""
         self.thresholds = checkpoint.get("thresholds", {})
         self.unlearned = checkpoint.get("unlearned", {})
 
 
 @dataclass(frozen=True, slots=True)
 class Reduced:
-    """One loss of a step. All are scalars.
+    """One reduced loss of a step; all values are scalars.
 
     Args:
-        loss: With gradients; averaged over processes by DDP, they are those of one process with all clips.
-        mean: Over all processes, without gradients; 0 without any label.
-        count: The annotated entries of all processes.
+        loss: Loss whose gradients, averaged over processes by DDP, equal those of one process with all clips.
+        mean: Mean over all processes without gradients; 0 without any label.
+        count: Number of annotated entries of all processes.
     """
 
     loss: Tensor
@@ -208,20 +200,20 @@ class Reduced:
 def reduce_losses(
     terms: Mapping[str, Sequence[LossTerm]], normalize: Averaging = "global"
 ) -> dict[str, Reduced]:
-    """Reduce the losses of all groups of clips of a step, unbiased when processes hold different numbers of labels.
+    """Reduce the losses of a step over groups of clips and processes.
 
-    DDP averages gradients over processes. So the sum of a process is divided by the mean count of all processes, and a
-    batch statistic is added up over processes, where the gradient of a process's own part counts as often as there are
-    processes. With `local` each process works with what it has, which gives labels of sparsely annotated processes a
-    larger weight.
+    DDP averages gradients over processes. The sum of a process is therefore divided by the mean count of all
+    processes, and a batch statistic is summed over processes with the gradient of the own part multiplied by their
+    number. Both are unbiased if processes hold different numbers of labels. One all-reduce serves all sums and counts,
+    and one each batch statistic.
 
     Args:
-        terms: By name, in the same order on every process, what a loss returned for each group of clips.
-        normalize: `global` (unbiased) or `local`. Either takes one small all-reduce for all sums and counts, and one
-            for each batch statistic.
+        terms: Loss terms of each group of clips, by name in the same order on every process.
+        normalize: `global` (unbiased), or `local`: each process divides by its own count, which gives labels of
+            sparsely annotated processes a larger weight.
 
     Returns:
-        By name; losses are 0 with zero gradients where nothing is annotated.
+        By name; losses are 0 with zero gradients if nothing is annotated.
 
     Example:
         >>> parts = [(torch.tensor(4.0), torch.tensor(2)), (torch.tensor(2.0), torch.tensor(1))]
@@ -238,8 +230,10 @@ def reduce_losses(
         else:
             pairs[name] = [part for part in parts if not isinstance(part, BatchStatistic)]
     if pairs:
-        own = torch.stack([torch.stack([total for total, _ in parts]).sum() for parts in pairs.values()])
-        counts = torch.stack([torch.stack([count for _, count in parts]).sum() for parts in pairs.values()])
+        own, counts = (
+            torch.stack([torch.stack(column).sum() for column in columns])
+            for columns in zip(*(zip(*parts, strict=True) for parts in pairs.values()), strict=True)
+        )
         labels = counts.detach().to(own.dtype)
         both = torch.stack([own.detach(), labels])
         if world > 1:
@@ -267,14 +261,7 @@ def _reduce_statistics(parts: Sequence[BatchStatistic], world: int, normalize: A
 
 
 def head_loss(head: Head, loss: Loss, logits: Tensor, batch: ClipBatch) -> LossTerm:
-    """The term of a head's loss; a head without labels in the batch still takes part in the graph.
-
-    Args:
-        head: The head.
-        loss: Its loss.
-        logits: What the head made of the batch.
-        batch: The clips with their targets.
-    """
+    """Compute the loss term of a head; without labels in the batch its logits still take part in the graph."""
     if head.target not in batch.targets:
         return loss.nothing(logits)
     target = batch.targets[head.target].project(head.space.name)
@@ -283,18 +270,13 @@ def head_loss(head: Head, loss: Loss, logits: Tensor, batch: ClipBatch) -> LossT
     return term
 
 
-def seen(batch: ClipBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What a model sees of a batch: frames and landmarks, with their masks."""
+def model_inputs(batch: ClipBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Model inputs of a batch: frames, landmarks and their masks."""
     return batch.frames, batch.frame_mask, batch.landmarks, batch.landmarks_mask
 
 
-def batches_of(batch: ClipBatch | Mapping[str, ClipBatch]) -> list[ClipBatch]:
-    """The batches of all sources of one step, whether the datamodule holds one source or several."""
-    return [batch] if isinstance(batch, ClipBatch) else list(batch.values())
-
-
 def group_by_shape(batches: list[ClipBatch]) -> list[ClipBatch]:
-    """Join the batches whose frames have the same shape, so that the backbone runs once for each shape."""
+    """Concatenate batches with frames of the same shape, so that the backbone runs once per shape."""
     groups: dict[Any, list[ClipBatch]] = {}
     for batch in batches:
         groups.setdefault(batch.frames.shape[1:], []).append(batch)
@@ -302,26 +284,21 @@ def group_by_shape(batches: list[ClipBatch]) -> list[ClipBatch]:
 
 
 def balance_weights(rates: Tensor, balance: Balance) -> Tensor:
-    """Loss weights of action units from their occurrence rates in the training labels.
+    """Compute loss weights float32 `[A]` of action units from their occurrence rates in the training labels.
 
-    Units without a positive (or without a label) get the weight 1 and no part in the others' weights.
+    Units without a positive or without a label get the weight 1 and do not affect the other weights.
 
     Args:
         rates: float64 `[A]`, NaN for units that are not annotated.
         balance: `inverse_frequency` or `positives`, see `affectkit.losses`.
 
-    Returns:
-        float32 `[A]`.
-
     Example:
         >>> balance_weights(torch.tensor([0.5, 0.1, float("nan")]), "positives")
         tensor([1., 3., 1.])
     """
-    seen = rates > 0
-    found = rates[seen].tolist()
+    occurs = rates > 0
     weights = torch.ones(len(rates))
-    if found:
-        weights[seen] = torch.tensor(
-            inverse_frequency_weights(found) if balance == "inverse_frequency" else positive_weights(found)
-        )
+    if occurs.any():
+        weigh = inverse_frequency_weights if balance == "inverse_frequency" else positive_weights
+        weights[occurs] = torch.tensor(weigh(rates[occurs].tolist()))
     return weights

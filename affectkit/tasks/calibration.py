@@ -19,20 +19,20 @@ from affectkit.metrics import (
     metric_of,
 )
 from affectkit.models import AffectModel, Head
-from affectkit.tasks.base import seen
+from affectkit.tasks.base import model_inputs
 from affectkit.tasks.evaluation import align_levels
 
-__all__ = ["Answered", "answers", "calibrate", "measure"]
+__all__ = ["LabelledLogits", "calibrate", "collect_logits", "measure"]
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """Logits of one head beside the labels, of everything annotated.
+class LabelledLogits:
+    """Logits of one head with the labels of the same entries.
 
     Args:
-        logits: float32 [N, ...], the head's.
+        logits: float32 [N, ...].
         value: [N, A], or [N] for classes.
-        mask: bool, as `value`.
+        mask: bool, the shape of `value`, True for annotated entries.
     """
 
     logits: Tensor
@@ -40,36 +40,36 @@ class Answered:
     mask: Tensor
 
     def evidence(self, head: Head) -> tuple[Tensor, Tensor] | None:
-        """Logits beside truth as `affectkit.metrics.log_loss` takes them, see `Head.evidence`."""
+        """Return the annotated logits and truth for `affectkit.metrics.log_loss`, see `Head.evidence`."""
         return head.evidence(self.logits[self.mask], self.value[self.mask])
 
 
 @torch.inference_mode()
-def answers(model: AffectModel, loaders: Iterable[Iterable[ClipBatch]]) -> dict[str, Answered]:
-    """What every head says of all clips of some loaders, where its target is annotated.
+def collect_logits(model: AffectModel, loaders: Iterable[Iterable[ClipBatch]]) -> dict[str, LabelledLogits]:
+    """Collect the logits of all heads for the clips that annotate their targets.
 
     Args:
-        model: In evaluation mode while it answers; its device is used.
-        loaders: Of validation or test data.
+        model: Used on its device, in evaluation mode.
+        loaders: Loaders of validation or test data.
 
     Returns:
-        By head; those without any label or without probabilities are left out.
+        By head; heads without any label or without probabilities are left out.
     """
     training, device = model.training, next(model.parameters()).device
     model.eval()
-    found: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {}
+    parts: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {}
     try:
-        for loader in loaders:
-            for batch in loader:
-                logits = model(*(part.to(device) for part in seen(batch)))
-                for name in model.heads:
-                    head = model.head(name)
-                    if head.target in batch.targets:
-                        found.setdefault(name, []).append(_rows(head, logits[name].float().cpu(), batch))
+        for batch in (batch for loader in loaders for batch in loader):
+            logits = model(*(part.to(device) for part in model_inputs(batch)))
+            for name in model.heads:
+                head = model.head(name)
+                if head.target in batch.targets:
+                    parts.setdefault(name, []).append(_rows(head, logits[name].float().cpu(), batch))
     finally:
         model.train(training)
     joined = {
-        name: Answered(*(torch.cat(part) for part in zip(*rows, strict=True))) for name, rows in found.items()
+        name: LabelledLogits(*(torch.cat(part) for part in zip(*rows, strict=True)))
+        for name, rows in parts.items()
     }
     return {
         name: rows
@@ -82,57 +82,52 @@ def _rows(head: Head, logits: Tensor, batch: ClipBatch) -> tuple[Tensor, Tensor,
     target = batch.targets[head.target].project(head.space.name)
     logits, target = align_levels(logits, target, batch.frame_mask, axes=head.logit_axes)
     target = target.likeliest()
-    value, mask = target.value, target.mask
-    mask = mask & batch.valid.reshape(-1, *[1] * (mask.ndim - 1))
-    rows = target.leading
-    return logits.flatten(0, rows - 1), value.flatten(0, rows - 1), mask.flatten(0, rows - 1)
+    mask = target.mask & batch.valid.reshape(-1, *[1] * (target.mask.ndim - 1))
+    last = target.leading - 1
+    return logits.flatten(0, last), target.value.flatten(0, last), mask.flatten(0, last)
 
 
-def calibrate(model: AffectModel, found: Mapping[str, Answered]) -> None:
-    """Fit the temperature of each head, and the thresholds of action units, and set them in the model.
+def calibrate(model: AffectModel, collected: Mapping[str, LabelledLogits]) -> None:
+    """Fit and set the temperature of each head and the thresholds of action units.
 
-    A head's temperature is the one under which its labels are likeliest; a unit's threshold, on the calibrated
-    probability, the one of the best F1.
+    The temperature maximises the likelihood of a head's labels; the threshold of a unit, on the calibrated
+    probability, maximises its F1.
 
     Args:
-        model: Whose heads.
-        found: From `answers`, on validation data.
+        model: Model whose heads are changed.
+        collected: From `collect_logits`, on validation data.
 
     Raises:
-        ConfigError: There is nothing to fit by.
+        ConfigError: `collected` is empty.
     """
-    if not found:
+    if not collected:
         raise ConfigError(
-            "None of the heads has a label in these data.", remedy="Compare its target with the corpus's."
+            "None of the heads has a label in these data.", remedy="Compare their targets with the corpus's."
         )
-    for name, rows in found.items():
+    for name, rows in collected.items():
         head = model.head(name)
-        head.calibrate(temperature=fit_temperature(*_known(rows, head)))
+        head.calibrate(temperature=fit_temperature(*_evidence(rows, head)))
         if head.has_thresholds:
             metric = cast("ThresholdedMetric", metric_of(head.space, 1))
-            nobody = torch.zeros(len(rows.value), dtype=torch.int64)
-            metric.update(head.scaled(rows.logits), rows.value, rows.mask, nobody)
+            group = torch.zeros(len(rows.value), dtype=torch.int64)
+            metric.update(head.scaled(rows.logits), rows.value, rows.mask, group)
             best = metric.best_thresholds()
             head.calibrate(thresholds=[best[label] for label in head.labels])
 
 
-def _known(rows: Answered, head: Head) -> tuple[Tensor, Tensor]:
-    return cast("tuple[Tensor, Tensor]", rows.evidence(head))  # `answers` leaves others out
+def _evidence(rows: LabelledLogits, head: Head) -> tuple[Tensor, Tensor]:
+    return cast("tuple[Tensor, Tensor]", rows.evidence(head))  # `collect_logits` leaves others out
 
 
-def measure(model: AffectModel, found: Mapping[str, Answered]) -> dict[str, dict[str, Any]]:
-    """How well each head's probabilities are calibrated, with its temperature and without.
-
-    Args:
-        model: Whose heads.
-        found: From `answers`.
+def measure(model: AffectModel, collected: Mapping[str, LabelledLogits]) -> dict[str, dict[str, Any]]:
+    """Measure the calibration of each head, with its temperature and without.
 
     Returns:
-        By head: `ece` and `nll`, `ece_before` and `nll_before` (with a temperature of 1), and `labels`, how many.
+        By head: `ece` and `nll`, `ece_before` and `nll_before` (with a temperature of 1), and the number of `labels`.
     """
     measured: dict[str, dict[str, Any]] = {}
-    for name, rows in found.items():
-        logits, truth = _known(rows, model.head(name))
+    for name, rows in collected.items():
+        logits, truth = _evidence(rows, model.head(name))
         measured[name] = {"labels": len(truth)}
         for suffix, temperature in (("_before", 1.0), ("", model.head(name).temperature)):
             measured[name][f"ece{suffix}"] = expected_calibration_error(logits, truth, temperature)

@@ -1,7 +1,7 @@
-"""Callbacks: results and predictions written beside the logs, the newest checkpoint, averaged weights.
+"""Callbacks that write results and predictions, keep the newest checkpoint and average weights.
 
-A callback runs on every process. What talks to the other processes (`run_folder` does) must be called on all of them,
-so it comes before any `if trainer.is_global_zero`.
+Callbacks run on every process. Code that communicates, such as `run_folder`, must run on all processes, so it comes
+before any `if trainer.is_global_zero`.
 """
 
 from __future__ import annotations
@@ -25,22 +25,19 @@ from affectkit.metrics import Result, as_text
 __all__ = ["EMA", "NEWEST", "NewestCheckpoint", "PredictionsWriter", "ResultsWriter", "run_folder"]
 
 NEWEST = "newest.ckpt"
-"""Name of the file that `NewestCheckpoint` writes."""
+"""File name of `NewestCheckpoint`."""
 
 
 def run_folder(trainer: Trainer) -> Path:
-    """Return the folder of a run's files: its log folder, or the root folder when it does not log.
-
-    Every process must call it: the first one tells the others.
-    """
+    """Return the log folder of a run, or its root folder without a logger; all processes must call it."""
     return Path(trainer.log_dir or trainer.default_root_dir)
 
 
 class ResultsWriter(Callback):
-    """Prints the test results with interval, baseline, threshold rule and protocol, and writes them as JSON.
+    """Print the test results with interval, baseline, threshold rule and protocol, and write them as JSON.
 
     Args:
-        filename: File in the run's folder; an empty name writes none.
+        filename: File in the run's folder; empty writes none.
     """
 
     def __init__(self, filename: str = "test_results.json") -> None:
@@ -48,26 +45,25 @@ class ResultsWriter(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print and write, on the first process only."""
-        found: dict[str, list[Result]] = getattr(pl_module, "results", {})
+        results: dict[str, list[Result]] = getattr(pl_module, "results", {})
         folder = run_folder(trainer)
-        if not trainer.is_global_zero or not found:
+        if not trainer.is_global_zero or not results:
             return
-        for name, rows in found.items():
+        for name, rows in results.items():
             print(as_text([row for row in rows if row.name.count("/") == 1], title=name))
         if self.filename:
             folder.mkdir(parents=True, exist_ok=True)
-            content = {name: [row.to_dict() for row in rows] for name, rows in found.items()}
+            content = {name: [row.to_dict() for row in rows] for name, rows in results.items()}
             (folder / self.filename).write_text(json.dumps(content, indent=1), encoding="utf-8")
-            print(f"results, by label as well: {folder / self.filename}")
+            print(f"results with those of each label: {folder / self.filename}")
 
 
 class PredictionsWriter(Callback):
-    """Writes a row for every predicted frame: dataset, clip, subject, frame, and the outputs of all heads by name.
+    """Write a row per predicted frame: dataset, clip, subject, frame, and the outputs of all heads by name.
 
-    Rows are written as they come. Each of several processes writes a file of its own, with its rank in the name and
-    the place of each row's clip in the first columns. When all have finished, the first process joins the files into
-    the table that a single process would have written, and removes them. They stay where a process dies, or where
-    the first process cannot see them all.
+    With several processes each writes its own file, with its rank in the name and the position of each clip in the
+    first columns. At the end the first process merges the files into the table of a single process and removes them.
+    They are kept if a process dies or the first process cannot see them all.
 
     Args:
         filename: File in the run's folder.
@@ -80,11 +76,10 @@ class PredictionsWriter(Callback):
         """Open the file and write its header."""
         self._path = run_folder(trainer) / self.filename
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        part = self._path
-        self._places: list[str] = []
-        if trainer.world_size > 1:
-            part, self._places = self._part(trainer.global_rank), ["loader", "place"]
-        self._seen: dict[int, int] = {}
+        several = trainer.world_size > 1
+        part = self._part(trainer.global_rank) if several else self._path
+        self._places = ["loader", "place"] if several else []
+        self._num_clips: dict[int, int] = {}
         self._file = part.open("w", newline="", encoding="utf-8")
         self._writer = csv.writer(self._file)
         heads = pl_module.model.heads.values()  # type: ignore[union-attr, operator]
@@ -103,12 +98,12 @@ class PredictionsWriter(Callback):
         """Write the rows of one batch; clip-level outputs are repeated in every row of their clip."""
         columns = [values.cpu() for values in outputs["outputs"].values()]
         meta, kept = outputs["meta"], outputs["frame_mask"].cpu()
-        first = self._seen.get(dataloader_idx, 0)
-        self._seen[dataloader_idx] = first + len(kept)
+        first = self._num_clips.get(dataloader_idx, 0)
+        self._num_clips[dataloader_idx] = first + len(kept)
         for i in range(len(kept)):
             if not outputs["valid"][i]:
                 continue
-            place = (first + i) * trainer.world_size + trainer.global_rank  # as samplers deal clips out
+            place = (first + i) * trainer.world_size + trainer.global_rank  # order of the samplers
             places = [dataloader_idx, place] if self._places else []
             for t, frame in enumerate(meta["indices"][i]):
                 row: Sequence[Any] = [meta["dataset"][i], meta["clip"][i], meta["subject"][i], frame]
@@ -117,24 +112,24 @@ class PredictionsWriter(Callback):
         self._file.flush()
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Close the file, join those of all processes, and say where the table is."""
+        """Close the file, merge those of all processes, and print the path."""
         self._file.close()
         if trainer.world_size > 1:
             trainer.strategy.barrier("predictions are written")
             if trainer.is_global_zero:
-                self._join([self._part(rank) for rank in range(trainer.world_size)])
-            trainer.strategy.barrier("predictions are joined")
+                self._merge([self._part(rank) for rank in range(trainer.world_size)])
+            trainer.strategy.barrier("predictions are merged")
         else:
             print(f"predictions: {self._path}")
 
     def _part(self, rank: int) -> Path:
         return self._path.with_stem(f"{self._path.stem}-{rank}")
 
-    def _join(self, parts: Sequence[Path]) -> None:
-        """Put the rows of all processes in the order of a single one."""
+    def _merge(self, parts: Sequence[Path]) -> None:
+        """Write the rows of all processes in the order of a single one."""
         if missing := [part.name for part in parts if not part.is_file()]:
             print(
-                f"predictions: {self._path.with_stem(f'{self._path.stem}-*')}, one table a process; "
+                f"predictions: {self._path.with_stem(f'{self._path.stem}-*')}, one table per process; "
                 f"{', '.join(missing)} is on another machine"
             )
             return
@@ -155,20 +150,19 @@ class PredictionsWriter(Callback):
 
 
 def _placed(table: Iterable[list[str]]) -> Iterator[tuple[tuple[int, int], list[str]]]:
-    """Take the place out of each row: loader and clip."""
+    """Split off the position of each row: loader and clip."""
     for loader, place, *row in table:
         yield (int(loader), int(place)), row
 
 
 class NewestCheckpoint(ModelCheckpoint):
-    """Keeps the state after the latest epoch in `newest.ckpt`, whatever the scores are.
+    """Keep the state after the latest epoch in `newest.ckpt`, whatever the scores.
 
-    A checkpoint that is chosen by a score is as old as the last improvement; a run that continues from there repeats
-    the epochs since. The command line adds this callback to every recipe, behind the recipe's own checkpoints, so
-    that their state is in it.
+    A run that continues from the checkpoint with the best score repeats all epochs since. The command line adds this
+    callback to every recipe after its own checkpoints, whose state is thereby included.
 
     Args:
-        dirpath: Folder; `checkpoints` in the run's folder by default, and then the path is printed.
+        dirpath: Folder; by default `checkpoints` in the run's folder, and the path is printed.
     """
 
     def __init__(self, dirpath: str | None = None) -> None:
@@ -177,7 +171,7 @@ class NewestCheckpoint(ModelCheckpoint):
         self._announced = dirpath is not None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say how to continue the run."""
+        """Print how to continue the run."""
         super().on_train_start(trainer, pl_module)
         if trainer.is_global_zero and not self._announced:
             self._announced = True
@@ -188,8 +182,8 @@ class NewestCheckpoint(ModelCheckpoint):
 class EMA(WeightAveraging):
     r"""Exponential moving average of the parameters, :math:`\bar w \leftarrow d \bar w + (1-d) w`, at every step.
 
-    Validation, test and checkpoints use the average. Buffers are copied and never averaged: many are not numbers of
-    which a mean makes sense, such as the places where texts end. What does not train stays exactly as it is.
+    Validation, test and checkpoints use the average. Buffers are copied, because the mean of many, such as positions in
+    a text, makes no sense. Frozen parameters stay exactly as they are.
 
     Args:
         decay: d, in [0, 1].

@@ -1,4 +1,4 @@
-"""What a task asks the datamodule it learns from."""
+"""Facts about the data of a run: protocol, licences, and which labels training can teach."""
 
 from __future__ import annotations
 
@@ -8,80 +8,117 @@ from typing import Any, Protocol, cast
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-__all__ = ["TaskData", "protocol_of", "task_data"]
+from affectkit.errors import ConfigError, LabelSpaceError
+from affectkit.models import Head
+
+__all__ = ["TaskData", "find_unlearned", "protocol_of", "task_data", "unlearned_warning"]
 
 
 class TaskData(Protocol):
-    """Facts about the data of a run; the datamodules of `affectkit.datamodules` have all of them."""
+    """Facts that the datamodules of `affectkit.datamodules` state; the defaults are those of plain loaders."""
 
     @property
     def protocol(self) -> str:
-        """What the numbers are measured on, in one line."""
-        ...
+        """Evaluation protocol in one line."""
+        return "test split"
 
     @property
     def trained_on(self) -> Mapping[str, tuple[str, bool]]:
-        """By corpus, its licence, and whether all faces are rendered."""
-        ...
+        """Licence of each training corpus, and whether all of its faces are rendered."""
+        return {}
 
     @property
     def annotations(self) -> Mapping[str, Mapping[str, str]]:
-        """By training corpus, the label space of each of its targets; empty where nothing is stated."""
-        ...
+        """Label space of each target, by training corpus; empty if unknown."""
+        return {}
 
     @property
     def unread(self) -> Sequence[str]:
-        """Columns that look like annotation and are not read."""
-        ...
+        """Columns that look like annotation but are not read."""
+        return ()
 
     def annotated(self, target: str, space: str) -> Tensor | None:
-        """Labels that a training clip annotates, bool [A]; None where no corpus has the target."""
-        ...
-
-    def label_rates(self, target: str, space: str) -> Tensor | None:
-        """Share of positives among the annotated training labels, float64 [A]; None where none has the target."""
-        ...
-
-    def cooccurrence(self, target: str, space: str) -> Tensor | None:
-        """P(unit j | unit i) among the training labels, float64 [A, A]; None where none has the target."""
-        ...
-
-
-class _NoFacts:
-    """Stands in for a datamodule that states nothing, or for plain loaders."""
-
-    protocol = "test split"
-    trained_on: Mapping[str, tuple[str, bool]] = {}
-    annotations: Mapping[str, Mapping[str, str]] = {}
-    unread: Sequence[str] = ()
-
-    def annotated(self, target: str, space: str) -> Tensor | None:
+        """Whether a training clip annotates each label, bool [A]; None if no corpus has the target."""
         return None
 
     def label_rates(self, target: str, space: str) -> Tensor | None:
+        """Share of positives among the annotated training labels, float64 [A]; None if no corpus has the target."""
         return None
 
     def cooccurrence(self, target: str, space: str) -> Tensor | None:
+        """P(unit j | unit i) among the training labels, float64 [A, A]; None if no corpus has the target."""
         return None
+
+
+class _PlainLoaders(TaskData):
+    """Facts of loaders without a datamodule of affectkit."""
 
 
 def task_data(trainer: Trainer) -> TaskData:
-    """The facts about the data of a run; none where its datamodule does not state all of them.
-
-    Args:
-        trainer: Of the run.
-    """
+    """Return the datamodule of a run if it states all facts, otherwise the defaults."""
     data: Any = getattr(trainer, "datamodule", None)
-    asked = ("protocol", "trained_on", "annotations", "unread", "annotated", "label_rates", "cooccurrence")
-    return cast("TaskData", data) if all(hasattr(type(data), name) for name in asked) else _NoFacts()
+    facts = [name for name in vars(TaskData) if not name.startswith("_")]
+    return cast("TaskData", data) if all(hasattr(type(data), name) for name in facts) else _PlainLoaders()
 
 
 def protocol_of(data: TaskData, dataset: str) -> str:
-    """What the numbers of one dataset are measured on; in a mixture, that of its source.
-
-    Args:
-        data: From `task_data`.
-        dataset: Name of the dataset.
-    """
+    """Return the protocol of one dataset; in a mixture, that of its source."""
     sources: Mapping[str, TaskData] = getattr(data, "sources", {})
     return sources.get(dataset, data).protocol
+
+
+def find_unlearned(heads: Mapping[str, Head], data: TaskData) -> dict[str, list[str]]:
+    """Find the labels of trainable heads that have no training label.
+
+    Args:
+        heads: The heads by name.
+        data: Facts about the training data; without annotations nothing is checked.
+
+    Returns:
+        By head, names of action units that no training clip annotates, or of classes that none has.
+
+    Raises:
+        ConfigError: A head has no training label at all.
+        LabelSpaceError: The labels of a head's target are of another kind than the head's.
+    """
+    unlearned: dict[str, list[str]] = {}
+    for name, head in heads.items():
+        if not data.annotations or not any(weight.requires_grad for weight in head.parameters()):
+            continue
+        try:
+            known = data.annotated(head.target, head.space.name)
+        except LabelSpaceError as error:
+            raise LabelSpaceError(f"The head {name!r}: {error.fault}", remedy=error.remedy) from error
+        if known is None or not known.any():
+            raise _unlearned_head(name, head, data, has_target=known is not None)
+        missing = [label for label, is_known in zip(head.labels, known.tolist(), strict=True) if not is_known]
+        if missing:
+            unlearned[name] = missing
+    return unlearned
+
+
+def unlearned_warning(unlearned: Mapping[str, list[str]]) -> str:
+    """Write one sentence per head.
+
+    Example:
+        >>> unlearned_warning({"au": ["AU4", "AU9"]})
+        "The head 'au' has no training label for AU4, AU9: its predictions of them are not learned from these data."
+    """
+    return " ".join(
+        f"The head {name!r} has no training label for {', '.join(labels)}: its predictions of them are not learned "
+        "from these data."
+        for name, labels in unlearned.items()
+    )
+
+
+def _unlearned_head(name: str, head: Head, data: TaskData, *, has_target: bool) -> ConfigError:
+    known = "; ".join(
+        f"{corpus} annotates {', '.join(f'{key} ({space})' for key, space in targets.items()) or 'nothing'}"
+        for corpus, targets in data.annotations.items()
+    )
+    missing = f"clip annotates {head.space.name}" if has_target else f"corpus annotates {head.target!r}"
+    unread = f" Columns that are not read: {', '.join(data.unread)}." if data.unread else ""
+    return ConfigError(
+        f"The head {name!r} would learn nothing: no training {missing} ({known}).{unread}",
+        remedy=f"Correct the table, or the head's target and space; or freeze the head (model.freeze: heads.{name}.*).",
+    )

@@ -1,4 +1,4 @@
-"""Training that has diverged is stopped, and says where: losses and weights that are no longer finite."""
+"""Detection of diverged training: losses and weights that are no longer finite."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _NEVER = torch.iinfo(torch.int64).max
 
 
 class DivergenceWatch:
-    """First step at which each loss was not finite.
+    """Record of the first step at which each loss was not finite.
 
-    Losses are noted on their device, without waiting for it; only `check` waits. A loss that is not finite stops
-    training once a weight is not finite either: a step that a gradient scaler skips does no harm.
+    `note` does not wait for the device; only `check` does. A loss that is not finite stops training once a weight is
+    not finite either, because a step that a gradient scaler skips does no harm.
     """
 
     def __init__(self) -> None:
@@ -27,52 +27,47 @@ class DivergenceWatch:
         self._first: Tensor | None = None
 
     def note(self, losses: Mapping[str, Tensor], step: int) -> None:
-        """Look at the losses of one step.
-
-        Args:
-            losses: Scalars by name, the same names at every step.
-            step: Number of the optimiser step.
-        """
+        """Record the losses of one step: scalars by name, the same names at every step."""
         finite = torch.stack([loss.detach() for loss in losses.values()]).isfinite()
         steps = torch.where(finite, _NEVER, step)
         self._names = list(losses)
         self._first = steps if self._first is None else torch.minimum(self._first, steps)
 
     def check(self, weights: Iterable[tuple[str, nn.Parameter]], *, always: bool) -> None:
-        """Stop if training has diverged; on all processes at once.
+        """Stop all processes if training has diverged.
 
         Args:
             weights: Parameters by name.
-            always: Look at the weights even if all losses were finite.
+            always: Check the weights even if all losses were finite.
 
         Raises:
-            DivergenceError: A weight is not finite. It names the loss that was not finite first, and its step, else
-                the weight.
+            DivergenceError: A weight is not finite. The error names the first loss that was not finite and its step,
+                or else the weight.
         """
-        steps = [] if self._first is None else _least(self._first).tolist()
+        steps = [] if self._first is None else _minimum(self._first).tolist()
         step = min(steps, default=_NEVER)
         if step == _NEVER and not always:
             return
         trained = [(name, weight.detach()) for name, weight in weights if weight.is_floating_point()]
         finite = torch.stack([weight.isfinite().all() for _, weight in trained])
-        if _least(finite.all().long()).item():
+        if _minimum(finite.all().long()).item():
             return
         if step == _NEVER:
-            name = next(
-                (name for (name, _), fine in zip(trained, finite.tolist(), strict=True) if not fine), ""
-            )
-            fault = f"Training has diverged: the weight '{name}' is not finite."
+            broken = [
+                name for (name, _), is_finite in zip(trained, finite.tolist(), strict=True) if not is_finite
+            ]
+            fault = f"the weight '{broken[0] if broken else ''}' is not finite."
         else:
-            fault = f"Training has diverged: the loss '{self._names[steps.index(step)]}' is not finite at step {step}."
+            fault = f"the loss '{self._names[steps.index(step)]}' is not finite at step {step}."
         raise DivergenceError(
-            fault,
+            f"Training has diverged: {fault}",
             remedy="Lower the learning rate (model.lr), clip gradients (trainer.gradient_clip_val: 1.0), or train with "
             "trainer.precision: bf16-mixed or 32-true.",
         )
 
 
-def _least(value: Tensor) -> Tensor:
-    """The least value over all processes."""
+def _minimum(value: Tensor) -> Tensor:
+    """Reduce to the minimum over all processes."""
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(value, op=dist.ReduceOp.MIN)
     return value

@@ -1,4 +1,4 @@
-"""The metrics of one pass over validation or test data: a metric for every corpus and head."""
+"""Metrics of one pass over validation or test data, one per corpus and head."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from affectkit.metrics import (
 )
 from affectkit.models import Head
 
-__all__ = ["Counted", "Evaluation", "EvaluationData", "align_levels", "groups_of", "mean_log_odds"]
+__all__ = ["Evaluation", "EvaluationData", "MetricStates", "align_levels", "groups_of", "mean_log_odds"]
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
-    """What was counted of one corpus, and what its numbers are called; folds of a cross-validation are joined by it.
+class MetricStates:
+    """Metric of one corpus with the names of its results, for merging the folds of a cross-validation.
 
     Args:
         dataset: Name of the corpus.
-        title: What stands behind it over the numbers: the head's name, or "au by rules".
-        name: The first part of the numbers' names: the head's name, or "au_rules".
-        metric: The counts.
-        space: The label space of the numbers.
-        note: What a reader must know beside the protocol.
+        title: Second part of the table's title: the head's name, or "au by rules".
+        name: First part of the results' names: the head's name, or "au_rules".
+        metric: The metric with its states.
+        space: Label space of the results.
+        note: Addition to the protocol.
     """
 
     dataset: str
@@ -49,7 +49,7 @@ class Counted:
 
 
 class EvaluationData(Protocol):
-    """What an evaluation must know of a dataset; `affectkit.datasets.AffectDataset` has all of it."""
+    """Facts that an evaluation needs of a dataset; `affectkit.datasets.AffectDataset` provides them."""
 
     name: str
     has_subjects: bool
@@ -61,24 +61,24 @@ class EvaluationData(Protocol):
 
     @property
     def num_groups(self) -> int:
-        """Number of subjects, or of clips where subjects are unknown."""
+        """Number of subjects, or of clips if subjects are unknown."""
         ...
 
     def people(self) -> Mapping[str, Sequence[str | None]]:
-        """By attribute, such as "sex", its value for each subject; None where unknown."""
+        """Values of attributes, such as "sex", for each subject; None if unknown."""
         ...
 
 
 class Evaluation:
-    """Counts what the heads predict, corpus by corpus, and turns the counts into named numbers.
+    """Metrics of the heads' predictions per corpus, and their results.
 
     Args:
-        heads: The model's heads by name.
-        datasets: The datasets of the loaders, in their order, with unique names.
-        device: Where the counts are kept.
+        heads: Heads of the model by name.
+        datasets: Datasets of the loaders, in their order, with unique names.
+        device: Device of the metric states.
 
     Raises:
-        ConfigError: No corpus annotates any head's target, or two corpora have one name.
+        ConfigError: No corpus annotates any head's target, or two corpora have the same name.
     """
 
     def __init__(
@@ -88,7 +88,8 @@ class Evaluation:
         self.datasets = datasets
         if len({data.name for data in datasets}) < len(datasets):
             raise ConfigError(
-                "Two corpora of one evaluation have the same name.", remedy="Name the sources apart."
+                "Two corpora of one evaluation have the same name.",
+                remedy="Give the sources different names.",
             )
         self.metrics: dict[tuple[str, str], GroupedMetric] = {}
         for data in datasets:
@@ -97,37 +98,35 @@ class Evaluation:
                     self.metrics[data.name, name] = metric_of(head.space, data.num_groups).to(device)
         if not self.metrics:
             raise ConfigError(
-                f"None of the heads {sorted(heads)} has a target that {[data.name for data in datasets]} annotate.",
+                f"None of the heads {sorted(heads)} has a target in {[data.name for data in datasets]}.",
                 remedy="Compare each head's target with the corpus's label spaces.",
             )
 
     def update(self, loader: int, logits: Mapping[str, Tensor], batch: ClipBatch) -> None:
-        """Count one batch of the loader with this index.
+        """Update the metrics with one batch.
 
         Args:
             loader: Index of the loader.
             logits: By head, `[B, A]` or `[B, T, A]`.
-            batch: What the logits were computed from.
+            batch: Input of the logits.
         """
         data = self.datasets[loader]
         for name, head in self.heads.items():
             metric = self.metrics.get((data.name, name))
-            if metric is not None and head.target in batch.targets:
-                target = batch.targets[head.target].project(head.space.name)
-                if isinstance(
-                    metric, ThresholdedMetric
-                ):  # which ranks log odds, since probabilities saturate
-                    output, target = align_levels(
-                        head.scaled(logits[name]), target, batch.frame_mask, mean=mean_log_odds
-                    )
-                else:
-                    output, target = align_levels(
-                        head.predict(logits[name].float()), target, batch.frame_mask
-                    )
-                metric.update(output, target.value, target.mask, batch.subject, batch.valid)
+            if metric is None or head.target not in batch.targets:
+                continue
+            # Thresholded metrics rank log odds, because probabilities saturate.
+            ranked = isinstance(metric, ThresholdedMetric)
+            output, target = align_levels(
+                head.scaled(logits[name]) if ranked else head.predict(logits[name].float()),
+                batch.targets[head.target].project(head.space.name),
+                batch.frame_mask,
+                mean=mean_log_odds if ranked else masked_mean,
+            )
+            metric.update(output, target.value, target.mask, batch.subject, batch.valid)
 
     def values(self) -> dict[str, Tensor]:
-        """Numbers to log by `dataset/head/metric`, at the fixed threshold of 0.5."""
+        """Compute the values to log by `dataset/head/metric`, at the fixed threshold of 0.5."""
         return {
             f"{dataset}/{name}/{key}": value
             for (dataset, name), metric in self.metrics.items()
@@ -135,22 +134,20 @@ class Evaluation:
             if key in metric.logged
         }
 
-    def counted(self) -> list[Counted]:
-        """The counts of every corpus and head."""
+    def metric_states(self) -> list[MetricStates]:
+        """Return the metric states of every corpus and head."""
         return [
-            Counted(dataset, name, name, metric, self.heads[name].space)
+            MetricStates(dataset, name, name, metric, self.heads[name].space)
             for (dataset, name), metric in self.metrics.items()
         ]
 
-    def best_thresholds(self, head: str) -> dict[str, float] | None:
-        """Thresholds that maximise a head's F1 on the data seen; None where no corpus has its target, or it has none.
-
-        With several corpora the first that annotates the head's target decides.
-        """
+    def best_thresholds(self) -> dict[str, dict[str, float]]:
+        """Find the thresholds that maximise each head's F1, on the first corpus with its target."""
+        thresholds: dict[str, dict[str, float]] = {}
         for (_, name), metric in self.metrics.items():
-            if name == head and isinstance(metric, ThresholdedMetric):
-                return metric.best_thresholds()
-        return None
+            if name not in thresholds and isinstance(metric, ThresholdedMetric):
+                thresholds[name] = metric.best_thresholds()
+        return thresholds
 
     def results(
         self,
@@ -159,65 +156,68 @@ class Evaluation:
         thresholds: Mapping[str, Mapping[str, float]],
         protocol: Callable[[str], str],
     ) -> dict[str, list[Result]]:
-        """Every number with its interval, baseline, threshold rule and protocol.
+        """Compute every result with its interval, baseline, threshold rule and protocol.
 
         Args:
-            rule: Threshold rule of the action units; their numbers at 0.5 are always given as well.
-            thresholds: By head, the thresholds chosen on validation data; read by the rule `val`.
-            protocol: From the name of a corpus to what its numbers were measured on.
+            rule: Threshold rule of the action units; results at 0.5 are always included.
+            thresholds: Thresholds by head, chosen on validation data, for the rule `val`.
+            protocol: Maps the name of a corpus to its protocol.
 
         Returns:
-            By `dataset/head`, the results of means and single labels; and by `dataset/head/sex=female`, where the
-            corpus says so of its people, those of one group.
+            Results of means and single labels by `dataset/head`, and of groups of people that the corpus knows by
+            `dataset/head/sex=female`.
+
+        Raises:
+            ConfigError: A head has no thresholds for the rule `val`.
         """
-        found: dict[str, list[Result]] = {}
+        results: dict[str, list[Result]] = {}
         for (dataset, name), metric in self.metrics.items():
             data = next(data for data in self.datasets if data.name == dataset)
             over: Literal["subjects", "clips"] = "subjects" if data.has_subjects else "clips"
             groups = {f"/{group}": rows for group, rows in groups_of(data.people()).items()}
-            for its_rule in dict.fromkeys(
-                ("fixed", rule) if isinstance(metric, ThresholdedMetric) else ("fixed",)
-            ):
+            rules: tuple[ThresholdRule, ...] = ("fixed", rule)
+            for its_rule in dict.fromkeys(rules if isinstance(metric, ThresholdedMetric) else rules[:1]):
                 tally = metric.tally()
                 if isinstance(metric, ThresholdedMetric) and its_rule != "fixed":
-                    chosen = metric.best_thresholds() if its_rule == "oracle" else thresholds.get(name)
-                    if chosen is None:
+                    if its_rule == "val" and name not in thresholds:
                         raise ConfigError(
-                            f"The checkpoint holds no thresholds chosen on validation data for the head {name!r}.",
+                            f"The checkpoint has no thresholds from validation data for the head {name!r}.",
                             remedy="Run `affectkit validate` first, or use `model.threshold: fixed`.",
                         )
-                    tally = metric.tally(chosen)
-                for group, rows in {"": range(len(tally.sums)), **groups}.items():
-                    found.setdefault(f"{dataset}/{name}{group}", []).extend(
+                    tally = metric.tally(
+                        metric.best_thresholds() if its_rule == "oracle" else thresholds[name]
+                    )
+                for group, rows in {"": [], **groups}.items():
+                    note = f"; {group[1:]} alone, {len(rows)} {over}" if group else ""
+                    results.setdefault(f"{dataset}/{name}{group}", []).extend(
                         collect_results(
                             estimate(tally.only(rows) if group else tally),
                             name,
                             type(metric),
-                            protocol=protocol(dataset)
-                            + (f"; {group[1:]} alone, {len(rows)} {over}" if group else ""),
+                            protocol=protocol(dataset) + note,
                             threshold_rule=its_rule,
                             resampled=over,
                             per_label=True,
                         )
                     )
-        return found
+        return results
 
 
 def groups_of(people: Mapping[str, Sequence[str | None]]) -> dict[str, list[int]]:
-    """The groups that attributes make of people.
+    """Group people by their attributes.
 
     Args:
-        people: By attribute, its value for each of them; None where unknown.
+        people: By attribute, the value of each person; None if unknown.
 
     Returns:
-        By `attribute=value`, the places of those who have it; nothing of an attribute with one value only.
+        By `attribute=value`, the indices of the people; attributes with a single value are left out.
 
     Example:
         >>> groups_of({"sex": ["female", "male", None, "female"]})
         {'sex=female': [0, 3], 'sex=male': [1]}
     """
     return {
-        f"{attribute}={value}": [place for place, one in enumerate(values) if one == value]
+        f"{attribute}={value}": [i for i, one in enumerate(values) if one == value]
         for attribute, values in people.items()
         if len(known := sorted({one for one in values if one is not None})) > 1
         for value in known
@@ -225,19 +225,19 @@ def groups_of(people: Mapping[str, Sequence[str | None]]) -> dict[str, list[int]
 
 
 def masked_mean(values: Tensor, weight: Tensor) -> Tensor:
-    """Mean over the frames with weight 1, `[B, ...]` of values `[B, T, ...]`."""
+    """Average values `[B, T, ...]` over the frames with weight 1 to `[B, ...]`."""
     return (values * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
 def mean_log_odds(logits: Tensor, weight: Tensor) -> Tensor:
-    """Log odds of the mean probability over frames, exact where probabilities round to 0 or 1.
+    """Compute the log odds of the mean probability over frames, exact even if probabilities round to 0 or 1.
 
     Args:
         logits: Float `[B, T, ...]`.
-        weight: Float, of the same number of axes; 1 for frames that count, else 0.
+        weight: Float with the same number of axes; 1 for frames that count, else 0.
 
     Returns:
-        Float `[B, ...]`; 0 where no frame counts.
+        Float `[B, ...]`; 0 if no frame counts.
 
     Example:
         >>> mean_log_odds(torch.tensor([[0.0, 200.0]]), torch.ones(1, 2))  # 3 to 1
@@ -256,20 +256,17 @@ def align_levels(
     axes: int = 1,
     mean: Callable[[Tensor, Tensor], Tensor] = masked_mean,
 ) -> tuple[Tensor, Target]:
-    """Bring a head's output and a target to the same level: both by frame, or both by clip.
+    """Bring a head's output and its target to the same level, both per frame or both per clip.
 
-    A clip's label is compared with the mean of the frames' outputs; a clip's output with the label that its frames
-    make, see `Target.over_frames`: of units the strongest, of classes the one on which all annotated frames agree.
+    Labels of clips go with the mean of the frames' outputs. Outputs of clips go with the label of all their frames, see
+    `Target.over_frames`: for units the strongest, for classes the one on which all annotated frames agree.
 
     Args:
         prediction: Head output, float `[B, L]` or `[B, T, L]`.
-        target: Target of the head's label space, of a batch.
-        frame_mask: bool `[B, T]`, False where a frame pads.
-        axes: Axes of `prediction` behind clips and frames, for logits `Head.logit_axes`.
+        target: Batched target in the head's label space.
+        frame_mask: bool `[B, T]`, False for padding frames.
+        axes: Axes of `prediction` after clips and frames; `Head.logit_axes` for logits.
         mean: Reduces outputs `[B, T, ...]` over frames by weights `[B, T, 1, ...]`.
-
-    Returns:
-        Output and target of one level.
     """
     by_frame, labelled_by_frame = prediction.ndim - axes == 2, target.leading == 2
     if by_frame and not labelled_by_frame:

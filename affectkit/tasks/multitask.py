@@ -1,4 +1,4 @@
-"""Any number of heads on one shared backbone, each learning from whatever corpora annotate its target."""
+"""Multi-task training of several heads on one backbone, from one corpus or several."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ from affectkit.tasks.base import (
     Balance,
     Reduced,
     balance_weights,
-    batches_of,
     group_by_shape,
     head_loss,
+    model_inputs,
     reduce_losses,
-    seen,
 )
 from affectkit.tasks.callbacks import EMA
 from affectkit.tasks.data import task_data
@@ -39,46 +38,44 @@ _BALANCED: dict[Balance, str] = {"inverse_frequency": "weight", "positives": "po
 class MultiTask(AffectTask):
     r"""Train several heads on one backbone with masked losses, from one corpus or a mixture.
 
-    At every step the loss of head :math:`h` is the mean over the entries that are annotated for its target; the step's
-    loss is :math:`\sum_h w_h L_h`. Labels of a corpus are projected by name onto the head's label space, so corpora
-    with different unit lists train the same head. Evaluation keeps the corpora apart and logs
-    `stage/dataset/head/metric`.
+    The loss of head :math:`h` is the mean over the entries of a step that are annotated for its target; the step's
+    loss is :math:`\sum_h w_h L_h`. Labels are projected by name onto the head's label space, so corpora with different
+    unit lists train the same head. Evaluation is per corpus and logs `stage/dataset/head/metric`.
 
-    A subclass adds `terms` to the loss of a head, or joins them otherwise (`combine`); it may change clips before they
-    are encoded (`prepare`), and have the sources of a step encoded one by one (`apart`).
+    A subclass may change clips before they are encoded (`prepare`), add loss terms (`terms`), combine them differently
+    (`combine`), and encode the sources of a step one by one (`separate_sources = True`).
 
     Args:
         backbone: Frame encoder.
-        heads: By name, a factory that takes the feature width and returns the head.
-        temporal: Factory, likewise, of a module over the frames' features; the mean over frames by default.
-        bridge: Factory that takes the label spaces of the heads that use prototypes, by head name, and returns what
-            makes the prototypes; none by default.
-        losses: By head name; the default for the head's kind of labels where it is absent.
-        balance: By head name, how action units of different frequency are weighed, from the occurrence rates of
-            the training labels: `inverse_frequency` weighs whole units, `positives` the positives of each unit by
-            the square root of their odds against. No weights by default.
-        weights: Weight of a head's loss; 1 where it is absent.
+        heads: Factories by name, each from the feature width to a head.
+        temporal: Factory from the feature width to a module over the frames' features; their mean by default.
+        bridge: Factory from the label spaces of the heads with prototypes, by head name, to the module that makes the
+            prototypes; none by default.
+        losses: Losses by head name; by default that of the head's kind of labels.
+        balance: Weighting of action units by their occurrence rates in the training labels, by head name:
+            `inverse_frequency` weighs whole units, `positives` the positives of each unit by the square root of their
+            odds against. No weights by default.
+        weights: Weights of the heads' losses, 1 by default.
         lr: Learning rate.
         weight_decay: AdamW decay of matrices.
         param_groups: Settings by name pattern, see `affectkit.tasks.optim.parameter_groups`.
-        schedule: Learning rate over time after the warm-up.
+        schedule: Learning-rate schedule after the warm-up.
         warmup: Share of the steps that warm up.
-        normalize: How losses are averaged over processes, see `affectkit.tasks.base.reduce_losses`.
-        threshold: Decision threshold of action units on test data: `fixed` at 0.5, `val` for the ones that
-            maximise F1 on the validation subjects (frozen with the checkpoint), or `oracle`, which chooses them on
-            the test data itself and is labelled so wherever it is printed.
-        input_spec: What training decides about the input and saved models must know: `frames`, `fps`,
-            `crop_margin`, `alignment`.
-        init_from: Folder or Hub name of a saved model whose weights to start from.
+        normalize: Averaging of losses over processes, see `affectkit.tasks.base.reduce_losses`.
+        threshold: Decision threshold of action units on test data: `fixed` at 0.5, `val` for those that maximise F1 on
+            the validation subjects (frozen with the checkpoint), or `oracle`, which chooses them on the test data and
+            is labelled so wherever it is printed.
+        input_spec: Input settings fixed at training time: `frames`, `fps`, `crop_margin`, `alignment`.
+        init_from: Folder or Hub name of a saved model with the initial weights.
         replace_heads: Heads not to take from `init_from`; every other tensor must fit.
         freeze: Name patterns of parameters that are not trained.
         compile_model: Compile backbone and temporal module with `torch.compile`.
 
     Raises:
-        ConfigError: A loss or weight names no head, or the bridge serves none.
+        ConfigError: A loss or weight names an unknown head, or no head uses the bridge.
     """
 
-    apart = False
+    separate_sources = False
 
     def __init__(
         self,
@@ -103,17 +100,17 @@ class MultiTask(AffectTask):
         freeze: list[str] | None = None,
         compile_model: bool = False,
     ) -> None:
-        relate = None if temporal is None else temporal(backbone.num_features)
-        width = backbone.num_features if relate is None else relate.num_features
+        over_frames = None if temporal is None else temporal(backbone.num_features)
+        width = backbone.num_features if over_frames is None else over_frames.num_features
         built = {name: factory(width) for name, factory in heads.items()}
         spaces = {name: head.space for name, head in built.items() if head.uses_prototypes}
         if bridge is not None and not spaces:
             raise ConfigError(
-                "The bridge makes prototypes, and no head uses any.",
-                remedy="Give heads that use prototypes, or no bridge.",
+                "No head uses the prototypes of the bridge.",
+                remedy="Add a head that uses prototypes, or remove the bridge.",
             )
-        join = None if bridge is None else bridge(spaces)
-        super().__init__(AffectModel(backbone, built, relate, join, input_spec=input_spec))
+        prototypes = None if bridge is None else bridge(spaces)
+        super().__init__(AffectModel(backbone, built, over_frames, prototypes, input_spec=input_spec))
         self.save_hyperparameters(ignore=["backbone", "heads", "temporal", "bridge", "losses"])
         for kind, given in (("loss", losses), ("weight", weights), ("balance", balance)):
             if unknown := set(given or {}) - set(heads):
@@ -125,9 +122,7 @@ class MultiTask(AffectTask):
         )
         self.balance = dict(balance or {})
         for name, rule in self.balance.items():
-            if isinstance(
-                loss := self.losses[name], MaskedBCE
-            ):  # until training begins; averages copy buffers
+            if isinstance(loss := self.losses[name], MaskedBCE):  # replaced in on_fit_start
                 setattr(loss, _BALANCED[rule], torch.ones(len(self.heads[name].space)))
         self.loss_weights = {name: (weights or {}).get(name, 1.0) for name in heads}
         if init_from is not None:
@@ -139,14 +134,14 @@ class MultiTask(AffectTask):
                 self.model.temporal.compile()
 
     def training_step(self, batch: ClipBatch | dict[str, ClipBatch], batch_idx: int) -> Tensor:
-        """Loss of one step: a batch of one source, or of every source of a mixture."""
-        sources = batches_of(batch)
-        groups = sources if self.apart else group_by_shape(sources)
+        """Compute the loss of one step, from a batch of one source or of every source of a mixture."""
+        sources = [batch] if isinstance(batch, ClipBatch) else list(batch.values())
+        groups = sources if self.separate_sources else group_by_shape(sources)
         prototypes = self.model.prototypes()
         taught = {target for group in groups for target in group.targets}
         found: dict[str, list[LossTerm]] = {}
         for index, group in enumerate(groups):
-            # A head that nobody teaches in this step still takes part in the graph, once.
+            # A head without labels in this step still takes part in the graph, once.
             wanted = {
                 *group.targets,
                 *(h.target for h in self.heads.values() if not index and h.target not in taught),
@@ -155,7 +150,7 @@ class MultiTask(AffectTask):
             if not learning:
                 continue
             clips = self.prepare(group, self.step_seed(f"mixup {index}", batch_idx))
-            features = self.model.features(*seen(clips))
+            features = self.model.features(*model_inputs(clips))
             for name in learning:
                 for term, part in self.terms(name, features, prototypes.get(name), clips).items():
                     found.setdefault(term, []).append(part)
@@ -169,55 +164,49 @@ class MultiTask(AffectTask):
         return loss
 
     def prepare(self, batch: ClipBatch, seed: int) -> ClipBatch:
-        """Change clips before they are encoded for training; nothing by default.
+        """Change a training batch before it is encoded; by default it stays as it is.
 
         Args:
-            batch: Of one source, or of several with frames of one shape.
-            seed: For what is drawn.
+            batch: Clips of one source, or of several with frames of the same shape.
+            seed: Seed of random changes.
         """
         return batch
 
     def terms(
         self, name: str, features: Features, prototypes: Tensor | None, batch: ClipBatch
     ) -> dict[str, LossTerm]:
-        """Terms of the losses that teach a head: `name`, and further ones as `name/…`.
+        """Compute the loss terms of a head: `name`, and further ones as `name/…`.
 
         Args:
-            name: The head's.
-            features: Of the clips.
-            prototypes: The head's [labels, D], with gradients; None for a head that uses none.
-            batch: The clips. It need not annotate the head's target.
+            name: Name of the head.
+            features: Features of the clips.
+            prototypes: Prototypes of the head [labels, D], with gradients; None for a head without.
+            batch: The clips, with or without the head's target.
         """
         head = self.heads[name]
         logits = head(features) if prototypes is None else head(features, prototypes)
         return {name: self.head_loss(name, logits, batch)}
 
     def combine(self, losses: Mapping[str, Reduced]) -> Tensor:
-        """The loss of a step from its terms, a scalar: their weighted sum."""
+        """Combine the losses of a step to a scalar, their weighted sum."""
         return torch.stack([self.loss_weights[term] * one.loss for term, one in losses.items()]).sum()
 
     def head_loss(self, name: str, logits: Tensor, batch: ClipBatch) -> LossTerm:
-        """The term of a head's loss; without labels in this batch, logits still take part in the graph.
-
-        Args:
-            name: The head's.
-            logits: The head's.
-            batch: What they are of.
-        """
+        """Compute the loss term of the head `name`, see `affectkit.tasks.base.head_loss`."""
         return head_loss(self.heads[name], cast("Loss", self.losses[name]), logits, batch)
 
     def on_fit_start(self) -> None:
-        """Weigh the losses of the heads in `balance` by the occurrence rates of the training labels.
+        """Set the loss weights of the heads in `balance`.
 
         Raises:
             ConfigError: A head has no training label or cannot be balanced, or a callback other than `EMA` averages
-                weights beside a bridge.
+                the weights of a model with a bridge.
         """
         super().on_fit_start()
         for callback in self.trainer.callbacks if self.model.bridge is not None else ():  # type: ignore[attr-defined]
             if isinstance(callback, WeightAveraging) and not isinstance(callback, EMA):
                 raise ConfigError(
-                    f"{type(callback).__name__} may average buffers that are no averages, such as places in a text.",
+                    f"{type(callback).__name__} averages buffers, which the bridge cannot use.",
                     remedy="Use the callback affectkit.tasks.EMA.",
                 )
         for name, balance in self.balance.items():
@@ -226,13 +215,13 @@ class MultiTask(AffectTask):
             if not isinstance(loss, MaskedBCE) or rates is None:
                 raise ConfigError(
                     f"The head {name!r} cannot be balanced by {balance}.",
-                    remedy="It needs a binary cross-entropy, and a training corpus that annotates its target.",
+                    remedy="Use a binary cross-entropy and a training corpus that annotates its target.",
                 )
             weights = balance_weights(rates, balance).to(self.device)
             setattr(loss, _BALANCED[balance], weights)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW with the recipe's parameter groups and a schedule by step."""
+        """Build AdamW with the recipe's parameter groups and a schedule by step."""
         chosen = self.hparams
         optimizer = build_optimizer(
             self.model,
@@ -250,6 +239,6 @@ class MultiTask(AffectTask):
 
 
 def _log_name(term: str) -> str:
-    """`au/loss` for a head, `au/contrast_loss` for a further term of its."""
+    """`au/loss` for a head, `au/contrast_loss` for one of its further terms."""
     head, _, further = term.partition("/")
     return f"{head}/{further}_loss" if further else f"{head}/loss"

@@ -6,7 +6,7 @@ import pickle
 import pytest
 import torch
 
-from affectkit.cli.check import _expected
+from affectkit.cli.data import _expected
 from affectkit.data import Clip, Draw, check_disjoint, collate
 from affectkit.datamodules import datamodule_of
 from affectkit.datasets import Corpus, corpora

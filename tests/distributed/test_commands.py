@@ -123,7 +123,7 @@ def test_a_command_that_starts_its_second_process_itself(one, tmp_path):
     recipe = commands.recipe(tmp_path, "mixed", commands.mixture(1), 2)
     checkpoint = logs(one, 0) / "checkpoints" / "newest.ckpt"
     printed = start("-m", "affectkit", "test", "--config", recipe, "--ckpt_path", checkpoint)
-    assert printed.count("results, by label as well") == 1
+    assert printed.count("results with those of each label") == 1
     left, right = (
         json.loads((logs(*place) / "test_results.json").read_text()) for place in ((one, 2), (tmp_path, 0))
     )

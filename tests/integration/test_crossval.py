@@ -275,7 +275,7 @@ def test_shuffled_test_labels_change_no_stored_state(three_fold, recipe, tmp_pat
 @pytest.mark.parametrize(
     ("corpus", "checkpoint", "extra", "fault"),
     [
-        ("DISFA", "save_last: true", [], "does not say by which number"),
+        ("DISFA", "save_last: true", [], "monitors no metric"),
         (
             "CASME2",
             "save_last: true",

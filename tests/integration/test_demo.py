@@ -99,7 +99,7 @@ def test_predict_command_on_a_photograph(demo, tmp_path, capsys):
 
 def test_the_two_forms_of_predict_exclude_each_other(capsys):
     assert main(["predict", "--model", "m", "--config", "c"]) == 2
-    assert "exclude each other" in capsys.readouterr().err
+    assert "does not go with --config" in capsys.readouterr().err
 
 
 def test_a_damaged_photograph_is_bad_input(demo, tmp_path, capsys):

@@ -19,12 +19,12 @@ from lightning.pytorch import seed_everything
 from affectkit import registry
 from affectkit.data import Target
 from affectkit.facs import label_space, spaces
-from affectkit.losses import registry as losses
-from affectkit.metrics import registry as metrics
+from affectkit.losses import base as losses
+from affectkit.metrics import base as metrics
 from affectkit.models import AffectModel, TimmBackbone, load
 from affectkit.models import registry as heads
 from affectkit.tasks import MultiTask
-from affectkit.tasks.calibration import answers, calibrate, measure
+from affectkit.tasks.calibration import calibrate, collect_logits, measure
 
 
 def plain(value):
@@ -86,7 +86,7 @@ def test_a_checkpoint_and_a_saved_model_name_their_spaces(trained, tmp_path):
 
 def test_heads_without_probabilities_are_not_calibrated(trained):
     task, data, *_ = trained
-    found = answers(task.model, [data.val_dataloader()])
+    found = collect_logits(task.model, [data.val_dataloader()])
     assert sorted(found) == ["expression", "levels"]
     calibrate(task.model, found)
     assert task.model.head("va").temperature == 1.0

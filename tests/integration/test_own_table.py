@@ -60,11 +60,11 @@ def recipe(tmp_path):
 
 def test_from_a_table_to_predictions(tmp_path, recipe, caplog):
     assert main(["fit", "--config", recipe()]) == 0
-    assert "No training label for AU9 of the head 'au'" in caplog.text
+    assert "The head 'au' has no training label for AU9" in caplog.text
     caplog.clear()
     checkpoint = str(next((tmp_path / "runs").rglob("*.ckpt")))
     assert main(["test", "--config", recipe(), "--ckpt_path", checkpoint]) == 0
-    assert "No training label for AU9 of the head 'au'" in caplog.text
+    assert "The head 'au' has no training label for AU9" in caplog.text
     results = json.loads(next((tmp_path / "runs").rglob("test_results.json")).read_text(encoding="utf-8"))
     assert {row["name"] for row in results["table/expression"]} >= {"expression/uar"}
     assert main(["model", "export", "--model", checkpoint, "--output", str(tmp_path / "model")]) == 0

@@ -84,7 +84,7 @@ def test_thresholds_come_from_validation_and_travel_with_the_checkpoint(tmp_path
     trainer.fit(task, datamodule=data)
     chosen = task.thresholds["au"]
     assert set(chosen) == {"AU1", "AU4", "AU12"}
-    assert chosen == task.evaluation["val"].best_thresholds("au")
+    assert chosen == task.evaluation["val"].best_thresholds()["au"]
     assert set(chosen.values()) != {0.5}
 
     fresh = make_task(threshold="val")

@@ -13,7 +13,7 @@ from affectkit.facs import AUSet, ExpressionSet
 from affectkit.facs.recognition import ClassRules, class_rules
 from affectkit.metrics import ExpressionMetrics, Result, collect_results, estimate
 from affectkit.models import Head
-from affectkit.tasks.evaluation import Counted, EvaluationData
+from affectkit.tasks.evaluation import EvaluationData, MetricStates
 
 __all__ = ["RuleRecognition", "rules_of"]
 
@@ -85,10 +85,10 @@ class RuleRecognition:
         missing = f"; never found: {', '.join(self.rules.undecidable)}" if self.rules.undecidable else ""
         return f"emotions by FACS rules from predicted units, no emotion label in training{missing}"
 
-    def counted(self, name: str) -> list[Counted]:
+    def metric_states(self, name: str) -> list[MetricStates]:
         """Metric states of every corpus, for the head with this name."""
         return [
-            Counted(
+            MetricStates(
                 dataset,
                 f"{name} by rules",
                 f"{name}_rules",

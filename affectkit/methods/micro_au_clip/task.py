@@ -14,9 +14,9 @@ from affectkit.methods.micro_au_clip.head import MicroAUHead, MicroAUOutputs
 from affectkit.methods.micro_au_clip.losses import CrossSampleContrast, GlobalDependencyLoss
 from affectkit.methods.micro_au_clip.recognition import RuleRecognition, rules_of
 from affectkit.models import Features
-from affectkit.tasks.base import seen
+from affectkit.tasks.base import model_inputs
 from affectkit.tasks.data import task_data
-from affectkit.tasks.evaluation import Counted, align_levels
+from affectkit.tasks.evaluation import MetricStates, align_levels
 from affectkit.tasks.multitask import MultiTask
 
 __all__ = ["MicroAU"]
@@ -126,16 +126,16 @@ class MicroAU(MultiTask):
 
     def test_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Evaluate a batch of a test corpus."""
-        logits = self(*seen(batch))
+        logits = self(*model_inputs(batch))
         self.evaluation["test"].update(dataloader_idx, logits, batch)
         for name, rules in self.by_rules.items():
             rules.update(dataloader_idx, logits[name], batch)
 
-    def counted(self) -> list[Counted]:
+    def metric_states(self) -> list[MetricStates]:
         """See `AffectTask`; recognition by rules comes last."""
         return [
-            *super().counted(),
-            *(one for name, rules in self.by_rules.items() for one in rules.counted(name)),
+            *super().metric_states(),
+            *(one for name, rules in self.by_rules.items() for one in rules.metric_states(name)),
         ]
 
     def on_test_epoch_end(self) -> None:

@@ -75,7 +75,7 @@ class SSM(MultiTask):
         processes, exact resuming; each token is routed to the experts that it chose (see `ClipBackbone`).
     """
 
-    apart = True
+    separate_sources = True
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ import affectkit
 from affectkit.cli.main import main
 from affectkit.metrics import fit_temperature
 from affectkit.models import AffectModel
-from affectkit.tasks.calibration import answers
+from affectkit.tasks.calibration import collect_logits
 
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
 
@@ -63,7 +63,7 @@ def test_it_saves_what_it_fitted_and_says_so(files, capsys):
     assert list(report["measured"]) == ["validation", "test"]
     data = ToyDataModule(clips=3, batch_size=4)
     data.setup("validate")
-    fitted = answers(affectkit.load(files / "model"), [data.val_dataloader()])["au"]
+    fitted = collect_logits(affectkit.load(files / "model"), [data.val_dataloader()])["au"]
     assert head.temperature == pytest.approx(fit_temperature(*fitted.evidence(head)))  # on these people alone
     validation = report["measured"]["validation"]
     assert validation["nll"] < validation["nll_before"]

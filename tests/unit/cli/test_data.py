@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from affectkit.cli import check, rehearse
+from affectkit.cli import data
 from affectkit.cli.data import MANIFEST
 from affectkit.datasets import find_corpus
 from affectkit.errors import ConfigError, DatasetNotFoundError
@@ -36,7 +36,7 @@ def whole(tmp_path_factory):
 
 def test_the_published_list_is_as_expected(whole, tmp_path, capsys):
     file = tmp_path / "new" / "found.json"
-    assert check.run(["RAFDB", str(whole), "--no-media", "--json", str(file)]) == 0
+    assert data.check(["RAFDB", str(whole), "--no-media", "--json", str(file)]) == 0
     content = json.loads(file.read_text())
     assert content["corpus"] == "rafdb"
     assert content["revision"] == "RAF-DB basic"
@@ -53,7 +53,7 @@ def test_the_published_list_is_as_expected(whole, tmp_path, capsys):
 
 def test_media_are_looked_for_unless_told_otherwise(whole, tmp_path, capsys):
     file = tmp_path / "found.json"
-    assert check.run(["rafdb", str(whole), "--json", str(file)]) == 1
+    assert data.check(["rafdb", str(whole), "--json", str(file)]) == 1
     content = json.loads(file.read_text())
     assert len(content["missing"]) == 15_339
     assert content["mismatches"] == []
@@ -66,7 +66,7 @@ def test_media_are_looked_for_unless_told_otherwise(whole, tmp_path, capsys):
 def test_other_numbers_are_a_mismatch(tmp_path, capsys):
     write_list(tmp_path, train=(*TRAIN[:6], 2523))
     file = tmp_path / "found.json"
-    assert check.run(["Rafdb", str(tmp_path), "--no-media", "--json", str(file)]) == 1
+    assert data.check(["Rafdb", str(tmp_path), "--no-media", "--json", str(file)]) == 1
     assert json.loads(file.read_text())["mismatches"] == [
         "clips: 15339 expected, 15338 found",
         "classes neutral: 3204 expected, 3203 found",
@@ -85,11 +85,11 @@ def test_a_rehearsal_is_compared_with_its_own_manifest(tmp_path, capsys):
     counts = {"clips": 15, "classes": {"surprise": 3}, "parts": {"test": {"clips": 7}}}
     counts["classes"] |= dict.fromkeys(CLASSES[1:], 2)
     (tmp_path / MANIFEST).write_text(json.dumps({"rendered": True, "seed": 3, **counts}))
-    assert check.run(["rafdb", str(tmp_path), "--no-media"]) == 0
+    assert data.check(["rafdb", str(tmp_path), "--no-media"]) == 0
     assert "this rendered rehearsal" in capsys.readouterr().out
     counts["clips"] = 16
     (tmp_path / MANIFEST).write_text(json.dumps({"counts": counts, "clips": []}))
-    assert check.run(["rafdb", str(tmp_path), "--no-media"]) == 1
+    assert data.check(["rafdb", str(tmp_path), "--no-media"]) == 1
 
 
 def test_a_revision_without_published_counts_cannot_be_as_expected(whole, tmp_path, monkeypatch, capsys):
@@ -98,36 +98,36 @@ def test_a_revision_without_published_counts_cannot_be_as_expected(whole, tmp_pa
         corpus.revision = "1999"
         return corpus
 
-    opened = check.open_corpus
-    monkeypatch.setattr(check, "open_corpus", other)
-    assert check.run(["rafdb", str(whole), "--no-media"]) == 1
-    assert "nothing is known of '1999'" in capsys.readouterr().out
+    opened = data.open_corpus
+    monkeypatch.setattr(data, "open_corpus", other)
+    assert data.check(["rafdb", str(whole), "--no-media"]) == 1
+    assert "no published counts of '1999'" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", [check.run, rehearse.run])
+@pytest.mark.parametrize("command", [data.check, data.rehearse])
 def test_an_unknown_corpus_names_the_known_ones(command, tmp_path):
     with pytest.raises(ConfigError, match=r"Unknown corpus 'ck\+'.*bp4d, casme2"):
-        command(["ck+", *(["--output"] if command is rehearse.run else []), str(tmp_path)])
+        command(["ck+", *(["--output"] if command is data.rehearse else []), str(tmp_path)])
 
 
 def test_a_root_that_does_not_exist(tmp_path):
     with pytest.raises(DatasetNotFoundError, match="does not exist"):
-        check.run(["samm", str(tmp_path / "none")])
+        data.check(["samm", str(tmp_path / "none")])
 
 
 def test_rehearsing_with_options_of_the_layout(tmp_path, capsys):
     out = tmp_path / "new"
     more = ["--size", "small", "--seed", "4", "--no-media", "--option", "kind=compound"]
-    assert rehearse.run(["rafdb", "--output", str(out), *more]) == 0
+    assert data.rehearse(["rafdb", "--output", str(out), *more]) == 0
     manifest = json.loads((out / MANIFEST).read_text())
     wanted = {"size": "small", "seed": 4, "media": False, "kind": "compound"}
     assert {name: manifest[name] for name in wanted} == wanted
     assert f"affectkit data check rafdb {out}" in capsys.readouterr().out
-    assert check.run(["rafdb", str(out), "--no-media", "--option", "kind=compound"]) == 0
+    assert data.check(["rafdb", str(out), "--no-media", "--option", "kind=compound"]) == 0
     with pytest.raises(ConfigError, match="does not have the option hue"):
-        check.run(["rafdb", str(out), "--option", "hue=1"])
+        data.check(["rafdb", str(out), "--option", "hue=1"])
     with pytest.raises(ConfigError, match="'kind' has no value"):
-        check.run(["rafdb", str(out), "--option", "kind"])
+        data.check(["rafdb", str(out), "--option", "kind"])
 
 
 @pytest.mark.parametrize(
@@ -141,18 +141,18 @@ def test_rehearsing_with_options_of_the_layout(tmp_path, capsys):
 def test_a_rehearsal_of_full_size_has_the_published_counts(name, more, tmp_path, capsys):
     out = tmp_path / "new"
     layout = more if name == "rafdb" else ()
-    assert rehearse.run([name, "--output", str(out), "--size", "full", "--no-media", *layout]) == 0
+    assert data.rehearse([name, "--output", str(out), "--size", "full", "--no-media", *layout]) == 0
     (out / MANIFEST).unlink()
     file = tmp_path / "found.json"
-    assert check.run([name.upper(), str(out), "--no-media", "--json", str(file), *more]) == 0
+    assert data.check([name.upper(), str(out), "--no-media", "--json", str(file), *more]) == 0
     content = json.loads(file.read_text())
     assert content["corpus"] == name
     assert content["mismatches"] == []
-    counts = "the published counts" if find_corpus(name).expected else "no published counts are known"
+    counts = "the published counts" if find_corpus(name).expected else "no published counts"
     assert counts in capsys.readouterr().out
 
 
 def test_rehearsing_never_writes_into_a_full_folder(tmp_path):
     (tmp_path / "a").touch()
     with pytest.raises(ConfigError, match="not empty"):
-        rehearse.run(["smic", "--output", str(tmp_path)])
+        data.rehearse(["smic", "--output", str(tmp_path)])

@@ -128,7 +128,7 @@ def test_a_saved_model_in_words(model, tmp_path, capsys):
     assert main(["describe", "--model", str(tmp_path)]) == 0
     text = " ".join(capsys.readouterr().out.split())
     total = sum(p.numel() for p in model.parameters())
-    assert f"| in all | {total:,} | 0 |" in text
+    assert f"| total | {total:,} | 0 |" in text
     assert "input: size 32, frames 5, fps 25.0, mean [0.5, 0.5, 0.5]" in text
     assert "| expression | B × 7 |" in text
     assert "AU1, AU12" in text

@@ -127,7 +127,7 @@ def test_long_lists_of_failures_are_cut(call, media, tmp_path, capsys, monkeypat
 def test_a_folder_that_cannot_be_made_is_an_error_at_once(call, media, tmp_path, capsys):
     (tmp_path / "file").touch()
     assert call("--input", media, "--output", tmp_path / "file" / "out") == 2
-    assert "This cannot be written: Not a directory" in capsys.readouterr().err
+    assert "Cannot write the file: Not a directory" in capsys.readouterr().err
 
 
 def test_a_table_may_lie_among_the_frames(call, media, capsys):
@@ -218,7 +218,7 @@ def test_the_summary_accounts_for_every_file(call, media, tmp_path, capsys):
         text, errors = capsys.readouterr()
         assert text == f"{out}: 3 tables ({there} finished before), 16 frames, 0 failed; 1 file failed\n"
         assert f"failed: {media / 'broken.mp4'}: The link leads to 'nowhere'" in errors
-        assert "note: 3 files passed over (1 × .zip, 1 × .txt, 1 × without a suffix)" in errors
+        assert "note: 3 files skipped (1 × .zip, 1 × .txt, 1 × without a suffix)" in errors
         rows = read_summary(out)
         assert {
             name.removeprefix(f"{media}/"): (row["status"], row["frames"]) for name, row in rows.items()
@@ -323,9 +323,9 @@ def test_patterns_that_the_shell_left(call, media, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
-        (["--input", "in", "--seconds", "3"], "--seconds is for --webcam"),
+        (["--input", "in", "--seconds", "3"], "--seconds does not go with --input"),
         (["--input", "in", "--engine", "ray", "--device", "cuda:1"], "only its own accelerator"),
-        (["--webcam", "0", "--processes", "2"], "--processes is for --input"),
+        (["--webcam", "0", "--processes", "2"], "--processes does not go with --webcam"),
         (["--input", "in", "--smooth", "much"], "'much' cannot be read"),
     ],
 )
@@ -383,12 +383,12 @@ def test_a_webcam_until_ctrl_c(call, tmp_path, monkeypatch, capsys):
     assert frame.attrs["affectkit"]["complete"] is True
     assert f"{table}: 5 frames, 0 failed" in capsys.readouterr().out
     assert call("--webcam", "0", "--output", table) == 2
-    assert "there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     rows = tmp_path / "live.csv.partial"  # of a process that was killed
     rows.touch()
     table.unlink()
     assert call("--webcam", "0", "--output", table) == 2
-    assert "live.csv.partial: The table is there already" in capsys.readouterr().err
+    assert "live.csv.partial: The table already exists" in capsys.readouterr().err
     arguments = ["--webcam", "0", "--output", table, "--seconds", "60", "--overwrite"]
     assert call(*arguments, "--smooth", "0.2") == 0
     assert len(read_table(table)) == 5

@@ -54,7 +54,7 @@ def test_copy_makes_folders_and_never_overwrites(tmp_path, capsys):
     target.write_text("edited")
     assert main(["recipe", "copy", "joint/demo", str(target)]) == 2
     assert target.read_text() == "edited"
-    assert "exists already" in capsys.readouterr().err
+    assert "exists" in capsys.readouterr().err
     assert main(["recipe", "copy", "joint/demo", str(tmp_path)]) == 0
     assert (tmp_path / "demo.yaml").exists()
 
@@ -145,7 +145,7 @@ def test_a_shipped_recipe_is_a_piece_of_ones_own(tmp_path):
         ("a:\n  include:\n    - main.yaml", 3, ("'main.yaml' includes itself",)),
         ("include: [list.yaml]", 1, ("'list.yaml' is no mapping",)),
         ("a: 1\nb: [", 2, ("no YAML",)),
-        ("a: 1\nb: 2\na: 3", 3, ("'a' is there twice",)),
+        ("a: 1\nb: 2\na: 3", 3, ("'a' is duplicated",)),
     ],
 )
 def test_faults_are_named_with_file_and_line(tmp_path, text, line, words):

@@ -1,6 +1,5 @@
 """`affectkit predict --spot` and `affectkit model explain`: from a clip to intervals with units."""
 
-import argparse
 import csv
 import json
 
@@ -9,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from affectkit.cli import spot
+from affectkit.cli import predict, spot
 from affectkit.cli.main import main
 from affectkit.data.video import open_video
 from affectkit.errors import ConfigError, VideoError
@@ -19,6 +18,7 @@ from affectkit.inference.spotting.movements import LEADING, MovementFinder, writ
 from affectkit.models import AffectModel
 
 SIZE, FPS, AT = 64, 30.0, (40, 80)
+PARSER = predict._parser()
 
 
 def frame(t, at=AT):
@@ -61,18 +61,8 @@ def saved(tmp_path_factory):
 
 
 def options(*args):
-    parser = argparse.ArgumentParser()
-    for name in ("--model", "--output", "--format"):
-        parser.add_argument(name)
-    parser.add_argument("--input", nargs="+")
-    parser.add_argument("--faces", default="center")
-    parser.add_argument("--detector-size", type=int)
-    parser.add_argument("--device", nargs="+", default=["cpu"])
-    parser.add_argument("--backend", default="auto")
-    parser.add_argument("--quiet", action="store_true")
-    parser.add_argument("--overwrite", action="store_true")
-    spot.add_arguments(parser)
-    return parser.parse_args([*map(str, args), "--spot", "--quiet"])
+    given = ["--faces", "center", *map(str, args), "--spot", "--quiet"]
+    return PARSER.parse_args(given), PARSER
 
 
 def read(path):
@@ -82,7 +72,7 @@ def read(path):
 
 def test_intervals_with_units_come_out(saved, clip, tmp_path, capsys):
     out = tmp_path / "new" / "intervals.csv"
-    code = spot.run(options("--model", saved, "--input", clip, "--output", out, "--fps", FPS))
+    code = spot.run(*options("--model", saved, "--input", clip, "--output", out, "--fps", FPS))
     assert code == 0
     rows = read(out)
     assert list(rows[0]) == [*LEADING, "AU04", "AU12"]
@@ -113,7 +103,7 @@ def test_intervals_with_units_come_out(saved, clip, tmp_path, capsys):
 def test_nothing_found_is_an_empty_table_and_no_error(saved, clip, tmp_path, capsys):
     out = tmp_path / "none.csv"
     args = ("--model", saved, "--input", clip, "--output", out, "--fps", FPS, "--spot-threshold", "1e9")
-    assert spot.run(options(*args)) == 0
+    assert spot.run(*options(*args)) == 0
     assert read(out) == []
     assert json.loads(out.with_suffix(".json").read_text())["movements"] == 0
     text = capsys.readouterr()
@@ -124,29 +114,25 @@ def test_nothing_found_is_an_empty_table_and_no_error(saved, clip, tmp_path, cap
 def test_faults_are_named(saved, clip, tmp_path):
     out = tmp_path / "x.csv"
     with pytest.raises(ConfigError, match="one clip at a time"):
-        spot.run(options("--model", saved, "--input", clip, clip, "--output", out))
-    with pytest.raises(ConfigError, match="--format cannot be used with --spot"):
-        spot.run(options("--model", saved, "--input", clip, "--output", out, "--format", "jsonl"))
-    ray = options("--model", saved, "--input", clip, "--output", out)
-    ray.engine = "ray"
-    with pytest.raises(ConfigError, match="--engine cannot be used with --spot"):
-        spot.run(ray)
-    ray.engine = "processes"  # the default, typed out
+        spot.run(*options("--model", saved, "--input", clip, clip, "--output", out))
+    with pytest.raises(ConfigError, match="--format does not go with --spot"):
+        spot.run(*options("--model", saved, "--input", clip, "--output", out, "--format", "jsonl"))
+    base = ("--model", saved, "--output", out)
+    with pytest.raises(ConfigError, match="--engine does not go with --spot"):
+        spot.run(*options(*base, "--input", clip, "--engine", "ray"))
     out.write_text("another table")
-    with pytest.raises(ConfigError, match=r"x\.csv: The table is there already"):
-        spot.run(ray)
+    with pytest.raises(ConfigError, match=r"x\.csv: The table already exists"):
+        spot.run(*options(*base, "--input", clip, "--engine", "processes"))  # the default, typed out
     assert out.read_text() == "another table"
     out.unlink()
-    camera = options("--model", saved, "--output", out)
-    camera.webcam = 0
-    with pytest.raises(ConfigError, match="--webcam cannot be used with --spot"):
-        spot.run(camera)
+    with pytest.raises(ConfigError, match="--webcam does not go with --spot"):
+        spot.run(*options(*base, "--webcam", 0))
     with pytest.raises(VideoError, match="photo shows no movement"):
-        spot.run(options("--model", saved, "--input", clip / "000.png", "--output", out))
+        spot.run(*options("--model", saved, "--input", clip / "000.png", "--output", out))
     with pytest.raises(ConfigError, match=r"nan frames a second.*--fps"):
-        spot.run(options("--model", saved, "--input", clip, "--output", out))
+        spot.run(*options("--model", saved, "--input", clip, "--output", out))
     with pytest.raises(ConfigError, match=r"ends in \.csv"):
-        spot.run(options("--model", saved, "--input", clip, "--output", tmp_path / "x.jsonl"))
+        spot.run(*options("--model", saved, "--input", clip, "--output", tmp_path / "x.jsonl"))
     assert not out.exists()
     with pytest.raises(ConfigError, match="nothing about action units"):
         MovementFinder(Predictor(make({"type": "expression", "space": "basic7"}), faces="center"))
@@ -211,14 +197,14 @@ def test_the_command_says_what_it_did_not_see(clip, tmp_path, capsys, monkeypatc
     monkeypatch.setattr("affectkit.inference.predictor.face_source", lambda *_: find)
     args = ("--model", tmp_path / "model", "--input", clip, "--output", tmp_path / "x.csv", "--fps", FPS)
     sees = False
-    assert spot.run(options(*args)) == 0
-    assert "no face was found; say where it is with --faces" in capsys.readouterr().err
+    assert spot.run(*options(*args)) == 0
+    assert "no face was found; " in capsys.readouterr().err
     calls.clear()
     sees = True
-    assert spot.run(options(*args, "--overwrite")) == 0
+    assert spot.run(*options(*args, "--overwrite")) == 0
     text = capsys.readouterr()
     assert "brief movement" in text.out
-    assert "the face was not seen in" in text.err
+    assert "no face was found in" in text.err
 
 
 @pytest.mark.parametrize(
@@ -286,7 +272,7 @@ def test_explain_from_the_command_line(saved, clip, tmp_path, capsys):
     assert main(["model", "explain", "--model", str(saved), "--output", str(tmp_path / "d")]) == 0
     said = capsys.readouterr()
     assert "beyond co-occurrence: AU" in said.out
-    assert "regions is left out; it takes a clip" in said.err
+    assert "regions is left out" in said.err
     assert not (tmp_path / "d" / "regions.csv").exists()
     assert (tmp_path / "c" / "dependencies.csv").read_text() != (
         tmp_path / "d" / "dependencies.csv"
@@ -297,7 +283,7 @@ def test_explain_from_the_command_line(saved, clip, tmp_path, capsys):
     ("args", "fault"),
     [
         (("--onset", 3), "belong together"),
-        (("--only", "map"), "cannot show map. It shows regions, dependencies"),
+        (("--only", "map"), "cannot explain map. Choose from regions, dependencies"),
         (("--head", "brow"), "no head 'brow'"),
         (("--onset", 9, "--apex", 3), "not in order among 120 frames"),
         (("--onset", 3, "--apex", 120), "not in order among 120 frames"),
@@ -326,7 +312,7 @@ def test_what_is_about_a_clip_asks_for_one(saved, tmp_path, capsys):
     assert (
         main(["model", "explain", "--only", "regions", "--model", str(saved), "--output", str(tmp_path)]) == 2
     )
-    assert "regions is about a clip. Give one with --input" in capsys.readouterr().err
+    assert "regions needs a clip. Give one with --input" in capsys.readouterr().err
 
 
 def test_two_heads_are_explained_side_by_side(tmp_path):

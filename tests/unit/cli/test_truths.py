@@ -5,7 +5,7 @@ import csv
 from helpers.mood import LEVELS, MoodDataset
 from helpers.toy import ToyDataset
 
-from affectkit.cli.truths import add_truths
+from affectkit.cli.folds import add_truths
 from affectkit.models import AUHead, AUIntensityHead, DimensionsHead, ExpressionHead, LevelsHead
 
 

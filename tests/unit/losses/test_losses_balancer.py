@@ -115,7 +115,7 @@ def test_numbers_out_of_range_and_unknown_names_are_refused():
     for arguments in ({"momentum": 1.0}, {"momentum": -0.1}, {"denominator": 0.0}):
         with pytest.raises(ConfigError, match="must be in"):
             LossBalancer(["a"], **arguments)
-    with pytest.raises(ConfigError, match="no loss b, c"):
+    with pytest.raises(ConfigError, match="b, c"):
         LossBalancer(["a"])({"c": torch.tensor(1.0)}, {"b": 2.0})
-    with pytest.raises(ConfigError, match="must be positive, not 0"):
+    with pytest.raises(ConfigError, match="length"):
         ramp(1, 0)

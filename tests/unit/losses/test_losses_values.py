@@ -11,15 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from affectkit.errors import ConfigError, LabelSpaceError
-from affectkit.facs import label_space
+from affectkit.errors import ConfigError
 from affectkit.losses import (
     AsymmetricLoss,
     DiceLoss,
     MaskedBCE,
     MaskedCrossEntropy,
     OrdinalLoss,
-    build,
     inverse_frequency_weights,
     positive_weights,
     register,
@@ -181,14 +179,6 @@ def test_arguments_are_checked(make):
         make()
 
 
-def test_a_loss_must_fit_the_label_space():
-    space = label_space("AU1,AU12")
-    assert isinstance(build({"type": "bce", "weight": [1, 2]}, space), MaskedBCE)
-    with pytest.raises(LabelSpaceError, match="3 values in 'weight' for 2 labels"):
-        build({"type": "bce", "weight": [1, 2, 3]}, space)
-    with pytest.raises(LabelSpaceError, match="categories"):
-        build({"type": "cross_entropy"}, space)
-    with pytest.raises(ConfigError, match="hinge"):
-        build({"type": "hinge"}, space)
-    with pytest.raises(ConfigError, match="already"):
+def test_names_of_losses_are_unique():
+    with pytest.raises(ConfigError, match="bce"):
         register("bce")(MaskedBCE)

@@ -285,7 +285,7 @@ def test_wrong_shapes_and_groups_are_refused():
     metric = AUMetrics(LABELS, 7)
     with pytest.raises(ValueError, match="value has the shape"):
         metric.update(logits, value[:, :2], mask, group)
-    with pytest.raises(ValueError, match="2 units"):
+    with pytest.raises(ValueError, match="2 labels"):
         metric.update(logits[:, :2], value[:, :2], mask[:, :2], group)
     with pytest.raises(ValueError, match="one entry a row"):
         metric.update(logits, value, mask, group[:-1])

@@ -107,5 +107,5 @@ def test_wrong_input_is_refused():
         bad[mask] = value
         with pytest.raises(ValueError, match="range"):
             counted(bad, y, mask, group)
-    with pytest.raises(ValueError, match="1 dimensions but the metric has 2"):
+    with pytest.raises(ValueError, match="1 labels but the metric has 2"):
         counted(x[:, :1], y[:, :1], mask[:, :1], group)

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from affectkit.cli.render import run
+from affectkit.cli.data import render as run
 from affectkit.errors import AnnotationError, ConfigError
 from affectkit.facs import AU_SETS, EXPRESSION_SETS, prior
 from affectkit.synth import association_table, render_corpus

@@ -11,7 +11,7 @@ from affectkit.data import Target
 from affectkit.errors import ConfigError
 from affectkit.metrics import AUMetrics
 from affectkit.models import AffectModel, AUIntensityHead
-from affectkit.tasks.calibration import Answered, answers, calibrate, measure
+from affectkit.tasks.calibration import LabelledLogits, calibrate, collect_logits, measure
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def model():
 
 
 def test_answers_are_logits_beside_what_is_annotated(model, loader):
-    found = answers(model, [loader])
+    found = collect_logits(model, [loader])
     assert model.training
     shapes = {name: (tuple(rows.logits.shape), tuple(rows.value.shape)) for name, rows in found.items()}
     assert shapes == {
@@ -48,7 +48,7 @@ def test_answers_are_logits_beside_what_is_annotated(model, loader):
     target = batch.targets["au"].project("AU1,AU4,AU12")
     assert torch.equal(found["au"].mask[:9].reshape(3, 3, 3), target.mask)
     assert torch.equal(found["au"].value[:9].reshape(3, 3, 3), target.value)
-    twice = answers(model, [loader, loader])["au"]
+    twice = collect_logits(model, [loader, loader])["au"]
     assert len(twice.logits) == 48
 
 
@@ -63,7 +63,7 @@ def test_padding_and_heads_without_labels_have_no_part(model, loader):
         valid=torch.tensor([True, False, True]),
         targets={"au": nothing, "expression": batch.targets["expression"]},
     )
-    found = answers(model, [[padded]])
+    found = collect_logits(model, [[padded]])
     assert list(found) == ["expression"]
     assert found["expression"].mask.tolist() == [True, False, True]
     with pytest.raises(ConfigError, match="None of the heads"):
@@ -71,7 +71,7 @@ def test_padding_and_heads_without_labels_have_no_part(model, loader):
 
 
 def test_levels_become_yes_or_no():
-    rows = Answered(
+    rows = LabelledLogits(
         torch.arange(10.0).reshape(1, 2, 5), torch.tensor([[3.0, 0.0]]), torch.tensor([[True, True]])
     )
     logits, truth = rows.evidence(AUIntensityHead(1, "intensity:AU1,AU2"))
@@ -85,7 +85,7 @@ def test_calibration_finds_the_temperature_and_keeps_the_best_decisions(model):
     value = torch.bernoulli((logits / 2).sigmoid(), generator=rng)
     mask = torch.rand(5000, 3, generator=rng) < 0.8
     wrong = torch.where(mask, value, 1 - value)  # what is masked must not matter
-    found = {"au": Answered(logits, wrong, mask)}
+    found = {"au": LabelledLogits(logits, wrong, mask)}
     before = measure(model, found)["au"]
     assert before["ece"] == before["ece_before"]
     calibrate(model, found)
@@ -108,7 +108,7 @@ def test_calibration_finds_the_temperature_and_keeps_the_best_decisions(model):
 def test_every_kind_of_head_gets_likelier(loader):
     task = make_task()
     model = task.model
-    found = answers(model, [loader])
+    found = collect_logits(model, [loader])
     calibrate(model, found)
     for one in measure(model, found).values():
         assert one["nll"] <= one["nll_before"] + 1e-9

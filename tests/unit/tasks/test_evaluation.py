@@ -95,7 +95,7 @@ def test_only_heads_whose_target_is_annotated_get_a_metric():
     heads = {"au": AUHead(4, "AU1,AU12"), "intensity": AUIntensityHead(4, "intensity:AU1")}
     evaluation = Evaluation(heads, [WithoutIntensity()], "cpu")
     assert list(evaluation.metrics) == [("toy", "au")]
-    assert evaluation.best_thresholds("intensity") is None
+    assert "intensity" not in evaluation.best_thresholds()
     with pytest.raises(ConfigError, match="None of the heads"):
         Evaluation({"intensity": heads["intensity"]}, [WithoutIntensity()], "cpu")
 

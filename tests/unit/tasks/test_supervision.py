@@ -17,8 +17,7 @@ from affectkit.models import AUHead, AUIntensityHead, ExpressionHead, TimmBackbo
 from affectkit.models.card import model_card
 from affectkit.models.convert import model_of_checkpoint
 from affectkit.tasks import MultiTask
-from affectkit.tasks.data import task_data
-from affectkit.tasks.supervision import find_unlearned, unlearned_warning
+from affectkit.tasks.data import find_unlearned, task_data, unlearned_warning
 
 
 def make_task(au="AU1,AU4", **options):
