@@ -1,7 +1,7 @@
-"""Rendered corpora in the on-disk layouts of real ones, to rehearse with and to test readers against.
+"""Rehearsals: rendered faces in the on-disk layouts of published corpora, for trial runs and tests.
 
-A module writes one corpus, with the quirks of the real one. Numbers of rows, people and labels are those published;
-all else is made up.
+Each module writes one corpus with the quirks of the real one. In size "full", the numbers of rows, people and labels
+are the published ones; everything else is made up.
 """
 
 from __future__ import annotations

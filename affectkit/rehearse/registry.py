@@ -1,9 +1,10 @@
-"""Rehearsals by the name of their corpus: every module of this folder, and every plug-in, registers its own."""
+"""Registry of rehearsals by the name of their corpus, filled by the modules of this folder and by plug-ins."""
 
 from __future__ import annotations
 
 import functools
 import inspect
+import json
 import pkgutil
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -13,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from affectkit.datasets import corpora
 from affectkit.errors import ConfigError
 
-__all__ = ["Size", "Writer", "register", "rehearsals", "rehearse"]
+__all__ = ["Size", "register", "rehearsals", "rehearse"]
 
 Size = Literal["tiny", "small", "full"]
 Writer = Callable[..., dict[str, Any]]
@@ -22,26 +23,48 @@ _WRITERS: dict[str, Writer] = {}
 
 
 def register(name: str) -> Callable[[Writer], Writer]:
-    """Decorator of the function that writes a rehearsal.
+    """Decorate the function that writes a rehearsal.
 
-    It takes the empty folder to fill, `size`, `seed` and `media` (whether faces are rendered), and as further keywords
-    the variants that the real corpus comes in. It returns the truths, which it writes as `rehearsal.json` too.
+    The function takes the folder to fill, the keywords `size`, `seed` and `media` of `rehearse`, and further keywords
+    for variants of the corpus. It returns counts and labels. The decorated function makes the folder and writes these
+    and the options to `rehearsal.json`, whose content it returns.
 
     Args:
         name: Name of the corpus, in lower case.
     """
 
-    def file(writer: Writer) -> Writer:
-        _WRITERS[name] = writer
-        return writer
+    def decorate(write: Writer) -> Writer:
+        signature = inspect.signature(write)
 
-    return file
+        @functools.wraps(write)
+        def write_all(out: Path, **options: Any) -> dict[str, Any]:
+            given = signature.bind(out, **options)
+            given.apply_defaults()
+            out.mkdir(parents=True, exist_ok=True)
+            truths = write(*given.args, **given.kwargs)
+            manifest = {"rendered": True, "corpus": corpora()[name].__name__, **given.kwargs, **truths}
+            text = json.dumps(manifest, indent=1)
+            (out / "rehearsal.json").write_text(text + "\n", encoding="utf-8")
+            read: dict[str, Any] = json.loads(text)
+            return read
+
+        _WRITERS[name] = write_all
+        return write_all
+
+    return decorate
+
+
+@functools.cache
+def _import_all() -> None:
+    package = import_module("affectkit.rehearse")
+    for module in pkgutil.iter_modules(package.__path__, "affectkit.rehearse."):
+        import_module(module.name)
 
 
 def rehearsals() -> Mapping[str, Writer]:
     """All rehearsals by the name of their corpus, in alphabetical order."""
-    corpora()  # a plug-in brings both
-    _discover()
+    corpora()  # imports plug-ins
+    _import_all()
     return dict(sorted(_WRITERS.items()))
 
 
@@ -51,42 +74,36 @@ def rehearse(
     """Write rendered faces in the layout of a corpus.
 
     Args:
-        name: Name of the corpus, in any capitals.
-        out: The folder to make.
-        size: "full" has as many people, clips and labels as the real corpus.
-        seed: Of every draw.
-        media: Whether faces are rendered; else only the annotation is written.
-        **options: Those of the layout.
+        name: Name of the corpus; case is ignored.
+        out: Folder to write; it must not exist or be empty.
+        size: "full" has the published numbers of people, clips and labels; "small" and "tiny" have a few.
+        seed: Seed of all random choices.
+        media: Render images or videos; False writes the annotations only.
+        **options: Variants of the corpus, see the `write_…` function of its module.
 
     Returns:
-        The truths, which lie in the folder as `rehearsal.json` too.
+        Counts, labels and options, as written to `rehearsal.json` in `out`.
 
     Raises:
-        ConfigError: There is no such rehearsal or option, or the folder is not empty.
+        ConfigError: The corpus or an option is unknown, or `out` is not empty.
     """
     known = rehearsals()
     if name.lower() not in known:
         raise ConfigError(f"Unknown corpus {name!r}.", remedy=f"Choose one of: {', '.join(known)}.")
-    writer, out = known[name.lower()], Path(out)
-    given = {"size": size, "seed": seed, "media": media, **options}
-    hints = get_type_hints(writer)
-    for option, value in given.items():
-        if option not in inspect.signature(writer).parameters:
-            remedy = f"It has: {', '.join(inspect.signature(writer).parameters)}."
-            raise ConfigError(f"The rehearsal of {name} has no option {option!r}.", remedy=remedy)
-        choices = get_args(hints.get(option)) if get_origin(hints.get(option)) is Literal else (value,)
-        if value not in choices:
-            remedy = f"Use one of: {', '.join(map(str, choices))}."
-            raise ConfigError(f"{option}={value!r} is not known.", remedy=remedy)
+    write, out = known[name.lower()], Path(out)
+    options = {"size": size, "seed": seed, "media": media, **options}
+    hints = get_type_hints(write)
+    for option, value in options.items():
+        if option not in inspect.signature(write).parameters:
+            choices = ", ".join(inspect.signature(write).parameters)
+            raise ConfigError(
+                f"The rehearsal of {name} has no option {option!r}.", remedy=f"Use one of: {choices}."
+            )
+        hint = hints.get(option)
+        if get_origin(hint) is Literal and value not in get_args(hint):
+            raise ConfigError(
+                f"Invalid {option}={value!r}.", remedy=f"Use one of: {', '.join(map(str, get_args(hint)))}."
+            )
     if out.exists() and any(out.iterdir()):
-        raise ConfigError("The folder is not empty.", path=out, remedy="Give another folder, or empty it.")
-    out.mkdir(parents=True, exist_ok=True)
-    return writer(out, **given)
-
-
-@functools.cache
-def _discover() -> None:
-    package = import_module("affectkit.rehearse")
-    for module in pkgutil.iter_modules(package.__path__, "affectkit.rehearse."):
-        if not module.ispkg:
-            import_module(module.name)
+        raise ConfigError("The folder is not empty.", path=out, remedy="Choose another folder or empty it.")
+    return write(out, **options)

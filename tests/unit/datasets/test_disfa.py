@@ -16,7 +16,7 @@ from affectkit.datasets.disfa import DISFA
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
 from affectkit.facs import AU_SETS
 from affectkit.losses import inverse_frequency_weights
-from affectkit.rehearse.acting.macro import write_video
+from affectkit.rehearse.acting.studio import write_video
 from affectkit.rehearse.disfa import write_disfa
 
 UNITS = AU_SETS["disfa12"].labels

@@ -73,7 +73,7 @@ def test_a_corpus_of_another_package(elsewhere, tmp_path):
         (out / "a").touch()
         return {}
 
-    assert rehearse("elsewhere", tmp_path / "new") == {}
+    assert rehearse("elsewhere", tmp_path / "new")["corpus"] == "Elsewhere"
     assert (tmp_path / "new" / "a").exists()
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from affectkit.rehearse.acting.macro import draw_scores, strongest, write_image, write_video
+from affectkit.rehearse.acting.coded import draw_scores, strongest
+from affectkit.rehearse.acting.studio import write_image, write_video
 from affectkit.rehearse.bp4d import write_bp4d
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from affectkit.errors import ConfigError
 from affectkit.rehearse import rehearse
-from affectkit.rehearse.acting.micro import Actors, Clip, Unit, deal_units
+from affectkit.rehearse.acting.micro import Cell, Clip, Unit, act, deal_units
 from affectkit.rehearse.casme2 import write_casme2
 
 
@@ -72,10 +72,11 @@ def test_faces_move_to_the_apex_and_back(tmp_path):
 
 def test_sides_move_on_their_side():
     def half(side):
-        clip = Clip(1, "c", 1, 5, 9, (Unit(12, side), Unit(38)), "", "happiness", 5)
-        first, apex = Actors(96, 0).perform(clip, 0, [1, 5])
-        change = np.abs(apex.astype(int) - first.astype(int)).sum((0, 2))
-        return change[:48].sum(), change[48:].sum()
+        clip = Clip(1, "c", 1, 5, 9, "happiness", Cell("", (Unit(12, side), Unit(38))))
+        ((_, _, frames),) = act([clip], "tiny", 0)
+        images = dict(frames)
+        change = np.abs(images[5].astype(int) - images[1].astype(int)).sum((0, 2))
+        return change[:32].sum(), change[32:].sum()
 
     seen_left, seen_right = half("L"), half("R")
     assert seen_left[1] > seen_left[0]  # the subject's left is on the right of the picture

@@ -1,0 +1,145 @@
+"""Rendered people, files, and counts."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from affectkit.facs.rules import DU_2014
+from affectkit.synth.render import Face, FaceRenderer, Rendered
+from affectkit.synth.rig import RIG_UNITS
+from affectkit.synth.sampling import sample_person, sample_scene
+
+__all__ = [
+    "Studio",
+    "count_labels",
+    "expression_units",
+    "pad",
+    "write_image",
+    "write_sheet",
+    "write_text",
+    "write_video",
+]
+
+Image = npt.NDArray[np.uint8]
+
+# Units of classes without a table, from their verbal definitions.
+_UNITS: Final[Mapping[str, Sequence[int]]] = {
+    "contempt": (12, 14),
+    "anxiety": (1, 4, 20, 25),
+    "helplessness": (1, 4, 15, 26),
+    "disappointment": (1, 4, 15, 25),
+}
+
+
+def expression_units(label: str) -> Sequence[int]:
+    """Units that show an expression."""
+    return DU_2014[label].prototypical if label in DU_2014 else _UNITS.get(label, ())
+
+
+class Studio:
+    """Renderer of people with given intensities.
+
+    Args:
+        size: Side of the square frames in pixels.
+        seed: Seed of people and scenes.
+    """
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size = size
+        self._seed = seed
+
+    @functools.cached_property
+    def _renderer(self) -> FaceRenderer:
+        return FaceRenderer(self.size)
+
+    def enter(self, *person: int, scene: np.random.Generator | None = None) -> None:
+        """Choose the person by a key of numbers, and draw a scene (from `scene`, if given)."""
+        rng = np.random.default_rng([self._seed, *person])
+        self._renderer.set(sample_person(rng), sample_scene(scene or rng))
+
+    def shoot(
+        self,
+        units: Mapping[int, float] | Mapping[int, tuple[float, float]],
+        yaw: float = 0.0,
+        pitch: float = 0.0,
+        roll: float = 0.0,
+    ) -> Rendered:
+        """Render a frame with intensities from 0 to 1 and angles in degrees; units that the rig lacks are ignored."""
+        return self._renderer.render(
+            Face({u: v for u, v in units.items() if u in RIG_UNITS}, yaw, pitch, roll)
+        )
+
+
+def pad(image: Image, height: int | None) -> Image:
+    """Pad or crop a picture to a height."""
+    more = (height or len(image)) - len(image)
+    if more < 0:
+        return np.ascontiguousarray(image[-more // 2 : len(image) - (-more - -more // 2)])
+    return np.pad(image, ((more // 2, more - more // 2), (0, 0), (0, 0)), mode="edge")
+
+
+def write_image(path: Path, image: Image, *, height: int | None = None, is_grey: bool = False) -> None:
+    """Write a picture, uint8 [S, S, 3], padded or cropped to `height`, in the format of the suffix."""
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.fromarray(pad(image, height))
+    (picture.convert("L") if is_grey else picture).save(path, quality=92)
+
+
+def write_video(path: Path, images: Iterable[Image], *, fps: int, height: int | None = None) -> None:
+    """Encode pictures, uint8 [S, S, 3] each, padded or cropped to an even `height`, as MPEG-4 in AVI."""
+    import av
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=fps)
+        stream.pix_fmt = "yuv420p"
+        stream.thread_count = 1  # so that the bytes do not depend on the machine
+        stream.bit_rate = 4_000_000
+        for number, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(pad(image, height), format="rgb24")
+            if number == 0:
+                stream.height, stream.width = frame.height, frame.width
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def write_text(
+    path: Path,
+    lines: Sequence[str],
+    *,
+    bom: bool = False,
+    crlf: bool = False,
+    final_newline: bool = True,
+    encoding: str = "utf-8",
+) -> None:
+    """Write lines with the given encoding and line ends."""
+    end = "\r\n" if crlf else "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = end.join(lines) + (end if final_newline else "")
+    path.write_bytes(text.encode("utf-8-sig" if bom else encoding))
+
+
+def write_sheet(path: Path, title: str, rows: Iterable[Sequence[Any]], *more: str) -> None:
+    """Write a workbook with a sheet of rows, and empty sheets named `more`."""
+    import openpyxl  # type: ignore[import-untyped]
+
+    book = openpyxl.Workbook()
+    book.active.title = title
+    for row in rows:
+        book.active.append(row)
+    for name in more:
+        book.create_sheet(name)
+    book.save(path)
+
+
+def count_labels(labels: Sequence[str], classes: Iterable[str], **more: int) -> dict[str, Any]:
+    """Count clips, and clips of each class."""
+    return {"clips": len(labels), **more, "classes": {name: labels.count(name) for name in classes}}
