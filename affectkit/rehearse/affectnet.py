@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 
 from affectkit.datasets.affectnet import CLASSES, COLUMNS, TRAIN, UNDEFINED, VALIDATION
 from affectkit.rehearse.acting.studio import Studio, count_labels, expression_units, write_image, write_text
-from affectkit.rehearse.registry import Size, register
+from affectkit.rehearse.registry import Job, register
 
 __all__ = ["write_affectnet"]
 
@@ -27,11 +26,8 @@ _PLACES: Final = {  # usual valence and arousal
 
 @register("affectnet")
 def write_affectnet(
-    out: Path,
+    job: Job,
     *,
-    size: Size = "tiny",
-    seed: int = 0,
-    media: bool = True,
     layout: Literal["lists", "folders"] = "lists",
     header: bool = True,
     pixels: int = 64,
@@ -45,28 +41,28 @@ def write_affectnet(
         header: Write a header in the training list; some copies lack it.
         pixels: Side of the photographs.
     """
-    studio = Studio(pixels, seed)
+    studio = Studio(pixels, job.seed)
     names: dict[str, list[str]] = {}
     truths: dict[str, Any] = {}
     for place, part in enumerate(("train", "validation")):
-        rng = np.random.default_rng([seed, 83, place])
-        each = np.broadcast_to(_EACH[size][part], len(CLASSES))
+        rng = job.rng(83, place)
+        each = np.broadcast_to(_EACH[job.size][part], len(CLASSES))
         labels = rng.permutation([*np.repeat(np.arange(len(CLASSES)), each), 8, 9, 10]).tolist()
         names[part] = [_WORDS[label] for label in labels]
         lines = [",".join(COLUMNS)] if header or part == "validation" else []
-        own = out / ("train_set" if part == "train" else "val_set")
+        own = job.out / ("train_set" if part == "train" else "val_set")
         for number, (label, word) in enumerate(zip(labels, names[part], strict=True)):
-            digest = hashlib.blake2b(f"{seed} {part} {number}".encode(), digest_size=14).hexdigest()
+            digest = hashlib.blake2b(f"{job.seed} {part} {number}".encode(), digest_size=14).hexdigest()
             name = f"{number % 7 + 1}/{digest}.jpg" if layout == "lists" else f"{number}.jpg"
             values, is_known = (UNDEFINED, UNDEFINED), word in _PLACES
             if is_known:
                 values = tuple(np.clip(np.round(rng.normal(_PLACES[word], 0.15), 4), -1, 1).tolist())
             truths[f"{part}/{name}"] = {"class": word, "va": values if is_known else None}
             landmarks = ""
-            if media:
+            if job.media:
                 studio.enter(7, place, number)
                 face = studio.shoot(dict.fromkeys(expression_units(word), 1.0), float(rng.normal(0, 8)))
-                folder = out / "Manually_Annotated_Images" if layout == "lists" else own / "images"
+                folder = job.out / "Manually_Annotated_Images" if layout == "lists" else own / "images"
                 write_image(folder / name, face.image)
                 landmarks = ";".join(f"{value:.2f}" for value in face.landmarks.ravel().tolist())
             if layout == "lists":
@@ -77,7 +73,7 @@ def write_affectnet(
                 np.save(own / "annotations" / f"{number}_{kind}.npy", np.array(str(value)))
         if layout == "lists":
             file = "training.csv" if part == "train" else "validation.csv"
-            write_text(out / "Manually_Annotated_file_lists" / file, lines)
+            write_text(job.out / "Manually_Annotated_file_lists" / file, lines)
 
     def count(words: list[str]) -> dict[str, Any]:
         words = [word for word in words if word in CLASSES.classes]
@@ -86,5 +82,5 @@ def write_affectnet(
     return {
         **count(names["train"] + names["validation"]),
         "parts": {part: count(words) for part, words in names.items()},
-        "labels": truths if size != "full" else {},
+        "labels": truths if not job.is_full else {},
     }

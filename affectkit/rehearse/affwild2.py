@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy.typing as npt
 from affectkit.datasets.affwild2 import CLASSES, UNITS
 from affectkit.rehearse.acting.coded import draw_scores, strongest
 from affectkit.rehearse.acting.studio import Studio, write_image, write_text
-from affectkit.rehearse.registry import Size, register
+from affectkit.rehearse.registry import Job, register
 
 __all__ = ["write_affwild2"]
 
@@ -28,9 +27,7 @@ _TASKS: Final = (("au", "expression", "va"), ("au",), ("expression", "va"))  # o
 
 
 @register("affwild2")
-def write_affwild2(
-    out: Path, *, size: Size = "tiny", seed: int = 0, media: bool = True, pixels: int = 64
-) -> dict[str, Any]:
+def write_affwild2(job: Job, *, pixels: int = 64) -> dict[str, Any]:
     """Write a rehearsal of Aff-Wild2: labels of each frame for one or several challenges.
 
     The second video shows two people and has a list for each. In the third, one challenge trains on frames that
@@ -41,9 +38,9 @@ def write_affwild2(
             of 40.
         pixels: Side of the images.
     """
-    rng = np.random.default_rng([seed, 89])
-    videos, length = _VIDEOS[size]
-    studio = Studio(pixels, seed)
+    rng = job.rng(89)
+    videos, length = _VIDEOS[job.size]
+    studio = Studio(pixels, job.seed)
     recordings: dict[str, Any] = {}
     for number, person in ((n, person) for n in range(videos) for person in range(2 if n == 1 else 1)):
         part, suffix = "validation" if number % 3 == 2 else "train", "_right" if person else ""
@@ -53,18 +50,19 @@ def write_affwild2(
         for task, table in shown.items():
             folder, header = _LISTS[task]
             is_train = part == "train" or (number == 2 and task == "va")
-            path = (
-                out / "annotations" / folder / ("Train_Set" if is_train else "Validation_Set") / f"{name}.txt"
-            )
+            folder = f"{folder}/{'Train' if is_train else 'Validation'}_Set"
             rows = [",".join(f"{value:g}" for value in row) for row in table.tolist()]
-            write_text(path, [header, *rows], crlf=number % 2 == 1)
+            write_text(
+                job.out / "annotations" / folder / f"{name}.txt", [header, *rows], crlf=number % 2 == 1
+            )
         hidden = {3, 4} if number % 2 else set()  # frames without a face
-        if media:
+        if job.media:
             studio.enter(7, number, person)
-        for frame, codes in enumerate(labels["au"].tolist() if media else (), start=1):
+        for frame, codes in enumerate(labels["au"].tolist() if job.media else (), start=1):
             if frame not in hidden:
                 units = {unit.id: max(code, 0) for unit, code in zip(UNITS, codes, strict=True)}
-                write_image(out / "cropped_aligned" / name / f"{frame:05d}.jpg", studio.shoot(units).image)
+                path = job.out / "cropped_aligned" / name / f"{frame:05d}.jpg"
+                write_image(path, studio.shoot(units).image)
         rounded = {task: table.round(3).tolist() for task, table in shown.items()}
         recordings[name] = {"part": part, "hidden": sorted(hidden), "labels": rounded}
     parts = {

@@ -25,8 +25,9 @@ from affectkit.rehearse.acting.coded import (
     rows_of,
     write_mat,
 )
-from affectkit.rehearse.acting.studio import Studio, write_image, write_text, write_video
-from affectkit.rehearse.registry import Size, register
+from affectkit.rehearse.acting.studio import Studio, write_image, write_text
+from affectkit.rehearse.registry import Job, register
+from affectkit.synth.writers import write_video
 
 __all__ = ["write_bp4d", "write_fit"]
 
@@ -49,11 +50,8 @@ _SMALL: Final = {
 
 @register("bp4d")
 def write_bp4d(
-    out: Path,
+    job: Job,
     *,
-    size: Size = "tiny",
-    seed: int = 0,
-    media: bool = True,
     layout: Literal["official", "benchmark"] = "official",
     preview: bool = False,
     pixels: int = 48,
@@ -72,45 +70,43 @@ def write_bp4d(
         quirks: Write some files with byte-order marks, Windows line ends, blank rows, three-digit names or frames
             without landmarks.
     """
-    rng = np.random.default_rng([seed, 41])
-    starts, spans = _plan(size, rng, preview)
-    occurrence = _draw_occurrence(spans, size, rng)
+    rng = job.rng(41)
+    starts, spans = _plan(job.size, rng, preview)
+    occurrence = _draw_occurrence(spans, job.size, rng)
     levels = _draw_levels(spans, occurrence, rng)
-    studio, height = Studio(pixels, seed), 2 * round(pixels * _PICTURE[1] / _PICTURE[0] / 2)
+    studio, height = Studio(pixels, job.seed), 2 * round(pixels * _PICTURE[1] / _PICTURE[0] / 2)
     is_official = layout == "official"
     recordings: dict[str, Any] = {}
     for number, (name, rows) in enumerate(spans.items()):
         first, last = starts[name], starts[name] + rows.stop - rows.start - 1
         quirk, is_shifted = number if quirks else 0, quirks and number % 7 == 3
         truths = _write_codes(
-            out, is_official, name, first, occurrence[rows], levels[rows], quirk, is_shifted
+            job.out, is_official, name, first, occurrence[rows], levels[rows], quirk, is_shifted
         )
         seen: dict[int, Points] = {}
-        if media:
+        if job.media:
             studio.enter(7, int(name[1:4]), name[0] == "M")
         acts = _act(occurrence[rows], levels[rows])
-        if media and preview:  # the face rests until the first coded frame
+        if job.media and preview:  # the face rests until the first coded frame
             images = film(studio, [*[{}] * (first - 1), *acts], height, seen)
-            write_video(out / "PreviewVideos" / name[:4] / f"{name}.avi", images, fps=25, height=height)
-        elif media:
-            folder = out / ("Sequences(2D+3D)" if is_official else "BP4D_crop") / name[:4] / name[5:]
+            write_video(job.out / "PreviewVideos" / name[:4] / f"{name}.avi", images, fps=25, codec="mpeg4")
+        elif job.media:
+            folder = job.out / ("Sequences(2D+3D)" if is_official else "BP4D_crop") / name[:4] / name[5:]
             width = 0 if not is_official else 3 if quirks and number % 3 == 1 and last < 1000 else 4
             # As in the real tree, there is one image more than coded frames.
             for frame, image in enumerate(film(studio, [*acts, {}], height, seen, first - 1), start=first):
-                write_image(folder / f"{frame - is_official:0{width}d}.jpg", image, height=height)
+                write_image(folder / f"{frame - is_official:0{width}d}.jpg", image)
             for suffix in ("mtl", "obj") if is_official else ():
                 (folder / f"{first - 1:0{width}d}.{suffix}").write_text("# rendered\n", encoding="ascii")
-        if media:
+        if job.media:
             lost = [first + 5] if quirks and number % 3 == 0 else []
-            points = write_fit(out / "2DFeatures" / f"{name}.mat", seen, (pixels, height), lost)
+            points = write_fit(job.out / "2DFeatures" / f"{name}.mat", seen, (pixels, height), lost)
             truths["landmarks"] = points
-        recordings[name] = {"first": first, "last": last, "rows": len(acts)} | (
-            {} if size == "full" else truths
-        )
+        recordings[name] = {"first": first, "last": last, "rows": len(acts)} | ({} if job.is_full else truths)
     return {**count_frames(spans, occurrence, _CODED, PARTS), "recordings": recordings}
 
 
-def _plan(size: Size, rng: np.random.Generator, is_early: bool) -> tuple[dict[str, int], Spans]:
+def _plan(size: str, rng: np.random.Generator, is_early: bool) -> tuple[dict[str, int], Spans]:
     """First coded frame and rows of each recording."""
     if size == "full":
         lengths = _share_rows()
@@ -146,7 +142,7 @@ def _share_rows() -> dict[str, int]:
     return lengths
 
 
-def _draw_occurrence(spans: Spans, size: Size, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+def _draw_occurrence(spans: Spans, size: str, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
     """Presence of the coded units in each frame, bool [N, U]."""
     lengths = [rows.stop - rows.start for rows in spans.values()]
     total = sum(lengths)

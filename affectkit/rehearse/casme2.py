@@ -22,7 +22,7 @@ from affectkit.rehearse.acting.micro import (
     summarise,
 )
 from affectkit.rehearse.acting.studio import write_image, write_sheet
-from affectkit.rehearse.registry import Size, register
+from affectkit.rehearse.registry import Job, register
 from affectkit.synth.writers import write_video
 
 __all__ = ["write_casme2"]
@@ -64,11 +64,8 @@ _TYPICAL: Final = {
 
 @register("casme2")
 def write_casme2(
-    out: Path,
+    job: Job,
     *,
-    size: Size = "tiny",
-    seed: int = 0,
-    media: bool = True,
     revision: Revision = "20140508",
     variant: Literal["cropped", "selected", "raw", "video"] = "cropped",
     objective_file: bool = False,
@@ -81,17 +78,19 @@ def write_casme2(
         variant: Cropped, selected raw or full raw frames, or compressed videos.
         objective_file: Write the separate table of objective classes.
     """
-    rng = np.random.default_rng([seed, 0])
+    rng = job.rng(0)
     people, quirks = (5, 17, 4, 12, 1, 2, 19, 24), {name for name, _ in _NAMED.values()}
-    clips = choose(_number(rng, _plan(rng, revision)), size, people, quirks, (8, 9))
-    _write_table(out / f"CASME2-coding-{'updated' if revision == 'MEB' else revision}.xlsx", clips, revision)
+    clips = choose(_number(rng, _plan(rng, revision)), job.size, people, quirks, (8, 9))
+    _write_table(
+        job.out / f"CASME2-coding-{'updated' if revision == 'MEB' else revision}.xlsx", clips, revision
+    )
     if objective_file:
         rows = [[clip.person, clip.name, clip.extra["objective_file"]] for clip in clips]
-        path = out / "CASME2-ObjectiveClasses.xlsx"
+        path = job.out / "CASME2-ObjectiveClasses.xlsx"
         write_sheet(path, "Sheet", [["Subject", "Filename", "Objective Class"], *rows])
     whole, prefix = variant in ("raw", "video"), "reg_" if variant == "cropped" else ""
-    for _, clip, frames in act(clips if media else (), size, seed, is_whole=whole):
-        path = out / _FOLDERS[variant] / f"sub{clip.person:02d}" / clip.name
+    for _, clip, frames in act(job, clips, is_whole=whole):
+        path = job.out / _FOLDERS[variant] / f"sub{clip.person:02d}" / clip.name
         if variant == "video":
             path.parent.mkdir(parents=True, exist_ok=True)
             write_video(path.with_suffix(".avi"), np.stack([image for _, image in frames]), fps=200.0)

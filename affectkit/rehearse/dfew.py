@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final, Literal
-
-import numpy as np
 
 from affectkit.datasets.dfew import FIRST, NUMBERS, TESTS, TOTALS
 from affectkit.facs.expressions import EXPRESSION_SETS
 from affectkit.rehearse.acting import listed
 from affectkit.rehearse.acting.studio import write_text
-from affectkit.rehearse.registry import Size, register
+from affectkit.rehearse.registry import Job, register
 
 __all__ = ["write_dfew"]
 
@@ -21,11 +18,8 @@ _CLASSES: Final = EXPRESSION_SETS["dfew7"].classes
 
 @register("dfew")
 def write_dfew(
-    out: Path,
+    job: Job,
     *,
-    size: Size = "tiny",
-    seed: int = 0,
-    media: bool = True,
     lists: Literal["official", "single_set", "rewritten"] = "official",
     folds: Sequence[int] = (1, 2, 3, 4, 5),
     clips: Literal["frames", "video"] = "frames",
@@ -41,21 +35,21 @@ def write_dfew(
         clips: Folders of images in `clip_224x224`, or videos in `original`.
         pixels: Side of the frames.
     """
-    rng = np.random.default_rng([seed, 71])
-    every = listed.name_clips(rng, listed.draw_folds(rng, size, _CLASSES, TOTALS, TESTS, FIRST), NUMBERS)
-    where, form = out / "Clip" / "clip_224x224", "{clip}_{number:05d}.jpg"
+    rng = job.rng(71)
+    every = listed.name_clips(rng, listed.draw_folds(rng, job.size, _CLASSES, TOTALS, TESTS, FIRST), NUMBERS)
+    where, form = job.out / "Clip" / "clip_224x224", "{clip}_{number:05d}.jpg"
     paths = {where / clip.name: clip for clip in every}
     if clips == "video":
         paths = {where.with_name("original") / f"{int(clip.name)}.mp4": clip for clip in every}
     frame_name = None if clips == "video" else form
-    lengths = listed.film(paths, pixels=pixels, seed=seed, frame_name=frame_name) if media else {}
+    lengths = listed.film(job, paths, pixels, frame_name)
     for fold, split, rows in listed.iterate_lists(every, folds):
         lines = ["video_name,label", *(f"{int(clip.name)},{_CLASSES.index(clip.label) + 1}" for clip in rows)]
-        path = out / "EmoLabel_DataSplit" / f"{split}(single-labeled)" / f"set_{fold}.csv"
+        path = job.out / "EmoLabel_DataSplit" / f"{split}(single-labeled)" / f"set_{fold}.csv"
         if lists == "single_set":
-            path = out / "label" / f"single_{split}set_{fold}.csv"
+            path = job.out / "label" / f"single_{split}set_{fold}.csv"
         elif lists == "rewritten":
-            path = out / f"DFEW_set_{fold}_{split}.txt"
+            path = job.out / f"DFEW_set_{fold}_{split}.txt"
             numbers = [(clip.name, lengths.get(clip.name, 16), _CLASSES.index(clip.label)) for clip in rows]
             lines = [f"/data/DFEW/{name} {length} {label}" for name, length, label in numbers]
         write_text(path, lines, crlf=fold == 2 and lists != "rewritten")

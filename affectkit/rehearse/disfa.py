@@ -25,8 +25,9 @@ from affectkit.rehearse.acting.coded import (
     strongest,
     write_mat,
 )
-from affectkit.rehearse.acting.studio import Studio, write_image, write_text, write_video
-from affectkit.rehearse.registry import Size, register
+from affectkit.rehearse.acting.studio import Studio, write_image, write_text
+from affectkit.rehearse.registry import Job, register
+from affectkit.synth.writers import write_video
 
 __all__ = ["write_disfa"]
 
@@ -45,11 +46,8 @@ _OTHERS: Final = {5: 1150, 15: 2500, 17: 4500, 20: 1900}  # AU5 is published, th
 
 @register("disfa")
 def write_disfa(
-    out: Path,
+    job: Job,
     *,
-    size: Size = "tiny",
-    seed: int = 0,
-    media: bool = True,
     images: Literal["none", "zero", "one"] = "none",
     cameras: tuple[str, ...] = ("left", "right"),
     pixels: int = 64,
@@ -69,18 +67,18 @@ def write_disfa(
         quirks: Write some files with Windows line ends, byte-order marks, other spellings, or landmarks of a surplus
             frame.
     """
-    rng = np.random.default_rng([seed, 43])
-    subjects, length = _SMALL.get(size, _FULL)
+    rng = job.rng(43)
+    subjects, length = _SMALL.get(job.size, _FULL)
     ends = np.cumsum([0, *(length - (subject == _SHORT) for subject in subjects)]).tolist()
     spans = {name: slice(*rows) for name, *rows in zip(subjects, ends[:-1], ends[1:], strict=True)}
-    levels = _draw_levels(spans, size, rng)
-    studio, recordings = Studio(pixels, seed), dict[str, Any]()
+    levels = _draw_levels(spans, job.size, rng)
+    studio, recordings = Studio(pixels, job.seed), dict[str, Any]()
     for number, (subject, rows) in enumerate(spans.items()):
         frames = range(1, rows.stop - rows.start + 1)
         intensity = {unit: digits(column) for unit, column in zip(_UNITS, levels[rows].T, strict=True)}
         for unit, column in intensity.items():
             spelling = "AU" if quirks and number == 2 else "au"
-            path = out / "ActionUnit_Labels" / subject / f"{subject}_{spelling}{unit}.txt"
+            path = job.out / "ActionUnit_Labels" / subject / f"{subject}_{spelling}{unit}.txt"
             quirk = (number + unit) % 4 if quirks else 0
             lines = [f"{frame},{level}" for frame, level in zip(frames, column, strict=True)]
             write_text(path, lines, crlf=quirk == 1, bom=quirk == 2, final_newline=quirk != 3)
@@ -89,13 +87,13 @@ def write_disfa(
             "frames": list(frames),
             "intensity": {f"AU{u}": c for u, c in intensity.items()},
         }
-        for camera in cameras if media else ():
+        for camera in cameras if job.media else ():
             odd = number if quirks else 0
-            seen = _write_media(out, subject, levels[rows], images, camera, studio, odd)
+            seen = _write_media(job.out, subject, levels[rows], images, camera, studio, odd)
             if camera == "left":
-                folder = out / "Landmark_Points" / subject / "tmp_frame_lm"
+                folder = job.out / "Landmark_Points" / subject / "tmp_frame_lm"
                 truths["landmarks"] = _write_points(folder, subject, seen, pixels, odd)
-        if size != "full":
+        if not job.is_full:
             recordings[subject] |= truths
     at_least = {
         str(n): {f"AU{u}": int(k) for u, k in zip(_UNITS, (levels >= n).sum(0), strict=True)}
@@ -105,7 +103,7 @@ def write_disfa(
     return {**counts, "at_least": at_least, "recordings": recordings}
 
 
-def _draw_levels(spans: Spans, size: Size, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+def _draw_levels(spans: Spans, size: str, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     """Intensities 0 to 5, uint8 [N, 12]."""
     lengths = [rows.stop - rows.start for rows in spans.values()]
     total = sum(lengths)
@@ -151,10 +149,10 @@ def _write_media(
     if images == "none":
         folder = f"Video{'' if camera == 'right' else 's'}_{side}Camera"
         name = f"{camera}Video{subject}_Comp.avi" if quirk == 1 else f"{side}Video{subject}_comp.avi"
-        write_video(out / folder / name, frames, fps=20, height=height)
+        write_video(out / folder / name, frames, fps=20, codec="mpeg4")
     for index, image in enumerate(frames if images != "none" else ()):
         name = f"{subject}/{index}.png" if images == "zero" else f"{side}Video{subject}/frame_{index + 1}.jpg"
-        write_image(out / f"images_{camera}" / name, image, height=height)
+        write_image(out / f"images_{camera}" / name, image)
     return seen
 
 

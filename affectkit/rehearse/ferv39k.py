@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -12,7 +11,7 @@ from affectkit.datasets.ferv39k import SPLIT
 from affectkit.facs.expressions import EXPRESSION_SETS
 from affectkit.rehearse.acting import listed
 from affectkit.rehearse.acting.studio import write_text
-from affectkit.rehearse.registry import Size, register
+from affectkit.rehearse.registry import Job, register
 
 __all__ = ["write_ferv39k"]
 
@@ -27,11 +26,8 @@ _SCENES: Final = (
 
 @register("ferv39k")
 def write_ferv39k(
-    out: Path,
+    job: Job,
     *,
-    size: Size = "tiny",
-    seed: int = 0,
-    media: bool = True,
     lists: Literal["official", "rewritten"] = "official",
     pixels: int = 64,
     quirks: bool = True,
@@ -44,11 +40,11 @@ def write_ferv39k(
         pixels: Side of the frames.
         quirks: Write also the lists of a single scene.
     """
-    rng = np.random.default_rng([seed, 79])
+    rng = job.rng(79)
     # Fold 1 tests the official test split; "fold 0" is the training split.
     totals, test = np.add(SPLIT["train"], SPLIT["test"]).tolist(), SPLIT["test"]
-    dealt = listed.draw_folds(rng, size, _CLASSES, totals, (sum(test),), test)
-    if size != "full":
+    dealt = listed.draw_folds(rng, job.size, _CLASSES, totals, (sum(test),), test)
+    if not job.is_full:
         dealt += [(label, 0) for label, _ in dealt for _ in range(3)]
     numbers: Counter[tuple[int, str]] = Counter()
     every, places = [], {}
@@ -61,17 +57,17 @@ def write_ferv39k(
         every.append(clip)
         places[clip.name] = f"{_SCENES[scene]}/{word}/{number:04d}"
     every.sort(key=lambda clip: clip.name)
-    paths = {out / "2_ClipsforFaceCrop" / places[clip.name]: clip for clip in every}
-    lengths = listed.film(paths, pixels=pixels, seed=seed, frame_name="{number:04d}.jpg") if media else {}
+    paths = {job.out / "2_ClipsforFaceCrop" / places[clip.name]: clip for clip in every}
+    lengths = listed.film(job, paths, pixels, "{number:04d}.jpg")
     for _, split, rows in listed.iterate_lists(every, [1]):
         labels = [_CLASSES.index(clip.label) for clip in rows]
         if lists == "rewritten":
             frames = [f"{places[clip.name]} {lengths.get(clip.name, 16)}" for clip in rows]
             lines = [f"{clip} {label}" for clip, label in zip(frames, labels, strict=True)]
-            write_text(out / f"FERV39K_{split}.txt", lines)
+            write_text(job.out / f"FERV39K_{split}.txt", lines)
             continue
         lines = [f"{places[clip.name]} {_WORDS[label]}" for clip, label in zip(rows, labels, strict=True)]
-        write_text(out / "4_setups" / "All_scenes" / f"{split}_All.csv", lines)
+        write_text(job.out / "4_setups" / "All_scenes" / f"{split}_All.csv", lines)
         if quirks:
-            write_text(out / "4_setups" / "22_scenes" / "Action" / f"{split}.csv", lines[:1])
+            write_text(job.out / "4_setups" / "22_scenes" / "Action" / f"{split}.csv", lines[:1])
     return listed.summarise(every, _CLASSES, 1, lengths)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 from affectkit.datasets.casme2 import NOT_IN_MEGC
 from affectkit.facs.expressions import ExpressionSet, canonical_expression, crosswalk
 from affectkit.rehearse.acting.studio import count_labels
 from affectkit.rehearse.casme2 import write_casme2
-from affectkit.rehearse.registry import Size, register
+from affectkit.rehearse.registry import Job, register
 from affectkit.rehearse.samm import write_samm
 from affectkit.rehearse.smic import write_smic
 
@@ -18,9 +17,10 @@ __all__ = ["write_megc2019"]
 
 
 @register("megc2019")
-def write_megc2019(out: Path, *, size: Size = "tiny", seed: int = 0, media: bool = True) -> dict[str, Any]:
-    """Write a rehearsal of each of the three corpora; the arguments are those of `affectkit.rehearse.rehearse`."""
+def write_megc2019(job: Job) -> dict[str, Any]:
+    """Write a rehearsal of each of the three corpora."""
     goal = ExpressionSet.parse("megc3")
+    options = {"size": job.size, "seed": job.seed, "media": job.media}
     found: dict[str, list[tuple[str, str, str]]] = {}  # subject, clip and class by corpus
     for name, native, write in (
         ("smic", "megc3", write_smic),
@@ -31,7 +31,7 @@ def write_megc2019(out: Path, *, size: Size = "tiny", seed: int = 0, media: bool
         places = dict(zip(source.classes, crosswalk(source, goal), strict=True))
         found[name] = [
             (f"{name}/{clip['subject']}", f"{name}/{clip['clip']}", goal.classes[place])
-            for clip in write(out / name.upper(), size=size, seed=seed, media=media)["clips"]
+            for clip in write(job.out / name.upper(), **options)["clips"]
             if (place := places[canonical_expression(clip["emotion"])]) is not None
             and clip["clip"] not in NOT_IN_MEGC
         ]

@@ -10,7 +10,7 @@ import numpy as np
 from affectkit.datasets.rafdb import SPACES, TOTALS
 from affectkit.facs.rules import DU_2014
 from affectkit.rehearse.acting.studio import Studio, count_labels, write_image, write_text
-from affectkit.rehearse.registry import Size, register
+from affectkit.rehearse.registry import Job, register
 
 __all__ = ["write_rafdb"]
 
@@ -20,11 +20,8 @@ _SMALL: Final = {"tiny": {"train": 3, "test": 1}, "small": {"train": 12, "test":
 
 @register("rafdb")
 def write_rafdb(
-    out: Path,
+    job: Job,
     *,
-    size: Size = "tiny",
-    seed: int = 0,
-    media: bool = True,
     kind: Literal["basic", "compound"] = "basic",
     layout: Literal["official", "nested", "class_folders"] = "official",
     pixels: int = 64,
@@ -40,11 +37,11 @@ def write_rafdb(
         pixels: Side of the aligned photographs; the original ones are larger.
         quirks: Write line ends as in the real lists: none after the last basic row, Windows ones in the compound list.
     """
-    rng = np.random.default_rng([seed, 47])
-    classes, base = SPACES[kind].classes, out / kind
+    rng = job.rng(47)
+    classes, base = SPACES[kind].classes, job.out / kind
     labels: dict[str, int] = {}
     for split, counts in TOTALS[kind].items():
-        each = counts if size == "full" else [_SMALL[size][split]] * len(classes)
+        each = counts if job.is_full else [_SMALL[job.size][split]] * len(classes)
         drawn = rng.permutation(np.repeat(np.arange(1, len(classes) + 1), each)).tolist()
         digits = _DIGITS[kind][split]
         labels |= {f"{split}_{number:0{digits}d}": label for number, label in enumerate(drawn, start=1)}
@@ -53,15 +50,15 @@ def write_rafdb(
         is_compound = kind == "compound" and quirks
         path = base / "EmoLabel" / "list_patition_label.txt"
         write_text(path, lines, crlf=is_compound, final_newline=is_compound or not quirks)
-    studio = Studio(pixels, seed)
-    for name, label in labels.items() if media else ():
+    studio = Studio(pixels, job.seed)
+    for name, label in labels.items() if job.media else ():
         folder = {
             "official": base / "Image" / "aligned",
             "nested": base / "Image" / "aligned" / "aligned",
             "class_folders": base / name.partition("_")[0] / str(label),
         }[layout]
         path = folder / f"{name}_aligned.jpg"
-        _shoot(studio, seed, name, classes[label - 1], path, None if layout == "class_folders" else base)
+        _shoot(studio, job, name, classes[label - 1], path, None if layout == "class_folders" else base)
 
     def count(split: str) -> dict[str, Any]:
         words = [classes[label - 1] for name, label in labels.items() if name.startswith(split)]
@@ -74,10 +71,10 @@ def write_rafdb(
     }
 
 
-def _shoot(studio: Studio, seed: int, name: str, expression: str, path: Path, base: Path | None) -> None:
+def _shoot(studio: Studio, job: Job, name: str, expression: str, path: Path, base: Path | None) -> None:
     """Render one photograph, and its original and annotations in `base`."""
     split, _, number = name.partition("_")
-    rng = np.random.default_rng([seed, 53, split == "test", int(number)])
+    rng = job.rng(53, split == "test", int(number))
     units: dict[int, float] = {}
     if expression in DU_2014:
         units = dict.fromkeys(DU_2014[expression].prototypical, 1.0)

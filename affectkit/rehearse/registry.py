@@ -7,14 +7,17 @@ import inspect
 import json
 import pkgutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from affectkit.datasets import corpora
 from affectkit.errors import ConfigError
 
-__all__ = ["Size", "register", "rehearsals", "rehearse"]
+__all__ = ["Job", "Size", "register", "rehearsals", "rehearse"]
 
 Size = Literal["tiny", "small", "full"]
 Writer = Callable[..., dict[str, Any]]
@@ -22,27 +25,48 @@ Writer = Callable[..., dict[str, Any]]
 _WRITERS: dict[str, Writer] = {}
 
 
+@dataclass(frozen=True)
+class Job:
+    """Folder, size, seed and media of a rehearsal, see `rehearse`."""
+
+    out: Path
+    size: Size = "tiny"
+    seed: int = 0
+    media: bool = True
+
+    @property
+    def is_full(self) -> bool:
+        """True for the published numbers of people, clips and labels."""
+        return self.size == "full"
+
+    def rng(self, *key: int) -> np.random.Generator:
+        """Random generator for a key of numbers."""
+        return np.random.default_rng([self.seed, *key])
+
+
 def register(name: str) -> Callable[[Writer], Writer]:
     """Decorate the function that writes a rehearsal.
 
-    The function takes the folder to fill, the keywords `size`, `seed` and `media` of `rehearse`, and further keywords
-    for variants of the corpus. It returns counts and labels. The decorated function makes the folder and writes these
-    and the options to `rehearsal.json`, whose content it returns.
+    The function takes a `Job`, and keywords for variants of the corpus. It fills the folder and returns counts and
+    labels. The decorated function takes the folder and, as keywords, the other fields of `Job` and the variants. It
+    makes the folder, writes options, counts and labels to `rehearsal.json` and returns the content of this file.
 
     Args:
         name: Name of the corpus, in lower case.
     """
 
     def decorate(write: Writer) -> Writer:
-        signature = inspect.signature(write)
-
         @functools.wraps(write)
-        def write_all(out: Path, **options: Any) -> dict[str, Any]:
-            given = signature.bind(out, **options)
-            given.apply_defaults()
+        def write_all(
+            out: Path, *, size: Size = "tiny", seed: int = 0, media: bool = True, **options: Any
+        ) -> dict[str, Any]:
             out.mkdir(parents=True, exist_ok=True)
-            truths = write(*given.args, **given.kwargs)
-            manifest = {"rendered": True, "corpus": corpora()[name].__name__, **given.kwargs, **truths}
+            job = Job(out, size, seed, media)
+            given = inspect.signature(write).bind(job, **options)
+            given.apply_defaults()
+            chosen = {"size": size, "seed": seed, "media": media, **given.kwargs}
+            truths = write(job, **given.kwargs)
+            manifest = {"rendered": True, "corpus": corpora()[name].__name__, **chosen, **truths}
             text = json.dumps(manifest, indent=1)
             (out / "rehearsal.json").write_text(text + "\n", encoding="utf-8")
             read: dict[str, Any] = json.loads(text)
@@ -79,7 +103,7 @@ def rehearse(
         size: "full" has the published numbers of people, clips and labels; "small" and "tiny" have a few.
         seed: Seed of all random choices.
         media: Render images or videos; False writes the annotations only.
-        **options: Variants of the corpus, see the `write_…` function of its module.
+        **options: Variants of the corpus, see the `write_…` function in its module.
 
     Returns:
         Counts, labels and options, as written to `rehearsal.json` in `out`.
@@ -91,11 +115,10 @@ def rehearse(
     if name.lower() not in known:
         raise ConfigError(f"Unknown corpus {name!r}.", remedy=f"Choose one of: {', '.join(known)}.")
     write, out = known[name.lower()], Path(out)
-    options = {"size": size, "seed": seed, "media": media, **options}
-    hints = get_type_hints(write)
-    for option, value in options.items():
-        if option not in inspect.signature(write).parameters:
-            choices = ", ".join(inspect.signature(write).parameters)
+    hints = get_type_hints(write) | {"size": Size}
+    for option, value in {"size": size, **options}.items():
+        if option not in hints:
+            choices = ", ".join(hints.keys() - {"job", "return"})
             raise ConfigError(
                 f"The rehearsal of {name} has no option {option!r}.", remedy=f"Use one of: {choices}."
             )
@@ -106,4 +129,4 @@ def rehearse(
             )
     if out.exists() and any(out.iterdir()):
         raise ConfigError("The folder is not empty.", path=out, remedy="Choose another folder or empty it.")
-    return write(out, **options)
+    return write(out, size=size, seed=seed, media=media, **options)

@@ -22,7 +22,7 @@ from affectkit.rehearse.acting.micro import (
     summarise,
 )
 from affectkit.rehearse.acting.studio import write_image, write_sheet
-from affectkit.rehearse.registry import Size, register
+from affectkit.rehearse.registry import Job, register
 
 __all__ = ["write_samm"]
 
@@ -65,11 +65,8 @@ _NOTES: Final = (
 
 @register("samm")
 def write_samm(
-    out: Path,
+    job: Job,
     *,
-    size: Size = "tiny",
-    seed: int = 0,
-    media: bool = True,
     header_row: int = 14,
     variant: Literal["raw", "cropped"] = "raw",
 ) -> dict[str, Any]:
@@ -80,15 +77,15 @@ def write_samm(
         header_row: Row of the header below the notes: 14 as distributed, or 1 as in copies.
         variant: Frames in the root, as distributed, or in SAMM_CROP.
     """
-    rng = np.random.default_rng([seed, 0])
+    rng = job.rng(0)
     people = (7, 11, 14, 32, 6, 20, 26, 28)
     quirks = {name for name, *_ in _NAMED.values()}
     clips = _plan(rng)
     quirks |= {clips[row].name for row in _CHOICES}
-    clips = choose(clips, size, people, quirks, (95, 995, 9995))
-    _write_table(out / "SAMM_Micro_FACS_Codes_v2.xlsx", clips, header_row)
-    root = out / "SAMM_CROP" if variant == "cropped" else out
-    for place, clip, frames in act(clips if media else (), size, seed):
+    clips = choose(clips, job.size, people, quirks, (95, 995, 9995))
+    _write_table(job.out / "SAMM_Micro_FACS_Codes_v2.xlsx", clips, header_row)
+    root = job.out / "SAMM_CROP" if variant == "cropped" else job.out
+    for place, clip, frames in act(job, clips):
         width = 5 if place % 4 == 3 else 4  # like a quarter of the real files
         for number, image in frames:
             name = f"{clip.person:03d}_{number:0{width}d}.jpg"

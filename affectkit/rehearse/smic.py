@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from affectkit.datasets.smic import CLASSES, ROWS
 from affectkit.rehearse.acting.micro import Cell, Clip, Unit, act, choose, deal, summarise
 from affectkit.rehearse.acting.studio import write_image
-from affectkit.rehearse.registry import Size, register
+from affectkit.rehearse.registry import Job, register
 
 __all__ = ["write_smic"]
 
@@ -22,11 +21,8 @@ _UNITS: Final = {"ne": (4, 7), "po": (6, 12), "sur": (1, 2, 5)}
 
 @register("smic")
 def write_smic(
-    out: Path,
+    job: Job,
     *,
-    size: Size = "tiny",
-    seed: int = 0,
-    media: bool = True,
     part: Literal["HS", "VIS", "NIR"] = "HS",
     variant: Literal["cropped", "raw"] = "cropped",
     padded_subjects: bool = False,
@@ -40,14 +36,14 @@ def write_smic(
         variant: Cropped or raw frames.
         padded_subjects: Name folders s03 instead of s3.
     """
-    rng = np.random.default_rng([seed, 0])
+    rng = job.rng(0)
     clips = _plan(rng, "HS" if part == "HS" else "VIS")
     people = sorted({clip.person for clip in clips}, key=lambda person: (person % 4, person))
-    clips = choose(clips, size, people, {clip.name for clip in clips if clip.name.endswith("01")})
+    clips = choose(clips, job.size, people, {clip.name for clip in clips if clip.name.endswith("01")})
     folders, truths = [], []
     for clip in clips:
         subject = f"s{clip.person:02d}" if padded_subjects else f"s{clip.person}"
-        folders.append(out / f"SMIC_all_{variant}" / part / subject / "micro" / clip.emotion / clip.name)
+        folders.append(job.out / f"SMIC_all_{variant}" / part / subject / "micro" / clip.emotion / clip.name)
         folders[-1].mkdir(parents=True)
         (folders[-1].parents[2] / "non_micro").mkdir(exist_ok=True)
         truths.append(
@@ -55,10 +51,10 @@ def write_smic(
                 "subject": f"s{clip.person:02d}",
                 "clip": f"s{clip.person:02d}/{clip.name}",
                 "emotion": clip.emotion,
-                "frames": clip.offset - clip.onset + 1 if media else None,
+                "frames": clip.offset - clip.onset + 1 if job.media else None,
             }
         )
-    for place, _, frames in act(clips if media else (), size, seed):
+    for place, _, frames in act(job, clips):
         (folders[place] / "Thumbs.db").write_bytes(b"\0")
         prefix, width = "reg_" if variant == "cropped" else "", 0 if place % 3 else 8
         for number, image in frames:

@@ -10,10 +10,10 @@ def write_few(write, root, *, missing, **options):
     """Write a rehearsal without its last clips; the manifest names them as `missing_clips`."""
     film, lost = listed.film, []
 
-    def few(clips, **how):
+    def few(job, clips, *how):
         entries = list(clips.items())
         lost.extend(clip.name for _, clip in entries[len(entries) - missing :])
-        return film(dict(entries[: len(entries) - missing]), **how)
+        return film(job, dict(entries[: len(entries) - missing]), *how)
 
     with patch.object(listed, "film", few):
         manifest = write(root, **options)

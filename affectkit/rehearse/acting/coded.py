@@ -110,13 +110,14 @@ def film(
     first: int = 0,
     yaw: float = 0.0,
 ) -> Iterator[npt.NDArray[np.uint8]]:
-    """Render frames from number `first`; note in `seen` their landmarks, [68, 2], in pictures of a height."""
+    """Render frames from number `first`, padded or cropped to a height; note their landmarks, [68, 2], in `seen`."""
     more = height - studio.size
-    down = more // 2 if more >= 0 else -(-more // 2)
+    down = int(more / 2)
     for frame, units in enumerate(acts, start=first):
         face = studio.shoot(units, yaw)
         seen[frame] = face.landmarks.astype(np.float64) + np.array([0.0, down])
-        yield face.image
+        image = np.pad(face.image, ((max(down, 0), max(more - down, 0)), (0, 0), (0, 0)), mode="edge")
+        yield np.ascontiguousarray(image[max(-down, 0) :][:height])
 
 
 def rescale(points: Points, size: tuple[int, int], original: tuple[int, int]) -> Points:

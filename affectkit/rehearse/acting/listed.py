@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from affectkit.rehearse.acting.studio import Studio, count_labels, expression_units, write_image, write_video
-from affectkit.rehearse.registry import Size
+from affectkit.rehearse.acting.studio import Studio, count_labels, expression_units, write_image
+from affectkit.rehearse.registry import Job
+from affectkit.synth.writers import write_video
 
 __all__ = ["ListedClip", "draw_folds", "film", "iterate_lists", "name_clips", "summarise"]
 
@@ -28,7 +29,7 @@ class ListedClip:
 
 def draw_folds(
     rng: np.random.Generator,
-    size: Size,
+    size: str,
     classes: Sequence[str],
     totals: Sequence[int],
     tests: Sequence[int],
@@ -71,22 +72,22 @@ def iterate_lists(
 
 
 def film(
-    clips: Mapping[Path, ListedClip], *, pixels: int, seed: int, frame_name: str | None
+    job: Job, clips: Mapping[Path, ListedClip], pixels: int, frame_name: str | None = None
 ) -> dict[str, int]:
     """Render people who show their expression and relax again.
 
     Args:
+        job: The rehearsal; nothing is rendered without media.
         clips: Clips by folder, or by video file.
         pixels: Side of the frames.
-        seed: Seed of all random choices.
         frame_name: Format of image names with `clip` and `number` from 1; None for videos.
 
     Returns:
         Number of frames of each clip.
     """
-    studio, lengths = Studio(pixels, seed), {}
-    for place, (path, clip) in enumerate(clips.items()):
-        rng = np.random.default_rng([seed, 61, place])
+    studio, lengths = Studio(pixels, job.seed), {}
+    for place, (path, clip) in enumerate(clips.items() if job.media else ()):
+        rng = job.rng(61, place)
         length = int(rng.integers(4, 8)) if place % 4 else int(rng.integers(16, 22))
         studio.enter(7, 3, place)
         yaw, units = float(rng.normal(0, 8)), expression_units(clip.label)
@@ -94,7 +95,7 @@ def film(
         images = [studio.shoot(dict.fromkeys(units, level), yaw).image for level in course]
         lengths[clip.name] = length
         if frame_name is None:
-            write_video(path, images, fps=25)
+            write_video(path, images, fps=25, codec="mpeg4")
         else:
             for number, image in enumerate(images, start=1):
                 write_image(path / frame_name.format(clip=path.name, number=number), image)

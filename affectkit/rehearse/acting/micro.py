@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from affectkit.rehearse.acting.studio import Studio
-from affectkit.rehearse.registry import Size
+from affectkit.rehearse.registry import Job
 
 __all__ = ["Cell", "Clip", "Unit", "act", "choose", "deal", "deal_units", "match_cells", "summarise"]
 
@@ -123,7 +123,7 @@ def match_cells(
 
 def choose(
     clips: Sequence[Clip],
-    size: Size,
+    size: str,
     people: Sequence[int],
     first: Collection[str],
     starts: Sequence[int] = (),
@@ -162,16 +162,16 @@ def _shorten(clip: Clip, start: int, length: int) -> Clip:
 
 
 def act(
-    clips: Sequence[Clip], size: Size, seed: int, *, is_whole: bool = False
+    job: Job, clips: Sequence[Clip], *, is_whole: bool = False
 ) -> Iterator[tuple[int, Clip, Iterator[tuple[int, npt.NDArray[np.uint8]]]]]:
     """Render clips from onset to offset, or `is_whole` recordings.
 
     Yields:
         Place of the clip, the clip, and its frame numbers with images, uint8 [S, S, 3].
     """
-    studio = Studio(_PIXELS[size], seed)
-    for place, clip in enumerate(clips):
-        rng = np.random.default_rng([seed, 2, place])
+    studio = Studio(_PIXELS[job.size], job.seed)
+    for place, clip in enumerate(clips if job.media else ()):
+        rng = job.rng(2, place)
         studio.enter(1, clip.person, scene=rng)
         numbers = range(1, clip.offset + 6) if is_whole else range(clip.onset, clip.offset + 1)
         yield place, clip, _perform(studio, clip, rng, numbers)

@@ -19,14 +19,10 @@ __all__ = [
     "Studio",
     "count_labels",
     "expression_units",
-    "pad",
     "write_image",
     "write_sheet",
     "write_text",
-    "write_video",
 ]
-
-Image = npt.NDArray[np.uint8]
 
 # Units of classes without a table, from their verbal definitions.
 _UNITS: Final[Mapping[str, Sequence[int]]] = {
@@ -76,55 +72,23 @@ class Studio:
         )
 
 
-def pad(image: Image, height: int | None) -> Image:
-    """Pad or crop a picture to a height."""
-    more = (height or len(image)) - len(image)
-    if more < 0:
-        return np.ascontiguousarray(image[-more // 2 : len(image) - (-more - -more // 2)])
-    return np.pad(image, ((more // 2, more - more // 2), (0, 0), (0, 0)), mode="edge")
-
-
-def write_image(path: Path, image: Image, *, height: int | None = None, is_grey: bool = False) -> None:
-    """Write a picture, uint8 [S, S, 3], padded or cropped to `height`, in the format of the suffix."""
+def write_image(path: Path, image: npt.NDArray[np.uint8], *, is_grey: bool = False) -> None:
+    """Write a picture, uint8 [H, W, 3], in the format of the suffix."""
     from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture = Image.fromarray(pad(image, height))
+    picture = Image.fromarray(image)
     (picture.convert("L") if is_grey else picture).save(path, quality=92)
 
 
-def write_video(path: Path, images: Iterable[Image], *, fps: int, height: int | None = None) -> None:
-    """Encode pictures, uint8 [S, S, 3] each, padded or cropped to an even `height`, as MPEG-4 in AVI."""
-    import av
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=fps)
-        stream.pix_fmt = "yuv420p"
-        stream.thread_count = 1  # so that the bytes do not depend on the machine
-        stream.bit_rate = 4_000_000
-        for number, image in enumerate(images):
-            frame = av.VideoFrame.from_ndarray(pad(image, height), format="rgb24")
-            if number == 0:
-                stream.height, stream.width = frame.height, frame.width
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-
-
 def write_text(
-    path: Path,
-    lines: Sequence[str],
-    *,
-    bom: bool = False,
-    crlf: bool = False,
-    final_newline: bool = True,
-    encoding: str = "utf-8",
+    path: Path, lines: Sequence[str], *, bom: bool = False, crlf: bool = False, final_newline: bool = True
 ) -> None:
-    """Write lines with the given encoding and line ends."""
+    """Write lines with the given byte-order mark and line ends."""
     end = "\r\n" if crlf else "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     text = end.join(lines) + (end if final_newline else "")
-    path.write_bytes(text.encode("utf-8-sig" if bom else encoding))
+    path.write_bytes(text.encode("utf-8-sig" if bom else "utf-8"))
 
 
 def write_sheet(path: Path, title: str, rows: Iterable[Sequence[Any]], *more: str) -> None:
