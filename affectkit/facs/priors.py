@@ -18,7 +18,7 @@ from affectkit.facs.rules import DU_2014, EMFACS
 from affectkit.facs.sets import AU_SETS, AUSet
 from affectkit.facs.units import ActionUnit
 
-__all__ = ["ABSENT", "LISTED", "PRIORS", "association", "typical_units"]
+__all__ = ["ABSENT", "LISTED", "PRIORS", "association", "read_association", "typical_units"]
 
 LISTED, ABSENT = 1.0, 0.02
 _HALF = 0.5  # a unit is typical when more subjects than this share showed it
@@ -140,7 +140,12 @@ def _row(listed: tuple[int, ...], units: AUSet) -> Row:
     return tuple(LISTED if unit.id in listed else ABSENT for unit in units)
 
 
-def _from_file(path: Path, expressions: ExpressionSet, units: AUSet) -> tuple[Row, ...]:
+def read_association(path: Path) -> tuple[list[ActionUnit], dict[str, dict[ActionUnit, float]]]:
+    """Read a CSV file of associations: its units, and its numbers from 0 to 1 by class and unit.
+
+    Raises:
+        AnnotationError: The file is damaged; the message names its line.
+    """
     lines = _lines(path)
     _, header = next(lines, (1, []))
     if len(header) < 2 or header[0].casefold() != "expression":
@@ -151,8 +156,6 @@ def _from_file(path: Path, expressions: ExpressionSet, units: AUSet) -> tuple[Ro
             remedy="Write 'expression,AU1,AU2,...', separated by commas.",
         )
     columns = _columns(header[1:], path)
-    if lacking := [str(unit) for unit in units if unit not in columns and unit.unsided() not in columns]:
-        raise AnnotationError(f"There is no column for {', '.join(lacking)}.", path=path, line=1)
     table: dict[str, dict[ActionUnit, float]] = {}
     for line, (first, *cells) in lines:
         name = canonical_expression(first)
@@ -166,6 +169,13 @@ def _from_file(path: Path, expressions: ExpressionSet, units: AUSet) -> tuple[Ro
         table[name] = {
             unit: _number(cell, unit, path, line) for unit, cell in zip(columns, cells, strict=True)
         }
+    return columns, table
+
+
+def _from_file(path: Path, expressions: ExpressionSet, units: AUSet) -> tuple[Row, ...]:
+    columns, table = read_association(path)
+    if lacking := [str(unit) for unit in units if unit not in columns and unit.unsided() not in columns]:
+        raise AnnotationError(f"There is no column for {', '.join(lacking)}.", path=path, line=1)
     if lost := [name for name in expressions.classes if name not in table]:
         raise AnnotationError(
             f"There is no row for {', '.join(lost)}.",

@@ -6,6 +6,6 @@ are the published ones; everything else is made up.
 
 from __future__ import annotations
 
-from affectkit.rehearse.registry import register, rehearsals, rehearse
+from affectkit.rehearse.registry import Job, register, rehearsals, rehearse
 
-__all__ = ["register", "rehearsals", "rehearse"]
+__all__ = ["Job", "register", "rehearsals", "rehearse"]

@@ -12,19 +12,8 @@ import numpy.typing as npt
 from affectkit.datasets.bp4d import BP4D, PARTS, ROWS, TASKS
 from affectkit.facs.regions import POINTS_49
 from affectkit.facs.sets import AU_SETS
-from affectkit.rehearse.acting.coded import (
-    Points,
-    Spans,
-    count_frames,
-    describe_points,
-    digits,
-    draw_scores,
-    film,
-    mark_strongest,
-    rescale,
-    rows_of,
-    write_mat,
-)
+from affectkit.rehearse.acting import coded
+from affectkit.rehearse.acting.coded import Lengths, Points
 from affectkit.rehearse.acting.studio import Studio, write_image, write_text
 from affectkit.rehearse.registry import Job, register
 from affectkit.synth.writers import write_video
@@ -71,61 +60,44 @@ def write_bp4d(
             without landmarks.
     """
     rng = job.rng(41)
-    starts, spans = _plan(job.size, rng, preview)
-    occurrence = _draw_occurrence(spans, job.size, rng)
-    levels = _draw_levels(spans, occurrence, rng)
+    lengths = _draw_lengths(job.size, rng)
+    starts = _draw_starts(lengths, rng, preview)
+    occurrence = _draw_occurrence(lengths, job.is_full, rng)
+    levels = _draw_levels(lengths, occurrence, rng)
     studio, height = Studio(pixels, job.seed), 2 * round(pixels * _PICTURE[1] / _PICTURE[0] / 2)
     is_official = layout == "official"
     recordings: dict[str, Any] = {}
-    for number, (name, rows) in enumerate(spans.items()):
-        first, last = starts[name], starts[name] + rows.stop - rows.start - 1
-        quirk, is_shifted = number if quirks else 0, quirks and number % 7 == 3
-        truths = _write_codes(
-            job.out, is_official, name, first, occurrence[rows], levels[rows], quirk, is_shifted
-        )
-        seen: dict[int, Points] = {}
+    tables = zip(starts.items(), coded.split(occurrence, lengths), coded.split(levels, lengths), strict=True)
+    for number, ((name, first), own, graded) in enumerate(tables):
+        last, quirk = first + len(own) - 1, number if quirks else 0
+        truths = _write_codes(job.out, is_official, name, first, own, graded, quirk)
         if job.media:
             studio.enter(7, int(name[1:4]), name[0] == "M")
-        acts = _act(occurrence[rows], levels[rows])
-        if job.media and preview:  # the face rests until the first coded frame
-            images = film(studio, [*[{}] * (first - 1), *acts], height, seen)
-            write_video(job.out / "PreviewVideos" / name[:4] / f"{name}.avi", images, fps=25, codec="mpeg4")
-        elif job.media:
-            folder = job.out / ("Sequences(2D+3D)" if is_official else "BP4D_crop") / name[:4] / name[5:]
-            width = 0 if not is_official else 3 if quirks and number % 3 == 1 and last < 1000 else 4
-            # As in the real tree, there is one image more than coded frames.
-            for frame, image in enumerate(film(studio, [*acts, {}], height, seen, first - 1), start=first):
-                write_image(folder / f"{frame - is_official:0{width}d}.jpg", image)
-            for suffix in ("mtl", "obj") if is_official else ():
-                (folder / f"{first - 1:0{width}d}.{suffix}").write_text("# rendered\n", encoding="ascii")
-        if job.media:
+            acts, seen = _act(own, graded), dict[int, Points]()
+            if preview:  # the face rests until the first coded frame
+                images = coded.film(studio, [*[{}] * (first - 1), *acts], height, seen)
+                path = job.out / "PreviewVideos" / name[:4] / f"{name}.avi"
+                write_video(path, images, fps=25, codec="mpeg4")
+            else:  # as in the real tree, there is one image more than coded frames
+                images = coded.film(studio, [*acts, {}], height, seen, first - 1)
+                folder = job.out / ("Sequences(2D+3D)" if is_official else "BP4D_crop") / name[:4] / name[5:]
+                width = 0 if not is_official else 3 if quirk % 3 == 1 and last < 1000 else 4
+                for frame, image in enumerate(images, start=first):
+                    write_image(folder / f"{frame - is_official:0{width}d}.jpg", image)
+                for suffix in ("mtl", "obj") if is_official else ():
+                    (folder / f"{first - 1:0{width}d}.{suffix}").write_text("# rendered\n", encoding="ascii")
             lost = [first + 5] if quirks and number % 3 == 0 else []
-            points = write_fit(job.out / "2DFeatures" / f"{name}.mat", seen, (pixels, height), lost)
-            truths["landmarks"] = points
-        recordings[name] = {"first": first, "last": last, "rows": len(acts)} | ({} if job.is_full else truths)
-    return {**count_frames(spans, occurrence, _CODED, PARTS), "recordings": recordings}
+            path = job.out / "2DFeatures" / f"{name}.mat"
+            truths["landmarks"] = write_fit(path, seen, (pixels, height), lost)
+        recordings[name] = {"first": first, "last": last, "rows": len(own)} | ({} if job.is_full else truths)
+    return {**coded.count_frames(lengths, occurrence, _CODED, PARTS), "recordings": recordings}
 
 
-def _plan(size: str, rng: np.random.Generator, is_early: bool) -> tuple[dict[str, int], Spans]:
-    """First coded frame and rows of each recording."""
-    if size == "full":
-        lengths = _share_rows()
-    else:
+def _draw_lengths(size: str, rng: np.random.Generator) -> dict[str, int]:
+    """Rows of each recording; in size "full" they add up to the published rows of subjects and tasks."""
+    if size != "full":
         subjects, tasks, length = _SMALL[size]
-        lengths = {f"{s}_{t}": length + int(rng.integers(0, 9)) for s in subjects for t in tasks}
-    count = max(1, _FROM_FIRST * len(lengths) // 328)
-    from_first = set(rng.permutation(sorted(lengths.keys() - _KNOWN_STARTS.keys()))[:count])
-    starts, spans, start = {}, {}, 0
-    for name, length in lengths.items():
-        first = _KNOWN_STARTS.get(name, 1 if name in from_first else int(rng.integers(2, 700)))
-        starts[name] = 1 + first % 7 if is_early else first
-        spans[name] = slice(start, start + length)
-        start += length
-    return starts, spans
-
-
-def _share_rows() -> dict[str, int]:
-    """Rows of each recording, which add up to the published rows of subjects and tasks."""
+        return {f"{s}_{t}": length + int(rng.integers(0, 9)) for s in subjects for t in tasks}
     left = np.array(_TASK_ROWS)
     for name, rows in _KNOWN_ROWS.items():
         left[TASKS.index(name[5:])] -= rows
@@ -142,39 +114,48 @@ def _share_rows() -> dict[str, int]:
     return lengths
 
 
-def _draw_occurrence(spans: Spans, size: str, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+def _draw_starts(lengths: Lengths, rng: np.random.Generator, is_early: bool) -> dict[str, int]:
+    """First coded frame of each recording."""
+    count = max(1, _FROM_FIRST * len(lengths) // 328)
+    from_first = set(rng.permutation(sorted(lengths.keys() - _KNOWN_STARTS.keys()))[:count])
+    starts = {}
+    for name in lengths:
+        first = _KNOWN_STARTS.get(name, 1 if name in from_first else int(rng.integers(2, 700)))
+        starts[name] = 1 + first % 7 if is_early else first
+    return starts
+
+
+def _draw_occurrence(lengths: Lengths, is_full: bool, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
     """Presence of the coded units in each frame, bool [N, U]."""
-    lengths = [rows.stop - rows.start for rows in spans.values()]
-    total = sum(lengths)
-    of_part = {part: rows_of(spans, people) for part, people in PARTS.items()}
+    total = sum(lengths.values())
+    of_part = {part: coded.rows_of(lengths, people) for part, people in PARTS.items()}
     occurrence = np.zeros((total, len(_CODED)), dtype=bool)
     for column, unit in enumerate(_CODED):
-        scores, whole = draw_scores(rng, lengths), _PUBLISHED.positives[f"AU{unit}"]
+        scores, whole = coded.draw_scores(rng, lengths.values()), _PUBLISHED.positives[f"AU{unit}"]
         rate = whole / sum(ROWS.values())
-        counts: list[tuple[Any, int]] = [(slice(None), whole if size == "full" else round(rate * total))]
-        if unit in _USUAL and size == "full":
+        counts: list[tuple[Any, int]] = [(slice(None), whole if is_full else round(rate * total))]
+        if unit in _USUAL and is_full:
             counts = [(rows, _PUBLISHED.parts[part].positives[f"AU{unit}"]) for part, rows in of_part.items()]
         elif unit in _USUAL:  # neither never nor always
             counts = [
                 (rows, min(max(round(rate * rows.sum()), 4), int(rows.sum()) - 4))
                 for rows in of_part.values()
             ]
-        occurrence[:, column] = mark_strongest(scores, counts)
+        occurrence[:, column] = coded.mark_strongest(scores, counts)
     return occurrence
 
 
 def _draw_levels(
-    spans: Spans, occurrence: npt.NDArray[np.bool_], rng: np.random.Generator
+    lengths: Lengths, occurrence: npt.NDArray[np.bool_], rng: np.random.Generator
 ) -> npt.NDArray[np.uint8]:
     """Intensities 0 to 5 of the graded units, 9 in short stretches: uint8 [N, 5]."""
-    lengths = [rows.stop - rows.start for rows in spans.values()]
     levels = np.zeros((len(occurrence), len(_GRADED)), dtype=np.uint8)
     for column, unit in enumerate(_GRADED):
-        strength = 1 + np.clip(1.5 + draw_scores(rng, lengths), 0, 4).astype(np.uint8)
+        strength = 1 + np.clip(1.5 + coded.draw_scores(rng, lengths.values()), 0, 4).astype(np.uint8)
         levels[:, column] = np.where(occurrence[:, _CODED.index(unit)], strength, 0)
-        for rows in list(spans.values())[::5]:
-            start = rows.start + int(rng.integers(0, rows.stop - rows.start - 6))
-            levels[start : start + 4, column] = 9
+        for own in coded.split(levels[:, column], lengths)[::5]:
+            start = int(rng.integers(0, len(own) - 6))
+            own[start : start + 4] = 9
     return levels
 
 
@@ -186,22 +167,22 @@ def _write_codes(
     occurrence: npt.NDArray[np.bool_],
     levels: npt.NDArray[np.uint8],
     quirk: int,
-    is_shifted: bool,
 ) -> dict[str, Any]:
     """Write the codes of a recording, with oddities by the number `quirk` (0: none), and return them."""
     frames = list(range(first, first + len(occurrence)))
     table = np.full((len(frames), 99), 9, dtype=np.uint8)
     table[:, np.array(_CODED) - 1] = occurrence
     lines = [",".join(map(str, range(100)))]
-    lines += [f"{frame},{','.join(digits(row))}" for frame, row in zip(frames, table, strict=True)]
+    lines += [f"{frame},{','.join(coded.digits(row))}" for frame, row in zip(frames, table, strict=True)]
     if quirk % 4 == 1:
         lines[5:5] = ["," * 99]
     path = out / ("AUCoding/AU_OCC" if is_official else "AUCoding") / f"{name}.csv"
     write_text(path, lines, bom=quirk % 5 == 2, crlf=quirk % 3 == 1, final_newline=quirk % 6 != 4)
-    if is_shifted:  # intensities lack the first frame and have one more
+    is_shifted = quirk % 7 == 3  # intensities lack the first frame and have one more
+    if is_shifted:
         levels = np.concatenate([levels[1:], levels[:1] * 0])
     graded, shifted = {}, [frame + is_shifted for frame in frames]
-    for unit, column in zip(_GRADED, map(digits, levels.T), strict=True):
+    for unit, column in zip(_GRADED, map(coded.digits, levels.T), strict=True):
         folder = out / ("AUCoding/AU_INT" if is_official else "AU-Intensity-Codes3.0") / f"AU{unit:02d}"
         pairs = [f"{frame},{level}" for frame, level in zip(shifted, column, strict=True)]
         write_text(folder / f"{name}_AU{unit:02d}.csv", pairs, crlf=quirk % 2 == 1, bom=quirk % 5 == 3)
@@ -209,7 +190,9 @@ def _write_codes(
     return {
         "file": path.relative_to(out).as_posix(),
         "frames": frames,
-        "occurrence": {f"AU{unit}": digits(codes) for unit, codes in zip(_CODED, occurrence.T, strict=True)},
+        "occurrence": {
+            f"AU{unit}": coded.digits(codes) for unit, codes in zip(_CODED, occurrence.T, strict=True)
+        },
         "intensity": graded,
     }
 
@@ -234,7 +217,7 @@ def write_fit(
         lost: Frames in which tracking failed nevertheless.
 
     Returns:
-        All 68 points of the tracked frames, see `describe_points`.
+        All 68 points of the tracked frames, see `acting.coded.describe_points`.
     """
     tracked = {frame: points for frame, points in seen.items() if frame not in lost}
     fit = np.empty((1, max(seen) + 1), dtype=[("pred", object), ("pose", object)])
@@ -243,7 +226,7 @@ def write_fit(
         pose[0, 0] = (np.zeros((1, 3)), np.eye(3))
         pred = np.zeros((0, 0))
         if frame in tracked:
-            pred = rescale(tracked[frame], size, _PICTURE)[list(POINTS_49)]
+            pred = coded.rescale(tracked[frame], size, _PICTURE)[list(POINTS_49)]
         fit[0, frame] = (pred, pose)
-    write_mat(path, fit=fit)
-    return describe_points(tracked)
+    coded.write_mat(path, fit=fit)
+    return coded.describe_points(tracked)

@@ -11,20 +11,8 @@ import numpy.typing as npt
 from affectkit.datasets.disfa import DISFA, PARTS, POSITIVES
 from affectkit.facs.regions import POINTS_66
 from affectkit.facs.sets import AU_SETS
-from affectkit.rehearse.acting.coded import (
-    Points,
-    Spans,
-    count_frames,
-    describe_points,
-    digits,
-    draw_scores,
-    film,
-    mark_strongest,
-    rescale,
-    rows_of,
-    strongest,
-    write_mat,
-)
+from affectkit.rehearse.acting import coded
+from affectkit.rehearse.acting.coded import Lengths, Points
 from affectkit.rehearse.acting.studio import Studio, write_image, write_text
 from affectkit.rehearse.registry import Job, register
 from affectkit.synth.writers import write_video
@@ -69,13 +57,12 @@ def write_disfa(
     """
     rng = job.rng(43)
     subjects, length = _SMALL.get(job.size, _FULL)
-    ends = np.cumsum([0, *(length - (subject == _SHORT) for subject in subjects)]).tolist()
-    spans = {name: slice(*rows) for name, *rows in zip(subjects, ends[:-1], ends[1:], strict=True)}
-    levels = _draw_levels(spans, job.size, rng)
+    lengths = {subject: length - (subject == _SHORT) for subject in subjects}
+    levels = _draw_levels(lengths, job.is_full, rng)
     studio, recordings = Studio(pixels, job.seed), dict[str, Any]()
-    for number, (subject, rows) in enumerate(spans.items()):
-        frames = range(1, rows.stop - rows.start + 1)
-        intensity = {unit: digits(column) for unit, column in zip(_UNITS, levels[rows].T, strict=True)}
+    for number, (subject, own) in enumerate(zip(lengths, coded.split(levels, lengths), strict=True)):
+        frames = range(1, len(own) + 1)
+        intensity = {unit: coded.digits(column) for unit, column in zip(_UNITS, own.T, strict=True)}
         for unit, column in intensity.items():
             spelling = "AU" if quirks and number == 2 else "au"
             path = job.out / "ActionUnit_Labels" / subject / f"{subject}_{spelling}{unit}.txt"
@@ -89,7 +76,7 @@ def write_disfa(
         }
         for camera in cameras if job.media else ():
             odd = number if quirks else 0
-            seen = _write_media(job.out, subject, levels[rows], images, camera, studio, odd)
+            seen = _write_media(job.out, subject, own, images, camera, studio, odd)
             if camera == "left":
                 folder = job.out / "Landmark_Points" / subject / "tmp_frame_lm"
                 truths["landmarks"] = _write_points(folder, subject, seen, pixels, odd)
@@ -99,35 +86,34 @@ def write_disfa(
         str(n): {f"AU{u}": int(k) for u, k in zip(_UNITS, (levels >= n).sum(0), strict=True)}
         for n in range(1, 6)
     }
-    counts = count_frames(spans, levels >= 2, _UNITS, PARTS)
+    counts = coded.count_frames(lengths, levels >= 2, _UNITS, PARTS)
     return {**counts, "at_least": at_least, "recordings": recordings}
 
 
-def _draw_levels(spans: Spans, size: str, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+def _draw_levels(lengths: Lengths, is_full: bool, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     """Intensities 0 to 5, uint8 [N, 12]."""
-    lengths = [rows.stop - rows.start for rows in spans.values()]
-    total = sum(lengths)
-    of_part = {part: rows_of(spans, people) for part, people in PARTS.items()}
+    total = sum(lengths.values())
+    of_part = {part: coded.rows_of(lengths, people) for part, people in PARTS.items()}
     levels = np.zeros((total, len(_UNITS)), dtype=np.uint8)
     for column, unit in enumerate(_UNITS):
-        scores, label = draw_scores(rng, lengths, smooth=30), f"AU{unit}"
+        scores, label = coded.draw_scores(rng, lengths.values(), smooth=30), f"AU{unit}"
         whole = _PUBLISHED.positives[label] if unit in _USUAL else _OTHERS[unit]
         least = 0.15 if unit in _USUAL else 0.1
         sets = of_part if unit in _USUAL else {"": np.ones(total, dtype=bool)}
         counts = [(rows, round(max(whole / _FRAMES, least) * rows.sum())) for rows in sets.values()]
-        if size == "full":
+        if is_full:
             known = _PUBLISHED.parts
             counts = [(rows, known[part].positives[label] if part else whole) for part, rows in sets.items()]
-        present = mark_strongest(scores, counts)
+        present = coded.mark_strongest(scores, counts)
         shares = ((3, 0.6), (4, 0.2), (5, 0.04))
         higher = [POSITIVES[level].get(unit, round(share * whole)) for level, share in shares]
         number = int(present.sum())
-        if size != "full":
+        if not is_full:
             higher = [round(count / whole * number) for count in higher]
         # Present frames rank above absent ones; the strongest of the latter are traces.
         ranked = np.where(present, scores + 100, scores)
         for count in (number + round(0.3 * number), number, *higher):
-            levels[:, column] += strongest(ranked, count)
+            levels[:, column] += coded.strongest(ranked, count)
     return levels
 
 
@@ -145,7 +131,7 @@ def _write_media(
     seen: dict[int, Points] = {}
     studio.enter(7, int(subject[2:]))
     acts = [dict(zip(_UNITS, row, strict=True)) for row in (levels / 5).tolist()]
-    frames = film(studio, acts, height, seen, yaw=25.0 if camera == "right" else 0.0)
+    frames = coded.film(studio, acts, height, seen, yaw=25.0 if camera == "right" else 0.0)
     if images == "none":
         folder = f"Video{'' if camera == 'right' else 's'}_{side}Camera"
         name = f"{camera}Video{subject}_Comp.avi" if quirk == 1 else f"{side}Video{subject}_comp.avi"
@@ -164,6 +150,6 @@ def _write_points(
     surplus = {last + 1: seen[last]} if quirk == 1 else {}
     for frame, points in (seen | surplus).items():
         name = f"l{frame:05d}_lm.mat" if quirk == 2 else f"{subject}_{frame:04d}_lm.mat"
-        pts = rescale(points, (pixels, pixels * _PICTURE[1] // _PICTURE[0]), _PICTURE)[list(POINTS_66)]
-        write_mat(folder / name, pts=pts)
-    return describe_points(seen)
+        pts = coded.rescale(points, (pixels, pixels * _PICTURE[1] // _PICTURE[0]), _PICTURE)[list(POINTS_66)]
+        coded.write_mat(folder / name, pts=pts)
+    return coded.describe_points(seen)

@@ -116,17 +116,15 @@ def rehearse(
         raise ConfigError(f"Unknown corpus {name!r}.", remedy=f"Choose one of: {', '.join(known)}.")
     write, out = known[name.lower()], Path(out)
     hints = get_type_hints(write) | {"size": Size}
-    for option, value in {"size": size, **options}.items():
-        if option not in hints:
-            choices = ", ".join(hints.keys() - {"job", "return"})
-            raise ConfigError(
-                f"The rehearsal of {name} has no option {option!r}.", remedy=f"Use one of: {choices}."
-            )
-        hint = hints.get(option)
-        if get_origin(hint) is Literal and value not in get_args(hint):
-            raise ConfigError(
-                f"Invalid {option}={value!r}.", remedy=f"Use one of: {', '.join(map(str, get_args(hint)))}."
-            )
+    for option, value in {**options, "size": size}.items():
+        own = ["size", *list(inspect.signature(write).parameters)[1:]]
+        if option not in own:
+            fault = f"The rehearsal of {name} has no option {option!r}."
+            raise ConfigError(fault, remedy=f"Use one of: {', '.join(own)}.")
+        choices = get_args(hints.get(option)) if get_origin(hints.get(option)) is Literal else (value,)
+        if value not in choices:
+            remedy = f"Use one of: {', '.join(map(str, choices))}."
+            raise ConfigError(f"Invalid {option}={value!r}.", remedy=remedy)
     if out.exists() and any(out.iterdir()):
         raise ConfigError("The folder is not empty.", path=out, remedy="Choose another folder or empty it.")
     return write(out, size=size, seed=seed, media=media, **options)

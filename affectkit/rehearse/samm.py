@@ -65,10 +65,7 @@ _NOTES: Final = (
 
 @register("samm")
 def write_samm(
-    job: Job,
-    *,
-    header_row: int = 14,
-    variant: Literal["raw", "cropped"] = "raw",
+    job: Job, *, header_row: int = 14, variant: Literal["raw", "cropped"] = "raw"
 ) -> dict[str, Any]:
     """Write a rehearsal of SAMM.
 
@@ -113,9 +110,8 @@ def _plan(rng: np.random.Generator) -> list[Clip]:
 def _draw_names(rng: np.random.Generator) -> list[str]:
     """Names of subject, inducement and a count."""
     named = {row: name for row, (name, *_) in _NAMED.items()}
-    codes = deal(
-        rng, _INDUCEMENTS, {row: int(name.split("_")[1]) for row, name in named.items()}, len(_PEOPLE)
-    )
+    known = {row: int(name.split("_")[1]) for row, name in named.items()}
+    codes = deal(rng, _INDUCEMENTS, known, len(_PEOPLE))
     taken = set(named.values())
     for row, (person, code) in enumerate(zip(_PEOPLE, codes, strict=True)):
         if row not in named:

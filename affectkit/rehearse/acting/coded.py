@@ -20,23 +20,25 @@ __all__ = [
     "mark_strongest",
     "rescale",
     "rows_of",
+    "split",
     "strongest",
     "write_mat",
 ]
 
 Points = npt.NDArray[np.float64]
-Spans = Mapping[str, slice]
-"""Rows of each recording, whose name begins with the subject."""
+Lengths = Mapping[str, int]
+"""Frames of each recording, whose name begins with the subject."""
 
 
 def draw_scores(
-    rng: np.random.Generator, lengths: Sequence[int], smooth: int = 20
+    rng: np.random.Generator, lengths: Iterable[int], smooth: int = 20
 ) -> npt.NDArray[np.float32]:
     """Draw a score for each frame that changes slowly, over about `smooth` frames, and differs between recordings.
 
     Returns:
         float32 [sum of lengths], without equal values.
     """
+    lengths = list(lengths)
     total = sum(lengths)
     steps = np.cumsum(rng.standard_normal(total + smooth, dtype=np.float32), dtype=np.float64)
     course = (steps[smooth:] - steps[:-smooth]) / np.sqrt(smooth)
@@ -73,14 +75,18 @@ def subject_of(name: str) -> str:
     return name.partition("_")[0]
 
 
-def rows_of(spans: Spans, people: Sequence[str]) -> npt.NDArray[np.bool_]:
+def rows_of(lengths: Lengths, people: Sequence[str]) -> npt.NDArray[np.bool_]:
     """Mark the rows of some people."""
-    lengths = [rows.stop - rows.start for rows in spans.values()]
-    return np.repeat([subject_of(name) in people for name in spans], lengths)
+    return np.repeat([subject_of(name) in people for name in lengths], list(lengths.values()))
+
+
+def split(table: npt.NDArray[Any], lengths: Lengths) -> list[npt.NDArray[Any]]:
+    """Views of the rows of each recording."""
+    return np.split(table, np.cumsum(list(lengths.values()))[:-1])
 
 
 def count_frames(
-    spans: Spans,
+    lengths: Lengths,
     positive: npt.NDArray[np.bool_],
     units: Sequence[int],
     parts: Mapping[str, Sequence[str]],
@@ -96,10 +102,10 @@ def count_frames(
         }
 
     by_part = {
-        part: count([name for name in spans if subject_of(name) in people], rows_of(spans, people))
+        part: count([name for name in lengths if subject_of(name) in people], rows_of(lengths, people))
         for part, people in parts.items()
     }
-    return {**count(list(spans), np.ones(len(positive), dtype=bool)), "parts": by_part}
+    return {**count(list(lengths), np.ones(len(positive), dtype=bool)), "parts": by_part}
 
 
 def film(

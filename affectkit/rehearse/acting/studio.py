@@ -15,14 +15,7 @@ from affectkit.synth.render import Face, FaceRenderer, Rendered
 from affectkit.synth.rig import RIG_UNITS
 from affectkit.synth.sampling import sample_person, sample_scene
 
-__all__ = [
-    "Studio",
-    "count_labels",
-    "expression_units",
-    "write_image",
-    "write_sheet",
-    "write_text",
-]
+__all__ = ["Studio", "count_labels", "expression_units", "write_image", "write_sheet", "write_text"]
 
 # Units of classes without a table, from their verbal definitions.
 _UNITS: Final[Mapping[str, Sequence[int]]] = {
@@ -60,13 +53,9 @@ class Studio:
         self._renderer.set(sample_person(rng), sample_scene(scene or rng))
 
     def shoot(
-        self,
-        units: Mapping[int, float] | Mapping[int, tuple[float, float]],
-        yaw: float = 0.0,
-        pitch: float = 0.0,
-        roll: float = 0.0,
+        self, units: Mapping[int, Any], yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0
     ) -> Rendered:
-        """Render a frame with intensities from 0 to 1 and angles in degrees; units that the rig lacks are ignored."""
+        """Render a frame with intensities, or (left, right) intensities, of those units that the rig can show."""
         return self._renderer.render(
             Face({u: v for u, v in units.items() if u in RIG_UNITS}, yaw, pitch, roll)
         )
