@@ -380,5 +380,5 @@ def association_table(
     if fault and is_table:
         raise ConfigError(fault, remedy="Correct the association.")
     if fault:
-        raise AnnotationError(fault, path=str(association), remedy="Correct the association.")
+        raise AnnotationError(fault, path=Path(str(association)), remedy="Correct the association.")
     return table
