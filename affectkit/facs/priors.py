@@ -18,7 +18,7 @@ from affectkit.facs.rules import DU_2014, EMFACS
 from affectkit.facs.sets import AU_SETS, AUSet
 from affectkit.facs.units import ActionUnit
 
-__all__ = ["ABSENT", "LISTED", "PRIORS", "association", "typical_units"]
+__all__ = ["ABSENT", "LISTED", "PRIORS", "association", "read_association", "typical_units"]
 
 LISTED, ABSENT = 1.0, 0.02
 
@@ -115,7 +115,7 @@ def association(expressions: ExpressionSet, units: AUSet, source: str = "facs") 
             )
         listed = dict(table)
     elif Path(source).is_file():
-        return _read_file(Path(source), expressions, units)
+        return _select(Path(source), expressions, units)
     else:
         raise ConfigError(
             f"There is no prior {source!r}.",
@@ -124,7 +124,18 @@ def association(expressions: ExpressionSet, units: AUSet, source: str = "facs") 
     return tuple(tuple(LISTED if unit.id in listed[name] else ABSENT for unit in units) for name in names)
 
 
-def _read_file(path: Path, expressions: ExpressionSet, units: AUSet) -> tuple[Row, ...]:
+def read_association(path: Path) -> tuple[list[ActionUnit], dict[str, dict[ActionUnit, float]]]:
+    """Read a CSV file with the header `expression,AU1,AU2,...`.
+
+    Args:
+        path: The file, CSV in UTF-8.
+
+    Returns:
+        The units of the header, and the probabilities by class and unit.
+
+    Raises:
+        AnnotationError: The file is damaged; the message names its line.
+    """
     fault_at = partial(AnnotationError, path=path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -145,9 +156,6 @@ def _read_file(path: Path, expressions: ExpressionSet, units: AUSet) -> tuple[Ro
         raise fault_at(error.fault, line=1, remedy=error.remedy) from error
     if doubled := [str(unit) for unit in dict.fromkeys(columns) if columns.count(unit) > 1]:
         raise fault_at(f"The header names {', '.join(doubled)} twice.", line=1)
-    chosen = [unit if unit in columns else unit.unsided() for unit in units]
-    if lacking := [str(unit) for unit, column in zip(units, chosen, strict=True) if column not in columns]:
-        raise fault_at(f"There is no column for {', '.join(lacking)}.", line=1)
     table: dict[str, dict[ActionUnit, float]] = {}
     for line, (first, *cells) in lines:
         name = canonical_expression(first)
@@ -169,8 +177,18 @@ def _read_file(path: Path, expressions: ExpressionSet, units: AUSet) -> tuple[Ro
                     line=line,
                     remedy="Write it with a decimal point.",
                 )
+    return columns, table
+
+
+def _select(path: Path, expressions: ExpressionSet, units: AUSet) -> tuple[Row, ...]:
+    columns, table = read_association(path)
+    chosen = [unit if unit in columns else unit.unsided() for unit in units]
+    if lacking := [str(unit) for unit, column in zip(units, chosen, strict=True) if column not in columns]:
+        raise AnnotationError(f"There is no column for {', '.join(lacking)}.", path=path, line=1)
     if lost := [name for name in expressions.classes if name not in table]:
-        raise fault_at(
-            f"There is no row for {', '.join(lost)}.", remedy=f"It has: {', '.join(table) or 'none'}."
+        raise AnnotationError(
+            f"There is no row for {', '.join(lost)}.",
+            path=path,
+            remedy=f"It has: {', '.join(table) or 'none'}.",
         )
     return tuple(tuple(table[name][unit] for unit in chosen) for name in expressions.classes)

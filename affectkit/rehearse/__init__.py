@@ -1,11 +1,11 @@
-"""Rendered corpora in the on-disk layouts of real ones, to rehearse with and to test readers against.
+"""Rehearsals: rendered faces in the on-disk layouts of published corpora, for trial runs and tests.
 
-A module writes one corpus, with the quirks of the real one. Numbers of rows, people and labels are those published;
-all else is made up.
+Each module writes one corpus with the quirks of the real one. In size "full", the numbers of rows, people and labels
+are the published ones; everything else is made up.
 """
 
 from __future__ import annotations
 
-from affectkit.rehearse.registry import register, rehearsals, rehearse
+from affectkit.rehearse.registry import Job, register, rehearsals, rehearse
 
-__all__ = ["register", "rehearsals", "rehearse"]
+__all__ = ["Job", "register", "rehearsals", "rehearse"]

@@ -1,9 +1,8 @@
-"""SAMM as it is distributed, with rendered faces."""
+"""Rehearsal of SAMM."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -12,24 +11,25 @@ import numpy as np
 
 from affectkit.datasets.samm import ROWS, SAMM
 from affectkit.rehearse.acting.micro import (
-    PIXELS,
-    Actors,
+    Cell,
     Clip,
     Unit,
+    act,
+    choose,
+    deal,
     deal_units,
-    match_sets,
-    pick,
-    save_image,
-    write_manifest,
+    match_cells,
+    summarise,
 )
-from affectkit.rehearse.registry import Size, register
+from affectkit.rehearse.acting.studio import write_image, write_sheet
+from affectkit.rehearse.registry import Job, register
 
 __all__ = ["write_samm"]
 
 _PEOPLE: Final = [person for person, rows in ROWS.items() for _ in range(rows)]
 _PUBLISHED: Final = SAMM.expected["v2"]
 _CLASSES: Final = {7: 84, 1: 24, 3: 20, 2: 13, 4: 8, 6: 7, 5: 3}
-_CLASSED_PEOPLE: Final = 21  # who show the objective classes I to V
+_CLASSED_PEOPLE: Final = 21  # with objective classes I to V
 _INDUCEMENTS: Final = {3: 31, 1: 27, 7: 26, 4: 21, 5: 19, 2: 18, 6: 17}
 _NUMBER_CELLS: Final = 37
 _PLAIN_CELLS: Final = 16  # several units and no sign but the plus
@@ -38,15 +38,15 @@ _TYPICAL: Final = {
     "Happiness": (6, 12), "Surprise": (1, 2, 5), "Contempt": (14,), "Fear": (20, 25), "Sadness": (15, 17),
     "Disgust": (9, 10), "Anger": (4, 7, 23, 24), "Other": (14, 43, 25),
 }  # fmt: skip
-# Rows with "or", counted from 0: the cell, and the units of the first reading.
-_CHOICES: Final[Mapping[int, tuple[str, tuple[Unit, ...]]]] = {
-    15: ("R6 or R12 + R15", (Unit(6, "R"), Unit(15, "R"))),
-    18: ("(R6 or R12) + R15", (Unit(6, "R"), Unit(15, "R"))),
-    41: ("L12 or L14", (Unit(12, "L"),)),
-    64: ("(R12 or R14)", (Unit(12, "R"),)),
-    154: ("R14A or 17A or 24A", (Unit(14, "R"),)),
+# Rows, from 0, whose cell contains "or".
+_CHOICES: Final = {
+    15: Cell("R6 or R12 + R15", (Unit(6, "R"), Unit(15, "R"))),
+    18: Cell("(R6 or R12) + R15", (Unit(6, "R"), Unit(15, "R"))),
+    41: Cell("L12 or L14", (Unit(12, "L"),)),
+    64: Cell("(R12 or R14)", (Unit(12, "R"),)),
+    154: Cell("R14A or 17A or 24A", (Unit(14, "R"),)),
 }
-_NAMED: Final[Mapping[int, tuple[str, int, int, int]]] = {  # onset, apex as printed, offset
+_NAMED: Final = {  # name, onset, apex as in the table, offset
     57: ("013_1_9", 5679, 5702, 5739),
     125: ("028_4_1", 1071, 1143, 1134),
     132: ("032_3_1", 4896, 1930, 4970),
@@ -65,133 +65,93 @@ _NOTES: Final = (
 
 @register("samm")
 def write_samm(
-    out: str | Path,
-    *,
-    size: Size = "tiny",
-    seed: int = 0,
-    media: bool = True,
-    header_row: int = 14,
-    variant: Literal["raw", "cropped"] = "raw",
+    job: Job, *, header_row: int = 14, variant: Literal["raw", "cropped"] = "raw"
 ) -> dict[str, Any]:
     """Write a rehearsal of SAMM.
 
-    Args:
-        out: The folder to make.
+    Options:
         size: "full" has the 159 rows and all published counts, "small" 8 people, "tiny" 4.
-        seed: Of every draw.
-        media: Whether faces are rendered; else only the table is written.
-        header_row: Row of the header, 14 as distributed or 1 as in copies; above it stand notes.
-        variant: Whether frames lie in the root, as distributed, or in SAMM_CROP.
-
-    Returns:
-        The manifest.
+        header_row: Row of the header below the notes: 14 as distributed, or 1 as in copies.
+        variant: Frames in the root, as distributed, or in SAMM_CROP.
     """
-    out = Path(out)
-    rng = np.random.default_rng([seed, 0])
+    rng = job.rng(0)
+    people = (7, 11, 14, 32, 6, 20, 26, 28)
+    quirks = {name for name, *_ in _NAMED.values()}
     clips = _plan(rng)
-    classes = _objective(rng)
-    quirks = {name for name, *_ in _NAMED.values()} | {clips[row].name for row in _CHOICES}
-    chosen = pick(clips, size, (7, 11, 14, 32, 6, 20, 26, 28), quirks)
-    numbers = [classes[row] for row, clip in enumerate(clips) if clip in chosen]
-    if size != "full":
-        chosen = [_shortened(clip, place, size) for place, clip in enumerate(chosen)]
-    out.mkdir(parents=True, exist_ok=True)
-    _write_table(out / "SAMM_Micro_FACS_Codes_v2.xlsx", chosen, numbers, header_row)
-    if media:
-        actors = Actors(PIXELS[size], seed)
-        for place, clip in enumerate(chosen):
-            subject = f"{clip.person:03d}"
-            folder = out / ("SAMM_CROP" if variant == "cropped" else "") / subject / clip.name
-            folder.mkdir(parents=True)
-            frames = range(clip.onset, clip.offset + 1)
-            width = 5 if place % 4 == 3 else 4  # as a quarter of the real files
-            for number, image in zip(frames, actors.perform(clip, place, frames), strict=True):
-                save_image(folder / f"{subject}_{number:0{width}d}.jpg", image, grey=True)
-    truths = [
-        clip.truth(f"{clip.person:03d}") | {"objective_column": number}
-        for clip, number in zip(chosen, numbers, strict=True)
-    ]
-    return write_manifest(out, truths, corpus="SAMM", revision="v2", size=size, seed=seed, variant=variant)
+    quirks |= {clips[row].name for row in _CHOICES}
+    clips = choose(clips, job.size, people, quirks, (95, 995, 9995))
+    _write_table(job.out / "SAMM_Micro_FACS_Codes_v2.xlsx", clips, header_row)
+    root = job.out / "SAMM_CROP" if variant == "cropped" else job.out
+    for place, clip, frames in act(job, clips):
+        width = 5 if place % 4 == 3 else 4  # like a quarter of the real files
+        for number, image in frames:
+            name = f"{clip.person:03d}_{number:0{width}d}.jpg"
+            write_image(root / f"{clip.person:03d}" / clip.name / name, image, is_grey=True)
+    return summarise([clip.truth(f"{clip.person:03d}") for clip in clips])
 
 
 def _plan(rng: np.random.Generator) -> list[Clip]:
-    names, emotions, cells = _names(rng), _emotions(rng), _cells(rng)
-    free = [row for row in range(len(_PEOPLE)) if row not in _CHOICES]
-    order = match_sets(
-        rng,
-        [emotions[row] for row in free],
-        [[u.number for u in cells[k][1]] for k in range(len(free))],
-        _TYPICAL,
-    )
-    coded = {**_CHOICES, **{row: cells[k] for row, k in zip(free, order, strict=True)}}
-    clips = []
-    for row, person in enumerate(_PEOPLE):
+    names, emotions, cells = _draw_names(rng), _draw_emotions(rng), _draw_cells(rng)
+    free = {row: word for row, word in enumerate(emotions) if row not in _CHOICES}
+    coded = _CHOICES | match_cells(rng, free, cells, _TYPICAL)
+    frames = []
+    for row in range(len(_PEOPLE)):
         length = int(np.clip(rng.normal(70, 16), 30, 101))
         onset = int(rng.integers(150, 9990))
         apex: int = onset + int(rng.uniform(0.3, 0.6) * length)
-        offset = onset + length - 1
-        _, onset, apex, offset = _NAMED.get(row, ("", onset, apex, offset))
-        cell, units = coded[row]
-        shown = apex if onset <= apex <= offset else (onset + offset) // 2
-        clips.append(Clip(person, names[row], onset, shown, offset, units, cell, emotions[row], apex))
-    return clips
+        frames.append(_NAMED[row][1:] if row in _NAMED else (onset, apex, onset + length - 1))
+    classes = _draw_classes(rng)
+    return [
+        Clip(person, names[row], *frames[row], emotions[row], coded[row], {"objective_column": classes[row]})
+        for row, person in enumerate(_PEOPLE)
+    ]
 
 
-def _names(rng: np.random.Generator) -> list[str]:
-    """Clips are called after the subject, the inducement and a count."""
-    left = dict(_INDUCEMENTS)
-    for name, *_ in _NAMED.values():
-        left[int(name.split("_")[1])] -= 1
-    deck = iter(rng.permutation([code for code, count in left.items() for _ in range(count)]).tolist())
-    taken = {name for name, *_ in _NAMED.values()}
-    names = []
-    for row, person in enumerate(_PEOPLE):
-        if row in _NAMED:
-            names.append(_NAMED[row][0])
-            continue
-        code = next(deck)
-        name = next(n for n in (f"{person:03d}_{code}_{k}" for k in range(1, 99)) if n not in taken)
-        taken.add(name)
-        names.append(name)
-    return names
+def _draw_names(rng: np.random.Generator) -> list[str]:
+    """Names of subject, inducement and a count."""
+    named = {row: name for row, (name, *_) in _NAMED.items()}
+    known = {row: int(name.split("_")[1]) for row, name in named.items()}
+    codes = deal(rng, _INDUCEMENTS, known, len(_PEOPLE))
+    taken = set(named.values())
+    for row, (person, code) in enumerate(zip(_PEOPLE, codes, strict=True)):
+        if row not in named:
+            names = (f"{person:03d}_{code}_{k}" for k in range(1, 99))
+            named[row] = next(name for name in names if name not in taken)
+            taken.add(named[row])
+    return [named[row] for row in range(len(_PEOPLE))]
 
 
-def _emotions(rng: np.random.Generator) -> list[str]:
+def _draw_emotions(rng: np.random.Generator) -> list[str]:
     """Subject 25 shows only "Other", all others something else too."""
-    words = ["Other" if person == 25 else "" for person in _PEOPLE]
-    left = {word.capitalize(): count for word, count in _PUBLISHED.classes.items()}
-    left["Other"] -= ROWS[25]
     usual = ("Anger", "Happiness", "Surprise", "Contempt")
-    for person in ROWS:
-        if person != 25:
-            words[_PEOPLE.index(person)] = usual[person % 4]
-            left[usual[person % 4]] -= 1
-    deck = iter(rng.permutation([word for word, count in left.items() for _ in range(count)]).tolist())
-    return [word or next(deck) for word in words]
+    fixed = {row: "Other" for row, person in enumerate(_PEOPLE) if person == 25}
+    fixed |= {_PEOPLE.index(person): usual[person % 4] for person in ROWS if person != 25}
+    counts = {word.capitalize(): count for word, count in _PUBLISHED.classes.items()}
+    return deal(rng, counts, fixed, len(_PEOPLE))
 
 
-def _cells(rng: np.random.Generator) -> list[tuple[str | int, tuple[Unit, ...]]]:
-    """The cells without "or", as the table has them, with the units they stand for."""
+def _draw_cells(rng: np.random.Generator) -> list[Cell]:
+    """Cells without "or", as in the table."""
     left = {int(unit[2:]): count for unit, count in _PUBLISHED.positives.items()}
-    for _, units in _CHOICES.values():
-        for unit in units:
+    for cell in _CHOICES.values():
+        for unit in cell.units or ():
             left[unit.number] -= 1
     marked = len(_PEOPLE) - len(_CHOICES) - _NUMBER_CELLS - _PLAIN_CELLS
     pairs = sum(left.values()) - _NUMBER_CELLS - 2 * _PLAIN_CELLS - marked
     sizes = [2] * (_PLAIN_CELLS + pairs) + [1] * (marked - pairs + _NUMBER_CELLS)
     shapes = cycle(_ATOMS)
-    cells: list[tuple[str | int, tuple[Unit, ...]]] = []
+    cells = []
     for row, numbers in enumerate(deal_units(rng, sizes, left)):
         if row < _PLAIN_CELLS:
-            cells.append(("+".join(map(str, numbers)), tuple(map(Unit, numbers))))
+            cells.append(Cell("+".join(map(str, numbers)), tuple(map(Unit, numbers))))
         elif row >= len(sizes) - _NUMBER_CELLS:
-            cells.append((numbers[0], (Unit(numbers[0]),)))
+            cells.append(Cell(numbers[0], (Unit(numbers[0]),)))
         else:
-            cells.append(_marked(numbers, row - _PLAIN_CELLS, shapes))
+            cells.append(_mark(numbers, row - _PLAIN_CELLS, shapes))
     return [cells[k] for k in rng.permutation(len(cells)).tolist()]
 
 
-def _marked(numbers: Sequence[int], place: int, shapes: Iterator[str]) -> tuple[str | int, tuple[Unit, ...]]:
+def _mark(numbers: Sequence[int], place: int, shapes: Iterator[str]) -> Cell:
     """A cell with sides, grades, references, a remark or odd blanks."""
     atoms, units = [], []
     for number in numbers:
@@ -206,53 +166,31 @@ def _marked(numbers: Sequence[int], place: int, shapes: Iterator[str]) -> tuple[
     if len(numbers) == 1 and place % 20 == 19:
         atoms.append("soft focus")
     text = (" + ", "+", "+ ")[place % 3].join(atoms)
-    return text + " " * (place % 4 == 1), tuple(units)
+    return Cell(text + " " * (place % 4 == 1), tuple(units))
 
 
-def _objective(rng: np.random.Generator) -> list[int]:
-    """The objective class of each row; I to V stand at 21 people only."""
+def _draw_classes(rng: np.random.Generator) -> list[int]:
+    """Objective class of each row; only 21 people have I to V."""
     people = sorted(ROWS, key=lambda person: -ROWS[person])[:_CLASSED_PEOPLE]
     first = [_PEOPLE.index(person) for person in people]
     others = [row for row, person in enumerate(_PEOPLE) if person in people and row not in first]
     rows = first + rng.permutation(others).tolist()
-    deck = rng.permutation(
-        [n for n, count in _CLASSES.items() for _ in range(count if n <= 5 else 0)]
-    ).tolist()
-    classes = dict(zip(rows, deck, strict=False))
-    rest = iter(rng.permutation([n for n in (6, 7) for _ in range(_CLASSES[n])]).tolist())
-    return [classes[row] if row in classes else next(rest) for row in range(len(_PEOPLE))]
+    low = {n: count for n, count in _CLASSES.items() if n <= 5}
+    fixed = dict(zip(rows, deal(rng, low, {}, sum(low.values())), strict=False))
+    return deal(rng, {6: _CLASSES[6], 7: _CLASSES[7]}, fixed, len(_PEOPLE))
 
 
-def _shortened(clip: Clip, place: int, size: Size) -> Clip:
-    """The clip with few frames; what is wrong with its apex stays wrong."""
-    start, length = (95, 995, 9995)[place % 3], (8 if size == "tiny" else 20) + place % 3
-    offset = start + length - 1
-    apex = start + length // 2
-    printed = clip.apex_cell
-    wrong = isinstance(printed, int) and not clip.onset <= printed <= clip.offset
-    return replace(clip, onset=start, apex=apex, offset=offset, apex_cell=(offset + 9 if wrong else apex))
-
-
-def _write_table(path: Path, clips: Sequence[Clip], objective: Sequence[int], header_row: int) -> None:
-    import openpyxl  # type: ignore[import-untyped]
-
-    book = openpyxl.Workbook()
-    page = book.active
-    page.title = "MICRO_ONLY"
-    for row, note in enumerate(_NOTES[: header_row - 1], start=1):
-        page.cell(row, 1, note)
-    rows: list[list[Any]] = [
+def _write_table(path: Path, clips: Sequence[Clip], header_row: int) -> None:
+    rows: list[list[Any]] = [[note] for note in _NOTES[: header_row - 1]]
+    rows.append(
         ["Subject", "Filename", "Inducement Code", "Onset Frame", "Apex Frame", "Offset Frame", "Duration", "Micro",
          "Action Units", "Estimated Emotion", "Objective Classes", "Notes"]
-    ]  # fmt: skip
-    for place, (clip, number) in enumerate(zip(clips, objective, strict=True)):
-        code = int(clip.name.split("_")[1])
+    )  # fmt: skip
+    for place, clip in enumerate(clips):
         line = header_row + 1 + place
         rows.append(
-            [f"{clip.person:03d}", clip.name, code, clip.onset, clip.apex_cell, clip.offset, f"=F{line}-D{line}",
-             "Micro - 1/2", clip.cell, clip.emotion, number, "unclear offset" if place % 9 == 4 else None]
+            [f"{clip.person:03d}", clip.name, int(clip.name.split("_")[1]), clip.onset, clip.apex, clip.offset,
+             f"=F{line}-D{line}", "Micro - 1/2", clip.cell.text, clip.emotion, clip.extra["objective_column"],
+             "unclear offset" if place % 9 == 4 else None]
         )  # fmt: skip
-    for line, cells in enumerate(rows, start=header_row):
-        for column, value in enumerate(cells, start=1):
-            page.cell(line, column, value)
-    book.save(path)
+    write_sheet(path, "MICRO_ONLY", rows)

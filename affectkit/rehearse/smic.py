@@ -1,114 +1,77 @@
-"""SMIC as it is distributed, with rendered faces."""
+"""Rehearsal of SMIC."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections import Counter
 from typing import Any, Final, Literal
 
 import numpy as np
 
 from affectkit.datasets.smic import CLASSES, ROWS
-from affectkit.rehearse.acting.micro import (
-    PIXELS,
-    Actors,
-    Clip,
-    Unit,
-    pick,
-    save_image,
-    write_manifest,
-)
-from affectkit.rehearse.registry import Size, register
+from affectkit.rehearse.acting.micro import Cell, Clip, Unit, act, choose, deal, summarise
+from affectkit.rehearse.acting.studio import write_image
+from affectkit.rehearse.registry import Job, register
 
 __all__ = ["write_smic"]
 
-_ROWS: Final = {
-    "HS": ROWS,
-    "VIS": {11: 9, 12: 9, 13: 9, 14: 9, 15: 9, 18: 9, 19: 8, 20: 9},
-}
+_VIS_ROWS: Final = {11: 9, 12: 9, 13: 9, 14: 9, 15: 9, 18: 9, 19: 8, 20: 9}
 _COUNTS: Final = {"HS": {"ne": 70, "po": 51, "sur": 43}, "VIS": {"ne": 24, "po": 28, "sur": 19}}
 _UNITS: Final = {"ne": (4, 7), "po": (6, 12), "sur": (1, 2, 5)}
 
 
 @register("smic")
 def write_smic(
-    out: str | Path,
+    job: Job,
     *,
-    size: Size = "tiny",
-    seed: int = 0,
-    media: bool = True,
     part: Literal["HS", "VIS", "NIR"] = "HS",
     variant: Literal["cropped", "raw"] = "cropped",
     padded_subjects: bool = False,
 ) -> dict[str, Any]:
-    """Write a rehearsal of SMIC: there is no table, folders say what is in them.
+    """Write a rehearsal of SMIC. It has no table; folders name the labels.
 
-    Args:
-        out: The folder to make.
+    Options:
         size: "full" has all clips of the part (HS 164, VIS and NIR 71), "small" 8 people, "tiny" 4.
-        seed: Of every draw.
-        media: Whether faces are rendered; else the folders of the clips are empty.
-        part: The camera.
-        variant: Which frames.
-        padded_subjects: Whether folders are called s03 instead of s3.
-
-    Returns:
-        The manifest.
+        media: Render faces; False leaves the folders of the clips empty.
+        part: Camera.
+        variant: Cropped or raw frames.
+        padded_subjects: Name folders s03 instead of s3.
     """
-    out = Path(out)
-    rng = np.random.default_rng([seed, 0])
+    rng = job.rng(0)
     clips = _plan(rng, "HS" if part == "HS" else "VIS")
     people = sorted({clip.person for clip in clips}, key=lambda person: (person % 4, person))
-    chosen = pick(clips, size, people, {clip.name for clip in clips if clip.name.endswith("01")})
-    actors = Actors(PIXELS[size], seed)
-    truths = []
-    for place, clip in enumerate(chosen):
-        kind = clip.name.split("_")[1]
+    clips = choose(clips, job.size, people, {clip.name for clip in clips if clip.name.endswith("01")})
+    folders, truths = [], []
+    for clip in clips:
         subject = f"s{clip.person:02d}" if padded_subjects else f"s{clip.person}"
-        folder = out / f"SMIC_all_{variant}" / part / subject / "micro" / CLASSES[kind] / clip.name
-        folder.mkdir(parents=True)
-        (folder.parents[2] / "non_micro").mkdir(exist_ok=True)
-        length = clip.offset - clip.onset + 1 if size == "full" else 8 + place % 3
-        short = Clip(
-            clip.person, clip.name, clip.onset, clip.onset + length // 2, clip.onset + length - 1, clip.units,
-            clip.cell, clip.emotion, "",
-        )  # fmt: skip
+        folders.append(job.out / f"SMIC_all_{variant}" / part / subject / "micro" / clip.emotion / clip.name)
+        folders[-1].mkdir(parents=True)
+        (folders[-1].parents[2] / "non_micro").mkdir(exist_ok=True)
         truths.append(
             {
                 "subject": f"s{clip.person:02d}",
                 "clip": f"s{clip.person:02d}/{clip.name}",
                 "emotion": clip.emotion,
-                "frames": length if media else None,
+                "frames": clip.offset - clip.onset + 1 if job.media else None,
             }
         )
-        if not media:
-            continue
-        (folder / "Thumbs.db").write_bytes(b"\0")
-        numbers = range(short.onset, short.offset + 1)
-        width = 8 if place % 3 == 0 else 0
-        for number, image in zip(numbers, actors.perform(short, place, numbers), strict=True):
-            name = f"{'reg_' if variant == 'cropped' else ''}image{number:0{width}d}.bmp"
-            save_image(folder / name, image)
-    return write_manifest(
-        out,
-        truths,
-        corpus="SMIC",
-        revision=part,
-        size=size,
-        seed=seed,
-        variant=variant,
-    )
+    for place, _, frames in act(job, clips):
+        (folders[place] / "Thumbs.db").write_bytes(b"\0")
+        prefix, width = "reg_" if variant == "cropped" else "", 0 if place % 3 else 8
+        for number, image in frames:
+            write_image(folders[place] / f"{prefix}image{number:0{width}d}.bmp", image)
+    return summarise(truths)
 
 
 def _plan(rng: np.random.Generator, part: str) -> list[Clip]:
-    people = [person for person, rows in _ROWS[part].items() for _ in range(rows)]
-    kinds = rng.permutation([kind for kind, n in _COUNTS[part].items() for _ in range(n)]).tolist()
-    counts: dict[tuple[int, str], int] = {}
+    rows = ROWS if part == "HS" else _VIS_ROWS
+    people = [person for person, count in rows.items() for _ in range(count)]
+    numbers: Counter[tuple[int, str]] = Counter()
     clips = []
-    for person, kind in zip(people, kinds, strict=True):
-        counts[person, kind] = number = counts.get((person, kind), 0) + 1
+    for person, kind in zip(people, deal(rng, _COUNTS[part], {}, len(people)), strict=True):
+        numbers[person, kind] += 1
         onset = int(rng.integers(99_990, 20_000_000))
         length = int(np.clip(rng.normal(34, 9), 11, 51)) if part == "HS" else int(rng.integers(4, 14))
-        units = tuple(map(Unit, _UNITS[kind]))
-        name = f"s{person}_{kind}_{number:02d}"
-        clips.append(Clip(person, name, onset, onset, onset + length - 1, units, "", CLASSES[kind], ""))
+        cell = Cell("", tuple(map(Unit, _UNITS[kind])))
+        name = f"s{person}_{kind}_{numbers[person, kind]:02d}"
+        clips.append(Clip(person, name, onset, "", onset + length - 1, CLASSES[kind], cell))
     return sorted(clips, key=lambda clip: (clip.person, clip.name))

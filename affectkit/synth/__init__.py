@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from affectkit.synth.association import Association, association_table
-from affectkit.synth.corpus import CorpusSettings, expression_ceiling, render_corpus
+from affectkit.synth.corpus import (
+    Association,
+    CorpusSettings,
+    association_table,
+    expression_ceiling,
+    render_corpus,
+)
 from affectkit.synth.render import RENDERER_VERSION, Face, FaceRenderer, Person, Rendered, Scene
 from affectkit.synth.rig import RIG_UNITS, FaceRig, load_rig, unit_weights
 from affectkit.synth.skin import SkinLook

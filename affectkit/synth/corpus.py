@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from importlib import resources
@@ -25,16 +25,21 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from affectkit.errors import ConfigError
-from affectkit.facs.expressions import EXPRESSION_SETS
+from affectkit.errors import AnnotationError, ConfigError
+from affectkit.facs.expressions import EXPRESSION_SETS, ExpressionSet
+from affectkit.facs.priors import read_association
+from affectkit.facs.rules import prior
 from affectkit.facs.sets import AU_SETS, AUSet
-from affectkit.synth.association import Association, association_table
+from affectkit.facs.units import ActionUnit
 from affectkit.synth.render import RENDERER_VERSION, Face, FaceRenderer, load_kernels
 from affectkit.synth.sampling import Regime, draw_units, sample_clip, sample_person, sample_scene
 from affectkit.synth.varied import VARIED_UNITS, degrade, sample_varied_clip, sample_varied_units
 from affectkit.synth.writers import write_frames, write_video
 
-__all__ = ["CorpusSettings", "expression_ceiling", "render_corpus"]
+__all__ = ["Association", "CorpusSettings", "association_table", "expression_ceiling", "render_corpus"]
+
+Association = str | Path | Mapping[str, Mapping[str, float]]
+"""Path of a CSV file (`expression,AU1,AU2,…`), or a mapping expression -> unit -> probability."""
 
 _EXPRESSIONS: Final = EXPRESSION_SETS["basic7"]
 _UNITS: Final = AU_SETS["rendered"]
@@ -65,7 +70,7 @@ class CorpusSettings:
         test: Fraction of people in the test split.
         independent: P(unit | expression) of units outside the expression's table, at most 0.05.
         media: "video" (H.264) or "frames" (a folder of PNG files per clip).
-        association: P(unit | expression) instead of that of FACS, see `affectkit.synth.association_table`.
+        association: P(unit | expression) instead of that of FACS, see `association_table`.
 
     Raises:
         ConfigError: A setting is out of range.
@@ -353,3 +358,51 @@ def expression_ceiling(
     guess = (units @ np.log(p).T + ~units @ np.log1p(-p).T).argmax(axis=1)
     recalls = [float((guess[expressions == e] == e).mean()) for e in np.unique(expressions)]
     return float(np.mean(recalls))
+
+
+def association_table(
+    association: Association | None, expressions: ExpressionSet, units: AUSet, *, absent: float
+) -> npt.NDArray[np.float64]:
+    """Tabulate P(unit active | expression).
+
+    Args:
+        association: A CSV file with a row for each expression and a column for each unit with its own
+            probabilities, or the same as nested mappings; None for `affectkit.facs.rules.prior`.
+        expressions: The rows. Each needs an entry in `association`.
+        units: The columns.
+        absent: Probability of a unit without an entry, from 0 to 1.
+
+    Returns:
+        float64 [E, U].
+
+    Raises:
+        AnnotationError: The file cannot be read, or lacks an expression, or a cell is invalid.
+        ConfigError: The mapping lacks an expression, or an entry is invalid.
+
+    Example:
+        >>> from affectkit.facs import EXPRESSION_SETS
+        >>> classes = EXPRESSION_SETS["megc3"]
+        >>> planted = {name: {"AU4": 0.9} for name in classes.labels}
+        >>> association_table(planted, classes, AUSet.parse("AU1,AU4"), absent=0.1)[0].tolist()
+        [0.1, 0.9]
+    """
+    if association is None:
+        return np.array(prior(expressions, units, absent=absent, neutral=absent))
+    is_table = isinstance(association, Mapping)
+    rows: Any = association if is_table else read_association(Path(association))[1]  # type: ignore[arg-type]
+    fault = ""
+    table = np.full((len(expressions), len(units)), float(absent))
+    if set(rows) != set(expressions.labels):
+        fault = f"The association has rows for: {', '.join(rows)}; it needs: {', '.join(expressions.labels)}."
+    for expression, cells in rows.items() if not fault else ():
+        for unit, probability in cells.items():
+            parsed = ActionUnit.parse(str(unit))
+            if parsed in units and 0.0 <= probability <= 1.0:
+                table[expressions.labels.index(expression), units.index(parsed)] = probability
+            else:
+                fault = f"{unit} = {probability} is not a rendered unit with a probability from 0 to 1."
+    if fault and is_table:
+        raise ConfigError(fault, remedy="Correct the association.")
+    if fault:
+        raise AnnotationError(fault, path=Path(str(association)), remedy="Correct the association.")
+    return table

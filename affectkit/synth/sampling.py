@@ -57,7 +57,6 @@ class ClipPlan:
     Attributes:
         faces: One per frame.
         intensities: float32 [T, U], 0 to 1, in the order of the requested units.
-        units: Active units.
         onset: First frame with a movement.
         apex: Frame of the highest total intensity; a planned frame in clips without movement.
         offset: Last frame with a movement, or the last frame.
@@ -65,7 +64,6 @@ class ClipPlan:
 
     faces: tuple[Face, ...]
     intensities: npt.NDArray[np.float32]
-    units: tuple[int, ...]
     onset: int
     apex: int
     offset: int
@@ -242,7 +240,7 @@ def sample_clip(
     moving = np.flatnonzero(total > 0.0)
     apex = int(total.argmax()) if moving.size else round(events[1])
     onset, offset = (int(moving[0]), int(moving[-1])) if moving.size else (0, frames - 1)
-    return ClipPlan(tuple(faces), levels.astype(np.float32), tuple(active), onset, min(apex, offset), offset)
+    return ClipPlan(tuple(faces), levels.astype(np.float32), onset, min(apex, offset), offset)
 
 
 def sway(

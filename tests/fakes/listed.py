@@ -1,22 +1,21 @@
-"""Defects of DFEW, FERV39k and MAFW, whose clips stand in lists."""
+"""Defects of DFEW, FERV39k and MAFW, whose clips are named in lists."""
 
-import sys
 from unittest.mock import patch
 
+from affectkit.rehearse.acting import listed
 from fakes.files import cut
 
 
 def write_few(write, root, *, missing, **options):
     """Write a rehearsal without its last clips; the manifest names them as `missing_clips`."""
-    module = sys.modules[write.__module__]
-    film, lost = module.film, []
+    film, lost = listed.film, []
 
-    def few(clips, **how):
+    def few(job, clips, *how):
         entries = list(clips.items())
         lost.extend(clip.name for _, clip in entries[len(entries) - missing :])
-        return film(dict(entries[: len(entries) - missing]), **how)
+        return film(job, dict(entries[: len(entries) - missing]), *how)
 
-    with patch.object(module, "film", few):
+    with patch.object(listed, "film", few):
         manifest = write(root, **options)
     return manifest | {"missing_clips": lost}
 

@@ -1,1 +1,1 @@
-"""Shared parts of the rehearsals: labels drawn to given counts, and people who show them."""
+"""Shared parts of the rehearsals."""

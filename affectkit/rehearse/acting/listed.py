@@ -1,42 +1,35 @@
-"""What the writers of DFEW, FERV39k and MAFW share: classes and folds drawn to published counts, and acted clips."""
+"""Shared parts of the rehearsals of corpora whose clips are named in lists: DFEW, FERV39k and MAFW."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from affectkit.facs.rules import DU_2014
-from affectkit.rehearse.acting.macro import Studio, write_image, write_manifest, write_video
-from affectkit.rehearse.registry import Size
+from affectkit.rehearse.acting.studio import Studio, count_labels, expression_units, write_image
+from affectkit.rehearse.registry import Job
+from affectkit.synth.writers import write_video
 
-__all__ = ["ListedClip", "deal", "draw_numbers", "film", "rows_of", "write_truths"]
+__all__ = ["ListedClip", "draw_folds", "film", "iterate_lists", "name_clips", "summarise"]
 
 _EACH: Final = {"tiny": 1, "small": 4}  # tested clips of each class in each fold
-# Classes that have no table of units: those that describe them in words name these.
-_UNITS: Final[Mapping[str, Sequence[int]]] = {
-    "contempt": (12, 14),
-    "anxiety": (1, 4, 20, 25),
-    "helplessness": (1, 4, 15, 26),
-    "disappointment": (1, 4, 15, 25),
-}
 
 
 @dataclass(frozen=True)
 class ListedClip:
-    """A clip, its class, and the fold that tests it (from 1; 0 where none does)."""
+    """A clip, its class, and the fold that tests it (from 1; 0 for none)."""
 
     name: str
     label: str
     fold: int
 
 
-def deal(
+def draw_folds(
     rng: np.random.Generator,
-    size: Size,
+    size: str,
     classes: Sequence[str],
     totals: Sequence[int],
     tests: Sequence[int],
@@ -45,9 +38,9 @@ def deal(
     """Draw class and test fold of every clip.
 
     Args:
-        rng: Source of every choice.
-        size: "full" keeps to the counts; else each class is in each fold once ("tiny") or four times ("small").
-        classes: The classes.
+        rng: Random generator.
+        size: "full" has the given counts; otherwise each fold tests each class once ("tiny") or four times ("small").
+        classes: Names of the classes.
         totals: Clips of each class.
         tests: Clips tested in each fold; others are tested in none.
         first: Clips of each class tested in the first fold.
@@ -55,95 +48,75 @@ def deal(
     if size != "full":
         return [(label, fold) for fold in range(1, len(tests) + 1) for label in [*classes] * _EACH[size]]
     others = np.repeat(np.arange(len(classes)), np.subtract(totals, first))
-    folds = np.repeat(np.arange(2, len(tests) + 1), tests[1:])
-    folds = np.concatenate([folds, np.zeros(len(others) - len(folds), dtype=folds.dtype)])
+    folds = np.zeros(len(others), dtype=int)
+    folds[: sum(tests[1:])] = np.repeat(np.arange(2, len(tests) + 1), tests[1:])
     dealt = list(zip(rng.permutation(others).tolist(), folds.tolist(), strict=True))
     dealt += [(label, 1) for label, count in enumerate(first) for _ in range(count)]
     return [(classes[label], fold) for label, fold in dealt]
 
 
-def draw_numbers(rng: np.random.Generator, count: int, highest: int) -> list[int]:
-    """So many different numbers from 1 on, in disorder."""
-    numbers: list[int] = (rng.permutation(highest)[:count] + 1).tolist()
-    return numbers
+def name_clips(rng: np.random.Generator, dealt: Sequence[tuple[str, int]], highest: int) -> list[ListedClip]:
+    """Give clips different five-digit numbers up to `highest`, and sort them."""
+    numbers = (rng.permutation(highest)[: len(dealt)] + 1).tolist()
+    clips = [ListedClip(f"{number:05d}", *own) for number, own in zip(numbers, dealt, strict=True)]
+    return sorted(clips, key=lambda clip: clip.name)
 
 
-def rows_of(clips: Iterable[ListedClip], fold: int, split: str) -> list[ListedClip]:
-    """The clips of a list."""
-    return [clip for clip in clips if (clip.fold == fold) == (split == "test")]
+def iterate_lists(
+    clips: Sequence[ListedClip], folds: Iterable[int]
+) -> Iterator[tuple[int, str, list[ListedClip]]]:
+    """Yield fold, split and clips of each list."""
+    for fold in folds:
+        for split in ("train", "test"):
+            yield fold, split, [clip for clip in clips if (clip.fold == fold) == (split == "test")]
 
 
 def film(
-    clips: Mapping[Path, ListedClip],
-    *,
-    pixels: int,
-    seed: int,
-    frame_name: str,
-    suffix: str | None,
+    job: Job, clips: Mapping[Path, ListedClip], pixels: int, frame_name: str | None = None
 ) -> dict[str, int]:
-    """Render people who show their expression and calm down again.
+    """Render people who show their expression and relax again.
 
     Args:
-        clips: The clips by folder, or by file without its suffix.
+        job: The rehearsal; nothing is rendered without media.
+        clips: Clips by folder, or by video file.
         pixels: Side of the frames.
-        seed: Of every draw.
-        frame_name: Form of the names of images, with `clip` and `number` from 1.
-        suffix: Of video files; None for folders of images.
+        frame_name: Format of image names with `clip` and `number` from 1; None for videos.
 
     Returns:
-        Frames of each clip by its name.
+        Number of frames of each clip.
     """
-    studio = Studio(pixels, seed)
-    lengths = {}
-    for place, (path, clip) in enumerate(clips.items()):
-        rng = np.random.default_rng([seed, 61, place])
-        shown = DU_2014.get(clip.label)
-        units = _UNITS.get(clip.label, () if shown is None else shown.prototypical)
+    studio, lengths = Studio(pixels, job.seed), {}
+    for place, (path, clip) in enumerate(clips.items() if job.media else ()):
+        rng = job.rng(61, place)
         length = int(rng.integers(4, 8)) if place % 4 else int(rng.integers(16, 22))
-        studio.enter(3, place)
-        yaw = float(rng.normal(0, 8))
+        studio.enter(7, 3, place)
+        yaw, units = float(rng.normal(0, 8)), expression_units(clip.label)
         course = np.sin(np.linspace(0.3, np.pi - 0.3, length)).tolist()
         images = [studio.shoot(dict.fromkeys(units, level), yaw).image for level in course]
         lengths[clip.name] = length
-        if suffix is None:
+        if frame_name is None:
+            write_video(path, images, fps=25, codec="mpeg4")
+        else:
             for number, image in enumerate(images, start=1):
                 write_image(path / frame_name.format(clip=path.name, number=number), image)
-        else:
-            write_video(path.with_name(path.name + suffix), images, fps=25)
     return lengths
 
 
-def write_truths(
-    root: Path, corpus: str, clips: Sequence[ListedClip], classes: Sequence[str], tests: int, **more: Any
+def summarise(
+    clips: Sequence[ListedClip], classes: Sequence[str], folds: int, lengths: Mapping[str, int]
 ) -> dict[str, Any]:
-    """Write the manifest.
+    """Counts in total and in each list (one fold is an official split), and labels, folds and lengths of clips."""
 
-    Args:
-        root: Folder of the corpus.
-        corpus: Its name.
-        clips: All clips.
-        classes: All classes.
-        tests: Folds; one fold means an official split.
-        **more: What else is true.
-    """
-    parts = {
-        split if tests == 1 else f"set_{fold} {split}": _count(rows_of(clips, fold, split), classes)
-        for fold in range(1, tests + 1)
-        for split in ("train", "test")
-    }
-    return write_manifest(
-        root,
-        {
-            "corpus": corpus,
-            **more,
-            **_count(clips, classes),
-            "parts": parts,
-            "labels": {clip.name: clip.label for clip in clips},
-            "tested": {clip.name: clip.fold for clip in clips},
+    def count(rows: Sequence[ListedClip]) -> dict[str, Any]:
+        return count_labels([clip.label for clip in rows], classes)
+
+    return {
+        **count(clips),
+        "parts": {
+            split if folds == 1 else f"set_{fold} {split}": count(rows)
+            for fold, split, rows in iterate_lists(clips, range(1, folds + 1))
         },
-    )
-
-
-def _count(clips: Sequence[ListedClip], classes: Sequence[str]) -> dict[str, Any]:
-    labels = [clip.label for clip in clips]
-    return {"clips": len(clips), "classes": {name: n for name in classes if (n := labels.count(name))}}
+        "labels": {clip.name: clip.label for clip in clips},
+        "tested": {clip.name: clip.fold for clip in clips},
+        "lengths": dict(lengths),
+    }

@@ -1,32 +1,28 @@
-"""What the layouts of micro-expression corpora share: dealing out labels, rendering movements, the manifest."""
+"""Shared parts of the rehearsals of micro-expression corpora."""
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from affectkit.rehearse.registry import Size
-from affectkit.synth.render import Face, FaceRenderer, Person
-from affectkit.synth.rig import RIG_UNITS
-from affectkit.synth.sampling import sample_person, sample_scene
+from affectkit.rehearse.acting.studio import Studio
+from affectkit.rehearse.registry import Job
 
-__all__ = [
-    "PIXELS", "Actors", "Clip", "Unit", "deal_units", "match_sets", "pick", "save_image",
-    "write_manifest",
-]  # fmt: skip
+__all__ = ["Cell", "Clip", "Unit", "act", "choose", "deal", "deal_units", "match_cells", "summarise"]
 
-PIXELS: Final[Mapping[str, int]] = {"tiny": 64, "small": 128, "full": 280}
-"""Side of the rendered frames."""
+_PIXELS: Final = {"tiny": 64, "small": 128, "full": 280}  # side of the frames
+
+T = TypeVar("T", int, str)
 
 
 class Unit(NamedTuple):
-    """An active unit: its number, and on which side (None: both)."""
+    """An active unit and its side (None: both)."""
 
     number: int
     side: Literal["L", "R"] | None = None
@@ -35,50 +31,56 @@ class Unit(NamedTuple):
         return f"AU{self.number}{self.side or ''}"
 
 
+class Cell(NamedTuple):
+    """Action units as written in a table, and in their first reading (None: unknown)."""
+
+    text: str | int = ""
+    units: tuple[Unit, ...] | None = ()
+
+
 @dataclass(frozen=True)
 class Clip:
-    """A row of the annotation, and what is written about it.
-
-    Attributes:
-        person: number of the subject.
-        name: name of the clip.
-        onset: number of the first frame.
-        apex: number of the strongest frame that is rendered.
-        offset: number of the last frame.
-        units: what moves, in the first reading; None where the coder wrote that it is unknown.
-        cell: the action units as the table writes them.
-        emotion: the word in the table.
-        apex_cell: the apex as the table writes it.
-    """
+    """A row of the annotation: `apex` as written in the table, and `extra` entries of the manifest."""
 
     person: int
     name: str
     onset: int
-    apex: int
+    apex: int | str
     offset: int
-    units: tuple[Unit, ...] | None
-    cell: str | int
     emotion: str
-    apex_cell: str | int
+    cell: Cell
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def valid_apex(self) -> int | None:
+        """The apex, unless it is missing or outside the clip."""
+        return self.apex if isinstance(self.apex, int) and self.onset <= self.apex <= self.offset else None
 
     def truth(self, subject: str) -> dict[str, Any]:
         """The row in the manifest."""
-        usable = isinstance(self.apex_cell, int) and self.onset <= self.apex_cell <= self.offset
         return {
             "subject": subject,
             "clip": f"{subject}/{self.name}",
             "onset": self.onset,
-            "apex": self.apex_cell if usable else None,
+            "apex": self.valid_apex,
             "offset": self.offset,
-            "units": None if self.units is None else sorted(map(str, self.units)),
+            "units": None if self.cell.units is None else sorted(map(str, self.cell.units)),
             "emotion": self.emotion,
+            **self.extra,
         }
+
+
+def deal(rng: np.random.Generator, counts: Mapping[T, int], fixed: Mapping[int, T], rows: int) -> list[T]:
+    """Deal values to rows in random order: value v to `counts[v]` rows, among them those that are `fixed`."""
+    taken = Counter(fixed.values())
+    deck = iter(rng.permutation([v for v, count in counts.items() for _ in range(count - taken[v])]).tolist())
+    return [fixed[row] if row in fixed else next(deck) for row in range(rows)]
 
 
 def deal_units(
     rng: np.random.Generator, sizes: Sequence[int], counts: Mapping[int, int]
 ) -> list[tuple[int, ...]]:
-    """Deal units out so that row k gets `sizes[k]` different ones, and unit u goes to `counts[u]` rows.
+    """Deal units so that row k gets `sizes[k]` different ones, and unit u goes to `counts[u]` rows.
 
     Example:
         >>> rows = deal_units(np.random.default_rng(0), [2, 1, 1], {4: 3, 7: 1})
@@ -88,7 +90,7 @@ def deal_units(
     left = np.array(sizes)
     rows: list[list[int]] = [[] for _ in sizes]
     for unit, count in sorted(counts.items(), key=lambda item: -item[1]):
-        # The rows with most room first: then the rest always fits (Gale and Ryser).
+        # Rows with most room first, so that the rest always fits (Gale and Ryser).
         order = np.lexsort((rng.uniform(size=len(left)), -left))[:count].tolist()
         for row in order:
             rows[row].append(unit)
@@ -98,138 +100,118 @@ def deal_units(
     return [tuple(sorted(row)) for row in rows]
 
 
-def match_sets(
+def match_cells(
     rng: np.random.Generator,
-    emotions: Sequence[str],
-    sets: Sequence[Collection[int]],
+    emotions: Mapping[int, str],
+    cells: Sequence[Cell],
     typical: Mapping[str, Collection[int]],
-) -> list[int]:
-    """For each row the index of a set of units that goes with its emotion; every set is used once.
+) -> dict[int, Cell]:
+    """Give each row of `emotions` one of as many cells, with units close to the typical ones of its emotion.
 
-    Args:
-        rng: Source of every choice.
-        emotions: One a row.
-        sets: As many.
-        typical: Units that go with an emotion; the emotions that choose first come first.
+    Emotions choose in the order of `typical`.
     """
-    pool = rng.permutation(len(sets)).tolist()
-    chosen = [0] * len(emotions)
-    order = list(typical)
-    for row in sorted(range(len(emotions)), key=lambda row: order.index(emotions[row])):
+    sets = [{unit.number for unit in cell.units or ()} for cell in cells]
+    pool = rng.permutation(len(cells)).tolist()
+    order, chosen = list(typical), {}
+    for row in sorted(emotions, key=lambda row: order.index(emotions[row])):
         units = set(typical[emotions[row]])
-        best = max(pool, key=lambda k: len(units & set(sets[k])) - 0.5 * len(set(sets[k]) - units))
+        best = max(pool, key=lambda k: len(units & sets[k]) - 0.5 * len(sets[k] - units))
         pool.remove(best)
-        chosen[row] = best
+        chosen[row] = cells[best]
     return chosen
 
 
-def pick(clips: Sequence[Clip], size: Size, people: Sequence[int], first: Collection[str]) -> list[Clip]:
-    """The clips of a size: all, or a few of a few people, those named in `first` before others.
+def choose(
+    clips: Sequence[Clip],
+    size: str,
+    people: Sequence[int],
+    first: Collection[str],
+    starts: Sequence[int] = (),
+) -> list[Clip]:
+    """Clips of a size: all, or a few short ones of a few people.
 
     Args:
         clips: All clips.
-        size: Of the corpus.
-        people: Who is taken: the first four in "tiny", the first eight in "small".
-        first: Names of clips that show quirks.
+        size: Size of the corpus.
+        people: Preferred people: the first four in "tiny", the first eight in "small".
+        first: Names of preferred clips.
+        starts: First frame numbers of the shortened clips in turn; by default their own.
     """
     if size == "full":
         return list(clips)
-    count, each = (4, 3) if size == "tiny" else (8, 4)
+    count, each, length = (4, 3, 8) if size == "tiny" else (8, 4, 20)
     chosen: list[Clip] = []
-    for person in sorted(people[:count]):
+    for person in people[:count]:
         own = [clip for clip in clips if clip.person == person]
-        own.sort(key=lambda clip: clip.name not in first)
-        chosen += own[:each]
-    return [clip for clip in clips if clip in chosen]
+        chosen += sorted(own, key=lambda clip: clip.name not in first)[:each]
+    chosen = [clip for clip in clips if clip in chosen]
+    return [
+        _shorten(clip, starts[place % len(starts)] if starts else clip.onset, length + place % 3)
+        for place, clip in enumerate(chosen)
+    ]
 
 
-class Actors:
-    """People who perform movements before the camera.
+def _shorten(clip: Clip, start: int, length: int) -> Clip:
+    """The clip with few frames; a missing or wrong apex remains so."""
+    offset, apex = start + length - 1, clip.apex
+    if clip.valid_apex is not None:
+        apex = start + round((clip.valid_apex - clip.onset) / (clip.offset - clip.onset) * (length - 1))
+    elif isinstance(apex, int):
+        apex = offset + 9
+    return replace(clip, onset=start, apex=apex, offset=offset)
 
-    Args:
-        pixels: Side of a frame.
-        seed: Of every draw.
+
+def act(
+    job: Job, clips: Sequence[Clip], *, is_whole: bool = False
+) -> Iterator[tuple[int, Clip, Iterator[tuple[int, npt.NDArray[np.uint8]]]]]:
+    """Render clips from onset to offset, or `is_whole` recordings.
+
+    Yields:
+        Place of the clip, the clip, and its frame numbers with images, uint8 [S, S, 3].
     """
-
-    def __init__(self, pixels: int, seed: int) -> None:
-        self._renderer = FaceRenderer(pixels)
-        self._seed = seed
-        self._person: tuple[int, Person] | None = None
-
-    def perform(self, clip: Clip, place: int, numbers: Sequence[int]) -> Iterator[npt.NDArray[np.uint8]]:
-        """Render the frames with the given numbers.
-
-        Args:
-            clip: What happens, and when.
-            place: Of the clip in the corpus.
-            numbers: Frame numbers; before the onset and behind the offset the face rests.
-
-        Yields:
-            uint8 [S, S, 3], RGB.
-        """
-        if self._person is None or self._person[0] != clip.person:
-            actor = sample_person(np.random.default_rng([self._seed, 1, clip.person]))
-            self._person = clip.person, actor
-        rng = np.random.default_rng([self._seed, 2, place])
-        self._renderer.set(self._person[1], sample_scene(rng))
-        strength = {unit: float(rng.uniform(0.25, 0.5)) for unit in clip.units or ()}
-        pose = rng.standard_normal(3) * (6.0, 4.0, 2.0)
-        drift = rng.standard_normal(3) * 0.01
-        for step, number in enumerate(numbers):
-            rise = min((number - clip.onset) / max(clip.apex - clip.onset, 1), 1.0)
-            fall = min((clip.offset - number) / max(clip.offset - clip.apex, 1), 1.0)
-            level = max(min(rise, fall), 0.0)
-            sides: dict[int, float | tuple[float, float]] = {}
-            for unit, top in strength.items():
-                if unit.number in RIG_UNITS:
-                    own = sides.get(unit.number, (0.0, 0.0))
-                    left, right = own if isinstance(own, tuple) else (own, own)
-                    value = top * level * level * (3 - 2 * level)
-                    sides[unit.number] = (
-                        left if unit.side == "R" else max(left, value),
-                        right if unit.side == "L" else max(right, value),
-                    )
-            yaw, pitch, roll = (pose + drift * step).tolist()
-            yield self._renderer.render(Face(sides, yaw, pitch, roll)).image
+    studio = Studio(_PIXELS[job.size], job.seed)
+    for place, clip in enumerate(clips if job.media else ()):
+        rng = job.rng(2, place)
+        studio.enter(1, clip.person, scene=rng)
+        numbers = range(1, clip.offset + 6) if is_whole else range(clip.onset, clip.offset + 1)
+        yield place, clip, _perform(studio, clip, rng, numbers)
 
 
-def save_image(path: Path, image: npt.NDArray[np.uint8], *, grey: bool = False) -> None:
-    """Write an image in the format that the name says."""
-    from PIL import Image
+def _perform(
+    studio: Studio, clip: Clip, rng: np.random.Generator, numbers: Sequence[int]
+) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+    """Rise from onset to apex and fall to offset."""
+    strength = [(unit, float(rng.uniform(0.25, 0.5))) for unit in clip.cell.units or ()]
+    pose = rng.standard_normal(3) * (6.0, 4.0, 2.0)
+    drift = rng.standard_normal(3) * 0.01
+    apex = clip.valid_apex
+    apex = clip.onset + (clip.offset - clip.onset + 1) // 2 if apex is None else apex
+    for step, number in enumerate(numbers):
+        rise = min((number - clip.onset) / max(apex - clip.onset, 1), 1.0)
+        fall = min((clip.offset - number) / max(clip.offset - apex, 1), 1.0)
+        level = max(min(rise, fall), 0.0)
+        sides: dict[int, tuple[float, float]] = {}
+        for unit, top in strength:
+            left, right = sides.get(unit.number, (0.0, 0.0))
+            value = top * level * level * (3 - 2 * level)
+            sides[unit.number] = (
+                left if unit.side == "R" else max(left, value),
+                right if unit.side == "L" else max(right, value),
+            )
+        yield number, studio.shoot(sides, *(pose + drift * step).tolist()).image
 
-    picture = Image.fromarray(image)
-    (picture.convert("L") if grey else picture).save(path, quality=95)
 
-
-def write_manifest(out: Path, clips: Sequence[Mapping[str, Any]], **more: Any) -> dict[str, Any]:
-    """Write `rehearsal.json`.
-
-    Args:
-        out: Folder of the corpus.
-        clips: The truth of each row, as `Clip.truth` gives it.
-        **more: What else is true.
-
-    Returns:
-        The manifest. Its `counts` are what `affectkit data check` should find.
-    """
-    manifest = {"rendered": True, "format_version": 1, **more, "counts": _counts(clips), "clips": list(clips)}
-    (out / "rehearsal.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    return manifest
-
-
-def _counts(clips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    subjects = sorted({clip["subject"] for clip in clips})
-    parts = {subject: {"clips": sum(clip["subject"] == subject for clip in clips)} for subject in subjects}
+def summarise(clips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Counts of rows as `Clip.truth` returns them, and the rows."""
+    people = Counter(clip["subject"] for clip in clips)
     numbers = [{int(unit[2:].rstrip("LR")) for unit in clip.get("units") or ()} for clip in clips]
-    emotions = [clip["emotion"].casefold() for clip in clips]
     frames = [clip["frames"] if "frames" in clip else clip["offset"] - clip["onset"] + 1 for clip in clips]
-    return {
-        "subjects": len(subjects),
+    counts = {
+        "subjects": len(people),
         "clips": len(clips),
         "frames": None if None in frames else sum(frames),
-        "positives": {
-            f"AU{unit}": sum(unit in own for own in numbers) for unit in sorted(set().union(*numbers))
-        },
-        "classes": {emotion: emotions.count(emotion) for emotion in sorted(set(emotions))},
-        "parts": parts,
+        "positives": {f"AU{unit}": n for unit, n in sorted(Counter(chain(*numbers)).items())},
+        "classes": dict(sorted(Counter(clip["emotion"].casefold() for clip in clips).items())),
+        "parts": {subject: {"clips": n} for subject, n in sorted(people.items())},
     }
+    return {"counts": counts, "clips": list(clips)}

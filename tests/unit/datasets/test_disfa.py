@@ -16,8 +16,8 @@ from affectkit.datasets.disfa import DISFA
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
 from affectkit.facs import AU_SETS
 from affectkit.losses import inverse_frequency_weights
-from affectkit.rehearse.acting.macro import write_video
 from affectkit.rehearse.disfa import write_disfa
+from affectkit.synth import write_video
 
 UNITS = AU_SETS["disfa12"].labels
 # Published with ME-GraphAU and JAA-Net, by training parts.

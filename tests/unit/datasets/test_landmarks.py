@@ -18,8 +18,7 @@ from affectkit.datasets.reading import landmarks
 from affectkit.datasets.reading.landmarks import FitFiles, picture_size
 from affectkit.errors import AnnotationError, VideoError
 from affectkit.facs.regions import POINTS_49, POINTS_66
-from affectkit.rehearse.acting.landmarks import write_fit
-from affectkit.rehearse.bp4d import write_bp4d
+from affectkit.rehearse.bp4d import write_bp4d, write_fit
 from affectkit.rehearse.disfa import write_disfa
 
 

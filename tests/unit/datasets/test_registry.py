@@ -69,11 +69,11 @@ def test_a_corpus_of_another_package(elsewhere, tmp_path):
         datamodules.ElsewhereDataModule(str(tmp_path), moods="fear,anger")
 
     @register_rehearsal("elsewhere")
-    def write(out, *, size="tiny", seed=0, media=True):
-        (out / "a").touch()
+    def write(job):
+        (job.out / "a").touch()
         return {}
 
-    assert rehearse("elsewhere", tmp_path / "new") == {}
+    assert rehearse("elsewhere", tmp_path / "new")["corpus"] == "Elsewhere"
     assert (tmp_path / "new" / "a").exists()
 
 

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from affectkit.rehearse.acting.macro import draw_scores, strongest, write_image, write_video
+from affectkit.rehearse.acting.coded import draw_scores, film, strongest
+from affectkit.rehearse.acting.studio import Studio
 from affectkit.rehearse.bp4d import write_bp4d
+from affectkit.synth import Rendered
 
 
 def rows_of(path):
@@ -114,22 +116,14 @@ def test_scores_are_smooth_and_the_strongest_are_counted():
     assert scores[chosen].min() > scores[~chosen].max()
 
 
-@pytest.mark.parametrize("height", [None, 12, 5, 20])
-def test_frames_are_padded_or_cut_in_height(tmp_path, height):
-    image = np.tile(np.arange(10, dtype=np.uint8)[:, None, None], (1, 10, 3))
-    write_image(tmp_path / "a.png", image, height=height)
-    with Image.open(tmp_path / "a.png") as read:
-        assert read.size == (10, height or 10)
-        middle = np.asarray(read)[(height or 10) // 2, 0, 0]
-    assert abs(int(middle) - 5) <= 1
+@pytest.mark.parametrize("height", [10, 12, 5, 20])
+def test_frames_are_padded_or_cropped_in_height(height):
+    class Striped(Studio):
+        def shoot(self, units, yaw=0.0):
+            image = np.tile(np.arange(10, dtype=np.uint8)[:, None, None], (1, 10, 3))
+            return Rendered(image, np.full((68, 2), 4, np.float32))
 
-
-def test_videos_hold_every_frame(tmp_path):
-    import av
-
-    images = [np.full((16, 16, 3), 40 * k, dtype=np.uint8) for k in range(6)]
-    write_video(tmp_path / "a.avi", iter(images), fps=20, height=12)
-    with av.open(str(tmp_path / "a.avi")) as container:
-        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    assert [frame.shape for frame in frames] == [(12, 16, 3)] * 6
-    assert [round(frame.mean() / 40) for frame in frames] == list(range(6))
+    seen = {}
+    (image,) = film(Striped(10, 0), [{}], height, seen, first=3)
+    assert image.shape == (height, 10, 3)
+    assert image[int(seen[3][0, 1]), 0, 0] == 4

@@ -10,8 +10,9 @@ from PIL import Image
 
 from affectkit.errors import ConfigError
 from affectkit.rehearse import rehearse
-from affectkit.rehearse.acting.micro import Actors, Clip, Unit, deal_units
+from affectkit.rehearse.acting.micro import Cell, Clip, Unit, act, deal_units
 from affectkit.rehearse.casme2 import write_casme2
+from affectkit.rehearse.registry import Job
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -70,12 +71,13 @@ def test_faces_move_to_the_apex_and_back(tmp_path):
     assert apart[truth["apex"] - truth["onset"]] > 0
 
 
-def test_sides_move_on_their_side():
+def test_sides_move_on_their_side(tmp_path):
     def half(side):
-        clip = Clip(1, "c", 1, 5, 9, (Unit(12, side), Unit(38)), "", "happiness", 5)
-        first, apex = Actors(96, 0).perform(clip, 0, [1, 5])
-        change = np.abs(apex.astype(int) - first.astype(int)).sum((0, 2))
-        return change[:48].sum(), change[48:].sum()
+        clip = Clip(1, "c", 1, 5, 9, "happiness", Cell("", (Unit(12, side), Unit(38))))
+        ((_, _, frames),) = act(Job(tmp_path), [clip])
+        images = dict(frames)
+        change = np.abs(images[5].astype(int) - images[1].astype(int)).sum((0, 2))
+        return change[:32].sum(), change[32:].sum()
 
     seen_left, seen_right = half("L"), half("R")
     assert seen_left[1] > seen_left[0]  # the subject's left is on the right of the picture

@@ -5,8 +5,16 @@ import numpy as np
 import pytest
 
 from affectkit.facs.sets import AU_SETS
-from affectkit.synth.landmarks import landmark_points
-from affectkit.synth.rig import LEFT_EYE, RIG_UNITS, RIGHT_EYE, SKIN, TEETH, load_rig, unit_weights
+from affectkit.synth.rig import (
+    LEFT_EYE,
+    RIG_UNITS,
+    RIGHT_EYE,
+    SKIN,
+    TEETH,
+    landmark_points,
+    load_rig,
+    unit_weights,
+)
 from affectkit.synth.skin import WRINKLES
 
 MESH_SHA256 = "1c39fb23ca1618b81c33bdde305810f1b4eea0e50b6093741ec2a9639924403a"

@@ -1,5 +1,6 @@
 import av
 import numpy as np
+import pytest
 from PIL import Image
 
 from affectkit.synth import write_frames, write_video
@@ -22,9 +23,20 @@ def test_video_holds_the_frames_at_their_rate(tmp_path):
     assert np.abs(read.astype(int) - images.astype(int)).mean() < 6
 
 
-def test_video_bytes_repeat(tmp_path):
+def test_mpeg4_holds_every_frame(tmp_path):
+    images = [np.full((12, 16, 3), 40 * k, dtype=np.uint8) for k in range(6)]
+    write_video(tmp_path / "folder" / "a.avi", iter(images), fps=20, codec="mpeg4")
+    with av.open(str(tmp_path / "folder" / "a.avi")) as container:
+        assert container.streams.video[0].codec_context.name == "mpeg4"
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert [frame.shape for frame in frames] == [(12, 16, 3)] * 6
+    assert [round(frame.mean() / 40) for frame in frames] == list(range(6))
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_video_bytes_repeat(tmp_path, codec):
     for name in ("a.mp4", "b.mp4"):
-        write_video(tmp_path / name, gradient(), fps=25.0)
+        write_video(tmp_path / name, gradient(), fps=25.0, codec=codec)
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
 
