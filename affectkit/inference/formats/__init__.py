@@ -1,4 +1,4 @@
-"""Tables of predictions: tidy (CSV, Parquet, JSON Lines) and in OpenFace's columns, with their metadata."""
+"""Prediction tables: tidy (CSV, Parquet, JSON Lines) and in OpenFace's columns, with metadata."""
 
 from __future__ import annotations
 

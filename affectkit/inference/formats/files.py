@@ -1,4 +1,4 @@
-"""Files of prediction tables: made from the rows of a stream, checked, and read."""
+"""Files of prediction tables: written from the rows of a stream, checked and read."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from affectkit.inference.formats import openface, tidy
-from affectkit.inference.formats.pandas import as_frame
+from affectkit.inference.formats.pandas import as_frame, flag_edits
 from affectkit.inference.formats.stream import RowStream
 from affectkit.inference.formats.table import (
     LEADING,
     File,
     Progress,
     Summary,
-    check_hash,
     dump,
+    edited,
     foreign,
     hash_of,
     read_sidecar,
@@ -29,9 +30,6 @@ from affectkit.inference.formats.table import (
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["SUFFIXES", "convert", "load", "read_table", "save", "table_progress"]
-
 
 SUFFIXES: Mapping[str, str] = {
     "csv": ".csv",
@@ -47,11 +45,11 @@ _PARSE = {".csv": tidy.parse_csv, ".parquet": tidy.parse_parquet, ".jsonl": tidy
 
 
 def convert(rows: RowStream, file: File, *, complete: bool) -> dict[str, Any]:
-    """Write the rows of a stream in the format that its metadata name, batch by batch.
+    """Write the rows of a stream in their format, batch by batch.
 
     Args:
         rows: The stream.
-        file: An empty binary file that can also be read.
+        file: An empty file.
         complete: Whether these are all rows.
 
     Returns:
@@ -65,15 +63,10 @@ def convert(rows: RowStream, file: File, *, complete: bool) -> dict[str, Any]:
 
 
 def save(path: Path, *, complete: bool) -> None:
-    """Make a table from the stream beside it. The file takes its place only when it is whole.
-
-    Args:
-        path: The table.
-        complete: Whether the stream has all rows.
-    """
+    """Write a table from the stream beside it; the file is replaced at once."""
     rows = RowStream.of(path)
     if rows is None:
-        raise OSError("the partial file is gone")
+        raise OSError("the partial file is missing")
     with _replacing(path) as file:
         metadata = convert(rows, file, complete=complete)
     if SUFFIXES[metadata["format"]] == ".csv":
@@ -83,7 +76,7 @@ def save(path: Path, *, complete: bool) -> None:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[File]:
-    """A file that takes the place of another one when all of it is on the disk."""
+    """Open a file that replaces another one when all of it is on the disk."""
     unfinished = path.with_name(path.name + ".unfinished")
     try:
         with unfinished.open("w+b") as file:
@@ -96,17 +89,14 @@ def _replacing(path: Path) -> Iterator[File]:
         raise
 
 
-def load(path: Path) -> tuple[dict[str, Any], bytes] | None:
-    """Read and check a file: the row count and the hash, for Parquet the checksums of its pages.
-
-    Args:
-        path: The table.
+def _load(path: Path) -> tuple[dict[str, Any], bytes, bool] | None:
+    """Read and check a file by its row count and hash.
 
     Returns:
-        Metadata and bytes; None if there is no such file, or nothing in it.
+        Metadata, bytes, and whether a CSV file was edited; None if the file is missing or empty.
 
     Raises:
-        AnnotationError: The file is not ours, damaged, or edited.
+        AnnotationError: The file is not a table of affectkit, or it is damaged.
     """
     try:
         data = path.read_bytes()
@@ -118,63 +108,66 @@ def load(path: Path) -> tuple[dict[str, Any], bytes] | None:
         return None
     starts = {b"PAR1": ".parquet", b'{"metadata"': ".jsonl"}
     kind = next((kind for start, kind in starts.items() if data.startswith(start)), path.suffix.lower())
-    if kind == ".parquet":
-        return tidy.check_parquet(path, data), data
-    if kind == ".jsonl":
-        return tidy.check_jsonl(path, data), data
+    if kind in (".parquet", ".jsonl"):
+        return (tidy.check_parquet if kind == ".parquet" else tidy.check_jsonl)(path, data), data, False
     metadata = read_sidecar(path)
     if metadata is None:
-        raise foreign(path, f"No {sidecar_of(path).name} of ours is beside the file.")
-    check_hash(path, data, metadata)
-    return metadata, data
+        raise foreign(path, f"There is no {sidecar_of(path).name} of affectkit beside the file.")
+    return metadata, data, sha256(data).hexdigest() != metadata["sha256"]
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
-    """Read predictions in any of our formats, also of an interrupted table.
+    """Read predictions in any format, also from an interrupted table.
 
     Args:
         path: The table. While it is written, or after the process was killed, the rows come from its partial file.
 
     Returns:
-        A row for every face in every frame. Tidy tables have the columns `frame` int64, `timestamp` in seconds, `face`
-        Int64, `success` bool, `reason`, `score`, the box `x y w h` in pixels, and the values float64; missing values
-        are NaN or NA. OpenFace's tables keep their columns; see `read_openface`. `attrs["affectkit"]` holds the
-        metadata, whose `complete` says whether the table is complete.
+        One row per face and frame. Tidy tables have the columns of `to_frame`; OpenFace's tables keep their columns,
+        see `read_openface`. `attrs["affectkit"]` holds the metadata: `complete` says whether the table is complete,
+        `edited`, only present in this case, how a CSV table was changed.
+
+    Warns:
+        UserWarning: A CSV table was edited after it was written, so its values may not be those of the model.
 
     Raises:
-        AnnotationError: The file is missing, not ours, damaged, or edited.
+        AnnotationError: The file is missing, not a table of affectkit, or damaged.
     """
     path = Path(path)
-    rows = RowStream.of(path)
+    rows, was_edited = RowStream.of(path), False
     if rows is not None:
         file = BytesIO()
         metadata, data = convert(rows, file, complete=False), file.getvalue()
-    elif (found := load(path)) is not None:
-        metadata, data = found
+    elif (found := _load(path)) is not None:
+        metadata, data, was_edited = found
     else:
         raise foreign(path, "The file is missing or empty.")
     if metadata["format"].startswith("openface"):
-        return openface.parse(data, metadata)
-    kinds = schema(metadata["columns"][len(LEADING) :])
-    parse = _PARSE[SUFFIXES[metadata["format"]]]
-    return as_frame(metadata, parse(data, kinds) if metadata["rows"] else kinds.empty_table())
+        frame = openface.parse(path, data, metadata)
+    else:
+        kinds = schema(metadata["columns"][len(LEADING) :])
+        parse = _PARSE[SUFFIXES[metadata["format"]]]
+        with tidy.csv_errors(path, kinds.names, foreign):
+            table = parse(data, kinds) if metadata["rows"] else kinds.empty_table()
+        if table["frame"].null_count or table["success"].null_count:
+            raise foreign(path, "A row has no frame number, or does not say whether it succeeded.")
+        frame = as_frame(metadata, table)
+    return flag_edits(frame, path) if was_edited else frame
 
 
 def table_progress(path: str | Path) -> Progress | None:
-    """State of a table on disk.
-
-    Args:
-        path: The table.
-
-    Returns:
-        Metadata, whether it is complete, and `next_frame`; None if there is nothing yet.
+    """State of a table on disk; None if there is nothing yet.
 
     Raises:
-        AnnotationError: The file is not ours, damaged, or edited.
+        AnnotationError: The file is not a table of affectkit, or it was damaged or edited.
     """
     path = Path(path)
     rows = RowStream.of(path)
     if rows is not None:
         return Progress(rows.metadata, False, rows.kept()[0])
-    found = load(path)
-    return None if found is None else Progress(found[0], found[0]["complete"], Summary.of(found[0]))
+    if (found := _load(path)) is None:
+        return None
+    metadata, _, was_edited = found
+    if was_edited:
+        raise edited(path)
+    return Progress(metadata, metadata["complete"], Summary.of(metadata))

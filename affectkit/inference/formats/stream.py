@@ -14,8 +14,6 @@ from affectkit.inference.formats.table import LEADING, Summary, foreign
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["KEY", "RowStream", "partial_of"]
-
 KEY = b"affectkit"
 """Key of the metadata, as JSON, in the schema."""
 
@@ -29,13 +27,13 @@ def partial_of(path: Path) -> Path:
 class RowStream:
     """Rows of an unfinished table.
 
-    Iterating gives batches; where the metadata have a `baseline`, less the persons' usual values. They end where the
-    stream was cut off, or where a power cut left bytes that are not rows in the order of their frames.
+    Iterating gives batches; if the metadata have a `baseline`, it is subtracted. The stream ends where it was cut off,
+    or where a power failure left bytes that are not rows in the order of their frames.
 
     Args:
         path: The partial file.
         schema: Its schema.
-        start: Byte at which the first batch begins.
+        start: Position of the first batch in bytes.
         metadata: Metadata of the table.
     """
 
@@ -48,11 +46,8 @@ class RowStream:
     def of(cls, table: Path) -> RowStream | None:
         """Rows beside a table; None if there are none, or the schema was cut off.
 
-        Args:
-            table: The table.
-
         Raises:
-            AnnotationError: The partial file is not ours.
+            AnnotationError: The partial file was not written by affectkit.
         """
         import pyarrow as pa
 
@@ -60,7 +55,7 @@ class RowStream:
         try:
             with path.open("rb") as file:
                 if file.read(1) not in (b"", b"\0", b"\xff"):
-                    raise foreign(path, "The file is no Arrow stream.")
+                    raise foreign(path, "The file is not an Arrow stream.")
                 file.seek(0)
                 schema, start = pa.ipc.open_stream(file).schema, file.tell()
         except (pa.ArrowException, OSError):
@@ -71,7 +66,7 @@ class RowStream:
         except (KeyError, TypeError, ValueError):
             ours = False
         if not ours:
-            raise foreign(path, "The schema does not hold the metadata of a table of ours.")
+            raise foreign(path, "The schema does not hold the metadata of a table of affectkit.")
         return cls(path, schema, start, metadata)
 
     @property
@@ -82,14 +77,13 @@ class RowStream:
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
 
-        said = self.metadata.get("baseline") or {}
-        columns = said.get("columns", [])
+        baseline = dict(self.metadata.get("baseline") or {})
+        columns = baseline.pop("columns", [])
         parts = (
             [batch.select(["face", "success", *columns]) for _, batch in self._placed()] if columns else []
         )
-        if parts:  # the only columns that are held at once
-            options = {name: said[name] for name in ("by", "quantile", "least")}
-            changed = subtract_baseline(pa.Table.from_batches(parts).to_pandas(), columns, **options)
+        if parts:  # only these columns are in memory at once
+            changed = subtract_baseline(pa.Table.from_batches(parts).to_pandas(), columns, **baseline)
         start = 0
         for _, batch in self._placed():
             for name in columns:
@@ -99,7 +93,7 @@ class RowStream:
             yield batch
 
     def _placed(self) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Batches as they are, and the bytes at which they begin."""
+        """Unchanged batches with their positions in bytes."""
         import pyarrow as pa
 
         with self.path.open("rb") as file:
@@ -129,8 +123,8 @@ class RowStream:
         """Everything before the last frame, which may lack faces.
 
         Returns:
-            Counts of these rows; the byte at which the batch with the last frame begins; the rows of that batch that
-            come before it, None if there are none.
+            Counts of these rows; position of the batch with the last frame; rows of that batch before the frame, or
+            None.
         """
         summary, waiting = Summary(), list[tuple[int, bool, str | None]]()
         place, head = self.start, None

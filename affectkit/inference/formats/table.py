@@ -1,11 +1,11 @@
-"""Columns, counts and metadata of prediction tables, whatever their format."""
+"""Columns, counts and metadata of prediction tables in any format."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from hashlib import file_digest, sha256
+from dataclasses import astuple, dataclass, field
+from hashlib import file_digest
 from io import BufferedRandom, BytesIO
 from math import isfinite
 from os import SEEK_END
@@ -18,42 +18,18 @@ from affectkit.inference.predictor import Row
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = [
-    "LEADING",
-    "SUMMARY",
-    "File",
-    "Progress",
-    "Summary",
-    "cells",
-    "check_hash",
-    "dump",
-    "edited",
-    "foreign",
-    "hash_of",
-    "one_line",
-    "plain",
-    "read_sidecar",
-    "schema",
-    "sidecar_of",
-]
-
 LEADING = ("frame", "timestamp", "face", "success", "reason", "score", "x", "y", "w", "h")
-"""The columns before the values, in every tidy table."""
+"""Columns before the values in every tidy table."""
 
 File = BufferedRandom | BytesIO
-"""An open binary file that can be written and read."""
+"""Open binary file for writing and reading."""
 
 SUMMARY = ("frames", "rows", "last_frame", "failed_frames", "failures", "complete", "sha256")
-"""The metadata that are known at the end: counts, and the hash of a text file."""
+"""Metadata known at the end: counts, and the hash of a text file."""
 
 
 def schema(columns: Sequence[str], metadata: Mapping[bytes, bytes] | None = None) -> pa.Schema:
-    """Arrow schema of a tidy table.
-
-    Args:
-        columns: Names of the values, in order.
-        metadata: Metadata of the schema.
-    """
+    """Arrow schema of a tidy table with these value columns."""
     import pyarrow as pa
 
     kinds = {"frame": pa.int64(), "face": pa.int64(), "success": pa.bool_(), "reason": pa.string()}
@@ -64,27 +40,22 @@ def schema(columns: Sequence[str], metadata: Mapping[bytes, bytes] | None = None
 def cells(row: Row, columns: Sequence[str]) -> dict[str, Any]:
     """Plain values of a row by column name, in the order of the table; None where a value is missing.
 
-    Args:
-        row: The row.
-        columns: Names of the values.
-
     Raises:
         ConfigError: The row lacks a value.
     """
-    leading = (row.frame, row.timestamp, row.face, row.success, one_line(row.reason or "") or None, row.score)
     try:
-        numbers = (*leading, *(row.box or [None] * 4), *(row.values[name] for name in columns))
+        numbers = (row.score, *(row.box or [None] * 4), *(row.values[name] for name in columns))
     except KeyError as error:
         raise ConfigError(
             f"The row has no value for the column {error}.",
             frame=row.frame,
             remedy="Open the writer with the columns of the predictor that makes the rows.",
         ) from error
-    result = dict(zip((*LEADING, *columns), numbers, strict=True))
-    for name, value in result.items():
-        if name not in ("frame", "face", "success", "reason"):
-            result[name] = float(value) if value is not None and isfinite(value) else None
-    return result
+    timestamp, *known = (
+        float(value) if value is not None and isfinite(value) else None for value in (row.timestamp, *numbers)
+    )
+    leading = (row.frame, timestamp, row.face, row.success, one_line(row.reason or "") or None)
+    return dict(zip((*LEADING, *columns), (*leading, *known), strict=True))
 
 
 def one_line(text: str) -> str:
@@ -93,8 +64,13 @@ def one_line(text: str) -> str:
 
 
 def dump(value: Any, indent: int | None = None) -> bytes:
-    """JSON in UTF-8; bytes of file names that are not text stay as escapes."""
-    text = json.dumps(value, indent=indent, ensure_ascii=False, default=_plain)
+    """JSON in UTF-8; arrays become lists, other objects text, and bytes of file names that are not text escapes."""
+    text = json.dumps(
+        value,
+        indent=indent,
+        ensure_ascii=False,
+        default=lambda x: x.tolist() if hasattr(x, "tolist") else str(x),
+    )
     return text.encode("utf-8", "backslashreplace")
 
 
@@ -138,8 +114,7 @@ class Summary:
 
     def entries(self, *, complete: bool) -> dict[str, Any]:
         """Entries of the metadata."""
-        values = (self.frames, self.rows, self.last, self.failed, self.failures, complete)
-        return dict(zip(SUMMARY, values, strict=False))
+        return dict(zip(SUMMARY, (*astuple(self)[:5], complete), strict=False))
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any]) -> Summary:
@@ -154,7 +129,7 @@ class Progress:
     Attributes:
         metadata: Metadata of the table.
         complete: Whether its writer reached the end.
-        summary: Counts; of an interrupted table without its last frame, which may lack faces.
+        summary: Counts; for an interrupted table without its last frame, which may lack faces.
     """
 
     metadata: dict[str, Any]
@@ -168,42 +143,25 @@ class Progress:
 
 
 def foreign(path: Path, fault: str, line: int | None = None) -> AnnotationError:
-    """Error for a file that is not a table of ours."""
-    return AnnotationError(
-        fault, path=path, line=line, remedy="Give a table that affectkit predict has written."
-    )
+    """Error for a file that is not a table of affectkit."""
+    return AnnotationError(fault, path=path, line=line, remedy="Give a table written by affectkit predict.")
 
 
 def edited(path: Path) -> AnnotationError:
-    """Error for a table that is not what was written."""
+    """Error for a table whose hash differs."""
     return AnnotationError(
         "The table was damaged or edited after it was written.",
         path=path,
-        remedy="Restore it, or write it anew with --overwrite. pandas reads edited tables as they are.",
+        remedy="Restore it, or write it again with --overwrite.",
     )
 
 
 def hash_of(file: File) -> str:
-    """SHA-256 of an open file; the next bytes go to its end."""
+    """SHA-256 of an open file; the position moves to its end."""
     file.seek(0)
-    found = file_digest(file, "sha256").hexdigest()
+    digest = file_digest(file, "sha256").hexdigest()
     file.seek(0, SEEK_END)
-    return found
-
-
-def check_hash(path: Path, data: bytes, metadata: Mapping[str, Any]) -> None:
-    """Check that a table holds the bytes that were written.
-
-    Args:
-        path: The table, for the message.
-        data: The bytes.
-        metadata: Metadata with their hash.
-
-    Raises:
-        AnnotationError: It holds others.
-    """
-    if sha256(data).hexdigest() != metadata["sha256"]:
-        raise edited(path)
+    return digest
 
 
 def sidecar_of(path: Path) -> Path:
@@ -212,19 +170,10 @@ def sidecar_of(path: Path) -> Path:
 
 
 def read_sidecar(path: Path) -> dict[str, Any] | None:
-    """Metadata beside a CSV file; None if there are none, or not ours.
-
-    Args:
-        path: The CSV file.
-    """
+    """Metadata beside a CSV file; None if there are none of affectkit."""
     try:
         found = json.loads(sidecar_of(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     ours = isinstance(found, dict) and isinstance(found.get("columns"), list) and {*SUMMARY} <= found.keys()
     return found if ours else None
-
-
-def _plain(value: Any) -> Any:
-    """Numbers, arrays and tensors as lists; other objects as text."""
-    return value.tolist() if hasattr(value, "tolist") else str(value)
