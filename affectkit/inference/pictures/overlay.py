@@ -1,4 +1,4 @@
-"""A video with what a model said of it drawn in: face boxes, bars of action units, expressions."""
+"""Media with predictions drawn in: face boxes, bars of action units, expressions."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from affectkit.data.video import IMAGE_SUFFIXES, Backend, VideoReader, open_vide
 from affectkit.errors import ConfigError, VideoError
 from affectkit.inference.pictures.clip_table import ASSUMED_FPS, ClipTable, Reading
 from affectkit.inference.pictures.encode import VideoWriter
-from affectkit.inference.pictures.panel import FACE_COLORS, MUTED, PAGE, Panel, draw_text, text_size
+from affectkit.inference.pictures.panel import FACE_COLORS, MUTED, PAGE, Panel, load_font
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+    from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
 
 __all__ = ["Overlay", "first_size", "read_frames", "write_overlay"]
 
@@ -27,15 +29,15 @@ _SMALLEST, _LARGEST = 480, 1080
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """What `write_overlay` made.
+    """Result of `write_overlay`.
 
     Args:
         path: The file.
-        frames: How many frames it has.
-        width: Pixels.
-        height: Pixels.
-        codec: How frames are encoded: "libx264" or "libopenh264" (both H.264), "mpeg4", or "image".
-        notes: What a user should know, a sentence each.
+        frames: Number of frames.
+        width: Width in pixels.
+        height: Height in pixels.
+        codec: "libx264" or "libopenh264" (both H.264), "mpeg4", or "image".
+        notes: Notes for the user, a sentence each.
     """
 
     path: Path
@@ -56,28 +58,25 @@ def write_overlay(
     backend: Backend = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> Overlay:
-    """Draw predictions beside and onto the media that they were made from.
+    """Draw predictions onto and beside their media.
 
-    Left is the picture with the box of every face and its likeliest expression; right is a panel with a bar for
-    every action unit, orange from its threshold on, and a bar for every intensity. Frames keep their times, sound
-    is copied where an MP4 file can hold it, and one frame is held at a time, whatever the length. A frame
-    that cannot be read is shown as a dark one that says so.
+    The left part shows the frame with the box of every face and its likeliest expression; the right part is a panel
+    with a bar for every other value, orange from the threshold of an action unit on. Frames keep their times, sound is
+    copied if an MP4 file can hold it, and one frame is in memory at a time. A frame that cannot be read is dark and
+    says so.
 
     Args:
         table: Predictions; see `ClipTable`.
         video: The photo, video or folder of frames that the table was made from.
-        path: What to write: .mp4, .mov or .mkv; of a photo also an image, such as .png.
-        height: Of the result in pixels, at least 120; that of the media by default, at least 480 and at most 1080.
+        path: The file: .mp4, .mov or .mkv; for a photo also an image, such as .png.
+        height: Height in pixels, at least 120; by default that of the media, between 480 and 1080.
         sound: Whether to copy the sound.
         backend: Reader of video files.
-        progress: Called with the number of frames written and the number in all, after each.
-
-    Returns:
-        What was written.
+        progress: Called after each frame with the numbers of frames written and in all.
 
     Raises:
-        ConfigError: The table is not of this video, the height is too small, or the name cannot be that of a result.
-        VideoError: The media cannot be read at all.
+        ConfigError: The table is not of this video, the height is too small, or the file name is invalid.
+        VideoError: The media cannot be read.
         AnnotationError: The table cannot be used.
 
     Example:
@@ -93,40 +92,45 @@ def write_overlay(
     clip = table if isinstance(table, ClipTable) else ClipTable(table)
     path = Path(path)
     if height is not None and height < 120:
-        raise ConfigError(f"An overlay of {height} pixels shows nothing.", remedy="Give 120 or more.")
+        raise ConfigError(f"The height {height} pixels is too small.", remedy="Give 120 or more.")
     if path.exists() and Path(video).exists() and path.samefile(video):
         raise ConfigError("The overlay would replace its video.", path=path, remedy="Give another name.")
     with open_video(video, backend) as reader:
         clip.check_video(reader)
-        picture = path.suffix.lower() in IMAGE_SUFFIXES - {".heic", ".heif"}  # which are read only
-        if picture and reader.num_frames > 1:
+        is_image = path.suffix.lower() in IMAGE_SUFFIXES - {".heic", ".heif"}  # which can only be read
+        if is_image and reader.num_frames > 1:
             raise ConfigError(
-                f"A picture cannot hold {reader.num_frames} frames.",
+                f"An image cannot hold {reader.num_frames} frames.",
                 path=path,
                 remedy="Use a name that ends in .mp4.",
             )
         canvas = _Canvas(clip, first_size(reader), height)
-        if picture:
-            _, time, pixels = next(iter(read_frames(reader)))
+        if is_image:
+            _, time, pixels = next(read_frames(reader))
             path.parent.mkdir(parents=True, exist_ok=True)
-            _save(canvas.draw(0, time, pixels), path)
-            return Overlay(path, 1, canvas.width, canvas.height, "image")
+            canvas.draw(0, time, pixels).save(path)
+            return Overlay(path, 1, canvas.width, canvas.height, "image", clip.notes)
         source = Path(video) if sound and Path(video).is_file() else None
-        writer = VideoWriter(path, canvas.width, canvas.height, reader.fps, sound=source)
-        with writer:
+        with VideoWriter(path, canvas.width, canvas.height, reader.fps, sound=source) as writer:
             for number, time, pixels in read_frames(reader):
-                writer.write(canvas.draw(number, time, pixels), time)
+                writer.write(np.asarray(canvas.draw(number, time, pixels)), time)
                 if progress is not None:
                     progress(number + 1, reader.num_frames)
-        notes = _notes(reader, writer, canvas.clip)
-        return Overlay(path, reader.num_frames, canvas.width, canvas.height, writer.codec, notes)
+        notes = list(clip.notes)
+        if writer.codec == "mpeg4":
+            notes.append("This FFmpeg has no H.264 encoder; the video is MPEG-4, which browsers do not play.")
+        if not isfinite(reader.fps):
+            notes.append(f"The frames have no times; they are shown at {ASSUMED_FPS:g} a second.")
+        if len(clip) < reader.num_frames:
+            notes.append(f"The table has {len(clip)} of the video's {reader.num_frames} frames.")
+        return Overlay(path, reader.num_frames, canvas.width, canvas.height, writer.codec, tuple(notes))
 
 
 def read_frames(video: VideoReader) -> Iterator[tuple[int, float, NDArray[np.uint8] | str]]:
-    """Every frame of a video in order; where one cannot be read, why, and reading goes on with the next.
+    """Read every frame in order, also after frames that cannot be read.
 
     Yields:
-        Number, time in seconds (as of `ASSUMED_FPS` where the media does not say), and uint8 [H, W, 3] or the reason.
+        Number, time in seconds (at `ASSUMED_FPS` if the media has no times), and uint8 [H, W, 3] or the fault.
     """
     number = 0
     while number < video.num_frames:
@@ -141,13 +145,23 @@ def read_frames(video: VideoReader) -> Iterator[tuple[int, float, NDArray[np.uin
             number += 1
 
 
+def first_size(video: VideoReader) -> tuple[int, int]:
+    """Height and width of the first frame that can be read."""
+    fault = "The video has no frames."
+    for _, _, pixels in read_frames(video):
+        if not isinstance(pixels, str):
+            return pixels.shape[0], pixels.shape[1]
+        fault = pixels
+    raise video.error(f"No frame can be read: {fault}")
+
+
 class _Canvas:
-    """Puts a frame, the boxes on it and the panel beside it into one picture.
+    """A frame, the boxes on it and the panel beside it as one picture.
 
     Args:
         clip: The predictions.
-        size: Height and width of the frames in pixels; frames of another size are fitted in.
-        height: Of the result; None to choose.
+        size: Height and width of the frames in pixels; frames of other sizes are fitted in.
+        height: Height of the result in pixels; None to choose.
     """
 
     def __init__(self, clip: ClipTable, size: tuple[int, int], height: int | None) -> None:
@@ -160,124 +174,82 @@ class _Canvas:
         model = clip.metadata.get("model")
         self._model = [f"model {Path(str(model)).name}"] if model else []
         self._rows = clip.by_frame()
-        self._following = next(self._rows, None)
+        self._next = next(self._rows, None)
 
-    def draw(self, number: int, time: float, pixels: NDArray[np.uint8] | str) -> NDArray[np.uint8]:
-        """The picture of one frame, uint8 [height, width, 3]; frames come in order."""
-        canvas = np.empty((self.height, self.width, 3), np.uint8)
+    def draw(self, number: int, time: float, pixels: NDArray[np.uint8] | str) -> Image:
+        """Draw one frame; frames come in order."""
+        from PIL import Image
+
         readings: Sequence[Reading] = ()
         reason: str | None = "The table has no such frame."
-        while self._following is not None and self._following[0] < number:
-            self._following = next(self._rows, None)
-        if self._following is not None and self._following[0] == number:
-            _, readings, reason = self._following
-        scale, left, top = self._fit(canvas, pixels)
-        if not isinstance(pixels, str):
-            self._mark(canvas[:, : self.view], readings, scale, left, top)
+        while self._next is not None and self._next[0] < number:
+            self._next = next(self._rows, None)
+        if self._next is not None and self._next[0] == number:
+            _, readings, reason = self._next
+        canvas = Image.new("RGB", (self.width, self.height), PAGE)
+        self._draw_frame(canvas, readings, pixels)
         status = [f"frame {number}"] * self._moves + [f"{time:.2f} s"] * (self._moves and self.clip.timed)
-        self.panel.draw(canvas[:, self.view :], readings, status + self._model, reason)
+        canvas.paste(self.panel.draw(readings, status + self._model, reason), (self.view, 0))
         return canvas
 
-    def _fit(self, canvas: NDArray[np.uint8], pixels: NDArray[np.uint8] | str) -> tuple[float, int, int]:
-        """Draw the frame; returns its scale, left and top."""
-        view = canvas[:, : self.view]
-        if isinstance(pixels, str):
-            view[:] = PAGE
-            size = max(10, self.height // 40)
-            text = "This frame cannot be read."
-            draw_text(
-                view, (self.view - text_size(text, size)[0]) // 2, self.height // 2 - size, text, size, MUTED
-            )
-            return 1.0, 0, 0
+    def _draw_frame(
+        self, canvas: Image, readings: Sequence[Reading], pixels: NDArray[np.uint8] | str
+    ) -> None:
+        """Draw the frame with boxes and names."""
         import cv2
+        from PIL import Image, ImageDraw
 
+        draw = ImageDraw.Draw(canvas)
+        if isinstance(pixels, str):
+            place = (self.view / 2, self.height / 2)
+            text, font = "This frame cannot be read.", load_font(max(10, self.height // 40), False)
+            draw.text(place, text, MUTED, font, anchor="mm")
+            return
         height, width = pixels.shape[:2]
         scale = min(self.height / height, self.view / width)
-        size_ = max(1, min(self.view, round(width * scale))), max(1, min(self.height, round(height * scale)))
-        left, top = (self.view - size_[0]) // 2, (self.height - size_[1]) // 2
-        if size_ != (self.view, self.height):
-            # Even sizes cost up to a pixel; that much is stretched instead of framed.
-            near = self.view - size_[0] < 4 and self.height - size_[1] < 4
-            size_, left, top = ((self.view, self.height), 0, 0) if near else (size_, left, top)
-            view[:] = PAGE
+        size = max(1, min(self.view, round(width * scale))), max(1, min(self.height, round(height * scale)))
+        if self.view - size[0] < 4 and self.height - size[1] < 4:
+            size = self.view, self.height  # sizes are even: a pixel more or less is stretched
+        left, top = (self.view - size[0]) // 2, (self.height - size[1]) // 2
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-        view[top : top + size_[1], left : left + size_[0]] = cv2.resize(
-            np.ascontiguousarray(pixels), size_, interpolation=how
-        )
-        return scale, left, top
-
-    def _mark(
-        self, view: NDArray[np.uint8], readings: Sequence[Reading], scale: float, left: int, top: int
-    ) -> None:
-        """The boxes of faces with their names; nothing of a face whose box is not known."""
-        thick = max(2, round(self.height / 240))
-        boxes = []
-        for reading in readings:
-            if not np.isfinite(reading.box).all():
-                continue
+        frame = cv2.resize(np.ascontiguousarray(pixels), size, interpolation=how)
+        canvas.paste(Image.fromarray(frame), (left, top))
+        names: list[tuple[int, int, int, int]] = []
+        known = [reading for reading in readings if np.isfinite(reading.box).all()]
+        for reading in known:
             color = FACE_COLORS[reading.face % len(FACE_COLORS)]
-            x, y, w, h = (float(edge) * scale for edge in reading.box)
-            x0, x1 = (int(np.clip(round(edge + left), 0, self.view - 1)) for edge in (x, x + w))
-            y0, y1 = (int(np.clip(round(edge + top), 0, self.height - 1)) for edge in (y, y + h))
-            view[y0 : y0 + thick, x0 : x1 + 1] = view[max(0, y1 - thick + 1) : y1 + 1, x0 : x1 + 1] = color
-            view[y0 : y1 + 1, x0 : x0 + thick] = view[y0 : y1 + 1, max(0, x1 - thick + 1) : x1 + 1] = color
-            boxes.append((reading, x0, y0, y1))
-        taken: list[tuple[int, int, int]] = []  # left, right and top of the names drawn
-        for reading, x0, y0, y1 in boxes:
-            self._name(view, reading, x0, (y0, y1), taken)
-
-    def _name(
-        self,
-        view: NDArray[np.uint8],
-        reading: Reading,
-        left: int,
-        ends: tuple[int, int],
-        taken: list[tuple[int, int, int]],
-    ) -> None:
-        """A face's name above its box; below or in it where there is no room, or another name."""
-        name = self.panel.expression(reading)
-        text = f"Face {reading.face}" if name is None else f"{reading.face}: {name}"
-        size = max(10, round(13 * self.panel.unit))
-        width, height = text_size(text, size, bold=True)
-        pad = max(2, size // 4)
-        tag, wide = height + pad, width + 2 * pad
-        x = max(0, min(left, self.view - wide))
-        inside = ends[0]
-        y = inside
-        for place in (ends[0] - tag, ends[1] + 1, inside):
-            free = all(
-                abs(place - other) >= tag or x >= end or begin >= x + wide for begin, end, other in taken
+            draw.rectangle(
+                self._box(reading, scale, left, top), outline=color, width=max(2, round(self.height / 240))
             )
-            if free and 0 <= place <= self.height - tag:
+        for reading in known:
+            self._draw_name(draw, reading, self._box(reading, scale, left, top), names)
+
+    def _box(self, reading: Reading, scale: float, left: int, top: int) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of a face within the view."""
+        x, y, w, h = (float(edge) * scale for edge in reading.box)
+        x0, x1 = (int(np.clip(round(edge + left), 0, self.view - 1)) for edge in (x, x + w))
+        y0, y1 = (int(np.clip(round(edge + top), 0, self.height - 1)) for edge in (y, y + h))
+        return x0, y0, x1, y1
+
+    def _draw_name(
+        self, draw: ImageDraw, reading: Reading, box: tuple[int, ...], names: list[tuple[int, int, int, int]]
+    ) -> None:
+        """Draw a face's name above its box, or below or inside it if other names or the edge are in the way."""
+        expression = self.panel.expression(reading)
+        text = f"Face {reading.face}" if expression is None else f"{reading.face}: {expression}"
+        font = load_font(max(10, round(13 * self.panel.unit)), True)
+        pad = max(2, int(font.size) // 4)
+        width, height = round(font.getlength(text)) + 2 * pad, sum(font.getmetrics()) + pad
+        x = max(0, min(box[0], self.view - width))
+        y = box[1]
+        for place in (box[1] - height, box[3] + 1):
+            free = all(
+                x >= right or left >= x + width or place >= bottom or top >= place + height
+                for left, top, right, bottom in names
+            )
+            if free and 0 <= place <= self.height - height:
                 y = place
                 break
-        taken.append((x, x + wide, y))
-        view[y : y + tag, x : x + wide] = FACE_COLORS[reading.face % len(FACE_COLORS)]
-        draw_text(view, x + pad, y + pad // 2, text, size, PAGE, bold=True)
-
-
-def first_size(video: VideoReader) -> tuple[int, int]:
-    """Height and width of the first frame that can be read."""
-    fault = "The video has no frames."
-    for _, _, pixels in read_frames(video):
-        if not isinstance(pixels, str):
-            return pixels.shape[0], pixels.shape[1]
-        fault = pixels
-    raise video.error(f"No frame can be read: {fault}")
-
-
-def _notes(video: VideoReader, writer: VideoWriter, clip: ClipTable) -> tuple[str, ...]:
-    notes = []
-    if writer.codec == "mpeg4":
-        notes.append("This FFmpeg has no H.264 encoder; the video is MPEG-4, which browsers do not play.")
-    if not isfinite(video.fps):
-        notes.append(f"The frames have no times; they are shown at {ASSUMED_FPS:g} a second.")
-    if len(clip) < video.num_frames:
-        notes.append(f"The table has {len(clip)} of the video's {video.num_frames} frames.")
-    return tuple(notes)
-
-
-def _save(image: NDArray[np.uint8], path: Path) -> None:
-    from PIL import Image
-
-    Image.fromarray(image).save(path)
+        names.append((x, y, x + width, y + height))
+        draw.rectangle((x, y, x + width - 1, y + height - 1), FACE_COLORS[reading.face % len(FACE_COLORS)])
+        draw.text((x + pad, y + height / 2), text, PAGE, font, anchor="lm")

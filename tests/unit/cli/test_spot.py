@@ -141,9 +141,9 @@ def test_faults_are_named(saved, clip, tmp_path):
     camera.webcam = 0
     with pytest.raises(ConfigError, match="--webcam cannot be used with --spot"):
         spot.run(camera)
-    with pytest.raises(VideoError, match="photo shows no movement"):
+    with pytest.raises(VideoError, match="photo has no movement"):
         spot.run(options("--model", saved, "--input", clip / "000.png", "--output", out))
-    with pytest.raises(ConfigError, match=r"nan frames a second.*--fps"):
+    with pytest.raises(ConfigError, match=r"nan frames per second.*--fps"):
         spot.run(options("--model", saved, "--input", clip, "--output", out))
     with pytest.raises(ConfigError, match=r"ends in \.csv"):
         spot.run(options("--model", saved, "--input", clip, "--output", tmp_path / "x.jsonl"))

@@ -125,14 +125,28 @@ def test_tables_in_files(tmp_path):
         ClipTable(tmp_path / "absent.parquet")
 
 
-def test_values_with_a_range_of_their_own_are_no_signals(tmp_path):
+def test_values_with_a_range_of_their_own(tmp_path):
     heads = {
-        "va": {"columns": ["valence"], "values": "value", "thresholds": {}},
+        "va": {"columns": ["valence"], "values": "value", "thresholds": {}, "range": [-2.0, 2.0]},
         "levels": {"columns": ["low"], "values": "probability", "thresholds": {}},
     }
     with TableWriter(tmp_path / "face.csv", ["valence", "low"], {"heads": heads}) as writer:
         writer.write(Row(0, 0.0, True, {"valence": -0.5, "low": 0.25}, face=0))
-    assert [signal.column for signal in ClipTable(tmp_path / "face.csv").signals] == ["low"]
+    signals = ClipTable(tmp_path / "face.csv").signals
+    assert [(one.column, one.kind, one.low, one.top) for one in signals] == [
+        ("valence", "dimension", -2.0, 2.0), ("low", "expression", 0.0, 1.0),
+    ]  # fmt: skip
+    assert signals[0].scale(np.float32(-0.5)) == pytest.approx(0.375)
+
+
+def test_edited_tables_say_so(tmp_path):
+    path = tmp_path / "face.csv"
+    with TableWriter(path, ["AU12"], {}) as writer:
+        writer.write(Row(0, 0.0, True, {"AU12": 0.25}, face=0))
+    assert ClipTable(path).notes == ()
+    path.write_text(path.read_text().replace("0.25", "0.75"))
+    (note,) = ClipTable(path).notes
+    assert "edited" in note
 
 
 @pytest.mark.parametrize("format", ["openface", "openface-release"])

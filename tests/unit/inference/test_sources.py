@@ -243,8 +243,8 @@ def test_tables_in_the_output_folder_are_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("given", "fault", "remedy"),
     [
-        ("https://example.com/a.mp4", "This is a URL", "Download it first"),
-        ("file:///a.mp4", "This is a URL", "without 'file://'"),
+        ("https://example.com/a.mp4", "URLs are not supported", "Download"),
+        ("file:///a.mp4", "URLs are not supported", "without 'file://'"),
         ("-", "Standard input is not supported", "Save it to a file"),
         ("*.mp4", "No file matches this pattern", "Check the folder"),
         ("", "The input is empty", "variable"),
