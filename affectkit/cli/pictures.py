@@ -24,7 +24,7 @@ def media_of(clip: ClipTable, given: Path | None) -> Path | None:
         ConfigError: It is a pattern that several files match.
     """
     if given is not None:
-        from affectkit.inference.inputs import expand_inputs
+        from affectkit.inference.sources import expand_inputs
 
         files = expand_inputs([given])
         if len(files) > 1:

@@ -77,8 +77,8 @@ def run(options: argparse.Namespace) -> int:
     if given:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise ConfigError(f"{names} cannot be used with --spot.", remedy="Leave it out.")
-    from affectkit.inference.inputs import expand_inputs
     from affectkit.inference.predictor import Predictor
+    from affectkit.inference.sources import expand_inputs
     from affectkit.inference.spotting.movements import MovementFinder, write_movements
     from affectkit.inference.wording import counted, printable
 

@@ -11,22 +11,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from affectkit.inference.formats import openface, tidy
+from affectkit.inference.formats import openface, table, tidy
 from affectkit.inference.formats.pandas import as_frame, flag_edits
-from affectkit.inference.formats.stream import RowStream
-from affectkit.inference.formats.table import (
-    LEADING,
-    File,
-    Progress,
-    Summary,
-    dump,
-    edited,
-    foreign,
-    hash_of,
-    read_sidecar,
-    schema,
-    sidecar_of,
-)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +30,7 @@ _WRITE = {".csv": tidy.write_csv, ".parquet": tidy.write_parquet, ".jsonl": tidy
 _PARSE = {".csv": tidy.parse_csv, ".parquet": tidy.parse_parquet, ".jsonl": tidy.parse_jsonl}
 
 
-def convert(rows: RowStream, file: File, *, complete: bool) -> dict[str, Any]:
+def convert(rows: table.RowStream, file: table.File, *, complete: bool) -> dict[str, Any]:
     """Write the rows of a stream in their format, batch by batch.
 
     Args:
@@ -59,23 +45,23 @@ def convert(rows: RowStream, file: File, *, complete: bool) -> dict[str, Any]:
     suffix = SUFFIXES[metadata["format"]]
     write = openface.write if metadata["format"].startswith("openface") else _WRITE[suffix]
     write(file, replace(rows, metadata=metadata))
-    return metadata | ({"sha256": hash_of(file)} if suffix == ".csv" else {})
+    return metadata | ({"sha256": table.hash_of(file)} if suffix == ".csv" else {})
 
 
 def save(path: Path, *, complete: bool) -> None:
     """Write a table from the stream beside it; the file is replaced at once."""
-    rows = RowStream.of(path)
+    rows = table.RowStream.of(path)
     if rows is None:
         raise OSError("the partial file is missing")
     with _replacing(path) as file:
         metadata = convert(rows, file, complete=complete)
     if SUFFIXES[metadata["format"]] == ".csv":
-        with _replacing(sidecar_of(path)) as file:
-            file.write(dump(metadata, indent=2) + b"\n")
+        with _replacing(table.sidecar_of(path)) as file:
+            file.write(table.dump(metadata, indent=2) + b"\n")
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[File]:
+def _replacing(path: Path) -> Iterator[table.File]:
     """Open a file that replaces another one when all of it is on the disk."""
     unfinished = path.with_name(path.name + ".unfinished")
     try:
@@ -103,16 +89,16 @@ def _load(path: Path) -> tuple[dict[str, Any], bytes, bool] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise foreign(path, f"The file cannot be read: {error.strerror}.") from error
+        raise table.foreign(path, f"The file cannot be read: {error.strerror}.") from error
     if not data:
         return None
     starts = {b"PAR1": ".parquet", b'{"metadata"': ".jsonl"}
     kind = next((kind for start, kind in starts.items() if data.startswith(start)), path.suffix.lower())
     if kind in (".parquet", ".jsonl"):
         return (tidy.check_parquet if kind == ".parquet" else tidy.check_jsonl)(path, data), data, False
-    metadata = read_sidecar(path)
+    metadata = table.read_sidecar(path)
     if metadata is None:
-        raise foreign(path, f"There is no {sidecar_of(path).name} of affectkit beside the file.")
+        raise table.foreign(path, f"There is no {table.sidecar_of(path).name} of affectkit beside the file.")
     return metadata, data, sha256(data).hexdigest() != metadata["sha256"]
 
 
@@ -134,40 +120,40 @@ def read_table(path: str | Path) -> pd.DataFrame:
         AnnotationError: The file is missing, not a table of affectkit, or damaged.
     """
     path = Path(path)
-    rows, was_edited = RowStream.of(path), False
+    rows, was_edited = table.RowStream.of(path), False
     if rows is not None:
         file = BytesIO()
         metadata, data = convert(rows, file, complete=False), file.getvalue()
     elif (found := _load(path)) is not None:
         metadata, data, was_edited = found
     else:
-        raise foreign(path, "The file is missing or empty.")
+        raise table.foreign(path, "The file is missing or empty.")
     if metadata["format"].startswith("openface"):
         frame = openface.parse(path, data, metadata)
     else:
-        kinds = schema(metadata["columns"][len(LEADING) :])
+        kinds = table.schema(metadata["columns"][len(table.LEADING) :])
         parse = _PARSE[SUFFIXES[metadata["format"]]]
-        with tidy.csv_errors(path, kinds.names, foreign):
-            table = parse(data, kinds) if metadata["rows"] else kinds.empty_table()
-        if table["frame"].null_count or table["success"].null_count:
-            raise foreign(path, "A row has no frame number, or does not say whether it succeeded.")
-        frame = as_frame(metadata, table)
+        with tidy.csv_errors(path, kinds.names, table.foreign):
+            content = parse(data, kinds) if metadata["rows"] else kinds.empty_table()
+        if content["frame"].null_count or content["success"].null_count:
+            raise table.foreign(path, "A row has no frame number, or does not say whether it succeeded.")
+        frame = as_frame(metadata, content)
     return flag_edits(frame, path) if was_edited else frame
 
 
-def table_progress(path: str | Path) -> Progress | None:
+def table_progress(path: str | Path) -> table.Progress | None:
     """State of a table on disk; None if there is nothing yet.
 
     Raises:
         AnnotationError: The file is not a table of affectkit, or it was damaged or edited.
     """
     path = Path(path)
-    rows = RowStream.of(path)
+    rows = table.RowStream.of(path)
     if rows is not None:
-        return Progress(rows.metadata, False, rows.kept()[0])
+        return table.Progress(rows.metadata, False, rows.kept()[0])
     if (found := _load(path)) is None:
         return None
     metadata, _, was_edited = found
     if was_edited:
-        raise edited(path)
-    return Progress(metadata, metadata["complete"], Summary.of(metadata))
+        raise table.edited(path)
+    return table.Progress(metadata, metadata["complete"], table.Summary.of(metadata))

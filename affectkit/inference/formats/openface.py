@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from affectkit.errors import AnnotationError, ConfigError
 from affectkit.inference.formats.pandas import flag_edits
-from affectkit.inference.formats.stream import RowStream
-from affectkit.inference.formats.table import File, read_sidecar
+from affectkit.inference.formats.table import File, RowStream, read_sidecar
 from affectkit.inference.formats.tidy import csv_errors, join_csv, number
 
 if TYPE_CHECKING:

@@ -12,8 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from affectkit.errors import AnnotationError
-from affectkit.inference.formats.stream import KEY, RowStream
-from affectkit.inference.formats.table import SUMMARY, File, dump, edited, foreign, hash_of
+from affectkit.inference.formats.table import (
+    KEY,
+    SUMMARY,
+    File,
+    RowStream,
+    dump,
+    edited,
+    foreign,
+    hash_of,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa

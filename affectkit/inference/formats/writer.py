@@ -12,21 +12,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from affectkit.errors import ConfigError
-from affectkit.inference.formats import openface
+from affectkit.inference.formats import openface, table
 from affectkit.inference.formats.files import SUFFIXES, save, table_progress
-from affectkit.inference.formats.stream import KEY, RowStream, partial_of
-from affectkit.inference.formats.table import (
-    LEADING,
-    SUMMARY,
-    Summary,
-    cells,
-    dump,
-    one_line,
-    plain,
-    read_sidecar,
-    schema,
-    sidecar_of,
-)
 from affectkit.inference.predictor import Row
 
 if TYPE_CHECKING:
@@ -87,20 +74,19 @@ class TableWriter:
         fill_missing: float | None = None,
     ) -> None:
         self.path = Path(path)
-        self.columns, self.metadata = tuple(columns), plain(metadata)
+        self.columns, self.metadata = tuple(columns), table.plain(metadata)
         self.format, self.resume = _format(self.path, format), resume
-        self.summary, self.complete = Summary(), False
+        self.summary, self.complete = table.Summary(), False
         self._first = 0  # frame that may be written
         self._faces: set[int | None] = set()  # of the last frame
         self._rows: list[dict[str, Any]] = []  # not in the stream yet
         self._end = 0  # of the last whole batch
         for name in self.columns:
-            if name in LEADING or self.columns.count(name) > 1 or name != one_line(name) or not name:
-                raise ConfigError(
-                    f"The column name {name!r} is reserved, repeated or not a plain line.",
-                    remedy="Rename the class.",
-                )
-        self._header = [*LEADING, *self.columns]
+            is_plain = name and name == table.one_line(name)
+            if not is_plain or name in table.LEADING or self.columns.count(name) > 1:
+                fault = f"The column name {name!r} is reserved, repeated or not a plain line."
+                raise ConfigError(fault, remedy="Rename the class.")
+        self._header = [*table.LEADING, *self.columns]
         if self.format.startswith("openface"):
             if fill_missing is not None:
                 self.metadata["units_not_predicted"] = f"{fill_missing:z.2f}"
@@ -126,7 +112,7 @@ class TableWriter:
     @property
     def metadata_file(self) -> Path:
         """File that holds the metadata: the table, or the JSON file beside it."""
-        return sidecar_of(self.path) if SUFFIXES[self.format] == ".csv" else self.path
+        return table.sidecar_of(self.path) if SUFFIXES[self.format] == ".csv" else self.path
 
     def header(self) -> list[str]:
         """Names of all columns, in order."""
@@ -152,24 +138,24 @@ class TableWriter:
 
     def _open(self) -> None:
         """Open the stream after the rows that are kept, or start a new one and remove the old table."""
-        stream = RowStream.of(self.path)  # an error if another file has its name
+        stream = table.RowStream.of(self.path)  # an error if another file has its name
         if not self.resume:
             stream = None
         elif stream is None and self.summary.rows:
             raise ConfigError(
-                f"The table is not complete, and its partial file {partial_of(self.path).name} is missing.",
+                f"The table is not complete, and its partial file {table.partial_of(self.path).name} is missing.",
                 path=self.path,
                 remedy="Put both into one folder, or write the table again with --overwrite.",
             )
         sidecar = self.metadata_file
-        if sidecar != self.path and sidecar.exists() and read_sidecar(self.path) is None:
+        if sidecar != self.path and sidecar.exists() and table.read_sidecar(self.path) is None:
             raise ConfigError(
                 "The metadata of the table would replace this file, which holds something else.",
                 path=sidecar,
                 remedy="Move the file, or rename the table.",
             )
-        self._schema = schema(self.columns, {KEY: dump(self.described)})
-        self._file = partial_of(self.path).open("wb" if stream is None else "r+b", buffering=0)
+        self._schema = table.schema(self.columns, {table.KEY: table.dump(self.described)})
+        self._file = table.partial_of(self.path).open("wb" if stream is None else "r+b", buffering=0)
         try:
             if stream is None:
                 self._append(self._schema.serialize())
@@ -181,7 +167,7 @@ class TableWriter:
         except BaseException:
             self._file.close()
             if stream is None:
-                partial_of(self.path).unlink()
+                table.partial_of(self.path).unlink()
             raise
         self._flushed = time.monotonic()
 
@@ -197,7 +183,7 @@ class TableWriter:
             raise ConfigError(
                 "The table already has this row or a later one.", path=self.path, frame=row.frame
             )
-        values = cells(row, self.columns)
+        values = table.cells(row, self.columns)
         self._rows.append(values)
         self.summary.add(row.frame, row.success, values["reason"])
         self._faces = {row.face} if row.frame != last else self._faces | {row.face}
@@ -234,17 +220,17 @@ class TableWriter:
                 os.fsync(self._file.fileno())
             save(self.path, complete=kind is None)
             if kind is None:
-                partial_of(self.path).unlink()
+                table.partial_of(self.path).unlink()
         self.complete = kind is None
 
     def _check_same(self, found: Mapping[str, Any]) -> None:
         """Check that the table was started with the same format, columns and metadata."""
         given = self.described
-        for name in ["format", "columns", *sorted((given.keys() | found.keys()) - set(SUMMARY))]:
+        for name in ["format", "columns", *sorted((given.keys() | found.keys()) - set(table.SUMMARY))]:
             if given.get(name) != found.get(name):
+                was, now = (_shorten(one.get(name)) for one in (found, given))
                 raise ConfigError(
-                    f"The table cannot be continued: its {name!r} is {_short(found.get(name))}, not "
-                    f"{_short(given.get(name))}.",
+                    f"The table cannot be continued: its {name!r} is {was}, not {now}.",
                     path=self.path,
                     remedy="Write to another file, or do not resume.",
                 )
@@ -266,23 +252,18 @@ def _format(path: Path, format: str | None) -> str:
     """Check the given format, or choose it by the suffix."""
     suffix = path.suffix.lower()
     if format is None:
-        found = [name for name, end in SUFFIXES.items() if end == suffix]
-        if not found:
-            raise ConfigError(
-                f"The name {path.name!r} does not tell the format.",
-                remedy="Use a name that ends in .csv, .parquet or .jsonl, or choose a format.",
-            )
-        return found[0]
-    if format not in SUFFIXES:
+        format = next((name for name, end in SUFFIXES.items() if end == suffix), None)
+        if format is None:
+            fault = f"The name {path.name!r} does not tell the format."
+            raise ConfigError(fault, remedy="Use a suffix .csv, .parquet or .jsonl, or choose a format.")
+    elif format not in SUFFIXES:
         raise ConfigError(f"Unknown format {format!r}.", remedy=f"Choose one of {', '.join(SUFFIXES)}.")
-    if suffix in SUFFIXES.values() and suffix != SUFFIXES[format]:
-        raise ConfigError(
-            f"The name {path.name!r} does not fit the format {format}.",
-            remedy=f"Use a name that ends in {SUFFIXES[format]}.",
-        )
+    elif suffix in SUFFIXES.values() and suffix != SUFFIXES[format]:
+        fault = f"The name {path.name!r} does not fit the format {format}."
+        raise ConfigError(fault, remedy=f"Use a name that ends in {SUFFIXES[format]}.")
     return format
 
 
-def _short(value: object) -> str:
+def _shorten(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 100 else text[:99] + "…"

@@ -43,7 +43,6 @@ class Signal:
             as valence, "expression" one of several probabilities that add up to 1.
         name: Name in a picture: `AU12`, `happiness`.
         meaning: Meaning of a unit, such as "lip corner puller"; else empty.
-        head: Head of the model that predicts it.
         threshold: For a unit, the probability from which it is active.
         low: Smallest possible value.
         top: Largest possible value.
@@ -53,7 +52,6 @@ class Signal:
     kind: Kind
     name: str
     meaning: str = ""
-    head: str = ""
     threshold: float | None = None
     low: float = 0.0
     top: float = 1.0
@@ -195,10 +193,6 @@ class ClipTable:
         """Name of the media, else of the table; empty for a data frame without metadata."""
         return Path(self.source or self.path or "").name
 
-    def kind(self, kind: Kind) -> tuple[Signal, ...]:
-        """The signals of one kind."""
-        return tuple(signal for signal in self.signals if signal.kind == kind)
-
     def _over_time(self, face: int, rows: NDArray[Any]) -> NDArray[Any]:
         """Rows of one face at their frames; NaN elsewhere."""
         own = (self._face == face) & self._success
@@ -315,29 +309,28 @@ def _signals(columns: list[str], metadata: Mapping[str, Any]) -> tuple[Signal, .
     """The meaning of value columns, from the metadata, else from their names."""
     found: dict[str, Signal] = {}
     heads = metadata.get("heads") or {"": {"columns": [name for name in columns if _UNIT.fullmatch(name)]}}
-    for head, facts in heads.items():
+    for facts in heads.values():
         for column in facts.get("columns", ()):
-            found[column] = _signal(column, str(head), facts)
+            found[column] = _signal(column, facts)
     kinds = ("unit", "intensity", "dimension", "expression")
     ordered = [found[column] for column in columns if column in found]
     return tuple(sorted(ordered, key=lambda signal: kinds.index(signal.kind)))
 
 
-def _signal(column: str, head: str, facts: Mapping[str, Any]) -> Signal:
+def _signal(column: str, facts: Mapping[str, Any]) -> Signal:
     if facts.get("values") == "value":
         low, top = facts.get("range") or (-1.0, 1.0)
-        return Signal(
-            column, "dimension", column, f"{low:g} to {top:g}".replace("-", "−"), head, low=low, top=top
-        )
+        meaning = f"{low:g} to {top:g}".replace("-", "−")
+        return Signal(column, "dimension", column, meaning, low=low, top=top)
     match = _UNIT.fullmatch(column)
     try:
         unit = ActionUnit.parse(match["unit"]) if match else None
     except LabelSpaceError:
         unit = None
     if match is None or unit is None:
-        return Signal(column, "expression", column, "", head)
+        return Signal(column, "expression", column)
     name = f"{match['head']}.{unit}" if match["head"] else str(unit)
     if match["intensity"]:
-        return Signal(column, "intensity", name, unit.name, head, top=5.0)
+        return Signal(column, "intensity", name, unit.name, top=5.0)
     threshold = (facts.get("thresholds") or {}).get(column)
-    return Signal(column, "unit", name, unit.name, head, 0.5 if threshold is None else float(threshold))
+    return Signal(column, "unit", name, unit.name, 0.5 if threshold is None else float(threshold))

@@ -292,7 +292,8 @@ def _facts(clip: ClipTable, frames: int, name: str, media: PageMedia | None) -> 
         "Licence": about.get("licence"),
         "Trained on": about.get("trained_on"),
         "Heads": "; ".join(heads),
-        "Thresholds": ", ".join(f"{s.name} {s.threshold:.3g}" for s in clip.kind("unit")) or "none",
+        "Thresholds": ", ".join(f"{s.name} {s.threshold:.3g}" for s in clip.signals if s.kind == "unit")
+        or "none",
         "Window": _window(about.get("window_frames"), clip),
         "Smoothing": about.get("smoothing") or ("none" if "smoothing" in about else None),
         "Faces": faces,

@@ -105,10 +105,10 @@ class MovementFinder:
         self.columns = tuple(self._columns)
         units = dict.fromkeys(ActionUnit.parse(label) for _, head in self._heads for label in head.labels)
         self.spec = model.input_spec
-        # Models of tight crops see no brows, so movements are searched with at least the usual margin.
-        margin = max(margin_of(self.spec), MARGINS[self.spec.alignment])
-        whole = replace(self.spec, size=_SIDE, crop_margin=margin)
-        self.view = self.spec if isinstance(predictor.faces, Crop) else whole
+        self.view = self.spec
+        if not isinstance(predictor.faces, Crop):  # models of tight crops see no brows
+            margin = max(margin_of(self.spec), MARGINS[self.spec.alignment])
+            self.view = replace(self.spec, size=_SIDE, crop_margin=margin)
         self.spotter = Spotter(
             tuple(units),
             longest=longest,

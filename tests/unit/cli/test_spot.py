@@ -148,7 +148,7 @@ def test_faults_are_named(saved, clip, tmp_path):
     with pytest.raises(ConfigError, match=r"ends in \.csv"):
         spot.run(options("--model", saved, "--input", clip, "--output", tmp_path / "x.jsonl"))
     assert not out.exists()
-    with pytest.raises(ConfigError, match="nothing about action units"):
+    with pytest.raises(ConfigError, match="does not predict action units"):
         MovementFinder(Predictor(make({"type": "expression", "space": "basic7"}), faces="center"))
     flow = AffectModel({"type": "ststnet"}, {"au": {"type": "au", "space": "AU12"}})
     with pytest.raises(ConfigError, match="optical flow"):

@@ -29,7 +29,7 @@ def test_without_metadata_names_decide():
         "AU12_i": "intensity",
         "AU99": "expression",
     }
-    assert {s.threshold for s in clip.kind("unit")} == {0.5}
+    assert {s.threshold for s in clip.signals if s.kind == "unit"} == {0.5}
     assert clip.warning is None
     assert clip.source is None
 
@@ -38,9 +38,7 @@ def test_heads_that_share_a_name_keep_it():
     data = pd.DataFrame({"frame": [0], "timestamp": [0.0], "success": [True], "micro.AU12": [0.3]})
     data.attrs["affectkit"] = {"heads": {"micro": {"columns": ["micro.AU12", "absent"], "thresholds": {}}}}
     (signal,) = ClipTable(data).signals
-    assert (signal.name, signal.meaning, signal.head, signal.threshold) == (
-        "micro.AU12", "lip corner puller", "micro", 0.5,
-    )  # fmt: skip
+    assert (signal.name, signal.meaning, signal.threshold) == ("micro.AU12", "lip corner puller", 0.5)
 
 
 def test_identities_are_sequences_with_gaps():

@@ -17,7 +17,7 @@ from helpers.tables import COLUMNS, METADATA, NAMES, ROWS, files, row, same_rows
 from affectkit.errors import AnnotationError, ConfigError
 from affectkit.inference import Row, TableWriter, read_table, table_progress
 from affectkit.inference.formats import writer as writers
-from affectkit.inference.formats.stream import partial_of
+from affectkit.inference.formats.table import partial_of
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_bytes_that_are_no_rows_end_a_stream(tmp_path, each_row):
 
 
 def table_start(path: Path) -> int:
-    from affectkit.inference.formats.stream import RowStream
+    from affectkit.inference.formats.table import RowStream
 
     return RowStream.of(path).start
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from affectkit.errors import ConfigError
 from affectkit.inference import Row, TableWriter, read_table, table_progress
 from affectkit.inference.formats import tidy
-from affectkit.inference.formats.stream import partial_of
+from affectkit.inference.formats.table import partial_of
 
 
 def test_csv_to_the_letter(tmp_path):

@@ -13,8 +13,7 @@ from PIL import Image
 from affectkit.data import open_video
 from affectkit.errors import VideoError
 from affectkit.inference import sources
-from affectkit.inference.inputs import expand_inputs
-from affectkit.inference.sources import find_media, fingerprint, inventory
+from affectkit.inference.sources import expand_inputs, find_media, fingerprint, inventory
 
 
 def tree(root: Path, *names: str) -> Path:
