@@ -274,7 +274,8 @@ class _Search:
     def _list(self, folder: Path) -> tuple[list[Path], list[Path]]:
         """Collect the files of a folder; returns its folders and linked folders."""
         real = folder.resolve()
-        folders, linked = [], []
+        folders: list[Path] = []
+        linked: list[Path] = []
         files: dict[str, Kind] = {}
         links: set[str] = set()
         failed: list[Other] = []
@@ -330,10 +331,8 @@ class _Search:
 
     def _is_ours(self, file: Path) -> bool:
         """Whether a table or its metadata lie in the output."""
-        output = self.output
-        return output is not None and (
-            file.is_relative_to(output) or file in (output, output.with_suffix(".json"))
-        )
+        out = self.output
+        return out is not None and (file.is_relative_to(out) or file in (out, out.with_suffix(".json")))
 
 
 def _is_frame(name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -147,6 +147,7 @@ class ClipTable:
         self.metadata: Mapping[str, Any] = dict(data.attrs.get("affectkit") or {})
         self.notes = tuple(str(self.metadata[name]) for name in ("edited",) if name in self.metadata)
         self.signals = _signals(list(data.columns), self.metadata)
+        data = data.sort_values("frame", kind="stable")
         number = data["frame"].to_numpy(np.int64)
         self.frames, first = np.unique(number, return_index=True)
         self._place = np.searchsorted(self.frames, number)
@@ -235,14 +236,16 @@ class ClipTable:
         """End of the last frame in seconds."""
         return float(self.times[-1]) + self.interval
 
-    def by_frame(self) -> Iterator[tuple[int, list[Reading], str | None]]:
-        """Each frame with its faces by identity, and the reason if it has none."""
-        order = np.lexsort((self._face, self._place))
-        ends = np.searchsorted(self._place[order], np.arange(len(self) + 1))
-        for place, number in enumerate(self.frames.tolist()):
-            rows = [k for k in order[ends[place] : ends[place + 1]].tolist() if self._success[k]]
-            found = [Reading(int(self._face[k]), self._values[k], self._boxes[k]) for k in rows]
-            yield number, found, self.reasons.get(place)
+    def at(self, frame: int) -> tuple[list[Reading], str | None]:
+        """The faces in one frame by identity, and the reason if there are none."""
+        place = int(np.searchsorted(self.frames, frame))
+        if place == len(self) or self.frames[place] != frame:
+            return [], "The table has no such frame."
+        rows = range(*np.searchsorted(self._place, [place, place + 1]).tolist())
+        found = [
+            Reading(int(self._face[k]), self._values[k], self._boxes[k]) for k in rows if self._success[k]
+        ]
+        return sorted(found, key=lambda reading: reading.face), self.reasons.get(place)
 
     def check_video(self, video: VideoReader) -> None:
         """Check that a video has the frames of the table, at the same times.

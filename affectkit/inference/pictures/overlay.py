@@ -173,19 +173,12 @@ class _Canvas:
         self._moves = len(clip) > 1
         model = clip.metadata.get("model")
         self._model = [f"model {Path(str(model)).name}"] if model else []
-        self._rows = clip.by_frame()
-        self._next = next(self._rows, None)
 
     def draw(self, number: int, time: float, pixels: NDArray[np.uint8] | str) -> Image:
-        """Draw one frame; frames come in order."""
+        """Draw one frame."""
         from PIL import Image
 
-        readings: Sequence[Reading] = ()
-        reason: str | None = "The table has no such frame."
-        while self._next is not None and self._next[0] < number:
-            self._next = next(self._rows, None)
-        if self._next is not None and self._next[0] == number:
-            _, readings, reason = self._next
+        readings, reason = self.clip.at(number)
         canvas = Image.new("RGB", (self.width, self.height), PAGE)
         self._draw_frame(canvas, readings, pixels)
         status = [f"frame {number}"] * self._moves + [f"{time:.2f} s"] * (self._moves and self.clip.timed)
@@ -214,25 +207,20 @@ class _Canvas:
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
         frame = cv2.resize(np.ascontiguousarray(pixels), size, interpolation=how)
         canvas.paste(Image.fromarray(frame), (left, top))
-        names: list[tuple[int, int, int, int]] = []
-        known = [reading for reading in readings if np.isfinite(reading.box).all()]
-        for reading in known:
+        boxes = []
+        for reading in (one for one in readings if np.isfinite(one.box).all()):
+            corners = np.concatenate([reading.box[:2], reading.box[:2] + reading.box[2:]])
+            edges = (corners * scale).round() + np.array([left, top] * 2)
+            box = edges.clip(0, [self.view - 1, self.height - 1] * 2).astype(int).tolist()
             color = FACE_COLORS[reading.face % len(FACE_COLORS)]
-            draw.rectangle(
-                self._box(reading, scale, left, top), outline=color, width=max(2, round(self.height / 240))
-            )
-        for reading in known:
-            self._draw_name(draw, reading, self._box(reading, scale, left, top), names)
-
-    def _box(self, reading: Reading, scale: float, left: int, top: int) -> tuple[int, int, int, int]:
-        """Left, top, right and bottom of a face within the view."""
-        x, y, w, h = (float(edge) * scale for edge in reading.box)
-        x0, x1 = (int(np.clip(round(edge + left), 0, self.view - 1)) for edge in (x, x + w))
-        y0, y1 = (int(np.clip(round(edge + top), 0, self.height - 1)) for edge in (y, y + h))
-        return x0, y0, x1, y1
+            draw.rectangle(box, outline=color, width=max(2, round(self.height / 240)))
+            boxes.append((reading, box))
+        names: list[tuple[int, int, int, int]] = []
+        for reading, box in boxes:
+            self._draw_name(draw, reading, box, names)
 
     def _draw_name(
-        self, draw: ImageDraw, reading: Reading, box: tuple[int, ...], names: list[tuple[int, int, int, int]]
+        self, draw: ImageDraw, reading: Reading, box: Sequence[int], names: list[tuple[int, int, int, int]]
     ) -> None:
         """Draw a face's name above its box, or below or inside it if other names or the edge are in the way."""
         expression = self.panel.expression(reading)

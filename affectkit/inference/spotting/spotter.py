@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -266,8 +266,8 @@ class _Segment:
         shift = self.start + self._missed
         for found in self.spotter.find(torch.stack(self._small), fps):
             if self.first <= found.apex + shift < stop:
-                frames = (at + shift for at in (found.onset, found.apex, found.offset))
-                yield Interval(*frames, found.strength, found.units)
+                frames = {name: getattr(found, name) + shift for name in ("onset", "apex", "offset")}
+                yield replace(found, **frames)
 
 
 def _maps(units: Sequence[ActionUnit], landmarks: Tensor | None) -> Tensor:

@@ -90,7 +90,7 @@ def test_names_of_neighbours_do_not_cover_each_other():
     canvas = _Canvas(ClipTable(data), (64, 64), None)
     names = []
     draw = ImageDraw.Draw(Image.new("RGB", (canvas.view, 480)))
-    for reading in next(ClipTable(data).by_frame())[1]:
+    for reading in ClipTable(data).at(0)[0]:
         canvas._draw_name(draw, reading, (75, 150, 300, 375), names)
     (left, _, _, above), (other, below, _, _) = names
     assert (left, other) == (75, 75)
