@@ -166,3 +166,4 @@ def _write_timelines(clip: ClipTable, options: argparse.Namespace) -> None:
         written = write_timelines(clip, options.output, face=options.face)
     for path in written:
         print(path)
+    say(clip.notes)

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,20 +16,7 @@ from torch import Tensor
 from affectkit.data.video import VideoReader
 from affectkit.errors import ConfigError, VideoError
 
-__all__ = ["Camera", "Webcam"]
-
-
-class Camera(Protocol):
-    """Interface of a camera; `cv2.VideoCapture` implements it."""
-
-    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
-        """Whether the camera can be read."""
-
-    def read(self) -> tuple[bool, Any]:
-        """Whether there is a picture, and the picture, uint8 [H, W, 3] in the order blue, green, red."""
-
-    def release(self) -> None:
-        """Close the camera."""
+__all__ = ["Webcam"]
 
 
 class _Clock(Sequence[float]):
@@ -54,7 +41,8 @@ class Webcam(VideoReader):
     Args:
         device: Number of the camera, 0 for the first.
         seconds: Time limit; None for no limit.
-        open_camera: Opens a camera by its number; OpenCV by default.
+        open_camera: Opens a camera by its number; by default, `cv2.VideoCapture`. The camera needs `isOpened`, `read`
+            (success and uint8 [H, W, 3] in the order blue, green, red) and `release`.
         clock: Seconds, for the timestamps.
 
     Attributes:
@@ -80,7 +68,7 @@ class Webcam(VideoReader):
         device: int = 0,
         *,
         seconds: float | None = None,
-        open_camera: Callable[[int], Camera] | None = None,
+        open_camera: Callable[[int], Any] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if seconds is not None and not seconds > 0:
@@ -130,7 +118,7 @@ class Webcam(VideoReader):
             yield index, np.ascontiguousarray(picture[..., ::-1])
 
 
-def _opencv(device: int) -> Camera:
+def _opencv(device: int) -> Any:
     import cv2
 
     camera = cv2.VideoCapture(device)

@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from affectkit.data.video import IMAGE_SUFFIXES, Backend, VideoReader, open_video
 from affectkit.errors import ConfigError, VideoError
 from affectkit.inference.pictures.clip_table import ASSUMED_FPS, ClipTable, Reading
 from affectkit.inference.pictures.encode import VideoWriter
-from affectkit.inference.pictures.panel import FACE_COLORS, MUTED, PAGE, Panel, load_font
+from affectkit.inference.pictures.panel import FACE_COLORS, MUTED, PAGE, Panel, draw_label
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-    from PIL.Image import Image
-    from PIL.ImageDraw import ImageDraw
 
 __all__ = ["Overlay", "first_size", "read_frames", "write_overlay"]
 
@@ -108,12 +107,12 @@ def write_overlay(
         if is_image:
             _, time, pixels = next(read_frames(reader))
             path.parent.mkdir(parents=True, exist_ok=True)
-            canvas.draw(0, time, pixels).save(path)
+            Image.fromarray(canvas.draw(0, time, pixels)).save(path)
             return Overlay(path, 1, canvas.width, canvas.height, "image", clip.notes)
         source = Path(video) if sound and Path(video).is_file() else None
         with VideoWriter(path, canvas.width, canvas.height, reader.fps, sound=source) as writer:
             for number, time, pixels in read_frames(reader):
-                writer.write(np.asarray(canvas.draw(number, time, pixels)), time)
+                writer.write(canvas.draw(number, time, pixels), time)
                 if progress is not None:
                     progress(number + 1, reader.num_frames)
         notes = list(clip.notes)
@@ -174,29 +173,25 @@ class _Canvas:
         model = clip.metadata.get("model")
         self._model = [f"model {Path(str(model)).name}"] if model else []
 
-    def draw(self, number: int, time: float, pixels: NDArray[np.uint8] | str) -> Image:
-        """Draw one frame."""
-        from PIL import Image
-
+    def draw(self, number: int, time: float, pixels: NDArray[np.uint8] | str) -> NDArray[np.uint8]:
+        """Draw one frame, uint8 [height, width, 3]."""
         readings, reason = self.clip.at(number)
-        canvas = Image.new("RGB", (self.width, self.height), PAGE)
-        self._draw_frame(canvas, readings, pixels)
         status = [f"frame {number}"] * self._moves + [f"{time:.2f} s"] * (self._moves and self.clip.timed)
-        canvas.paste(self.panel.draw(readings, status + self._model, reason), (self.view, 0))
+        canvas = np.empty((self.height, self.width, 3), np.uint8)
+        self._draw_view(canvas[:, : self.view], readings, pixels)
+        canvas[:, self.view :] = self.panel.draw(readings, status + self._model, reason)
         return canvas
 
-    def _draw_frame(
-        self, canvas: Image, readings: Sequence[Reading], pixels: NDArray[np.uint8] | str
+    def _draw_view(
+        self, view: NDArray[np.uint8], readings: Sequence[Reading], pixels: NDArray[np.uint8] | str
     ) -> None:
         """Draw the frame with boxes and names."""
         import cv2
-        from PIL import Image, ImageDraw
 
-        draw = ImageDraw.Draw(canvas)
         if isinstance(pixels, str):
-            place = (self.view / 2, self.height / 2)
-            text, font = "This frame cannot be read.", load_font(max(10, self.height // 40), False)
-            draw.text(place, text, MUTED, font, anchor="mm")
+            view[:] = PAGE
+            label = draw_label("This frame cannot be read.", max(10, self.height // 40), MUTED, PAGE)
+            _paste(view, label, (self.view - label.shape[1]) // 2, (self.height - label.shape[0]) // 2)
             return
         height, width = pixels.shape[:2]
         scale = min(self.height / height, self.view / width)
@@ -204,32 +199,39 @@ class _Canvas:
         if self.view - size[0] < 4 and self.height - size[1] < 4:
             size = self.view, self.height  # sizes are even: a pixel more or less is stretched
         left, top = (self.view - size[0]) // 2, (self.height - size[1]) // 2
+        if left or top:
+            view[:] = PAGE
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
         frame = cv2.resize(np.ascontiguousarray(pixels), size, interpolation=how)
-        canvas.paste(Image.fromarray(frame), (left, top))
+        view[top : top + size[1], left : left + size[0]] = frame
         boxes = []
         for reading in (one for one in readings if np.isfinite(one.box).all()):
             corners = np.concatenate([reading.box[:2], reading.box[:2] + reading.box[2:]])
             edges = (corners * scale).round() + np.array([left, top] * 2)
-            box = edges.clip(0, [self.view - 1, self.height - 1] * 2).astype(int).tolist()
-            color = FACE_COLORS[reading.face % len(FACE_COLORS)]
-            draw.rectangle(box, outline=color, width=max(2, round(self.height / 240)))
-            boxes.append((reading, box))
+            x0, y0, x1, y1 = edges.clip(0, [self.view - 1, self.height - 1] * 2).astype(int).tolist()
+            inner = view[y0 : y1 + 1, x0 : x1 + 1]
+            thick = max(2, round(self.height / 240))
+            for side in (inner[:thick], inner[-thick:], inner[:, :thick], inner[:, -thick:]):
+                side[:] = FACE_COLORS[reading.face % len(FACE_COLORS)]
+            boxes.append((reading, (x0, y0, x1, y1)))
         names: list[tuple[int, int, int, int]] = []
         for reading, box in boxes:
-            self._draw_name(draw, reading, box, names)
+            self._draw_name(view, reading, box, names)
 
     def _draw_name(
-        self, draw: ImageDraw, reading: Reading, box: Sequence[int], names: list[tuple[int, int, int, int]]
+        self,
+        view: NDArray[np.uint8],
+        reading: Reading,
+        box: Sequence[int],
+        names: list[tuple[int, int, int, int]],
     ) -> None:
         """Draw a face's name above its box, or below or inside it if other names or the edge are in the way."""
         expression = self.panel.expression(reading)
         text = f"Face {reading.face}" if expression is None else f"{reading.face}: {expression}"
-        font = load_font(max(10, round(13 * self.panel.unit)), True)
-        pad = max(2, int(font.size) // 4)
-        width, height = round(font.getlength(text)) + 2 * pad, sum(font.getmetrics()) + pad
-        x = max(0, min(box[0], self.view - width))
-        y = box[1]
+        color = FACE_COLORS[reading.face % len(FACE_COLORS)]
+        label = draw_label(text, max(10, round(13 * self.panel.unit)), PAGE, color)
+        height, width = label.shape[:2]
+        x, y = max(0, min(box[0], self.view - width)), box[1]
         for place in (box[1] - height, box[3] + 1):
             free = all(
                 x >= right or left >= x + width or place >= bottom or top >= place + height
@@ -239,5 +241,9 @@ class _Canvas:
                 y = place
                 break
         names.append((x, y, x + width, y + height))
-        draw.rectangle((x, y, x + width - 1, y + height - 1), FACE_COLORS[reading.face % len(FACE_COLORS)])
-        draw.text((x + pad, y + height / 2), text, PAGE, font, anchor="lm")
+        _paste(view, label, x, y)
+
+
+def _paste(view: NDArray[np.uint8], label: NDArray[np.uint8], x: int, y: int) -> None:
+    part = view[y : y + label.shape[0], x : x + label.shape[1]]
+    part[:] = label[: part.shape[0], : part.shape[1]]

@@ -9,6 +9,8 @@ from math import ceil, isnan
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from affectkit.inference.pictures.clip_table import Reading, Signal
@@ -77,11 +79,13 @@ class Panel:
         for k, line in enumerate(lines):
             y = height - self.row - self.px(4) - (len(lines) - k - 0.5) * line_height
             draw.text((self.px(12), y), line, ABOVE, self.small, anchor="lm")
-        self._filled = self._empty.copy()  # with the parts of the slots that never change
-        self._draw = ImageDraw.Draw(self._filled)
-        for slot in range(len(self.slots)):
-            for number, (_, signal) in enumerate(self.bars):
-                self._draw_track(*self.bar_place(slot, number), signal)
+        size = (self._columns * self.column, self._slot_rows * self.row)
+        self._slot = Image.new("RGB", size, PAGE)  # the parts of a slot that never change
+        self._draw = ImageDraw.Draw(self._slot)
+        left, top = self._slot_place(0)
+        for number, (_, signal) in enumerate(self.bars):
+            x, y = self.bar_place(0, number)
+            self._draw_track(x - left, y - top, signal)
 
     def draw(self, readings: Sequence[Reading], status: Sequence[str], reason: str | None) -> Image.Image:
         """Draw one frame.
@@ -98,8 +102,7 @@ class Panel:
         for slot, face in enumerate(self.slots):
             x, y = self._slot_place(slot)
             if face in shown:
-                end = (x + self._columns * self.column, y + self._slot_rows * self.row)
-                image.paste(self._filled.crop((x, y, *end)), (x, y))
+                image.paste(self._slot, (x, y))
                 self._draw_face(slot, shown[face])
             elif face is not None and reason is None:
                 self._text(x, y, f"Face {face}: not in view", MUTED)
@@ -190,10 +193,20 @@ class Panel:
         self._draw.text((x + self.px(12), y + self.row / 2), text, color, font or self.font, anchor="lm")
 
 
+def draw_label(text: str, size: int, color: Color, background: Color) -> NDArray[np.uint8]:
+    """A line of bold text on a background, uint8 [H, W, 3]."""
+    font = load_font(size, True)
+    pad, height = max(2, size // 4), sum(font.getmetrics()) + max(2, size // 4)
+    image = Image.new("RGB", (round(font.getlength(text)) + 2 * pad, height), background)
+    ImageDraw.Draw(image).text((pad, height / 2), text, color, font, anchor="lm")
+    return np.asarray(image)
+
+
 @lru_cache(maxsize=8)
 def load_font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which is part of matplotlib and has the letters of most languages."""
     import matplotlib as mpl
 
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(str(Path(mpl.get_data_path()) / "fonts" / "ttf" / name), size)
+    path = Path(mpl.get_data_path()) / "fonts" / "ttf" / name
+    return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from math import isfinite, nan
@@ -19,6 +19,7 @@ from affectkit.data.video import Backend, VideoReader, open_video
 from affectkit.errors import AnnotationError, ConfigError, VideoError
 from affectkit.faces import MARGINS, Crop, face_landmarks, margin_of, place_face, read_clip
 from affectkit.facs import ActionUnit, AUSet
+from affectkit.inference.formats.table import dump
 from affectkit.inference.pictures.overlay import read_frames
 from affectkit.inference.predictor import Predictor
 from affectkit.inference.spotting.spotter import Interval, Spotter
@@ -45,7 +46,7 @@ class Movement:
     """
 
     interval: Interval
-    times: tuple[float, float, float]
+    times: tuple[float, ...]
     values: dict[str, float]
     units: tuple[str, ...]
     reason: str | None = None
@@ -126,7 +127,7 @@ class MovementFinder:
         clips: VideoReader | None = None,
         fps: float | None = None,
         progress: Callable[[int, int], None] | None = None,
-    ) -> Iterator[Movement]:
+    ) -> Generator[Movement, None, None]:
         """Find the movements of an opened video, in constant memory.
 
         Args:
@@ -146,7 +147,7 @@ class MovementFinder:
         rate = _rate(video, fps)
         found = self.spot(video, fps=rate, progress=progress)
         for interval in list(found) if clips is None else found:
-            yield self._score(clips or video, interval, rate)
+            yield self._predict(clips or video, interval, rate)
 
     def spot(
         self,
@@ -201,35 +202,29 @@ class MovementFinder:
             return f"{max(2, frames)} frames from onset to apex"
         return "the apex" if frames == 1 else f"{frames} frames from onset to offset"
 
-    def _numbers(self, interval: Interval) -> list[int]:
-        """Frames of an interval that the model sees."""
+    def _predict(self, video: VideoReader, interval: Interval, rate: float) -> Movement:
+        onset, apex, offset = interval.onset, interval.apex, interval.offset
+        known = [(number, float(video.timestamps[number])) for number in (onset, apex, offset)]
+        times = tuple(time if isfinite(time) else number / rate for number, time in known)
         frames = self.spec.frames
         if self._to_apex:
-            return OnsetApex(max(2, frames))(interval.offset + 1, onset=interval.onset, apex=interval.apex)
-        if frames == 1:
-            return [interval.apex]
-        places = UniformSegments(frames)(interval.offset - interval.onset + 1)
-        return [interval.onset + place for place in places]
-
-    def _score(self, video: VideoReader, interval: Interval, rate: float) -> Movement:
-        numbers = (interval.onset, interval.apex, interval.offset)
-        known = [float(video.timestamps[number]) for number in numbers]
-        onset, apex, offset = (t if isfinite(t) else n / rate for t, n in zip(known, numbers, strict=True))
-        times = (onset, apex, offset)
+            numbers = OnsetApex(max(2, frames))(offset + 1, onset=onset, apex=apex)
+        else:
+            numbers = (
+                [onset + k for k in UniformSegments(frames)(offset - onset + 1)] if frames > 1 else [apex]
+            )
         try:
-            clip, landmarks = read_clip(video, self._numbers(interval), self.predictor.faces, self.spec)
+            clip, landmarks = read_clip(video, numbers, self.predictor.faces, self.spec)
         except (VideoError, AnnotationError) as error:
             return Movement(interval, times, dict.fromkeys(self.columns, nan), (), error.fault)
         device = self.predictor.device
-        answers = self.predictor.model.predict(
-            clip[None].to(device), None, landmarks.expand(len(clip), -1, -1)[None].to(device)
-        )
-        values = {}
-        for column, (name, place, _) in self._columns.items():
-            answer = answers[name][0]
-            values[column] = float(
-                answer[..., place].flatten()[-1]
-            )  # for frame heads, that of the last frame
+        landmarks = landmarks.expand(len(clip), -1, -1)[None].to(device)
+        answers = self.predictor.model.predict(clip[None].to(device), None, landmarks)
+        # Of frame heads, the last frame counts.
+        values = {
+            column: float(answers[name][0][..., place].flatten()[-1])
+            for column, (name, place, _) in self._columns.items()
+        }
         units = tuple(c for c, (_, _, threshold) in self._columns.items() if values[c] >= threshold)
         return Movement(interval, times, values, units)
 
@@ -287,37 +282,28 @@ def write_movements(
         )
     with open_video(source, backend) as video, open_video(source, backend) as clips:
         rate = _rate(video, fps)
-        described = {
-            **finder.metadata(),
-            "source": str(source),
-            "fps": rate,
-            "frames": video.num_frames,
-            "movements": 0,
-            "unseen": {},
-            "complete": False,
-        }
+        unseen = Counter[str]()
+        about = {**finder.metadata(), "source": str(source), "fps": rate, "frames": video.num_frames}
+        about |= {"movements": 0, "unseen": unseen, "complete": False}
         path.parent.mkdir(parents=True, exist_ok=True)
         sidecar = path.with_suffix(".json")
-        unseen: dict[str, int] = {}
         with path.open("w", encoding="utf-8", newline="") as file:
             table = csv.writer(file, lineterminator="\n")
             table.writerow([*LEADING, *finder.columns])
             file.flush()
-            _write_json(sidecar, described)
+            sidecar.write_bytes(dump(about, indent=2) + b"\n")
             try:
-                found = finder.find(video, clips=clips, fps=rate, progress=progress)
-                with closing(found):  # type: ignore[type-var]  # it is a generator
+                with closing(finder.find(video, clips=clips, fps=rate, progress=progress)) as found:
                     for movement in found:
                         table.writerow(_cells(movement, finder.columns))
                         file.flush()
-                        described["movements"] += 1
-                        if movement.reason is not None:
-                            unseen[movement.reason] = unseen.get(movement.reason, 0) + 1
-                described["complete"] = True
+                        about["movements"] += 1
+                        unseen.update([movement.reason] if movement.reason else [])
+                about["complete"] = True
             finally:
-                described |= {"unseen": unseen, "face_seen": finder.face_seen}
-                _write_json(sidecar, described)
-    return Written(path, sidecar, described["movements"], sum(unseen.values()), finder.face_seen)
+                about["face_seen"] = finder.face_seen
+                sidecar.write_bytes(dump(about, indent=2) + b"\n")
+    return Written(path, sidecar, about["movements"], unseen.total(), finder.face_seen)
 
 
 def _rate(video: VideoReader, fps: float | None) -> float:
@@ -344,7 +330,3 @@ def _cells(movement: Movement, columns: Sequence[str]) -> list[str]:
         " ".join(movement.units),
         *(f"{movement.values[column]:.6f}" for column in columns),
     ]
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

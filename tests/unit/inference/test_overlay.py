@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.pictures import CLASSES, UNITS, render, table
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from affectkit.data.video import open_video
 from affectkit.errors import ConfigError, VideoError
@@ -89,14 +89,14 @@ def test_names_of_neighbours_do_not_cover_each_other():
     data = table(2, faces=2).assign(x=10.0, y=[20.0, 22.0] * 2, w=30.0, h=30.0)  # one in front of the other
     canvas = _Canvas(ClipTable(data), (64, 64), None)
     names = []
-    draw = ImageDraw.Draw(Image.new("RGB", (canvas.view, 480)))
+    view = np.zeros((480, canvas.view, 3), np.uint8)
     for reading in ClipTable(data).at(0)[0]:
-        canvas._draw_name(draw, reading, (75, 150, 300, 375), names)
+        canvas._draw_name(view, reading, (75, 150, 300, 375), names)
     (left, _, _, above), (other, below, _, _) = names
     assert (left, other) == (75, 75)
     assert above == 150
     assert below == 376
-    canvas._draw_name(draw, reading, (75, 5, 300, 470), names)  # no room but in the box
+    canvas._draw_name(view, reading, (75, 5, 300, 470), names)  # no room but in the box
     assert names[-1][1] == 5
 
 
