@@ -34,9 +34,7 @@ def describe_baseline(heads: Mapping[str, Mapping[str, Any]], quantile: float) -
         {'columns': ['AU12_i'], 'by': ['face'], 'quantile': 0.5, 'least': 30}
     """
     if not 0 <= quantile <= 1:
-        raise ConfigError(
-            f"The quantile {quantile} is not between 0 and 1.", remedy="Give 0.5 for the median."
-        )
+        raise ConfigError(f"The quantile {quantile} is not in [0, 1].", remedy="Give 0.5 for the median.")
     columns = [
         c for head in heads.values() if head["values"].startswith("intensity") for c in head["columns"]
     ]

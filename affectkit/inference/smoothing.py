@@ -65,7 +65,7 @@ class Smoothing:
             raise ConfigError(f"Invalid window: {self.width} {self.unit}.", remedy="Give 0 or more.")
         if self.unit == "frames" and self.width % 2 != 1 and self.width != 0:
             raise ConfigError(
-                f"A window of {self.width:g} frames has no middle.", remedy="Give an odd number of frames."
+                f"A window of {self.width:g} frames has no middle.", remedy="Give an odd number."
             )
 
     @classmethod
@@ -81,7 +81,7 @@ class Smoothing:
             width = float(text[:-1] if frames else text)
         except ValueError:
             raise ConfigError(
-                f"Invalid smoothing {text!r}.", remedy="Give seconds, such as 0.4, or frames, such as 9f."
+                f"Invalid smoothing {text!r}.", remedy="Give seconds (0.4) or frames (9f)."
             ) from None
         return cls(width, "frames" if frames else "seconds", kind)
 

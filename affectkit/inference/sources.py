@@ -262,7 +262,7 @@ class _Search:
         return self.media + self.linked
 
     def describe_missing(self) -> str:
-        """What is in a folder without media."""
+        """Description of a folder without media."""
         failed = [other for other in self.others if other.status == "failed"]
         listed = [inventory(self.others)] if self.others else []
         listed += [f"{self.hidden} × hidden or of the system"] if self.hidden else []

@@ -76,18 +76,14 @@ def plan_tables(
             remedy=f"Use a name that ends in {', '.join(suffixes)}, or the name of a folder.",
         )
     elif output.exists() and not is_folder:
-        raise ConfigError(
-            "The tables need a folder, but this is a file.", path=output, remedy="Give another output."
-        )
+        raise ConfigError("The tables need a folder; this is a file.", path=output, remedy="Give a folder.")
     else:
         tables = [output / name for name in _names(media, output, suffix)]
     originals = {one.path.resolve() for one in media}
     real = lru_cache(Path.resolve)
     for table in tables:
         if real(table.parent) / table.name in originals:
-            raise ConfigError(
-                f"The table {table} would replace one of the media.", remedy="Give another output."
-            )
+            raise ConfigError(f"{table} would replace one of the media.", remedy="Give another output.")
     return tables
 
 

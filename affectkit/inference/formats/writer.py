@@ -180,9 +180,7 @@ class TableWriter:
         last = self.summary.last
         again = row.frame == last and row.face in self._faces
         if self.complete or again or row.frame < max(last, self._first):
-            raise ConfigError(
-                "The table already has this row or a later one.", path=self.path, frame=row.frame
-            )
+            raise ConfigError("The table already has this or a later row.", path=self.path, frame=row.frame)
         values = table.cells(row, self.columns)
         self._rows.append(values)
         self.summary.add(row.frame, row.success, values["reason"])

@@ -141,9 +141,7 @@ class ClipTable:
         missing = [name for name in ("frame", "timestamp", "success") if name not in data]
         if missing or not len(data):
             fault = f"The table has no column {missing[0]!r}." if missing else "The table has no rows."
-            raise AnnotationError(
-                fault, path=self.path, remedy="Give a table written by `affectkit predict`."
-            )
+            raise AnnotationError(fault, path=self.path, remedy="Give a table of `affectkit predict`.")
         self.metadata: Mapping[str, Any] = dict(data.attrs.get("affectkit") or {})
         self.notes = tuple(str(self.metadata[name]) for name in ("edited",) if name in self.metadata)
         self.signals = _signals(list(data.columns), self.metadata)

@@ -179,7 +179,7 @@ class _Canvas:
         status = [f"frame {number}"] * self._moves + [f"{time:.2f} s"] * (self._moves and self.clip.timed)
         canvas = np.empty((self.height, self.width, 3), np.uint8)
         self._draw_view(canvas[:, : self.view], readings, pixels)
-        canvas[:, self.view :] = self.panel.draw(readings, status + self._model, reason)
+        canvas[:, self.view :] = np.asarray(self.panel.draw(readings, status + self._model, reason))
         return canvas
 
     def _draw_view(

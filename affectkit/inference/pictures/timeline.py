@@ -62,9 +62,7 @@ def write_timelines(
     clip = table if isinstance(table, ClipTable) else ClipTable(table)
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
-        raise ConfigError(
-            f"{path.name!r} is not the name of a figure.", remedy=f"Use one of {', '.join(SUFFIXES)}."
-        )
+        raise ConfigError(f"{path.name!r} is not the name of a figure.", remedy=f"Use {', '.join(SUFFIXES)}.")
     if face is not None and face not in clip.faces:
         there = ", ".join(map(str, clip.faces)) or "none"
         raise ConfigError(f"The table has no face {face}.", path=clip.path, remedy=f"Its faces: {there}.")

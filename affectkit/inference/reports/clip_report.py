@@ -100,9 +100,7 @@ def write_clip_report(
     clip = table if isinstance(table, ClipTable) else ClipTable(table)
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
-        raise ConfigError(
-            f"{path.name!r} is not the name of a page.", remedy="Use a name that ends in .html."
-        )
+        raise ConfigError(f"{path.name!r} is not the name of a page.", remedy="Use the suffix .html.")
     path.parent.mkdir(parents=True, exist_ok=True)
     media, frames = None, len(clip)
     with nullcontext() if video is None else open_video(video, backend) as reader:

@@ -95,9 +95,7 @@ class MovementFinder:
         micro = [(name, head) for name, head in heads if head.sees_movements]
         self._heads = micro or heads
         if not self._heads:
-            raise ConfigError(
-                "This model does not predict action units.", remedy="Use a model with a head for them."
-            )
+            raise ConfigError("This model does not predict action units.", remedy="Use one that does.")
         self._columns: dict[str, tuple[str, int, float]] = {}  # column -> head, place in it, threshold
         for name, head in self._heads:
             for place, (column, limit) in enumerate(zip(head.columns, head.thresholds, strict=True)):
@@ -277,9 +275,7 @@ def write_movements(
     """
     path = Path(path)
     if path.suffix.lower() != ".csv":
-        raise ConfigError(
-            f"{path.name!r} is not the name of a CSV table.", remedy="Use a name that ends in .csv."
-        )
+        raise ConfigError(f"{path.name!r} is not the name of a CSV table.", remedy="Use the suffix .csv.")
     with open_video(source, backend) as video, open_video(source, backend) as clips:
         rate = _rate(video, fps)
         unseen = Counter[str]()
@@ -309,9 +305,7 @@ def write_movements(
 def _rate(video: VideoReader, fps: float | None) -> float:
     """The given frame rate, else that of the video."""
     if video.num_frames < 2:
-        raise VideoError(
-            "A photo has no movement.", path=video.path, remedy="Give a video or a folder of frames."
-        )
+        raise VideoError("A photo has no movement.", path=video.path, remedy="Give a video or frames.")
     rate = video.fps if fps is None else fps
     if not rate > 0:
         raise ConfigError(

@@ -95,7 +95,7 @@ class Spotter:
     ) -> None:
         if longest <= 0 or threshold <= 0 or least < 0:
             raise ConfigError(
-                f"longest {longest} and threshold {threshold} must be above 0, and least {least} not below."
+                f"longest {longest}, threshold {threshold} must be above 0; least {least} at least 0."
             )
         self.units = tuple(units)
         self.longest, self.threshold, self.least = longest, threshold, least

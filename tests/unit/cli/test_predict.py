@@ -98,7 +98,7 @@ def test_intensities_less_a_baseline(media, tmp_path, capsys):
         "--overwrite",
     ]
     assert main([str(one) for one in command]) == 2
-    assert "The quantile 2.0 is not between 0 and 1" in capsys.readouterr().err
+    assert "The quantile 2.0 is not in [0, 1]" in capsys.readouterr().err
 
 
 def test_many_to_a_folder_with_a_bad_one(call, media, tmp_path, capsys):

@@ -145,7 +145,7 @@ def test_faults_are_named(saved, clip, tmp_path):
         spot.run(options("--model", saved, "--input", clip / "000.png", "--output", out))
     with pytest.raises(ConfigError, match=r"nan frames per second.*--fps"):
         spot.run(options("--model", saved, "--input", clip, "--output", out))
-    with pytest.raises(ConfigError, match=r"ends in \.csv"):
+    with pytest.raises(ConfigError, match=r"suffix \.csv"):
         spot.run(options("--model", saved, "--input", clip, "--output", tmp_path / "x.jsonl"))
     assert not out.exists()
     with pytest.raises(ConfigError, match="does not predict action units"):
