@@ -51,8 +51,8 @@ def flag_edits(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     if len(frame) != about["rows"]:
         text += f" The model wrote {about['rows']} rows."
     for head in about.get("heads", {}).values():
-        top = {"probability": 1, "intensity 0-5": 5}.get(head["values"], inf)
-        for name in {*head["columns"]} & {*frame} if top < inf else ():
+        top = {"probability": 1, "intensity 0-5": 5}.get(head.get("values"), inf)
+        for name in (name for name in head["columns"] if name in frame and top < inf):
             wrong = frame["frame"][(frame[name] < 0) | (frame[name] > top)].tolist()
             if wrong:
                 text += f" {name} is outside 0 to {top} in frame {', '.join(map(str, wrong[:5]))}"

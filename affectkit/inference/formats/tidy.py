@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
@@ -65,6 +65,9 @@ def parse_csv(data: bytes, kinds: pa.Schema) -> pa.Table:
     from pyarrow import csv
 
     options = csv.ConvertOptions(column_types=kinds, null_values=["nan", ""], include_columns=kinds.names)
+    with suppress(pa.ArrowInvalid):
+        return csv.read_csv(pa.BufferReader(data), convert_options=options)
+    # Without threads, errors name the row.
     return csv.read_csv(pa.BufferReader(data), csv.ReadOptions(use_threads=False), convert_options=options)
 
 
