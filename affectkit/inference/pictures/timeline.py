@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -115,7 +116,8 @@ def timeline_figure(clip: ClipTable, face: int | None) -> Figure:
     last.spines["bottom"].set_visible(True)
     last.set_xlabel("seconds" if clip.timed else "frame", fontsize=8.5, color=_MUTED)
     if notes := [*([clip.warning] if clip.warning else []), *clip.notes]:
-        figure.supxlabel("\n".join(notes), fontsize=7.5, color="#8a3b0c", parse_math=False)
+        text = "\n".join(line for note in notes for line in textwrap.wrap(note, 120))
+        figure.supxlabel(text, fontsize=7.5, color="#8a3b0c", parse_math=False)
     return figure
 
 

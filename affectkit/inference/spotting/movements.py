@@ -200,19 +200,20 @@ class MovementFinder:
             return f"{max(2, frames)} frames from onset to apex"
         return "the apex" if frames == 1 else f"{frames} frames from onset to offset"
 
-    def _predict(self, video: VideoReader, interval: Interval, rate: float) -> Movement:
-        onset, apex, offset = interval.onset, interval.apex, interval.offset
-        known = [(number, float(video.timestamps[number])) for number in (onset, apex, offset)]
-        times = tuple(time if isfinite(time) else number / rate for number, time in known)
+    def _numbers(self, interval: Interval) -> list[int]:
+        """Frames of an interval that the model sees."""
         frames = self.spec.frames
         if self._to_apex:
-            numbers = OnsetApex(max(2, frames))(offset + 1, onset=onset, apex=apex)
-        else:
-            numbers = (
-                [onset + k for k in UniformSegments(frames)(offset - onset + 1)] if frames > 1 else [apex]
-            )
+            return OnsetApex(max(2, frames))(interval.offset + 1, onset=interval.onset, apex=interval.apex)
+        places = UniformSegments(frames)(interval.offset - interval.onset + 1)
+        return [interval.onset + place for place in places] if frames > 1 else [interval.apex]
+
+    def _predict(self, video: VideoReader, interval: Interval, rate: float) -> Movement:
+        numbers = (interval.onset, interval.apex, interval.offset)
+        known = [(number, float(video.timestamps[number])) for number in numbers]
+        times = tuple(time if isfinite(time) else number / rate for number, time in known)
         try:
-            clip, landmarks = read_clip(video, numbers, self.predictor.faces, self.spec)
+            clip, landmarks = read_clip(video, self._numbers(interval), self.predictor.faces, self.spec)
         except (VideoError, AnnotationError) as error:
             return Movement(interval, times, dict.fromkeys(self.columns, nan), (), error.fault)
         device = self.predictor.device
