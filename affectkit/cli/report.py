@@ -98,7 +98,7 @@ def _kind(output: Path, clip: ClipTable) -> str:
 def _media_of(clip: ClipTable, given: Path | None) -> Path | None:
     """Return the given media, or else that of the table; None if it does not exist."""
     if given is not None:
-        from affectkit.inference.inputs import expand_inputs
+        from affectkit.inference.sources import expand_inputs
 
         files = expand_inputs([given])
         if len(files) > 1:
@@ -162,3 +162,4 @@ def _write_timelines(clip: ClipTable, options: argparse.Namespace) -> None:
     with writing(options.output):
         written = write_timelines(clip, options.output, face=options.face)
     print(*written, sep="\n")
+    print_notes(*clip.notes)

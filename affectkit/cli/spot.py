@@ -47,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Find the movements of one clip with the options of `affectkit predict`."""
     refuse_options(parser, options, _UNUSED, "--spot")
-    from affectkit.inference.inputs import expand_inputs
     from affectkit.inference.predictor import Predictor
+    from affectkit.inference.sources import expand_inputs
     from affectkit.inference.spotting.movements import MovementFinder, write_movements
     from affectkit.inference.wording import counted, printable
 

@@ -1,4 +1,4 @@
-"""Using a trained model: predictions for photos and videos, and reports of runs. No Lightning."""
+"""Inference with trained models: predictions for photos and videos, pictures and reports. No Lightning."""
 
 from __future__ import annotations
 

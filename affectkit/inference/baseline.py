@@ -1,4 +1,4 @@
-"""What a person's face does beyond what it always looks like: predictions less the person's own usual value."""
+"""Person baselines: intensities minus the usual value of each person."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _LEAST = 30  # values of a person
 
 
 def describe_baseline(heads: Mapping[str, Mapping[str, Any]], quantile: float) -> dict[str, Any]:
-    """Metadata entry that makes a table hold intensities less each person's usual ones.
+    """Make the metadata entry `baseline`, with which `TableWriter` subtracts baselines.
 
     Args:
-        heads: Of the metadata; see `Predictor.metadata`.
-        quantile: The usual value as a quantile, in [0, 1].
+        heads: Entry of the metadata; see `Predictor.metadata`.
+        quantile: Quantile of the baseline, in [0, 1].
 
     Returns:
-        Entry `baseline` for the metadata of `TableWriter`: the arguments of `subtract_baseline`.
+        Arguments of `subtract_baseline`.
 
     Raises:
         ConfigError: The model predicts no intensities, or the quantile is out of range.
@@ -34,16 +34,15 @@ def describe_baseline(heads: Mapping[str, Mapping[str, Any]], quantile: float) -
         {'columns': ['AU12_i'], 'by': ['face'], 'quantile': 0.5, 'least': 30}
     """
     if not 0 <= quantile <= 1:
-        raise ConfigError(
-            f"The quantile {quantile} is not between 0 and 1.", remedy="Give 0.5 for the median."
-        )
-    found = [head for head in heads.values() if head["values"].startswith("intensity")]
-    if not found:
+        raise ConfigError(f"The quantile {quantile} is not in [0, 1].", remedy="Give 0.5 for the median.")
+    columns = [
+        c for head in heads.values() if head["values"].startswith("intensity") for c in head["columns"]
+    ]
+    if not columns:
         raise ConfigError(
             "The model predicts no intensities, so there is no baseline to subtract.",
-            remedy="Leave the baseline out: a probability less a number is no probability.",
+            remedy="Omit the baseline: a probability minus a number is not a probability.",
         )
-    columns = [name for head in found for name in head["columns"]]
     return {"columns": columns, "by": ["face"], "quantile": quantile, "least": _LEAST}
 
 
@@ -55,26 +54,25 @@ def subtract_baseline(
     quantile: float = 0.5,
     least: int = _LEAST,
 ) -> pd.DataFrame:
-    r"""Subtract from each value the person's own usual one: :math:`x - q_p(x)`, and never less than 0.
+    r"""Subtract each person's usual value :math:`q_p` from the values: :math:`\max(x - q_p(x), 0)`.
 
-    Brows that sit low, or corners of a mouth that hang, read as weak action units in every frame of a person. The
-    quantile over the person's frames takes that away: the median where the face is mostly at rest, a lower one where
-    it seldom is. Two things change with it, which is why nothing does it unless asked. A value then **depends on all
-    frames of the person**, not on a window: cutting the video changes it. And a probability less a number **is no
-    probability** any more: thresholds do not apply to it.
+    Low brows, or drooping corners of the mouth, look like weak action units in every frame of a person. The quantile
+    over the person's frames removes this: the median if the face is mostly at rest, a lower one otherwise. It is never
+    done unless asked, because a value then **depends on all frames of the person**, so cutting the video changes it;
+    and a probability minus a number **is not a probability**, so thresholds do not apply to it.
 
     Args:
-        table: A row a frame and face, as `affectkit.inference.read_table` gives; rows without `success` have no part.
-        columns: Which; by default the intensities, whose names end in `_i` or `_r`.
-        by: Column, or columns, that say who it is; all rows are one person where there is no such column.
-        quantile: Which quantile is the usual value, in [0, 1].
-        least: Values that a person must have; fewer are no baseline, and the person's values become NaN.
+        table: One row per face and frame, as from `read_table`; rows without `success` are ignored.
+        columns: Columns to change; by default the intensities, whose names end in `_i` or `_r`.
+        by: Column, or columns, that identify the person; without such a column all rows are one person.
+        quantile: Quantile of the baseline, in [0, 1].
+        least: Minimum number of values of a person; with fewer, the person's values become NaN.
 
     Returns:
-        A copy with these columns changed; `attrs["affectkit"]["baseline"]` says so.
+        A copy with changed columns; `attrs["affectkit"]["baseline"]` describes the change.
 
     Raises:
-        ConfigError: A column is not there, none is an intensity, or a number is out of range.
+        ConfigError: A column is missing, there are no intensities, or a number is out of range.
 
     Example:
         >>> import pandas as pd
@@ -84,25 +82,20 @@ def subtract_baseline(
     """
     if not 0 <= quantile <= 1 or least < 1:
         raise ConfigError(f"quantile={quantile} must be in [0, 1], and least={least} at least 1.")
-    chosen = (
-        [name for name in table.columns if name.endswith(("_i", "_r"))] if columns is None else list(columns)
-    )
+    chosen = [c for c in table.columns if c.endswith(("_i", "_r"))] if columns is None else list(columns)
     if absent := [name for name in chosen if name not in table.columns]:
-        raise ConfigError(f"The table has no column {', '.join(absent)}.", remedy="Compare its header.")
+        raise ConfigError(f"The table has no column {', '.join(absent)}.", remedy="Check its header.")
     if not chosen:
-        raise ConfigError(
-            "The table has no intensities.",
-            remedy="Name the columns, and read what it means for probabilities.",
-        )
+        raise ConfigError("The table has no intensities.", remedy="Name the columns to change.")
     people = [name for name in ([by] if isinstance(by, str) else by) if name in table.columns]
     values = table[chosen].astype(float)
     if "success" in table.columns:
         values = values.where(table["success"].astype(bool))
-    whose: list[Any] = [table[name] for name in people] or [[0] * len(table)]
-    groups = values.groupby(whose, dropna=False)
+    keys: list[Any] = [table[name] for name in people] or [[0] * len(table)]
+    groups = values.groupby(keys, dropna=False)
     usual, count = groups.transform(lambda x: x.quantile(quantile)), groups.transform("count")
     result = table.copy()
     result[chosen] = (values - usual).clip(lower=0).where(count >= least)
-    said = {"columns": chosen, "by": people, "quantile": quantile, "least": least}
-    result.attrs = {**table.attrs, "affectkit": {**table.attrs.get("affectkit", {}), "baseline": said}}
+    entry = {"columns": chosen, "by": people, "quantile": quantile, "least": least}
+    result.attrs = {**table.attrs, "affectkit": {**table.attrs.get("affectkit", {}), "baseline": entry}}
     return result

@@ -1,4 +1,4 @@
-"""From a photo or a video of any length to a row of numbers for every frame and face, in constant memory."""
+"""Prediction of photos and videos: a row of values for every frame and face, in constant memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice, repeat
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from affectkit.data.video import Backend, VideoReader, open_video
 from affectkit.errors import ConfigError
 from affectkit.faces import FrameFaces, SeenFace, face_landmarks, frame_faces
 from affectkit.faces.frames import FaceSource, describe, face_source
-from affectkit.facs import AUSet, ExpressionSet, UnitSpace
+from affectkit.facs import AUSet, Dimensions, ExpressionSet, UnitSpace
 from affectkit.models import AffectModel, hub
 from affectkit.models.zero_shot import heads_with_prototypes, prototype_only, use_classes
 
@@ -33,19 +33,19 @@ RENDERED_WARNING = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The numbers of one face in one frame; or of a frame without a face, that there is none.
+    """One face in one frame, or a frame without faces.
 
     Args:
         frame: Frame number from 0.
-        timestamp: Seconds from the first frame, by the container; NaN where the media does not say.
-        success: Whether the frame could be read and the face be seen.
-        values: By column name; NaN where `success` is false.
-        reason: Why not, where `success` is false.
-        face: Whose face, from 0, in order of appearance in this video; None where there is no face.
-        score: How sure the detector is of the face, 0 to 1; NaN where none was asked.
-        box: Left, top, width and height of the face in pixels of the frame; None where none was detected.
-        points: Eyes, nose tip and mouth corners (x, y) in pixels of the frame, left ones first as in the picture;
-            None where they are not known.
+        timestamp: Seconds from the first frame; NaN if the media has no times.
+        success: Whether the frame was decoded and a face was found.
+        values: Values by column name; NaN if `success` is false.
+        reason: Reason if `success` is false.
+        face: Identity of the face in this video, from 0 in order of appearance; None without a face.
+        score: Score of the face detector, 0 to 1; NaN if none was used.
+        box: Left, top, width and height of the face in pixels of the frame; None if no detector was used.
+        points: Eyes, nose tip and mouth corners (x, y) in pixels of the frame, left ones in the picture first; None
+            if unknown.
     """
 
     frame: int
@@ -60,41 +60,39 @@ class Row:
 
 
 class Predictor:
-    """Runs a model over photos, videos and folders of frames, a row for every frame and face.
+    """Run a model on photos, videos and folders of frames.
 
-    Faces are found, told apart from frame to frame, and cut out with the geometry that is stored with the model, so
-    that it sees them as it did in training. A model made for clips of T frames sees, for each frame, the same face in
-    the T frames around it: ⌊(T − 1)/2⌋ before and ⌊T/2⌋ after, s frames apart, where s = 1 unless the model and the
-    video both state a frame rate (then s is their ratio, rounded). The row holds the clip heads' answers for that
-    window and the frame heads' answers at its middle. So a value depends on no frame farther away than that, and
-    cutting the video changes no value farther from the cut. Frames that a window lacks, beyond the ends, unreadable
-    or without the face, are replaced by the next one towards the middle; a photo is a clip that stands still.
+    Faces are detected, tracked, and cropped with the geometry stored with the model, as in training. A model for clips
+    of T frames sees, for each frame, the same face in the T frames around it: ⌊(T − 1)/2⌋ before and ⌊T/2⌋ after, s
+    frames apart, where s = 1 unless both the model and the video state a frame rate (then s is their ratio, rounded).
+    The row holds the values of the clip heads for this window and those of the frame heads at its middle. No value
+    depends on frames outside the window. Frames missing in a window (beyond the ends, unreadable, or without the face)
+    are replaced by the next one towards the middle; a photo is a clip of equal frames.
 
     Args:
         model: A model, or the folder or Hub name of a saved one.
-        device: Where to run, for example "cpu" or "cuda:1".
-        batch_size: Faces that go through the model at once, of one frame or of several.
-        faces: How faces are found: "detect" (the default) with the detector that comes with the
-            package; "center", the centred square of every frame is one face; "x,y,w,h", that box in pixels
-            is; or a `Crop` or any `FaceDetector`.
-        classes: Ask the expression head about these classes instead of its own, without training: names, or free
-            texts. It then answers by prototypes alone; see `affectkit.models.use_classes`.
-        prototype_only: Let every head that has prototypes answer by them alone; see `affectkit.models.prototype_only`.
-        detector_size: Longest side in pixels of the pictures that the detector of "detect" gets; larger frames are
-            made smaller for it (default: 640). Larger values find smaller faces; see `CenterFace`.
+        device: Device of the model, for example "cpu" or "cuda:1".
+        batch_size: Number of faces per forward pass, from one or several frames.
+        faces: "detect" (default) finds faces with the bundled detector; "center" takes the centred square of every
+            frame, "x,y,w,h" this box in pixels, as one face; or a `Crop` or `FaceDetector`.
+        classes: Classes for the expression head in place of its own, without training: names or free texts. The head
+            then predicts by prototypes; see `affectkit.models.use_classes`.
+        prototype_only: Whether all heads with prototypes predict by them alone; see `affectkit.models.prototype_only`.
+        detector_size: Longest side in pixels of the input of the detector of "detect" (default: 640); larger frames
+            are reduced. Larger values find smaller faces; see `CenterFace`.
 
     Attributes:
-        columns: Names of the values: `AU01` … (probabilities), then `AU01_i` … (intensities 0–5), then those of the
-            other heads by name: expressions and levels (probabilities), dimensions. Where two heads have a name in
-            common, the second head's is preceded by its own name and a dot.
-        warning: What a user must know about the model, or None.
-        faces: What finds the faces.
+        columns: Names of the values: `AU01` … (probabilities), `AU01_i` … (intensities 0–5), then those of the other
+            heads: expressions and levels (probabilities), dimensions. A name that an earlier head has is prefixed by
+            the head's name and a dot.
+        warning: Warning about the model, or None.
+        faces: The source of faces.
 
     Raises:
-        WeightsError: The folder is not a model that can be loaded.
-        ConfigError: `batch_size` below 1, a device that is not there, `faces` that cannot be read, or no prototypes to
-            answer by.
-        LabelSpaceError: `classes` name fewer than two classes, or one twice.
+        WeightsError: The model cannot be loaded.
+        ConfigError: `batch_size` is below 1, the device is not available, `faces` is invalid, or there are no
+            prototypes.
+        LabelSpaceError: `classes` has fewer than two names, or one twice.
 
     Example:
         >>> from PIL import Image
@@ -131,10 +129,10 @@ class Predictor:
         try:
             self.device = torch.device(device)
             self.model = model.to(self.device).eval()
-        except (RuntimeError, AssertionError) as error:  # torch says it either way
-            fault = f"The device {str(device)!r} cannot be used: {' '.join(str(error).split())[:200]}."
-            raise ConfigError(fault, remedy="Choose cpu, or an accelerator that torch finds.") from error
-        self._landmarks = face_landmarks(self.model.input_spec).to(self.device)  # faces have one place there
+        except (RuntimeError, AssertionError) as error:
+            fault = f"The device {str(device)!r} is not available: {' '.join(str(error).split())[:200]}."
+            raise ConfigError(fault, remedy="Choose cpu, or an accelerator that torch supports.") from error
+        self._landmarks = face_landmarks(self.model.input_spec).to(self.device)
         self.batch_size = batch_size
         self.faces = face_source("detect" if faces is None else faces, self.device, detector_size)
         spaces = {name: model.head(name).space for name in model.heads}
@@ -149,19 +147,19 @@ class Predictor:
         self.warning = RENDERED_WARNING if model.metadata.get("rendered") else None
 
     def predict_file(self, path: str | Path, *, backend: Backend = "auto", start: int = 0) -> Iterator[Row]:
-        """Predict a photo, a video file or a folder of images.
+        """Predict a photo (turned upright by its EXIF data), a video file or a folder of images.
 
         Args:
-            path: The media. Photos are turned upright as their EXIF data say.
+            path: The media.
             backend: Reader of video files; see `open_video`.
-            start: First frame to give rows of.
+            start: First frame to predict; see `predict_video`.
 
         Yields:
-            A row for every frame and face, in order.
+            One row per face and frame, or one stating that the frame has no face.
 
         Raises:
-            VideoError: Nothing at all can be read.
-            ConfigError: A fixed box reaches beyond the first frame.
+            VideoError: The media cannot be read.
+            ConfigError: A fixed box exceeds the first frame.
         """
         with open_video(path, backend) as video:
             yield from self.predict_video(video, start=start)
@@ -171,15 +169,15 @@ class Predictor:
 
         Args:
             video: From `open_video`; it stays open.
-            start: First frame to give rows of, to go on with work that was interrupted: rows are those of a whole
-                run. Where faces are detected, those of earlier frames are too, or nobody would know who is who.
+            start: First frame to predict, to continue interrupted work with the same rows. If faces are detected,
+                earlier frames are read too, for the identities.
 
         Yields:
-            A row for every frame and face, by frame and then by `face`. A frame that cannot be read, or shows no
-            face, has one row that says so.
+            One row per face and frame, by frame and `face`, or one stating that the frame cannot be read or has no
+            face.
 
         Raises:
-            ConfigError: A fixed box reaches beyond the first frame.
+            ConfigError: A fixed box exceeds the first frame.
         """
         clips = self._clips(video, start)
         while batch := list(islice(clips, self.batch_size)):
@@ -187,19 +185,20 @@ class Predictor:
             values = iter(self._run(torch.stack(pictures)) if pictures else ())
             for frame, face, clip in batch:
                 numbers = [nan] * len(self.columns) if clip is None else next(values)
-                yield _row(frame, face, dict(zip(self.columns, numbers, strict=True)))
+                row = dict(zip(self.columns, numbers, strict=True))
+                if face is None:
+                    yield Row(frame.number, frame.timestamp, False, row, frame.reason)
+                else:
+                    seen = (face.identity, face.score, face.box, face.points)
+                    yield Row(frame.number, frame.timestamp, clip is not None, row, face.reason, *seen)
 
     def window(self, fps: float = nan) -> tuple[int, int]:
-        """How many frames before and after a frame its values depend on.
-
-        Args:
-            fps: Frames a second of the video; NaN where unknown.
-        """
+        """Numbers of frames before and after a frame that its values depend on, for a frame rate (NaN: unknown)."""
         frames, step = self.model.input_spec.frames, self._step(fps)
         return (frames - 1) // 2 * step, frames // 2 * step
 
     def metadata(self) -> dict[str, Any]:
-        """What belongs beside the numbers, in plain values: model, hash, thresholds, licence, warning."""
+        """Plain metadata of the predictions: model, hash, thresholds, licence, warning."""
         heads = {}
         for name in self._heads:
             head, columns = self.model.head(name), [c for c, home in self._columns.items() if home == name]
@@ -208,6 +207,7 @@ class Predictor:
                 "values": head.values,
                 "answers_by": head.answers_by,
                 "thresholds": dict(zip(columns, head.thresholds, strict=False)),
+                **({"range": list(head.space.value_range)} if isinstance(head.space, Dimensions) else {}),
             }
         return {
             "affectkit": affectkit.__version__,
@@ -224,7 +224,7 @@ class Predictor:
         }
 
     def _sha256(self) -> str:
-        """Of the weights' file; of a model in memory, of its tensors."""
+        """Hash of the weights file, or of the tensors of a model in memory."""
         if self.source is not None:
             with (hub.locate(self.source) / "model.safetensors").open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
@@ -235,7 +235,7 @@ class Predictor:
         return digest.hexdigest()
 
     def _step(self, fps: float) -> int:
-        """Frames from one to the next in a window."""
+        """Distance of frames in a window."""
         wanted = self.model.input_spec.fps
         return max(1, round(fps / wanted)) if wanted and isfinite(fps) else 1
 
@@ -253,37 +253,34 @@ class Predictor:
     def _clips(
         self, video: VideoReader, start: int
     ) -> Iterator[tuple[FrameFaces, SeenFace | None, Tensor | None]]:
-        """Each frame's faces with their windows [T, 3, S, S]; None where there is no face or no picture of it."""
+        """Each face of each frame with its window [T, 3, S, S]; None without a face or a picture of it."""
         before, after = self.window(video.fps)
         step = self._step(video.fps)
         near: dict[int, FrameFaces] = {}
         row = start
-
-        def emit() -> Iterator[tuple[FrameFaces, SeenFace | None, Tensor | None]]:
-            frame = near[row]
-            if not frame.faces:
-                yield frame, None, None
-            for identity, face in frame.faces.items():
+        frames = frame_faces(video, self.faces, self.model.input_spec, start=max(0, start - before))
+        for frame in chain(frames, repeat(None, after)):
+            if frame is not None:
+                near[frame.number] = frame
+                if frame.number < row + after:
+                    continue
+            if (middle := near.get(row)) is None:
+                return
+            if not middle.faces:
+                yield middle, None, None
+            for identity, face in middle.faces.items():
                 if face.picture is None:
-                    yield frame, face, None
+                    yield middle, face, None
                     continue
                 past = _fill(near, identity, range(row, row - before - 1, -step))
                 future = _fill(near, identity, range(row, row + after + 1, step))
-                yield frame, face, torch.stack([*reversed(past), *future[1:]])
-
-        for frame in frame_faces(video, self.faces, self.model.input_spec, start=max(0, start - before)):
-            near[frame.number] = frame
-            if frame.number >= row + after:
-                yield from emit()
-                row += 1
-            near.pop(frame.number - before - after, None)
-        while row in near:
-            yield from emit()
+                yield middle, face, torch.stack([*reversed(past), *future[1:]])
             row += 1
+            near.pop(row - 1 - before, None)
 
 
 def _fill(near: Mapping[int, FrameFaces], identity: int, numbers: Sequence[int]) -> list[Tensor]:
-    """The pictures of a face from the middle outwards; where one is lacking, the one before it again."""
+    """Pictures of a face from the middle outwards; a missing one repeats the one before."""
     pictures: list[Tensor] = []
     for number in numbers:
         face = near[number].faces.get(identity) if number in near else None
@@ -292,30 +289,14 @@ def _fill(near: Mapping[int, FrameFaces], identity: int, numbers: Sequence[int])
     return pictures
 
 
-def _row(frame: FrameFaces, face: SeenFace | None, values: dict[str, float]) -> Row:
-    if face is None:
-        return Row(frame.number, frame.timestamp, False, values, frame.reason)
-    return Row(
-        frame=frame.number,
-        timestamp=frame.timestamp,
-        success=face.picture is not None,
-        values=values,
-        reason=face.reason,
-        face=face.identity,
-        score=face.score,
-        box=face.box,
-        points=face.points,
-    )
-
-
 def _by_prototypes(model: AffectModel, classes: Sequence[str] | None, *, everywhere: bool) -> AffectModel:
-    """A copy of a model whose heads answer by prototypes alone: that of expressions, or every one that has any."""
+    """A copy of a model in which the expression head, or every head with prototypes, predicts by them alone."""
     model = deepcopy(model).eval()
     having = heads_with_prototypes(model)
     if not having:
         raise ConfigError(
             "No head of this model has prototypes.",
-            remedy="Take a model with a semantic bridge, such as one of the recipes joint/ssm_*.",
+            remedy="Use a model with a semantic bridge, such as one of the recipes joint/ssm_*.",
         )
     expressions = [name for name, head in having.items() if isinstance(head.space, ExpressionSet)]
     if classes is not None and not expressions:

@@ -1,11 +1,11 @@
-"""Rows whose values are averaged over a stated window around each frame, for each face by itself."""
+"""Smoothing of rows over a window around each frame, for each face by itself."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from math import isfinite, isnan, pi
+from math import isfinite, isnan, nan, pi
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -18,32 +18,29 @@ __all__ = ["Smoothing"]
 
 Unit = Literal["seconds", "frames"]
 Kind = Literal["hann", "median"]
-_EXACT = 1e-6  # seconds or frames: less than any container resolves, more than floats lose
+_EXACT = 1e-6  # seconds or frames: below the resolution of containers, above that of floats
 
 
 @dataclass(frozen=True, slots=True)
 class Smoothing:
-    r"""Smooths rows over a centred window; a value depends on nothing outside it.
+    r"""Smooth rows over a centred window.
 
-    The window of width w around a frame at time t holds the rows of the same face with :math:`|t_j - t| < w / 2` (for
-    the median :math:`\le`). "hann" weighs them by :math:`\cos^2(\pi (t_j - t) / w)`, divided by the sum of the
-    weights; expressions that added up to 1 still do. "median" keeps steps and drops single outliers; it takes the
-    lower and the upper middle's mean. Distances are those of the timestamps, so cutting the video or a frame rate
-    that varies changes nothing farther from the cut than w / 2.
+    The window of width w around time t holds the rows of the same face with :math:`|t_j - t| < w / 2` (for the median
+    :math:`\le`). "hann" weights them by :math:`\cos^2(\pi (t_j - t) / w)`, normalised; expressions still add up to 1.
+    "median" keeps steps and drops outliers; for an even count it is the mean of the two middle values. Distances are
+    those of the timestamps, so neither cutting the video nor a variable frame rate changes anything farther away than
+    w / 2.
 
-    What is missing stays missing: rows of frames without a face, and values that are NaN, pass unchanged and take
-    no part in the others' windows. Only the rows of one window are held in memory; each leaves when its window is
-    complete, so a live picture lags by half of it.
+    Missing values stay missing: frames without a face and NaN are unchanged and ignored in other windows. Only the rows
+    of one window are in memory, so a live picture lags by half a window.
 
     Args:
-        width: Of the window, in `unit`; 0 changes nothing.
-        unit: "seconds", or "frames" for folders of frames, which have no times: of 2n + 1 frames, n on each side
-            count.
+        width: Width in `unit`; 0 changes nothing.
+        unit: "seconds", or "frames" for folders of frames, which have no times: 2n + 1 frames are n on each side.
         kind: "hann" or "median".
 
     Raises:
-        ConfigError: The width is negative or not finite, or an even number of frames, or there is no such unit or
-            kind.
+        ConfigError: The width is negative, not finite, or an even number of frames, or `unit` or `kind` is unknown.
 
     Example:
         >>> rows = [
@@ -61,24 +58,19 @@ class Smoothing:
     def __post_init__(self) -> None:
         if self.unit not in get_args(Unit) or self.kind not in get_args(Kind):
             raise ConfigError(
-                f"Nothing can be smoothed by {self.kind!r} over {self.unit!r}.",
-                remedy=f"Use one of {get_args(Kind)} over one of {get_args(Unit)}.",
+                f"Unknown smoothing: kind {self.kind!r}, unit {self.unit!r}.",
+                remedy=f"Use a kind of {get_args(Kind)} and a unit of {get_args(Unit)}.",
             )
         if not (isfinite(self.width) and self.width >= 0):
-            raise ConfigError(
-                f"A window of {self.width} {self.unit} is impossible.", remedy="Give 0 or more."
-            )
+            raise ConfigError(f"Invalid window: {self.width} {self.unit}.", remedy="Give 0 or more.")
         if self.unit == "frames" and self.width % 2 != 1 and self.width != 0:
             raise ConfigError(
-                f"A window of {self.width:g} frames has no middle.", remedy="Give an odd number of frames."
+                f"A window of {self.width:g} frames has no middle.", remedy="Give an odd number."
             )
 
     @classmethod
     def parse(cls, text: str, kind: Kind = "hann") -> Smoothing:
-        """Read "0.4" (seconds) or "9f" (frames).
-
-        Raises:
-            ConfigError: Anything else.
+        """Parse "0.4" (seconds) or "9f" (frames); raises ConfigError for anything else.
 
         Example:
             >>> Smoothing.parse("9f")
@@ -89,31 +81,25 @@ class Smoothing:
             width = float(text[:-1] if frames else text)
         except ValueError:
             raise ConfigError(
-                f"The smoothing {text!r} cannot be read.",
-                remedy="Give seconds, such as 0.4, or frames, such as 9f.",
+                f"Invalid smoothing {text!r}.", remedy="Give seconds (0.4) or frames (9f)."
             ) from None
         return cls(width, "frames" if frames else "seconds", kind)
 
     @property
     def reach(self) -> float:
-        """How far from a frame its window reaches to each side, in `unit`."""
+        """Half of the window, in `unit`."""
         return max(0.0, (self.width - 1) / 2 if self.unit == "frames" else self.width / 2)
 
     def first_needed(self, frame: int, timestamps: NDArray[np.float64]) -> int:
-        """The first frame that matters for the row of a frame.
-
-        Args:
-            frame: The frame.
-            timestamps: float64 [frames], seconds, of all frames.
-        """
-        if frame == 0:  # also of a camera, which has no list of times to search
+        """The first frame in the window of a frame; `timestamps` are those of all frames, float64 [frames]."""
+        if frame == 0:  # also for a camera, whose times are unknown
             return 0
         if self.unit == "frames" or self.width == 0 or not isfinite(timestamps[frame]):
             return max(0, frame - int(self.reach))
         return int(np.searchsorted(timestamps, timestamps[frame] - self.reach - _EXACT))
 
     def metadata(self) -> dict[str, Any]:
-        """What belongs beside the numbers."""
+        """Plain metadata."""
         return {
             "kind": self.kind,
             f"window_{self.unit}": self.width,
@@ -121,16 +107,10 @@ class Smoothing:
         }
 
     def __call__(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """Smooth rows as they come.
-
-        Args:
-            rows: In the order of their frames.
-
-        Yields:
-            The same rows in the same order, with smoothed values.
+        """Smooth rows as they come, in the order of their frames.
 
         Raises:
-            ConfigError: The window is one of seconds, and a frame behind the first has no timestamp.
+            ConfigError: The window is in seconds, and a frame after the first has no timestamp.
         """
         if self.width == 0:
             yield from rows
@@ -143,7 +123,7 @@ class Smoothing:
 
 
 class _Window:
-    """The rows that wait, and those behind them that still matter."""
+    """The rows that wait, and earlier ones in their windows."""
 
     def __init__(self, smoothing: Smoothing) -> None:
         self.smoothing = smoothing
@@ -157,14 +137,17 @@ class _Window:
         elif isfinite(row.timestamp):
             self.now = row.timestamp
         elif row.success and row.frame > 0:
-            raise _no_times(self.smoothing.width)
+            raise ConfigError(
+                f"The frames have no times, so a window of {self.smoothing.width:g} seconds is not defined.",
+                remedy="Give the window in frames, such as 9f.",
+            )
         self.waiting.append((self.now, row))
         if row.success:
             values = np.array(list(row.values.values()), dtype=np.float64)
             self.faces.setdefault(row.face, deque()).append((self.now, values))
 
     def take(self, *, everything: bool = False) -> Iterator[Row]:
-        """The rows whose windows are complete."""
+        """Remove and smooth the rows whose windows are complete."""
         reach = self.smoothing.reach + _EXACT
         while self.waiting and (everything or self.waiting[0][0] + reach < self.now):
             time, row = self.waiting.popleft()
@@ -177,7 +160,7 @@ class _Window:
             seen = self.faces[face]
             while seen and seen[0][0] < oldest:
                 seen.popleft()
-            if not seen:  # who left does not stay in memory
+            if not seen:
                 del self.faces[face]
 
     def _smooth(
@@ -187,30 +170,12 @@ class _Window:
         near = [(at - time, values) for at, values in seen if abs(at - time) <= reach + _EXACT]
         table = np.stack([values for _, values in near])
         if self.smoothing.kind == "median":
-            # A column that is all missing is missing in this row too, and is restored below.
-            result = np.array(
-                [
-                    np.median(column[~np.isnan(column)] if (~np.isnan(column)).any() else column)
-                    for column in table.T
-                ]
-            )
+            known = [column[~np.isnan(column)] for column in table.T]
+            smooth = [float(np.median(column)) if len(column) else nan for column in known]
         else:
             width = self.smoothing.width + (1 if self.smoothing.unit == "frames" else 0)
             distance = np.array([d for d, _ in near])
             weight = np.where(np.isnan(table), 0.0, np.cos(pi * distance / width)[:, None] ** 2)
-            total = weight.sum(axis=0)
-            result = np.divide(
-                (weight * np.nan_to_num(table)).sum(axis=0),
-                total,
-                where=total > 0,
-                out=np.full(len(own), np.nan),
-            )
-        smooth: list[float] = result.tolist()
+            with np.errstate(invalid="ignore"):  # a column without values
+                smooth = ((weight * np.nan_to_num(table)).sum(axis=0) / weight.sum(axis=0)).tolist()
         return [value if isnan(value) else new for value, new in zip(own, smooth, strict=True)]
-
-
-def _no_times(width: float) -> ConfigError:
-    return ConfigError(
-        f"The frames have no times, so a window of {width:g} seconds cannot be laid around them.",
-        remedy="Give the window in frames, such as 9f.",
-    )

@@ -1,9 +1,11 @@
-"""Photos, videos and folders of frames among the inputs, and an account of everything else there."""
+"""Photos, videos and folders of frames among the inputs, and everything else there."""
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
+import re
 import stat
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -14,7 +16,6 @@ from typing import Final, Literal, NamedTuple
 from affectkit.data.video import IMAGE_SUFFIXES, media_kind
 from affectkit.data.video.pictures import ImageReader
 from affectkit.errors import VideoError
-from affectkit.inference.inputs import expand_inputs, unreachable
 
 __all__ = [
     "VIDEO_SUFFIXES",
@@ -22,6 +23,7 @@ __all__ = [
     "Media",
     "Other",
     "Sources",
+    "expand_inputs",
     "find_media",
     "fingerprint",
     "inventory",
@@ -34,7 +36,7 @@ VIDEO_SUFFIXES = frozenset(
         *("mpg", "mts", "mxf", "ogv", "ts", "vob", "webm", "wmv", "y4m"),
     )
 )
-"""Suffixes that name a video. Files with unknown suffixes are told by their content."""
+"""Suffixes of videos. Files with unknown suffixes are identified by their content."""
 
 _NO_MEDIA: Final = frozenset(
     f".{kind}"
@@ -44,12 +46,11 @@ _NO_MEDIA: Final = frozenset(
         *("zip", "tar", "gz", "tgz", "bz2", "xz", "7z", "rar", "aac", "flac", "m4a", "mp3", "wav"),
         *("py", "ipynb", "sh", "m", "r", "mat", "npy", "npz", "pt", "pth", "pkl", "safetensors", "onnx"),
     )
-)  # texts, tables, archives, sound and code: never opened
-_OWN: Final = frozenset(
-    {".csv", ".json", ".jsonl", ".parquet", ".partial", ".unfinished"}
-)  # in the output folder
+)  # texts, tables, archives, sound, code: never opened
+_OWN: Final = frozenset({".csv", ".json", ".jsonl", ".parquet", ".partial", ".unfinished"})  # of tables
 _SYSTEM: Final = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
-_ENDS: Final = 2**20  # bytes at both ends of a file that tell it from another one
+_URL: Final = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # drive names of Windows have one letter
+_ENDS: Final = 2**20  # bytes hashed at both ends of a file
 
 Images = Literal["frames", "photos"]
 Kind = Literal["image", "video"]
@@ -60,9 +61,9 @@ class Media:
     """A photo, a video, or a folder whose images are the frames of one clip.
 
     Args:
-        path: Where it is.
-        name: Its path within the folder that was searched, or its own name.
-        single: Whether it was named itself, not found in a folder.
+        path: Path of the media.
+        name: Path within the folder that was searched, or the file name.
+        single: Whether the media was given itself, not found in a folder.
     """
 
     path: Path
@@ -72,10 +73,10 @@ class Media:
 
 @dataclass(frozen=True, slots=True)
 class Other:
-    """A file or folder among the inputs that gets no table.
+    """A file or folder among the inputs without a table.
 
     Args:
-        path: Where it is.
+        path: Path of the file or folder.
         status: "failed" (it cannot be read), "not media", "not a frame" (a picture of another kind in a folder of
             frames) or "again" (another path leads to the same file or folder).
         reason: One sentence.
@@ -91,11 +92,74 @@ class Sources(NamedTuple):
 
     Args:
         media: Photos, videos and folders of frames, each once.
-        others: All else, except for hidden and system files and the tables of the output.
+        others: Everything else, except hidden and system files and the tables of the output.
     """
 
     media: list[Media]
     others: list[Other]
+
+
+def expand_inputs(inputs: Sequence[str | Path]) -> list[Path]:
+    """Resolve inputs to existing paths and expand patterns such as `*.mp4`; an existing path is never a pattern.
+
+    Raises:
+        VideoError: A file or folder does not exist, a link is broken, no file matches a pattern, or the input is a
+            URL, standard input, a pipe or a device.
+
+    Example:
+        >>> folder = getfixture("tmp_path")
+        >>> for name in ("b.mp4", "a.mp4"):
+        ...     (folder / name).touch()
+        >>> [path.name for path in expand_inputs([folder / "*.mp4"])]
+        ['a.mp4', 'b.mp4']
+    """
+    paths = []
+    for given in map(str, inputs):
+        paths += [Path(given)] if os.path.lexists(given) else _matches(given)
+    for path in paths:
+        try:
+            mode = path.stat().st_mode
+        except OSError as fault:
+            raise VideoError(unreachable(path, fault), path=path, remedy="Check the path.") from fault
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a pipe would block
+            raise VideoError(
+                "This is a pipe, socket or device; only files are supported.",
+                path=path,
+                remedy="Save its content to a file; for a camera, use --webcam.",
+            )
+    return paths
+
+
+def _matches(given: str) -> list[Path]:
+    """Files that a pattern matches; raises VideoError if there are none."""
+    fault, remedy = "There is no such file or folder.", "Check the path."
+    if not given:
+        fault, remedy = "The input is empty.", "Give a file or folder; a shell variable may be unset."
+    elif given == "-":
+        fault, remedy = "Standard input is not supported.", "Save it to a file, and give the file."
+    elif _URL.match(given):
+        fault, remedy = "URLs are not supported.", "Download the file first, and give its path."
+        if given.lower().startswith("file:"):
+            remedy = "Give the path without 'file://'."
+    elif any(character in given for character in "*?["):
+        if found := sorted(glob.glob(given, recursive=True)):  # noqa: PTH207 - absolute ones as well
+            return [Path(one) for one in found]
+        fault, remedy = "No file matches this pattern.", "Check the folder, the pattern and the suffix."
+    else:
+        try:
+            Path(given).lstat()
+        except PermissionError as error:  # of a folder above it
+            fault, remedy = unreachable(Path(given), error), "Check the permissions."
+        except (OSError, ValueError):
+            pass
+    raise VideoError(fault, path=given or None, remedy=remedy)
+
+
+def unreachable(path: Path, fault: OSError) -> str:
+    """Description of a system error for a path."""
+    if isinstance(fault, FileNotFoundError) and path.is_symlink():
+        return f"The link leads to {str(path.readlink())!r}, which does not exist."
+    return f"It cannot be read: {fault.strerror or fault}."
 
 
 def find_media(
@@ -103,27 +167,25 @@ def find_media(
 ) -> Sources:
     """Find the media among files and folders, in the order of the inputs, each once.
 
-    A folder is searched with all folders below it:
+    Folders are searched with all folders below:
 
-    * a video in it is one of the media;
-    * images in a folder without videos are the **frames of one clip**, in the order of the numbers in their names,
-      and the folder is one of the media; with `images="photos"` each is a photo by itself;
+    * a video is one of the media;
+    * images in a folder without videos are the **frames of one clip**, in the order of the numbers in their names, and
+      the folder is one of the media; with `images="photos"` each is a photo;
     * images in a folder with videos are photos.
 
-    Suffixes tell what a file is; files with an unknown suffix, or none, are told by their content. Linked folders are
-    followed, after all others, and no folder is searched twice.
-
-    Hidden files and folders (their names begin with a dot), `Thumbs.db`, `desktop.ini`, and tables and metadata in the
-    output are left out. Everything else is accounted for in `others`.
+    Suffixes tell what a file is; files with an unknown suffix, or none, are identified by their content. Linked folders
+    are searched last, and no folder twice. Hidden files and folders, `Thumbs.db`, `desktop.ini`, and tables and
+    metadata in the output are ignored. Everything else is listed in `others`.
 
     Args:
-        inputs: Files, folders and patterns, as `expand_inputs` takes them. A file that is named itself may be of any
-            kind: what it is shows when it is opened.
+        inputs: Files, folders and patterns; see `expand_inputs`. A file given itself may be of any kind; opening it
+            shows what it is.
         images: What images in a folder without videos are.
         output: Table or folder of tables, which may lie in one of the inputs.
 
     Raises:
-        VideoError: A file or folder does not exist, or a folder holds no media; see `expand_inputs`.
+        VideoError: A file or folder does not exist, or a folder has no media; see `expand_inputs`.
 
     Example:
         >>> folder = getfixture("tmp_path")
@@ -144,12 +206,13 @@ def find_media(
             found.setdefault(given.resolve(), Media(given, Path(given.name)))
             continue
         search = _Search(given, images, None if output is None else Path(output).resolve())
-        if not search.media:
-            raise VideoError(_without_media(search), path=given, remedy="Check the path.")
-        for real, media in search.media:
-            first = found.setdefault(real, media)
-            if first.path.absolute() != media.path.absolute():
-                search.others.append(Other(media.path, "again", f"The same as {first.path}."))
+        media = search.run()
+        if not media:
+            raise VideoError(search.describe_missing(), path=given, remedy="Check the path.")
+        for real, one in media:
+            first = found.setdefault(real, one)
+            if first.path.absolute() != one.path.absolute():
+                search.others.append(Other(one.path, "again", f"The same as {first.path}."))
         others.update({other.path.absolute(): other for other in search.others})
     return Sources(list(found.values()), list(others.values()))
 
@@ -157,48 +220,29 @@ def find_media(
 def inventory(others: Sequence[Other]) -> str:
     """Count files and folders by suffix, for messages.
 
-    Args:
-        others: From `find_media`.
-
     Example:
         >>> inventory([Other(Path(name), "not media", "") for name in ("a.txt", "b.TXT", "c")])
         '2 × .txt, 1 × without a suffix'
     """
     counts = Counter(other.path.suffix.lower() or "without a suffix" for other in others)
-    return ", ".join(f"{count} × {kind}" for kind, count in counts.most_common(8)) + (
-        ", …" if len(counts) > 8 else ""
-    )
-
-
-def _without_media(search: _Search) -> str:
-    """What is in a folder that holds no media."""
-    failed = [other for other in search.others if other.status == "failed"]
-    listed = [inventory(search.others)] if search.others else []
-    listed += [f"{search.hidden} × hidden or of the system"] if search.hidden else []
-    if not listed:
-        return "There are only empty folders here." if search.folders > 1 else "The folder is empty."
-    first = f" First of what cannot be read: {failed[0].path}: {failed[0].reason}" if failed else ""
-    return f"There is no photo or video here, only {', '.join(listed)}.{first}"
+    listed = [f"{count} × {kind}" for kind, count in counts.most_common(8)]
+    return ", ".join(listed + ["…"] * (len(counts) > 8))
 
 
 class _Search:
-    """The media in a folder and below it.
-
-    Attributes:
-        media: Each with its real path.
-        others: What gets no table.
-        hidden: How many files and folders were left out.
-        folders: How many were searched.
-    """
+    """Search of a folder and all below it."""
 
     def __init__(self, top: Path, images: Images, output: Path | None) -> None:
-        self.media: list[tuple[Path, Media]] = []
+        self.top, self.images, self.output = top, images, output
+        self.media: list[tuple[Path, Media]] = []  # with real paths
+        self.linked: list[tuple[Path, Media]] = []
         self.others: list[Other] = []
-        self.hidden = 0
-        self._top, self._images, self._output = top, images, output
-        self._linked_media: list[tuple[Path, Media]] = []
+        self.hidden = self.searched = 0
+
+    def run(self) -> list[tuple[Path, Media]]:
+        """All media with their real paths."""
         searched: dict[tuple[int, int], Path] = {}
-        below: list[Path] = [top]
+        below: list[Path] = [self.top]
         links: deque[Path] = deque()  # last, so that media are found by their own paths first
         while below or links:
             folder = below.pop() if below else links.popleft()
@@ -214,16 +258,27 @@ class _Search:
                 continue
             below += reversed(folders)
             links += linked
-        self.media += self._linked_media
-        self.folders = len(searched)
+        self.searched = len(searched)
+        return self.media + self.linked
+
+    def describe_missing(self) -> str:
+        """Description of a folder without media."""
+        failed = [other for other in self.others if other.status == "failed"]
+        listed = [inventory(self.others)] if self.others else []
+        listed += [f"{self.hidden} × hidden or of the system"] if self.hidden else []
+        if not listed:
+            return "There are only empty folders here." if self.searched > 1 else "The folder is empty."
+        first = f" First of what cannot be read: {failed[0].path}: {failed[0].reason}" if failed else ""
+        return f"There is no photo or video here, only {', '.join(listed)}.{first}"
 
     def _list(self, folder: Path) -> tuple[list[Path], list[Path]]:
-        """Take the files of a folder; its folders, and those that links in it lead to."""
+        """Collect the files of a folder; returns its folders and linked folders."""
         real = folder.resolve()
-        folders, linked = [], []
+        folders: list[Path] = []
+        linked: list[Path] = []
         files: dict[str, Kind] = {}
         links: set[str] = set()
-        failed: dict[str, Other] = {}
+        failed: list[Other] = []
         with os.scandir(folder) as entries:
             listed = sorted(entries, key=lambda entry: entry.name)
         for entry in listed:
@@ -231,82 +286,62 @@ class _Search:
             if name.startswith(".") or name.lower() in _SYSTEM:
                 self.hidden += 1
                 continue
-            suffix = path.suffix.lower()
             try:
-                is_link, mode = entry.is_symlink(), 0
-                if is_link or not (entry.is_file() or entry.is_dir()):
-                    mode = entry.stat().st_mode
-                if is_link and stat.S_ISDIR(mode):
-                    linked.append(path)
-                elif not is_link and entry.is_dir():
-                    folders.append(path)
-                elif mode and not stat.S_ISREG(mode):
-                    self.others.append(Other(path, "not media", "A pipe, socket or device, not a file."))
-                elif suffix in _OWN and self._is_ours(real / name):
+                if entry.is_dir():
+                    (linked if entry.is_symlink() else folders).append(path)
                     continue
+                if path.suffix.lower() in _OWN and self._is_ours(real / name):
+                    continue
+                kind, reason = None, "A pipe, socket or device, not a file."
+                if entry.is_file():
+                    kind, reason = _kind(path)
                 else:
-                    kind, reason = _kind(path, suffix)
-                    if kind is None:
-                        self.others.append(Other(path, "not media", reason))
-                        continue
-                    files[name] = kind
-                    links |= {name} if is_link else set()
+                    entry.stat()  # fails for broken links
+                if kind is None:
+                    self.others.append(Other(path, "not media", reason))
+                    continue
+                files[name] = kind
+                links |= {name} if entry.is_symlink() else set()
             except OSError as fault:
-                failed[name] = Other(path, "failed", unreachable(path, fault))
-        self._take(folder, real, files, links, failed, alone=folder == self._top and not folders + linked)
+                failed.append(Other(path, "failed", unreachable(path, fault)))
+        frames = {name for name in files if _is_frame(name)}
+        # A moving GIF beside frames is a preview of them.
+        videos = any(kind == "video" and not name.lower().endswith(".gif") for name, kind in files.items())
+        if frames and not videos and self.images == "frames":
+            is_top = folder == self.top
+            clip = Path(real.name or "root") if is_top else folder.relative_to(self.top)
+            self.media.append((real, Media(folder, clip, single=is_top and not folders + linked)))
+            suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+            reason = f"Frames of a clip end in {suffixes}; with --images photos, all pictures count."
+            self.others += [
+                Other(folder / name, "not a frame", reason) for name in files if name not in frames
+            ]
+            # A frame that cannot be read is a row of the clip's table.
+            self.others += [other for other in failed if not _is_frame(other.path.name)]
+            return folders, linked
+        for name in files:
+            path = folder / name
+            media = Media(path, path.relative_to(self.top), single=False)
+            if name in links:
+                self.linked.append((path.resolve(), media))
+            else:
+                self.media.append((real / name, media))
+        self.others += failed
         return folders, linked
 
     def _is_ours(self, file: Path) -> bool:
         """Whether a table or its metadata lie in the output."""
-        output = self._output
-        if output is None:
-            return False
-        return file.is_relative_to(output) or file in (output, output.with_suffix(".json"))
-
-    def _take(
-        self,
-        folder: Path,
-        real: Path,
-        files: dict[str, Kind],
-        links: set[str],
-        failed: dict[str, Other],
-        *,
-        alone: bool,
-    ) -> None:
-        """Take images as frames or photos, and videos."""
-        frames = {name for name in files if _is_frame(name)}
-        # A moving GIF beside frames is a preview of them.
-        videos = any(kind == "video" and not name.lower().endswith(".gif") for name, kind in files.items())
-        if frames and not videos and self._images == "frames":
-            clip = Path(real.name or "root") if folder == self._top else folder.relative_to(self._top)
-            self.media.append((real, Media(folder, clip, single=alone)))
-            suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
-            reason = f"Frames of a clip end in {suffixes}; with --images photos, all pictures count."
-            left = [name for name in files if name not in frames]
-            self.others += [Other(folder / name, "not a frame", reason) for name in left]
-            # A frame that cannot be read is a row of the clip's table.
-            self.others += [other for name, other in failed.items() if not _is_frame(name)]
-            return
-        for name in files:
-            path = folder / name
-            media = Media(path, path.relative_to(self._top), single=False)
-            if name in links:
-                self._linked_media.append((path.resolve(), media))
-            else:
-                self.media.append((real / name, media))
-        self.others += failed.values()
+        out = self.output
+        return out is not None and (file.is_relative_to(out) or file in (out, out.with_suffix(".json")))
 
 
 def _is_frame(name: str) -> bool:
     return Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
-def _kind(path: Path, suffix: str) -> tuple[Kind | None, str]:
-    """Tell what a file is, or why it is no media.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
+def _kind(path: Path) -> tuple[Kind | None, str]:
+    """Kind of a file, or why it is not media."""
+    suffix = path.suffix.lower()
     if suffix in VIDEO_SUFFIXES:
         return "video", ""
     if suffix in IMAGE_SUFFIXES:
@@ -320,13 +355,10 @@ def _kind(path: Path, suffix: str) -> tuple[Kind | None, str]:
 
 
 def fingerprint(path: Path) -> str | None:
-    """Tell media from others of the same name.
-
-    Args:
-        path: Media.
+    """Identify media by content.
 
     Returns:
-        Hash of a file's length and the bytes at both ends; of a folder, of the names and lengths of its images; None
+        Hash of a file's length and the bytes at both ends; for a folder, of the names and lengths of its images; None
         for a camera.
     """
     digest = hashlib.sha256()

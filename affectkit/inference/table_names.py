@@ -1,4 +1,4 @@
-"""Names of the tables that media get."""
+"""Names of tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["plan_tables"]
 
 _OTHER_TABLES: Final = frozenset(
     {".feather", ".json", ".ods", ".tsv", ".txt", ".xls", ".xlsx"}
-)  # never meant as folders
+)  # not folders
 _SUMMARY: Final = "_summary"  # the stem of the summary in the output folder
 _LONGEST: Final = 220  # bytes of a stem: file systems allow 255, and `.parquet.partial` and the like follow
 _HASH: Final = 8  # hexadecimal digits
@@ -31,24 +31,24 @@ _DEVICE: Final = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(?=\.|$)", re.IGNOREC
 def plan_tables(
     media: Sequence[Media], output: str | Path, suffix: str, suffixes: Sequence[str]
 ) -> list[Path]:
-    """Plan the table of each of the media.
+    """Choose the path of each table.
 
-    One file, or one folder of frames, goes to `output` itself where that ends like a table; all else goes to the folder
-    `output`, under the names of the media, in folders like theirs: `a/talk.mp4` becomes `a/talk.csv`. Where tables
-    would have one name, or names that differ only in case,
+    One file, or one folder of frames, goes to `output` itself if that ends like a table; everything else goes to the
+    folder `output`, under the names of the media, in folders like theirs: `a/talk.mp4` becomes `a/talk.csv`. If names
+    of tables are equal, or differ only in case,
 
     * media of the same name from different inputs get the folders above them: `day1/talk.csv` and `day2/talk.csv`;
     * all keep their own suffixes: `talk.mp4.csv` and `talk.avi.csv`;
     * if that is not enough, they get a part of the hash of their names: `x.jpg-1a2b3c4d.csv`.
 
-    Characters that some file systems refuse become `_`, and long names are cut and get a hash. A table that is in
-    `output` already under another of its names is kept, so files that come later rename nothing.
+    Characters that some file systems refuse become `_`; long names are cut and get a hash. An existing table keeps its
+    name, so files that are added later rename nothing.
 
     Args:
         media: From `find_media`.
         output: Table or folder.
-        suffix: Of the tables in a folder, such as ".csv".
-        suffixes: What a table's name may end with.
+        suffix: Suffix of tables in a folder, such as ".csv".
+        suffixes: Suffixes of tables.
 
     Raises:
         ConfigError: Several media would go to one table, a table would replace one of the media, or `output` is a
@@ -61,34 +61,29 @@ def plan_tables(
         >>> [path.as_posix() for path in plan_tables(media, "face.csv", ".csv", [".csv"])]
         ['face.csv']
     """
-    output = Path(output)
-    if output.suffix.lower() in suffixes and not output.is_dir():
+    output, is_folder = Path(output), Path(output).is_dir()
+    if output.suffix.lower() in suffixes and not is_folder:
         if len(media) > 1 or not media[0].single:
+            count = f"{len(media)} media" if len(media) > 1 else "Media found in a folder"
             raise ConfigError(
-                f"{len(media)} media cannot go to the one table {str(output)!r}."
-                if len(media) > 1
-                else f"What is found in a folder cannot go to the one table {str(output)!r}.",
+                f"{count} cannot go to the one table {str(output)!r}.",
                 remedy="Give a folder as output: every video, photo and folder of frames gets a table there.",
             )
         tables = [output]
-    elif output.suffix.lower() in _OTHER_TABLES and not output.is_dir():
+    elif output.suffix.lower() in _OTHER_TABLES and not is_folder:
         raise ConfigError(
-            f"{output.name!r} cannot name a table.",
+            f"{output.name!r} is not the name of a table.",
             remedy=f"Use a name that ends in {', '.join(suffixes)}, or the name of a folder.",
         )
-    elif output.exists() and not output.is_dir():
-        raise ConfigError(
-            "This is a file, and the tables need a folder.", path=output, remedy="Give another output."
-        )
+    elif output.exists() and not is_folder:
+        raise ConfigError("The tables need a folder; this is a file.", path=output, remedy="Give a folder.")
     else:
         tables = [output / name for name in _names(media, output, suffix)]
     originals = {one.path.resolve() for one in media}
     real = lru_cache(Path.resolve)
     for table in tables:
         if real(table.parent) / table.name in originals:
-            raise ConfigError(
-                f"The table {table} would replace one of the media.", remedy="Give another output."
-            )
+            raise ConfigError(f"{table} would replace one of the media.", remedy="Give another output.")
     return tables
 
 
@@ -107,7 +102,7 @@ def _names(media: Sequence[Media], output: Path, suffix: str) -> list[Path]:
 
 
 def _with_folders(media: Sequence[Media]) -> list[Path]:
-    """Names of media, with as many of the folders above them as tell those of the same name apart."""
+    """Names of media; those of the same name with as many folders above them as they need to differ."""
     same = defaultdict(list)
     for k, one in enumerate(media):
         same[one.name].append(k)
@@ -123,18 +118,15 @@ def _with_folders(media: Sequence[Media]) -> list[Path]:
 
 
 def _parts(path: Path) -> tuple[str, ...]:
-    """The parts of an absolute path; its root as a name of a folder."""
+    """Parts of an absolute path, the root as a folder name."""
     root, *parts = (path.resolve() if path.is_dir() else path.parent.resolve() / path.name).parts
     return re.sub(r"\W", "_", root), *parts
 
 
 def _name(one: Media, name: Path, level: int, suffix: str) -> Path:
-    """The name of a table: 0 without the media's own suffix, 1 with it, from 2 with more and more of a hash."""
+    """Name of a table; level 0: without the suffix of the media, 1: with it, 2 and more: with more of a hash."""
     whole = hashlib.sha256(os.fsencode(name.as_posix())).hexdigest()
-    stem = (
-        name.name if level or one.path.is_dir() else name.stem
-    )  # a folder of frames may have a dot in its name
-    stem = _portable(stem)
+    stem = _portable(name.name if level or one.path.is_dir() else name.stem)  # folders have no suffix
     length = max(_HASH * (level - 1), _HASH if len(stem.encode()) > _LONGEST else 0)
     if length:
         stem = stem.encode()[: _LONGEST - 1 - length].decode(errors="ignore") + f"-{whole[:length]}"
@@ -143,22 +135,18 @@ def _name(one: Media, name: Path, level: int, suffix: str) -> Path:
 
 
 def _portable(text: str) -> str:
-    """A part of a path that every file system and command takes."""
-    text = (
-        _DEVICE.sub(r"\1_", _UNSAFE.sub("_", text), count=1)
-        if _DEVICE.match(text)
-        else _UNSAFE.sub("_", text)
-    )
+    """A part of a path that every file system and command accepts."""
+    text = _UNSAFE.sub("_", _DEVICE.sub(r"\1_", text, count=1) if _DEVICE.match(text) else text)
     return "_" + text[1:] if text.startswith("-") else text
 
 
 def _key(path: Path) -> str:
-    """Equal for names that some file system does not tell apart."""
+    """Key that is equal for names that are equal on some file system."""
     return unicodedata.normalize("NFC", path.as_posix().casefold())
 
 
 def _doubled(names: Sequence[Path]) -> list[int]:
-    """Which names fall together with another, with the summary, or with a folder of tables."""
+    """Indices of names that equal another one, the summary, or a folder of tables."""
     counts = Counter(map(_key, names))
     folders = {_key(folder) for name in names for folder in name.parents}
     return [
@@ -173,7 +161,7 @@ def _doubled(names: Sequence[Path]) -> list[int]:
 def _keep_present(
     names: list[Path], media: Sequence[Media], full: Sequence[Path], output: Path, suffix: str
 ) -> None:
-    """Keep tables that are there under other names, which they got when other files were beside the media."""
+    """Keep existing tables under names chosen when other files were beside the media."""
 
     @lru_cache
     def present(folder: Path) -> set[str]:

@@ -1,4 +1,4 @@
-"""A camera as a video that has no end."""
+"""A camera as a video without end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,24 +16,11 @@ from torch import Tensor
 from affectkit.data.video import VideoReader
 from affectkit.errors import ConfigError, VideoError
 
-__all__ = ["Camera", "Webcam"]
-
-
-class Camera(Protocol):
-    """What is needed of a camera; `cv2.VideoCapture` is one."""
-
-    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
-        """Whether it can be read."""
-
-    def read(self) -> tuple[bool, Any]:
-        """The next picture, uint8 [H, W, 3] in the order blue, green, red; False where there is none."""
-
-    def release(self) -> None:
-        """Give it back."""
+__all__ = ["Webcam"]
 
 
 class _Clock(Sequence[float]):
-    """The time of the last frame for any frame: a camera knows no others."""
+    """Timestamps of a camera: only that of the last frame is known."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -46,21 +33,24 @@ class _Clock(Sequence[float]):
 
 
 class Webcam(VideoReader):
-    """Frames of a camera as they come, until it is stopped.
+    """Frames of a camera until it is stopped.
 
-    Frames are numbered as they are read: while the model is busy the camera goes on, and pictures that nobody took
-    are lost, not queued. Timestamps are seconds between the readings of this frame and the first one; the frame
-    rate is unknown (NaN), as the camera's claim says little about how many frames are read.
+    Frames are numbered as they are read; pictures that the camera takes while the model is busy are lost. Timestamps
+    are seconds since the first frame; the frame rate is unknown (NaN).
 
     Args:
         device: Number of the camera, 0 for the first.
-        seconds: When to stop; None to go on until `stop` is called.
-        open_camera: Opens a camera by its number; OpenCV by default.
+        seconds: Time limit; None for no limit.
+        open_camera: Opens a camera by its number; by default, `cv2.VideoCapture`. The camera needs `isOpened`, `read`
+            (success and uint8 [H, W, 3] in the order blue, green, red) and `release`.
         clock: Seconds, for the timestamps.
+
+    Attributes:
+        seen: Whether there was a picture.
 
     Raises:
         ConfigError: `seconds` is not positive.
-        VideoError: There is no such camera, or it does not give a picture.
+        VideoError: The camera does not exist or gives no picture.
 
     Example:
         >>> class Fake:
@@ -78,47 +68,34 @@ class Webcam(VideoReader):
         device: int = 0,
         *,
         seconds: float | None = None,
-        open_camera: Callable[[int], Camera] | None = None,
+        open_camera: Callable[[int], Any] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if seconds is not None and not seconds > 0:
-            raise ConfigError(
-                f"A camera cannot be watched for {seconds} seconds.", remedy="Give more than 0."
-            )
+            raise ConfigError(f"Invalid time limit: {seconds} seconds.", remedy="Give more than 0.")
         self.path = Path(f"camera-{device}")
         self.num_frames = sys.maxsize
         self.fps = float("nan")
         self._times = _Clock()
         self.timestamps = self._times  # type: ignore[assignment]  # as long as the frames, without holding them
         self._seconds, self._clock, self._stopped = seconds, clock, False
-        self._began: float | None = None
+        self._start, self.seen = 0.0, False
         self._camera = (open_camera or _opencv)(device)
         if not self._camera.isOpened():
             self._camera.release()
-            remedy = (
-                "Check that it is connected, free and allowed to be used; the first one has the number 0."
-            )
-            raise VideoError(f"There is no camera {device}.", remedy=remedy)
-
-    @property
-    def seen(self) -> bool:
-        """Whether there was a picture."""
-        return self._began is not None
+            remedy = "Check its connection and permissions, and that it is not in use; the first camera is 0."
+            raise VideoError(f"Cannot open camera {device}.", remedy=remedy)
 
     def stop(self) -> None:
-        """End behind the frame that is being read."""
+        """End after the current frame."""
         self._stopped = True
 
     def close(self) -> None:
-        """Give the camera back."""
+        """Close the camera."""
         self._camera.release()
 
     def frames(self, start: int = 0) -> Iterator[tuple[int, float, Tensor]]:
-        """Pass over the frames; see `VideoReader`.
-
-        Raises:
-            VideoError: The camera gives no first picture. If it gives no further one, the frames end.
-        """
+        """Read frames until the camera gives no more; raises VideoError if it gives none at all."""
         for index, image in self._decode(range(start, self.num_frames)):
             yield index, self._times.now, torch.from_numpy(image).permute(2, 0, 1).contiguous()
 
@@ -128,19 +105,20 @@ class Webcam(VideoReader):
                 return
             good, picture = self._camera.read()
             if not good:
-                if self._began is None:
-                    self._stopped = True  # reading on would never end
+                if not self.seen:
+                    self._stopped = True
                     raise self.error("The camera gives no picture.", index)
                 return
             now = self._clock()
-            self._began = now if self._began is None else self._began
-            if self._seconds is not None and now - self._began >= self._seconds:
+            if not self.seen:
+                self._start, self.seen = now, True
+            self._times.now = now - self._start
+            if self._seconds is not None and self._times.now >= self._seconds:
                 return
-            self._times.now = now - self._began
             yield index, np.ascontiguousarray(picture[..., ::-1])
 
 
-def _opencv(device: int) -> Camera:
+def _opencv(device: int) -> Any:
     import cv2
 
     camera = cv2.VideoCapture(device)

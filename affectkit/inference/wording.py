@@ -9,11 +9,7 @@ __all__ = ["counted", "printable"]
 
 
 def counted(number: int, noun: str) -> str:
-    """A number with its noun.
-
-    Args:
-        number: How many.
-        noun: In the singular; its plural ends in s.
+    """A number with its noun, whose plural ends in s.
 
     Example:
         >>> counted(1, "frame"), counted(2_000, "frame")
@@ -23,10 +19,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def printable(text: str | Path) -> str:
-    r"""Escape what cannot be printed in one line: control characters, and bytes of file names that are no text.
-
-    Args:
-        text: A text or path.
+    r"""Escape control characters, and bytes of file names that are not text.
 
     Example:
         >>> print(printable("a\nb.mp4"))

@@ -1,4 +1,4 @@
-"""Processes that hold a model each and do one job after another; a job that crashes or hangs costs only its process."""
+"""Workers in processes of this machine; a job that crashes or hangs costs only its process."""
 
 from __future__ import annotations
 
@@ -8,225 +8,102 @@ import os
 import signal
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator
 from multiprocessing.connection import Connection, wait
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
-from affectkit.errors import AffectKitError, ConfigError, VideoError
+from affectkit.errors import AffectKitError, VideoError
+from affectkit.workers.pool import Event, Interrupted, Starter, Worker, portable, run_pool
 
-__all__ = [
-    "Event",
-    "Handler",
-    "Interrupted",
-    "Starter",
-    "gave_up",
-    "portable",
-    "run_here",
-    "run_in_processes",
-]
-
-Handler = Callable[[Any, Callable[[Any], None]], Any]
-"""Does a job, and calls what it is given, now and then, with what is done so far; returns the result."""
-
-Starter = Callable[[int], Handler]
-"""Begins the work of a process, given its number from 0."""
+__all__ = ["run_in_processes"]
 
 _REPORT_EVERY = 0.1  # seconds
-_GRACE = 20.0  # seconds that a process has to make its file whole when the work is interrupted
-
-
-class Event(NamedTuple):
-    """What happened to a job.
-
-    Args:
-        kind: "begun", "progress" (with what was reported), "done" (with the result) or "failed" (with the error).
-        job: Number of the job.
-        content: See `kind`.
-    """
-
-    kind: Literal["begun", "progress", "done", "failed"]
-    job: int
-    content: Any = None
-
-
-class Interrupted(BaseException):
-    """The work was told to end; like KeyboardInterrupt, nothing that handles errors may swallow it."""
-
-
-def portable(error: Exception) -> AffectKitError:
-    """An error as it can cross processes and be shown to a user."""
-    if isinstance(error, AffectKitError):
-        return error
-    text = " ".join(str(error).split())[:500]
-    return AffectKitError(f"An unexpected failure: {type(error).__name__}: {text}")
-
-
-def gave_up(patience: float) -> VideoError:
-    """The error of a job that reported nothing."""
-    fault = f"Nothing came of it for {patience:g} seconds, so it was given up."
-    return VideoError(fault, remedy="Convert it with ffmpeg, or allow more time.")
-
-
-def run_here(
-    start: Starter, jobs: Iterable[Any], heard: Callable[[Event], None] | None = None
-) -> Generator[Event, None, None]:
-    """Do all jobs in this process, one after the other.
-
-    Args:
-        start: Called once, with 0, before the first job.
-        jobs: What the handler takes.
-        heard: Called with the "progress" of jobs, while they are being done.
-
-    Yields:
-        "begun", then "done" or "failed" for each.
-    """
-    handle = start(0)
-    for number, job in enumerate(jobs):
-        yield Event("begun", number)
-        report = _teller(number, heard)
-        try:
-            result = handle(job, report)
-        except Exception as error:  # noqa: BLE001 - whatever a file does, the others go on
-            yield Event("failed", number, portable(error))
-        else:
-            yield Event("done", number, result)
-
-
-def _teller(number: int, heard: Callable[[Event], None] | None) -> Callable[[Any], None]:
-    def tell(content: Any) -> None:
-        if heard is not None:
-            heard(Event("progress", number, content))
-
-    return tell
 
 
 def run_in_processes(
     start: Starter, jobs: Iterable[Any], *, processes: int, patience: float | None = None
 ) -> Generator[Event, None, None]:
-    """Do jobs in processes of their own.
+    """Run jobs in processes.
 
-    A job whose process dies, or that reports nothing for longer than `patience`, has failed; a new process takes the
-    place of its own and goes on with the next job. Ctrl-C is for this process: the others are told to end, and get
-    some seconds to do so properly; the same happens when the iterator is closed.
+    A job fails if its process dies, or if it reports nothing for longer than `patience`; a new process then continues
+    with the next job. Ctrl-C reaches this process only. On Ctrl-C, and when the iterator is closed, the other
+    processes get 20 seconds to close their files. In a script, call this below `if __name__ == "__main__":`.
 
     Args:
-        start: Called once in each process, with its number from 0; can be pickled.
-        jobs: What the handlers take; can be pickled.
-        processes: How many.
-        patience: Seconds without a report after which a job is given up; None waits for ever.
+        start: Called once in each process; must be picklable.
+        jobs: Inputs of the handlers; must be picklable.
+        processes: Number of processes.
+        patience: Seconds without a report after which a job fails; None for no limit.
 
     Yields:
-        "begun", any number of "progress", and then "done" or "failed" for each job.
+        "begun", any number of "progress", then "done" or "failed" for each job.
 
     Raises:
-        ConfigError: Fewer than one process, or `patience` is not positive.
+        ConfigError: `processes` or `patience` is not positive.
         AffectKitError: `start` failed.
     """
-    if processes < 1 or (patience is not None and not patience > 0):
-        raise ConfigError(f"{processes} processes with a patience of {patience} seconds cannot work.")
-    queue = deque(enumerate(jobs))
-    workers: list[_Worker] = []
-    try:
-        for place in range(min(processes, len(queue))):
-            workers.append(_Worker(start, place))  # noqa: PERF401 - those begun must be ended if one fails
-        while queue or any(worker.job is not None for worker in workers):
-            for worker in workers:
-                if worker.ready and worker.job is None and queue:
-                    yield Event("begun", worker.give(*queue.popleft()))
-            wait(
-                [worker.connection for worker in workers],
-                timeout=0.5 if patience is None else min(0.5, patience),
-            )
-            for k, worker in enumerate(workers):
-                yield from worker.events(patience)
-                if worker.dead:
-                    worker.end(0.0)
-                    workers[k] = _Worker(start, worker.place) if queue else worker
-            workers = [worker for worker in workers if not worker.dead]
-    finally:
-        for worker in workers:
-            worker.tell_to_end()
-        deadline = time.monotonic() + _GRACE
-        for worker in workers:
-            worker.end(max(0.0, deadline - time.monotonic()))
+    timeout = 0.5 if patience is None else min(0.5, patience)
+    yield from run_pool(
+        lambda place: _Process(start, place),
+        jobs,
+        processes,
+        lambda workers: wait([worker.connection for worker in workers], timeout),
+        patience=patience,
+    )
 
 
-@dataclass(frozen=True)
-class _Job:
-    content: Any
-
-
-class _Worker:
-    """One process, as its parent sees it."""
+class _Process(Worker):
+    """One process, seen from its parent."""
 
     def __init__(self, start: Starter, place: int) -> None:
+        super().__init__(place)
         # Not forked: the threads of torch, of decoders and of accelerators do not survive that.
         context = multiprocessing.get_context("spawn")
-        self.place = place
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(start, place, theirs), daemon=True)
         with _ctrl_c_ignored():
             self.process.start()
         theirs.close()
-        self.ready, self.dead = False, False
-        self.job: int | None = None
-        self._heard = time.monotonic()
 
-    def give(self, number: int, content: Any) -> int:
-        """Hand over a job."""
-        self.job, self._heard = number, time.monotonic()
-        with contextlib.suppress(OSError):  # it has died: reading from it will tell
-            self.connection.send(_Job(content))
-        return number
+    def send(self, job: Any) -> None:
+        with contextlib.suppress(OSError):  # if the process has died, reading from it reports that
+            self.connection.send((job,))
 
     def events(self, patience: float | None) -> Iterator[Event]:
-        """What came from the process since the last time."""
         try:
             while self.connection.poll():
                 kind, content = self.connection.recv()
-                self._heard = time.monotonic()
+                self.last_report = time.monotonic()
                 if kind == "broken":
                     raise content
                 if kind == "ready":
                     self.ready = True
-                elif self.job is not None:
-                    yield Event(kind, self.job, content)
-                    self.job = self.job if kind == "progress" else None
+                elif self.task is not None:
+                    yield Event(kind, self.task.number, content)
+                    self.task = self.task if kind == "progress" else None
         except (EOFError, OSError):
-            yield from self._died()
+            self._set_dead()
             return
-        if self.job is not None and patience is not None and time.monotonic() - self._heard > patience:
-            self.process.kill()
-            self.dead = True
-            yield Event("failed", self.job, gave_up(patience))
-            self.job = None
+        yield from self.give_up(patience)
 
-    def _died(self) -> Iterator[Event]:
+    def _set_dead(self) -> None:
         self.process.join(5)
         self.dead = True
-        how = _how_it_ended(self.process.exitcode)
-        if self.job is None and self.ready:  # between two jobs: nothing is lost
-            return
-        if self.job is None:
+        code = self.process.exitcode or 0
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+        if not self.ready:
             raise AffectKitError(
-                f"A worker process {how} before it could work.",
+                f"A worker process {how} before it was ready.",
                 remedy='In a script, call this below `if __name__ == "__main__":`; or use fewer processes.',
             )
-        fault = f"The process that worked at it {how}."
-        yield Event(
-            "failed", self.job, VideoError(fault, remedy="The file may be damaged: convert it with ffmpeg.")
-        )
-        self.job = None
+        remedy = "The file may be damaged: convert it with ffmpeg."
+        self.cause = VideoError(f"The worker process {how}.", remedy=remedy)
 
-    def tell_to_end(self) -> None:
-        """Ask the process to finish what it writes."""
+    def stop(self) -> None:
         with contextlib.suppress(OSError):
             self.connection.send(None)
 
     def end(self, grace: float) -> None:
-        """Wait for the end of the process, and enforce it."""
         if self.ready or grace == 0:
             deadline = time.monotonic() + grace
             with contextlib.suppress(EOFError, OSError):
@@ -239,16 +116,9 @@ class _Worker:
         self.connection.close()
 
 
-def _how_it_ended(code: int | None) -> str:
-    if code is not None and code < 0:
-        with contextlib.suppress(ValueError):
-            return f"was ended by {signal.Signals(-code).name}"
-    return f"ended with code {code}"
-
-
 @contextlib.contextmanager
 def _ctrl_c_ignored() -> Iterator[None]:
-    """What is started meanwhile is left alone by Ctrl-C, from its first moment."""
+    """Processes started in this context ignore Ctrl-C from their first moment."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -260,43 +130,39 @@ def _ctrl_c_ignored() -> Iterator[None]:
 
 
 def _serve(start: Starter, place: int, connection: Connection) -> None:
-    """What a process does."""
+    """Main function of a process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+    threading.Thread(target=_exit_after, args=(multiprocessing.parent_process(),), daemon=True).start()
+    next_report = 0.0
+
+    def report(content: Any) -> None:
+        nonlocal next_report
+        if connection.poll():
+            raise Interrupted
+        now = time.monotonic()
+        if now >= next_report:
+            next_report = now + _REPORT_EVERY
+            connection.send(("progress", content))
+
     try:
         handle = start(place)
-    except Exception as error:  # noqa: BLE001 - the parent shows it
+    except Exception as error:  # noqa: BLE001 - the parent raises it
         connection.send(("broken", portable(error)))
         return
     connection.send(("ready", None))
-    while isinstance(job := connection.recv(), _Job):
+    while (message := connection.recv()) is not None:
+        next_report = 0.0
         try:
-            result = handle(job.content, _Reporter(connection))
+            result = handle(message[0], report)
         except Interrupted:
             return
-        except Exception as error:  # noqa: BLE001 - whatever a file does, the others go on
+        except Exception as error:  # noqa: BLE001 - a job that fails does not stop the others
             connection.send(("failed", portable(error)))
         else:
             connection.send(("done", result))
 
 
-class _Reporter:
-    """Tells the parent how far the work is, not too often, and notices when it is to end."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._next = 0.0
-
-    def __call__(self, content: Any) -> None:
-        if self._connection.poll():
-            raise Interrupted
-        now = time.monotonic()
-        if now >= self._next:
-            self._next = now + _REPORT_EVERY
-            self._connection.send(("progress", content))
-
-
-def _end_with(parent: Any) -> None:
-    """Nobody would take the results of a process whose parent was killed."""
+def _exit_after(parent: Any) -> None:
+    """End this process when its parent ends, for example because it was killed."""
     parent.join()
     os._exit(1)

@@ -1,22 +1,21 @@
-"""Tables in OpenFace's columns: written for the tools that read them, and read from OpenFace itself."""
+"""Tables in OpenFace's columns: written for tools that read them, and read from OpenFace."""
 
 from __future__ import annotations
 
 import csv
 import re
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from affectkit.errors import AnnotationError, ConfigError
-from affectkit.inference.formats.stream import RowStream
-from affectkit.inference.formats.table import File, check_hash, read_sidecar
-from affectkit.inference.formats.tidy import join_csv, number
+from affectkit.inference.formats.pandas import flag_edits
+from affectkit.inference.formats.table import File, RowStream, read_sidecar
+from affectkit.inference.formats.tidy import csv_errors, join_csv, number
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["OPENFACE_INTENSITIES", "OPENFACE_OCCURRENCES", "header", "parse", "read_openface", "write"]
 
 _UNITS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45)
 OPENFACE_INTENSITIES = tuple(f"AU{unit:02d}_r" for unit in _UNITS)
@@ -24,9 +23,7 @@ OPENFACE_OCCURRENCES = tuple(f"AU{unit:02d}_c" for unit in sorted((*_UNITS, 28))
 
 _LEADING = ("frame", "face_id", "timestamp", "confidence", "success")
 _UNIT = re.compile(r"AU\d\d")
-_OCCURRENCE = re.compile(r"AU\d\d_c")
 _MISSING = ["nan", "NaN", "-nan", "nan(ind)", "-nan(ind)", "nan(snan)", "-nan(snan)", "1.#QNAN", "-1.#IND"]
-_PLACE = re.compile(r"(?:In CSV column #(\d+): )?.*Row #(\d+): (.*)", re.DOTALL)  # in Arrow's messages
 
 
 def header(columns: Sequence[str], metadata: Mapping[str, Any]) -> list[str]:
@@ -34,48 +31,44 @@ def header(columns: Sequence[str], metadata: Mapping[str, Any]) -> list[str]:
 
     Args:
         columns: Names of the values.
-        metadata: `heads` says what the values are; see `Predictor.metadata`.
+        metadata: Metadata with `heads`, which describe the values; see `Predictor.metadata`.
 
     Raises:
-        ConfigError: No value belongs to an action unit, so that no column of OpenFace could be filled; or a value has
-            the name of another column.
+        ConfigError: No value belongs to an action unit, or a value has the name of another column.
     """
-    units, _, values = _what_they_are(columns, metadata)
+    units, _, values = _assign_columns(columns, metadata)
     if not any(units.values()):
         raise ConfigError(
-            "None of the values is the intensity of an action unit, or its probability with a threshold, by the "
-            "metadata: OpenFace has no column for them.",
+            "OpenFace has no column for these values: none is an intensity of an action unit, or its probability with "
+            "a threshold.",
             remedy="Choose the format csv, parquet or jsonl.",
         )
     names = [*_LEADING, *units, *(name for name, _ in values)]
     if len(names) != len(set(names)):
         twice = next(name for name in names if names.count(name) > 1)
-        raise ConfigError(
-            f"OpenFace's table has a column {twice!r} already.", remedy="Name the class in other words."
-        )
+        raise ConfigError(f"OpenFace's table already has a column {twice!r}.", remedy="Rename the class.")
     return names
 
 
 def write(file: File, rows: RowStream) -> None:
-    """Write the columns of OpenFace 2 (Baltrušaitis et al. 2018) that the model knows.
+    """Write the columns of OpenFace 2 (Baltrušaitis et al. 2018) that the model predicts.
 
-    The columns are `frame,face_id,timestamp,confidence,success`; `AU01_r` … for the units of which the model
-    predicts intensities; `AU01_c` … (1 or 0) for the units of which it predicts probabilities, p ≥ the threshold
-    that is stored with the model; then, in columns that OpenFace does not have, the values themselves: `AU01_p` …
-    for probabilities of units, and all else (expressions, one-sided units) by its name. Gaze, pose, 68 points and
-    shape are not estimated, so these columns are absent. Frames count from 1, faces from 0. A row that failed has
-    0 for units, as OpenFace writes, and `nan` for values; one without any face has `face_id` 0. `confidence`
-    is the detector's score: 0 where a row failed without one, `nan` where a face was given by hand.
+    The columns are `frame,face_id,timestamp,confidence,success`; `AU01_r` … for units with intensities; `AU01_c` …
+    (1 or 0) for units with probabilities, 1 from the stored threshold on; then columns that OpenFace lacks: `AU01_p` …
+    for probabilities of units, and all other values (expressions, one-sided units) by name. Gaze, pose, 68 points and
+    shape are not estimated, so their columns are absent. Frames count from 1, faces from 0. A row that failed has 0
+    for units, as in OpenFace, and `nan` for values; without a face, `face_id` is 0. `confidence` is the detector's
+    score: 0 if a row failed without one, `nan` if no detector was used.
 
-    The format `openface` separates by a comma, as builds since 2020 do, and `openface-release` by a comma and a
-    space, as the released programs (2.0 to 2.2) do. Some tools read only one of the two. The metadata
-    `units_not_predicted` is written for the units of OpenFace that the model does not predict.
+    The format `openface` separates by a comma, as builds since 2020 do; `openface-release` by a comma and a space, as
+    the releases 2.0 to 2.2 do. Some tools read only one of them. The metadata `units_not_predicted` is written for
+    units of OpenFace that the model does not predict.
 
     References:
         Columns, decimals and both separators follow the recorder of OpenFace 2.2 and of its master branch.
     """
     separator = ", " if rows.metadata["format"] == "openface-release" else ","
-    units, thresholds, values = _what_they_are(rows.columns, rows.metadata)
+    units, thresholds, values = _assign_columns(rows.columns, rows.metadata)
     filling = rows.metadata.get("units_not_predicted", "")
     file.write(join_csv(rows.metadata["columns"], separator))
     for batch in rows:
@@ -102,10 +95,10 @@ def write(file: File, rows: RowStream) -> None:
             file.write(join_csv(cells, separator).replace(b", nan", b",nan"))
 
 
-def _what_they_are(
+def _assign_columns(
     columns: Sequence[str], metadata: Mapping[str, Any]
 ) -> tuple[dict[str, str | None], dict[str, float], list[tuple[str, str]]]:
-    """OpenFace's columns for units, the thresholds, and our own columns for values; columns with their sources."""
+    """OpenFace's columns for units with their sources, thresholds, and our own columns with their sources."""
     kinds: dict[str, str] = {}
     thresholds: dict[str, float] = {}
     for head in metadata.get("heads", {}).values():
@@ -131,22 +124,21 @@ def _what_they_are(
 
 
 def read_openface(path: str | Path) -> pd.DataFrame:
-    r"""Read a table of OpenFace, of any version and separator, or one of ours in these formats.
+    r"""Read a table of OpenFace, of any version and separator, or one of affectkit in these formats.
 
-    Any subset of OpenFace's columns will do; names lose the spaces that releases put before them. Numbers are those of
-    the file: a failed row holds 0 for units, so look at `success` before them. Units' occurrences (`_c`) are 0 or 1,
-    whatever number says so; `nan`, `-nan(ind)` and the like are NaN.
+    Any subset of OpenFace's columns is accepted; spaces before names are removed. A failed row holds 0 for units, so
+    check `success` first. Occurrences (`_c`) other than 0 become 1; `nan`, `-nan(ind)` and the like become NaN.
 
     Args:
         path: The CSV file, of a video (`frame` …) or of photos (`face,confidence` …).
 
     Returns:
-        Columns in the file's order: `frame`, `face_id` and `face` int64, `success` bool, all others float64. Where the
-        table is ours, `attrs["affectkit"]` holds the metadata.
+        Columns in the file's order: `frame`, `face_id` and `face` int64, `success` bool, all others float64. For a
+        table of affectkit, `attrs["affectkit"]` holds the metadata; see `read_table`, also for edited tables.
 
     Raises:
-        AnnotationError: The file is missing, no table of OpenFace, or damaged. A last line that was cut off in a table
-            of OpenFace itself is left out.
+        AnnotationError: The file is missing, not a table of OpenFace, or damaged. An incomplete last line in a table
+            of OpenFace is ignored.
 
     Example:
         >>> table = getfixture("tmp_path") / "face.csv"
@@ -162,13 +154,16 @@ def read_openface(path: str | Path) -> pd.DataFrame:
     names, metadata = _names(path, data), read_sidecar(path)
     if metadata is None or metadata["columns"] != names:
         return _numbers(path, data, names)
-    check_hash(path, data, metadata)
-    return parse(data, metadata)
+    frame = parse(path, data, metadata)
+    return frame if sha256(data).hexdigest() == metadata["sha256"] else flag_edits(frame, path)
 
 
-def parse(data: bytes, metadata: Mapping[str, Any]) -> pd.DataFrame:
-    """Read what `write` wrote."""
-    frame = _numbers(Path(), data, metadata["columns"])
+def parse(path: Path, data: bytes, metadata: Mapping[str, Any]) -> pd.DataFrame:
+    """Parse what `write` wrote."""
+    names = _names(path, data)
+    if missing := [name for name in metadata["columns"] if name not in names]:
+        raise _not_openface(path, f"The column {missing[0]!r} is missing.", 1)
+    frame = _numbers(path, data, names)
     frame.attrs["affectkit"] = dict(metadata)
     return frame
 
@@ -183,7 +178,7 @@ def _names(path: Path, data: bytes) -> list[str]:
     if "confidence" not in names or not {"frame", "face"} & set(names):
         raise _not_openface(path, "The header lacks confidence, and frame or face.", 1)
     if len(set(names)) != len(names):
-        raise _not_openface(path, "The header has a name twice.", 1)
+        raise _not_openface(path, "A column name occurs twice.", 1)
     return names
 
 
@@ -191,25 +186,22 @@ def _numbers(path: Path, data: bytes, names: Sequence[str]) -> pd.DataFrame:
     """Cells below the header, with the types of their columns."""
     import pyarrow as pa
 
-    _, _, rows = data.partition(b"\n")
-    try:
-        frame = _floats(rows, names)
-    except pa.ArrowInvalid as error:
+    with csv_errors(path, names, lambda path, fault, line: _not_openface(path, fault, line and line + 1)):
+        rows = data.partition(b"\n")[2]
         try:
+            frame = _floats(rows, names)
+        except pa.ArrowInvalid as error:
             if rows.endswith(b"\n"):
                 raise
-            frame = _floats(rows[: rows.rfind(b"\n") + 1], names)  # the last line was cut off
-        except pa.ArrowInvalid:
-            found = _PLACE.match(str(error))
-            if found is None:
-                raise _not_openface(path, f"{error}.") from error
-            column = "" if found[1] is None else f" in the column {names[int(found[1])]!r}"
-            raise _not_openface(path, f"{found[3]}{column}.", int(found[2]) + 1) from error
+            try:
+                frame = _floats(rows[: rows.rfind(b"\n") + 1], names)  # the last line was cut off
+            except pa.ArrowInvalid:
+                raise error from None
     counted = [name for name in ("frame", "face_id", "face") if name in names]
     if not (frame[counted] % 1 == 0).all(axis=None):  # NaN neither
-        raise _not_openface(path, "A row has a frame or a face that is no whole number.")
+        raise _not_openface(path, "A frame or face number is not a whole number.")
     frame = frame.astype(dict.fromkeys(counted, "int64"))
-    units = [name for name in names if _OCCURRENCE.fullmatch(name)]
+    units = [name for name in names if re.fullmatch(r"AU\d\d_c", name)]
     frame[units] = frame[units].ne(0).astype("float64").where(frame[units].notna())
     if "success" in names:
         frame["success"] = frame["success"].fillna(0) != 0
@@ -234,4 +226,4 @@ def _floats(rows: bytes, names: Sequence[str]) -> pd.DataFrame:
 
 
 def _not_openface(path: Path, fault: str, line: int | None = None) -> AnnotationError:
-    return AnnotationError(fault, path=path, line=line, remedy="Give a CSV file that OpenFace has written.")
+    return AnnotationError(fault, path=path, line=line, remedy="Give a CSV file written by OpenFace.")

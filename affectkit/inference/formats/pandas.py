@@ -1,10 +1,12 @@
-"""Tables in memory: our own, and as users of py-feat know them."""
+"""Tables in memory: tidy, and in the columns of py-feat."""
 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Mapping
-from math import isnan
+from math import inf, isnan
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from affectkit.errors import ConfigError
@@ -15,55 +17,64 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["as_frame", "to_frame", "to_pyfeat"]
-
 _DTYPES = {"frame": "int64", "face": "Int64", "success": "bool", "reason": "string"}
 _NAMES = {
-    "x": "FaceRectX",
-    "y": "FaceRectY",
-    "w": "FaceRectWidth",
-    "h": "FaceRectHeight",
-    "score": "FaceScore",
+    name: f"FaceRect{theirs}" for name, theirs in zip("xywh", ("X", "Y", "Width", "Height"), strict=True)
 }
+_NAMES["score"] = "FaceScore"
 _UNIT = re.compile(r"AU\d\d[LR]?")
-_EMOTIONS = {
-    "neutral": "Neutral",
-    "happiness": "Happy",
-    "sadness": "Sad",
-    "surprise": "Surprise",
-    "fear": "Fear",
-    "disgust": "Disgust",
-    "anger": "Anger",
-    "contempt": "Contempt",
-}
+_SHORT = {"happiness": "Happy", "sadness": "Sad"}
+_ORDER = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
+_EMOTIONS = {name: _SHORT.get(name, name.capitalize()) for name in _ORDER}
 
 
 def as_frame(metadata: Mapping[str, Any], table: pa.Table) -> pd.DataFrame:
     """Tidy Arrow table as a data frame, with the metadata in `attrs["affectkit"]`."""
     import pandas as pd
 
-    columns = {name: table.column(name).to_pandas() for name in table.column_names}
-    columns["reason"] = columns["reason"].replace("", None)  # CSV
     frame = pd.DataFrame(
-        {name: pd.Series(values, dtype=_DTYPES.get(name, "float64")) for name, values in columns.items()}
+        {
+            name: pd.Series(table[name].to_pandas(), dtype=_DTYPES.get(name, "float64"))
+            for name in table.column_names
+        }
     )
+    frame["reason"] = frame["reason"].replace("", None)  # CSV
     frame.attrs["affectkit"] = dict(metadata)
     return frame
 
 
+def flag_edits(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Warn that a CSV table was edited, and say so in its metadata."""
+    about = frame.attrs["affectkit"]
+    text = "The table was edited or damaged after it was written: "
+    text += f"none of its {len(frame)} rows is certain to be the model's output."
+    if len(frame) != about["rows"]:
+        text += f" The model wrote {about['rows']} rows."
+    for head in about.get("heads", {}).values():
+        top = {"probability": 1, "intensity 0-5": 5}.get(head.get("values"), inf)
+        for name in (name for name in head["columns"] if name in frame and top < inf):
+            wrong = frame["frame"][(frame[name] < 0) | (frame[name] > top)].tolist()
+            if wrong:
+                text += f" {name} is outside 0 to {top} in frame {', '.join(map(str, wrong[:5]))}"
+                text += ", …." if len(wrong) > 5 else "."
+    frame.attrs["affectkit"] = {**about, "edited": text}
+    warnings.warn(f"{path}: {text}", UserWarning, stacklevel=3)
+    return frame
+
+
 def to_frame(rows: Iterable[Row], metadata: Mapping[str, Any] | None = None) -> pd.DataFrame:
-    """Rows as a data frame, without a file between.
+    """Convert rows to a data frame.
 
     Args:
-        rows: From a `Predictor`; at least one.
-        metadata: What belongs in `attrs["affectkit"]`.
+        rows: Rows of a `Predictor`; at least one.
+        metadata: Value of `attrs["affectkit"]`.
 
     Returns:
-        A row for every face in every frame: `frame` int64, `timestamp` in seconds, `face` Int64, `success` bool,
-        `reason`, `score`, the box `x y w h` in pixels, and the values float64. What is missing is NaN, or NA.
+        One row per face and frame: `frame` int64, `timestamp` in seconds, `face` Int64, `success` bool, `reason`,
+        `score`, the box `x y w h` in pixels, and the values float64. Missing values are NaN or NA.
 
     Raises:
-        ConfigError: There is no row, or one lacks a value that the first has.
+        ConfigError: There are no rows, or a row lacks a value that the first has.
 
     Example:
         >>> frame = to_frame([Row(0, 0.0, True, {"AU12": 0.25}, face=0), Row(1, 0.04, False, {"AU12": float("nan")})])
@@ -74,19 +85,19 @@ def to_frame(rows: Iterable[Row], metadata: Mapping[str, Any] | None = None) -> 
 
     rows = list(rows)
     if not rows:
-        raise ConfigError("There are no rows to make a table of.")
+        raise ConfigError("There are no rows.")
     names = list(rows[0].values)
     table = pa.Table.from_pylist([cells(row, names) for row in rows], schema(names))
     return as_frame(plain(metadata or {}), table)
 
 
 def to_pyfeat(frame: pd.DataFrame, *, emotions: Literal["v1", "v2"] = "v2") -> pd.DataFrame:
-    """A tidy table with the names and the order that users of py-feat know (Cheong et al. 2023).
+    """Convert a tidy table to the columns of py-feat (Cheong et al. 2023).
 
-    First come `FaceRectX` … `FaceScore`, then units (`AU01` …, probabilities) and emotions, then `Identity`
-    (`Person_0` …), `input` (the file's path), `frame` and `approx_time` ("minutes:seconds"), then all that py-feat
-    does not have: `timestamp`, `success`, `reason`, intensities (`AU01_i` …) and other classes. Landmarks, pose and
-    gaze are not estimated, so these columns are absent. Metadata stay in `attrs`.
+    The order is `FaceRectX` … `FaceScore`, units (`AU01` …, probabilities), emotions, `Identity` (`Person_0` …),
+    `input` (the path), `frame`, `approx_time` ("minutes:seconds"), then the columns that py-feat lacks: `timestamp`,
+    `success`, `reason`, intensities (`AU01_i` …) and other classes. Landmarks, pose and gaze are not estimated, so
+    their columns are absent. Metadata stay in `attrs`.
 
     Args:
         frame: From `read_table` or `to_frame`.
@@ -94,7 +105,7 @@ def to_pyfeat(frame: pd.DataFrame, *, emotions: Literal["v1", "v2"] = "v2") -> p
             `disgust` … `neutral`).
 
     Raises:
-        ConfigError: The frame is no tidy table of ours.
+        ConfigError: The frame is not a tidy table.
 
     Example:
         >>> rows = [Row(75, 3.0, True, {"AU12": 0.25, "happiness": 0.9}, face=0, score=0.98, box=(8, 9, 40, 50))]
@@ -105,8 +116,8 @@ def to_pyfeat(frame: pd.DataFrame, *, emotions: Literal["v1", "v2"] = "v2") -> p
 
     if tuple(frame.columns[: len(LEADING)]) != LEADING:
         raise ConfigError(
-            "The frame is no tidy table of affectkit.",
-            remedy="Give one of `read_table` or `to_frame`; OpenFace's columns cannot be turned back.",
+            "The frame is not a tidy table of affectkit.",
+            remedy="Use `read_table` or `to_frame`; OpenFace's columns cannot be converted back.",
         )
     values = list(frame.columns[len(LEADING) :])
     names = {ours: theirs if emotions == "v2" else ours for ours, theirs in _EMOTIONS.items()}
@@ -118,11 +129,11 @@ def to_pyfeat(frame: pd.DataFrame, *, emotions: Literal["v1", "v2"] = "v2") -> p
     result["Identity"] = ("Person_" + frame["face"].astype("string")).astype("string")
     result["input"] = pd.Series(frame.attrs.get("affectkit", {}).get("source"), frame.index, dtype="string")
     result["frame"] = frame["frame"]
-    result["approx_time"] = pd.Series(map(_minutes, frame["timestamp"]), frame.index, dtype="string")
+    result["approx_time"] = pd.Series(
+        [None if isnan(t) else f"{int(t // 60):02d}:{int(t % 60):02d}" for t in frame["timestamp"]],
+        frame.index,
+        dtype="string",
+    )
     result = result.assign(**frame[["timestamp", "success", "reason", *rest]])
     result.attrs = dict(frame.attrs)
     return result
-
-
-def _minutes(seconds: float) -> str | None:
-    return None if isnan(seconds) else f"{int(seconds // 60):02d}:{int(seconds % 60):02d}"

@@ -1,11 +1,11 @@
-"""Columns, counts and metadata of prediction tables, whatever their format."""
+"""Columns, counts and metadata of prediction tables in any format."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from hashlib import file_digest, sha256
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field
+from hashlib import file_digest
 from io import BufferedRandom, BytesIO
 from math import isfinite
 from os import SEEK_END
@@ -13,47 +13,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from affectkit.errors import AnnotationError, ConfigError
+from affectkit.inference.baseline import subtract_baseline
 from affectkit.inference.predictor import Row
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = [
-    "LEADING",
-    "SUMMARY",
-    "File",
-    "Progress",
-    "Summary",
-    "cells",
-    "check_hash",
-    "dump",
-    "edited",
-    "foreign",
-    "hash_of",
-    "one_line",
-    "plain",
-    "read_sidecar",
-    "schema",
-    "sidecar_of",
-]
-
 LEADING = ("frame", "timestamp", "face", "success", "reason", "score", "x", "y", "w", "h")
-"""The columns before the values, in every tidy table."""
+"""Columns before the values in every tidy table."""
 
 File = BufferedRandom | BytesIO
-"""An open binary file that can be written and read."""
+"""Open binary file for writing and reading."""
+
+KEY = b"affectkit"
+"""Key of the metadata, as JSON, in an Arrow schema."""
 
 SUMMARY = ("frames", "rows", "last_frame", "failed_frames", "failures", "complete", "sha256")
-"""The metadata that are known at the end: counts, and the hash of a text file."""
+"""Metadata known at the end: counts, and the hash of a text file."""
 
 
 def schema(columns: Sequence[str], metadata: Mapping[bytes, bytes] | None = None) -> pa.Schema:
-    """Arrow schema of a tidy table.
-
-    Args:
-        columns: Names of the values, in order.
-        metadata: Metadata of the schema.
-    """
+    """Arrow schema of a tidy table with these value columns."""
     import pyarrow as pa
 
     kinds = {"frame": pa.int64(), "face": pa.int64(), "success": pa.bool_(), "reason": pa.string()}
@@ -64,27 +44,22 @@ def schema(columns: Sequence[str], metadata: Mapping[bytes, bytes] | None = None
 def cells(row: Row, columns: Sequence[str]) -> dict[str, Any]:
     """Plain values of a row by column name, in the order of the table; None where a value is missing.
 
-    Args:
-        row: The row.
-        columns: Names of the values.
-
     Raises:
         ConfigError: The row lacks a value.
     """
-    leading = (row.frame, row.timestamp, row.face, row.success, one_line(row.reason or "") or None, row.score)
     try:
-        numbers = (*leading, *(row.box or [None] * 4), *(row.values[name] for name in columns))
+        numbers = (row.score, *(row.box or [None] * 4), *(row.values[name] for name in columns))
     except KeyError as error:
         raise ConfigError(
             f"The row has no value for the column {error}.",
             frame=row.frame,
             remedy="Open the writer with the columns of the predictor that makes the rows.",
         ) from error
-    result = dict(zip((*LEADING, *columns), numbers, strict=True))
-    for name, value in result.items():
-        if name not in ("frame", "face", "success", "reason"):
-            result[name] = float(value) if value is not None and isfinite(value) else None
-    return result
+    timestamp, *known = (
+        float(value) if value is not None and isfinite(value) else None for value in (row.timestamp, *numbers)
+    )
+    leading = (row.frame, timestamp, row.face, row.success, one_line(row.reason or "") or None)
+    return dict(zip((*LEADING, *columns), (*leading, *known), strict=True))
 
 
 def one_line(text: str) -> str:
@@ -93,8 +68,13 @@ def one_line(text: str) -> str:
 
 
 def dump(value: Any, indent: int | None = None) -> bytes:
-    """JSON in UTF-8; bytes of file names that are not text stay as escapes."""
-    text = json.dumps(value, indent=indent, ensure_ascii=False, default=_plain)
+    """JSON in UTF-8; arrays become lists, other objects text, and bytes of file names that are not text escapes."""
+    text = json.dumps(
+        value,
+        indent=indent,
+        ensure_ascii=False,
+        default=lambda x: x.tolist() if hasattr(x, "tolist") else str(x),
+    )
     return text.encode("utf-8", "backslashreplace")
 
 
@@ -138,8 +118,7 @@ class Summary:
 
     def entries(self, *, complete: bool) -> dict[str, Any]:
         """Entries of the metadata."""
-        values = (self.frames, self.rows, self.last, self.failed, self.failures, complete)
-        return dict(zip(SUMMARY, values, strict=False))
+        return dict(zip(SUMMARY, (*astuple(self)[:5], complete), strict=False))
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any]) -> Summary:
@@ -154,7 +133,7 @@ class Progress:
     Attributes:
         metadata: Metadata of the table.
         complete: Whether its writer reached the end.
-        summary: Counts; of an interrupted table without its last frame, which may lack faces.
+        summary: Counts; for an interrupted table without its last frame, which may lack faces.
     """
 
     metadata: dict[str, Any]
@@ -168,42 +147,25 @@ class Progress:
 
 
 def foreign(path: Path, fault: str, line: int | None = None) -> AnnotationError:
-    """Error for a file that is not a table of ours."""
-    return AnnotationError(
-        fault, path=path, line=line, remedy="Give a table that affectkit predict has written."
-    )
+    """Error for a file that is not a table of affectkit."""
+    return AnnotationError(fault, path=path, line=line, remedy="Give a table written by affectkit predict.")
 
 
 def edited(path: Path) -> AnnotationError:
-    """Error for a table that is not what was written."""
+    """Error for a table whose hash differs."""
     return AnnotationError(
         "The table was damaged or edited after it was written.",
         path=path,
-        remedy="Restore it, or write it anew with --overwrite. pandas reads edited tables as they are.",
+        remedy="Restore it, or write it again with --overwrite.",
     )
 
 
 def hash_of(file: File) -> str:
-    """SHA-256 of an open file; the next bytes go to its end."""
+    """SHA-256 of an open file; the position moves to its end."""
     file.seek(0)
-    found = file_digest(file, "sha256").hexdigest()
+    digest = file_digest(file, "sha256").hexdigest()
     file.seek(0, SEEK_END)
-    return found
-
-
-def check_hash(path: Path, data: bytes, metadata: Mapping[str, Any]) -> None:
-    """Check that a table holds the bytes that were written.
-
-    Args:
-        path: The table, for the message.
-        data: The bytes.
-        metadata: Metadata with their hash.
-
-    Raises:
-        AnnotationError: It holds others.
-    """
-    if sha256(data).hexdigest() != metadata["sha256"]:
-        raise edited(path)
+    return digest
 
 
 def sidecar_of(path: Path) -> Path:
@@ -212,11 +174,7 @@ def sidecar_of(path: Path) -> Path:
 
 
 def read_sidecar(path: Path) -> dict[str, Any] | None:
-    """Metadata beside a CSV file; None if there are none, or not ours.
-
-    Args:
-        path: The CSV file.
-    """
+    """Metadata beside a CSV file; None if there are none of affectkit."""
     try:
         found = json.loads(sidecar_of(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -225,6 +183,125 @@ def read_sidecar(path: Path) -> dict[str, Any] | None:
     return found if ours else None
 
 
-def _plain(value: Any) -> Any:
-    """Numbers, arrays and tensors as lists; other objects as text."""
-    return value.tolist() if hasattr(value, "tolist") else str(value)
+def partial_of(path: Path) -> Path:
+    """File that holds the rows of an unfinished table: an Arrow stream, valid up to its last whole batch."""
+    return path.with_name(path.name + ".partial")
+
+
+@dataclass(frozen=True)
+class RowStream:
+    """Rows of an unfinished table.
+
+    Iterating gives batches; if the metadata have a `baseline`, it is subtracted. The stream ends where it was cut off,
+    or where a power failure left bytes that are not rows in the order of their frames.
+
+    Args:
+        path: The partial file.
+        schema: Its schema.
+        start: Position of the first batch in bytes.
+        metadata: Metadata of the table.
+    """
+
+    path: Path
+    schema: pa.Schema
+    start: int
+    metadata: dict[str, Any]
+
+    @classmethod
+    def of(cls, table: Path) -> RowStream | None:
+        """Rows beside a table; None if there are none, or the schema was cut off.
+
+        Raises:
+            AnnotationError: The partial file was not written by affectkit.
+        """
+        import pyarrow as pa
+
+        path = partial_of(table)
+        try:
+            with path.open("rb") as file:
+                if file.read(1) not in (b"", b"\0", b"\xff"):
+                    raise foreign(path, "The file is not an Arrow stream.")
+                file.seek(0)
+                schema, start = pa.ipc.open_stream(file).schema, file.tell()
+        except (pa.ArrowException, OSError):
+            return None
+        try:
+            metadata = json.loads((schema.metadata or {})[KEY])
+            ours = isinstance(metadata["format"], str) and tuple(schema.names[: len(LEADING)]) == LEADING
+        except (KeyError, TypeError, ValueError):
+            ours = False
+        if not ours:
+            raise foreign(path, "The schema does not hold the metadata of a table of affectkit.")
+        return cls(path, schema, start, metadata)
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the values."""
+        return list(self.schema.names[len(LEADING) :])
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+
+        baseline = dict(self.metadata.get("baseline") or {})
+        columns = baseline.pop("columns", [])
+        parts = (
+            [batch.select(["face", "success", *columns]) for _, batch in self._placed()] if columns else []
+        )
+        if parts:  # only these columns are in memory at once
+            changed = subtract_baseline(pa.Table.from_batches(parts).to_pandas(), columns, **baseline)
+        start = 0
+        for _, batch in self._placed():
+            for name in columns:
+                values = pa.array(changed[name].iloc[start : start + batch.num_rows], from_pandas=True)
+                batch = batch.set_column(batch.schema.get_field_index(name), batch.schema.field(name), values)
+            start += batch.num_rows
+            yield batch
+
+    def _placed(self) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Unchanged batches with their positions in bytes."""
+        import pyarrow as pa
+
+        with self.path.open("rb") as file:
+            reader = pa.ipc.open_stream(file)
+            place, last = self.start, 0
+            while True:
+                try:
+                    batch = reader.read_next_batch()
+                    batch.validate(full=True)
+                except (StopIteration, pa.ArrowException, OSError):
+                    return
+                frames = [last, *batch.column("frame").to_pylist()]
+                if None in frames or frames != sorted(frames):
+                    return
+                yield place, batch
+                place, last = file.tell(), frames[-1]
+
+    def summary(self) -> Summary:
+        """Counts of all rows."""
+        summary = Summary()
+        for _, batch in self._placed():
+            for row in _rows(batch):
+                summary.add(*row)
+        return summary
+
+    def kept(self) -> tuple[Summary, int, pa.RecordBatch | None]:
+        """Everything before the last frame, which may lack faces.
+
+        Returns:
+            Counts of these rows; position of the batch with the last frame; rows of that batch before the frame, or
+            None.
+        """
+        summary, waiting = Summary(), list[tuple[int, bool, str | None]]()
+        place, head = self.start, None
+        for begin, batch in self._placed():
+            for k, row in enumerate(_rows(batch)):
+                if not waiting or row[0] != waiting[0][0]:
+                    for one in waiting:
+                        summary.add(*one)
+                    waiting, place, head = [], begin, batch.slice(0, k) if k else None
+                waiting.append(row)
+        return summary, place, head
+
+
+def _rows(batch: pa.RecordBatch) -> Iterator[tuple[int, bool, str | None]]:
+    return zip(*(batch.column(name).to_pylist() for name in ("frame", "success", "reason")), strict=True)

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from affectkit.inference.formats.stream import KEY, RowStream
-from affectkit.inference.formats.table import SUMMARY, File, dump, edited, foreign, hash_of
+from affectkit.errors import AnnotationError
+from affectkit.inference.formats.table import (
+    KEY,
+    SUMMARY,
+    File,
+    RowStream,
+    dump,
+    edited,
+    foreign,
+    hash_of,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = [
-    "check_jsonl",
-    "check_parquet",
-    "join_csv",
-    "number",
-    "parse_csv",
-    "parse_jsonl",
-    "parse_parquet",
-    "write_csv",
-    "write_jsonl",
-    "write_parquet",
-]
-
+_PLACE = re.compile(r"(?:In CSV column #(\d+): )?.*Row #(\d+): (.*)", re.DOTALL)  # in Arrow's messages
 _GROUP = 65_536  # rows of a row group
 _HASH_KEY = b"affectkit.sha256"
 _PANDAS_KEY = b"PANDAS_ATTRS"  # pandas restores `DataFrame.attrs` from it
@@ -60,12 +60,32 @@ def write_csv(file: File, rows: RowStream) -> None:
 
 
 def parse_csv(data: bytes, kinds: pa.Schema) -> pa.Table:
-    """Read what `write_csv` wrote."""
+    """Parse the columns of a schema."""
     import pyarrow as pa
     from pyarrow import csv
 
-    options = csv.ConvertOptions(column_types=kinds, null_values=["nan", ""])
-    return csv.read_csv(pa.BufferReader(data), convert_options=options)
+    options = csv.ConvertOptions(column_types=kinds, null_values=["nan", ""], include_columns=kinds.names)
+    with suppress(pa.ArrowInvalid):
+        return csv.read_csv(pa.BufferReader(data), convert_options=options)
+    # Without threads, errors name the row.
+    return csv.read_csv(pa.BufferReader(data), csv.ReadOptions(use_threads=False), convert_options=options)
+
+
+@contextmanager
+def csv_errors(
+    path: Path, names: Sequence[str], error_of: Callable[[Path, str, int | None], AnnotationError]
+) -> Iterator[None]:
+    """Convert Arrow's errors to those of `error_of`, with line and column."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
+        found = _PLACE.match(str(error))
+        if found is None:
+            raise error_of(path, f"{str(error).rstrip('.')}.", None) from error
+        column = "" if found[1] is None else f" in the column {names[int(found[1])]!r}"
+        raise error_of(path, f"{found[3]}{column}.", int(found[2])) from error
 
 
 def write_jsonl(file: File, rows: RowStream) -> None:
@@ -85,21 +105,20 @@ def _jsonl_end(before: str) -> bytes:
 
 
 def check_jsonl(path: Path, data: bytes) -> dict[str, Any]:
-    """Metadata of what `write_jsonl` wrote; see `affectkit.inference.formats.files.load`."""
+    """Metadata of a JSON Lines table; raises AnnotationError if it is damaged."""
     first, last = data.partition(b"\n")[0], data[data.rfind(b"\n", 0, -1) + 1 :]
     end = max(0, data.rfind(b', "sha256"'))
     try:
         metadata: dict[str, Any] = json.loads(first)["metadata"] | json.loads(last)["summary"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        fault = "The first and the last line do not hold the metadata and the summary of a table of ours."
-        raise foreign(path, fault) from error
+        raise foreign(path, "The first and last lines do not hold metadata and summary.") from error
     if data[end:] != _jsonl_end(sha256(memoryview(data)[:end]).hexdigest()):
         raise edited(path)
     return metadata
 
 
 def parse_jsonl(data: bytes, kinds: pa.Schema) -> pa.Table:
-    """Read what `write_jsonl` wrote."""
+    """Parse a JSON Lines table."""
     import pyarrow as pa
     from pyarrow import json as arrow
 
@@ -114,26 +133,26 @@ def write_parquet(file: File, rows: RowStream) -> None:
 
     metadata = {KEY: dump(rows.metadata), _PANDAS_KEY: dump({"affectkit": rows.metadata})}
     kinds = rows.schema.with_metadata(metadata)
-    hashes = _Hashes(kinds.names, metadata[KEY])
+    hashes = _Hashes(kinds, metadata[KEY])
     with pq.ParquetWriter(file, kinds, compression="zstd") as writer:
-        group = list[pa.RecordBatch]()
-        for batch in rows:
-            group.append(batch)
-            hashes.add(batch)
-            if sum(part.num_rows for part in group) >= _GROUP:
+        group, size = list[pa.RecordBatch](), 0
+        for batch in chain(rows, [None]):
+            if batch is not None:
+                group.append(batch)
+                hashes.add(batch)
+                size += batch.num_rows
+            if group and (batch is None or size >= _GROUP):
                 writer.write_table(pa.Table.from_batches(group).cast(kinds))
-                group = []
-        if group:
-            writer.write_table(pa.Table.from_batches(group).cast(kinds))
+                group, size = [], 0
         writer.add_key_value_metadata({_HASH_KEY: hashes.digest()})
 
 
 class _Hashes:
-    """Hash of metadata and columns, whatever the batches and the file."""
+    """Hash of metadata and columns, independent of batches and encoding."""
 
-    def __init__(self, names: Sequence[str], metadata: bytes) -> None:
+    def __init__(self, kinds: pa.Schema, metadata: bytes) -> None:
         self._metadata = metadata
-        self._columns = {name: sha256(name.encode()) for name in names}
+        self._columns = {name: sha256(name.encode()) for name in kinds.names}
 
     def add(self, batch: pa.RecordBatch) -> None:
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
@@ -149,20 +168,20 @@ class _Hashes:
 
 
 def check_parquet(path: Path, data: bytes) -> dict[str, Any]:
-    """Metadata of what `write_parquet` wrote; see `affectkit.inference.formats.files.load`."""
+    """Metadata of a Parquet table; raises AnnotationError if it is damaged."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(pa.BufferReader(data)) as file:
             found = file.metadata.metadata or {}
-            hashes = _Hashes(file.schema_arrow.names, found.get(KEY, b""))
+            hashes = _Hashes(file.schema_arrow, found.get(KEY, b""))
             for batch in file.iter_batches():
                 hashes.add(batch)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise foreign(path, f"The file cannot be read as Parquet: {error}") from error
     if KEY not in found:
-        raise foreign(path, "The schema does not hold the metadata of a table of ours.")
+        raise foreign(path, "The schema does not hold the metadata of a table of affectkit.")
     if found.get(_HASH_KEY) != hashes.digest():
         raise edited(path)
     metadata: dict[str, Any] = json.loads(found[KEY])
@@ -170,7 +189,7 @@ def check_parquet(path: Path, data: bytes) -> dict[str, Any]:
 
 
 def parse_parquet(data: bytes, kinds: pa.Schema) -> pa.Table:
-    """Read what `write_parquet` wrote."""
+    """Parse a Parquet table."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,4 +1,4 @@
-"""The writer of prediction tables."""
+"""Writer of prediction tables."""
 
 from __future__ import annotations
 
@@ -12,50 +12,35 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from affectkit.errors import ConfigError
-from affectkit.inference.formats import openface
+from affectkit.inference.formats import openface, table
 from affectkit.inference.formats.files import SUFFIXES, save, table_progress
-from affectkit.inference.formats.stream import KEY, RowStream, partial_of
-from affectkit.inference.formats.table import (
-    LEADING,
-    SUMMARY,
-    Summary,
-    cells,
-    dump,
-    one_line,
-    plain,
-    read_sidecar,
-    schema,
-    sidecar_of,
-)
 from affectkit.inference.predictor import Row
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-__all__ = ["TableWriter"]
 
 _ROWS = 256  # of a batch, at most
 _SECONDS = 0.25  # until the next batch
 
 
 class TableWriter:
-    """Writer of one table, a context manager.
+    """Write one table; a context manager.
 
-    Rows go to `NAME.partial` beside the table, an Arrow stream, at the latest after 256 rows or with the first row
-    that is written a quarter of a second after the last batch; a process that is killed loses only the rows since
-    then. On leaving, also on an error or Ctrl-C, the table is made from the stream in one piece. The stream is
-    removed once the table is complete; until then `read_table` reads it, and a writer with `resume` goes on with it.
+    Rows go to `NAME.partial` beside the table, an Arrow stream, after 256 rows or a quarter of a second; a process that
+    is killed loses only its last batch. On leaving the context, also by an error or Ctrl-C, the table
+    is made from the stream. The stream is removed once the table is complete; until then `read_table` reads it, and a
+    writer with `resume` continues it.
 
     Rows come in the order of their frames, rows of one frame together.
 
     Args:
-        path: The file; its folder is made if absent. An older file is replaced.
+        path: The file; its folder is created if missing. An older file is replaced.
         columns: Names of the values, in order.
-        metadata: Plain values that travel with the file. `heads` tells the formats of OpenFace what values are;
-            `baseline` subtracts the persons' usual values (`affectkit.inference.baseline.describe_baseline`).
+        metadata: Plain values stored with the table. `heads` describes the values for the formats of OpenFace;
+            `baseline` subtracts baselines (see `affectkit.inference.baseline.describe_baseline`).
         format: The format; by default from the suffix of `path`: .csv, .parquet or .jsonl.
-        resume: Go on after the frames of an interrupted table. The last frame is written again, since it may lack
-            faces. A complete table is left alone.
+        resume: Continue an interrupted table. The last frame is written again, since it may lack faces. A complete
+            table is left unchanged.
         fill_missing: For OpenFace's formats: number to write for units that the model does not predict.
 
     Attributes:
@@ -64,10 +49,10 @@ class TableWriter:
             interrupted the work.
 
     Raises:
-        ConfigError: The suffix belongs to no format or to another one, a column name is impossible, or the format
-            cannot hold the values. On entering: the file cannot be written, or, with `resume`, it was written with
-            another format, columns or metadata, or its partial file is missing.
-        AnnotationError: On entering with `resume`: the file is not ours.
+        ConfigError: The suffix belongs to no format or to another one, a column name is invalid, or the format cannot
+            hold the values. On entering: the file cannot be written, or, with `resume`, it has another format,
+            columns or metadata, or its partial file is missing.
+        AnnotationError: On entering with `resume`: the file is not a table of affectkit.
 
     Example:
         >>> from affectkit.inference import Row, read_table
@@ -89,29 +74,25 @@ class TableWriter:
         fill_missing: float | None = None,
     ) -> None:
         self.path = Path(path)
-        self.columns = tuple(columns)
-        self.metadata = plain(metadata)
-        self.format = _format(self.path, format)
-        self.resume = resume
-        self.summary = Summary()
-        self.complete = False
+        self.columns, self.metadata = tuple(columns), table.plain(metadata)
+        self.format, self.resume = _format(self.path, format), resume
+        self.summary, self.complete = table.Summary(), False
         self._first = 0  # frame that may be written
         self._faces: set[int | None] = set()  # of the last frame
         self._rows: list[dict[str, Any]] = []  # not in the stream yet
         self._end = 0  # of the last whole batch
         for name in self.columns:
-            if name in LEADING or self.columns.count(name) > 1 or name != one_line(name) or not name:
-                raise ConfigError(
-                    f"No value can have the column {name!r}: every table has it already, or it is no plain line.",
-                    remedy="Name the class in other words.",
-                )
-        self._header = [*LEADING, *self.columns]
+            is_plain = name and name == table.one_line(name)
+            if not is_plain or name in table.LEADING or self.columns.count(name) > 1:
+                fault = f"The column name {name!r} is reserved, repeated or not a plain line."
+                raise ConfigError(fault, remedy="Rename the class.")
+        self._header = [*table.LEADING, *self.columns]
         if self.format.startswith("openface"):
             if fill_missing is not None:
                 self.metadata["units_not_predicted"] = f"{fill_missing:z.2f}"
             self._header = openface.header(self.columns, self.metadata)
         elif fill_missing is not None:
-            raise ConfigError("Only OpenFace's tables have units that a model does not predict.")
+            raise ConfigError("fill_missing is for OpenFace's formats only.")
 
     @property
     def frames(self) -> int:
@@ -131,7 +112,7 @@ class TableWriter:
     @property
     def metadata_file(self) -> Path:
         """File that holds the metadata: the table, or the JSON file beside it."""
-        return sidecar_of(self.path) if SUFFIXES[self.format] == ".csv" else self.path
+        return table.sidecar_of(self.path) if SUFFIXES[self.format] == ".csv" else self.path
 
     def header(self) -> list[str]:
         """Names of all columns, in order."""
@@ -156,29 +137,29 @@ class TableWriter:
         return self
 
     def _open(self) -> None:
-        """Open the stream after the rows that are kept, or a new one in the place of everything that is there."""
-        stream = RowStream.of(self.path)  # an error if another file has its name
+        """Open the stream after the rows that are kept, or start a new one and remove the old table."""
+        stream = table.RowStream.of(self.path)  # an error if another file has its name
         if not self.resume:
             stream = None
         elif stream is None and self.summary.rows:
             raise ConfigError(
-                f"The table is not complete, and {partial_of(self.path).name}, with which it would go on, is missing.",
+                f"The table is not complete, and its partial file {table.partial_of(self.path).name} is missing.",
                 path=self.path,
-                remedy="Put both into one folder, or write the table anew with --overwrite.",
+                remedy="Put both into one folder, or write the table again with --overwrite.",
             )
         sidecar = self.metadata_file
-        if sidecar != self.path and sidecar.exists() and read_sidecar(self.path) is None:
+        if sidecar != self.path and sidecar.exists() and table.read_sidecar(self.path) is None:
             raise ConfigError(
-                "The metadata of the table belong there, and the file holds something else.",
+                "The metadata of the table would replace this file, which holds something else.",
                 path=sidecar,
-                remedy="Move that file, or give the table another name.",
+                remedy="Move the file, or rename the table.",
             )
-        self._schema = schema(self.columns, {KEY: dump(self.described)})
-        self._file = partial_of(self.path).open("wb" if stream is None else "r+b", buffering=0)
+        self._schema = table.schema(self.columns, {table.KEY: table.dump(self.described)})
+        self._file = table.partial_of(self.path).open("wb" if stream is None else "r+b", buffering=0)
         try:
             if stream is None:
                 self._append(self._schema.serialize())
-                for old in {self.path, sidecar}:  # no reader may take it for the table that is written now
+                for old in {self.path, sidecar}:  # not to be taken for the new table
                     old.unlink(missing_ok=True)
             else:
                 _, self._end, head = stream.kept()
@@ -186,27 +167,21 @@ class TableWriter:
         except BaseException:
             self._file.close()
             if stream is None:
-                partial_of(self.path).unlink()
+                table.partial_of(self.path).unlink()
             raise
         self._flushed = time.monotonic()
 
     def write(self, row: Row) -> None:
-        """Append a row.
-
-        Args:
-            row: A further face of the last row's frame, or the first row of a later frame.
+        """Append a row: another face of the last frame, or the first row of a later frame.
 
         Raises:
-            ConfigError: The row is there already or comes too late, lacks a value, the table is complete, or the
-                disk is full.
+            ConfigError: The row repeats or precedes others, lacks a value, the table is complete, or the disk is full.
         """
         last = self.summary.last
         again = row.frame == last and row.face in self._faces
         if self.complete or again or row.frame < max(last, self._first):
-            raise ConfigError(
-                "The table has this row, or those of a later frame, already.", path=self.path, frame=row.frame
-            )
-        values = cells(row, self.columns)
+            raise ConfigError("The table already has this or a later row.", path=self.path, frame=row.frame)
+        values = table.cells(row, self.columns)
         self._rows.append(values)
         self.summary.add(row.frame, row.success, values["reason"])
         self._faces = {row.face} if row.frame != last else self._faces | {row.face}
@@ -215,7 +190,7 @@ class TableWriter:
                 self._flush()
 
     def _flush(self) -> None:
-        """Hand the rows to the system as one batch."""
+        """Write the waiting rows as one batch."""
         import pyarrow as pa
 
         if self._rows:
@@ -223,7 +198,7 @@ class TableWriter:
         self._flushed = time.monotonic()
 
     def _append(self, message: pa.Buffer | bytes) -> None:
-        """Write a message of the stream in the place of one that was cut off."""
+        """Append a message to the stream, over one that was cut off."""
         if self._file.seek(0, os.SEEK_END) != self._end:
             self._file.truncate(self._end)
             self._file.seek(self._end)
@@ -235,7 +210,7 @@ class TableWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.complete:  # it was so before
+        if self.complete:  # before this run
             return
         with self._system():
             with self._file:
@@ -243,24 +218,24 @@ class TableWriter:
                 os.fsync(self._file.fileno())
             save(self.path, complete=kind is None)
             if kind is None:
-                partial_of(self.path).unlink()
+                table.partial_of(self.path).unlink()
         self.complete = kind is None
 
     def _check_same(self, found: Mapping[str, Any]) -> None:
-        """Check that the table was begun by a writer like this one."""
+        """Check that the table was started with the same format, columns and metadata."""
         given = self.described
-        for name in ["format", "columns", *sorted((given.keys() | found.keys()) - set(SUMMARY))]:
+        for name in ["format", "columns", *sorted((given.keys() | found.keys()) - set(table.SUMMARY))]:
             if given.get(name) != found.get(name):
+                was, now = (_shorten(one.get(name)) for one in (found, given))
                 raise ConfigError(
-                    f"The file cannot be continued: its {name!r} is {_short(found.get(name))}, and now it would be "
-                    f"{_short(given.get(name))}.",
+                    f"The table cannot be continued: its {name!r} is {was}, not {now}.",
                     path=self.path,
                     remedy="Write to another file, or do not resume.",
                 )
 
     @contextmanager
     def _system(self) -> Iterator[None]:
-        """Turn errors of the system into errors that name the file."""
+        """Convert system errors to errors that name the file."""
         try:
             yield
         except OSError as error:
@@ -272,26 +247,21 @@ class TableWriter:
 
 
 def _format(path: Path, format: str | None) -> str:
-    """Check the format that is given, or choose it by the suffix."""
+    """Check the given format, or choose it by the suffix."""
     suffix = path.suffix.lower()
     if format is None:
-        found = [name for name, end in SUFFIXES.items() if end == suffix]
-        if not found:
-            raise ConfigError(
-                f"{path.name!r} does not say which format to write.",
-                remedy="Use a name that ends in .csv, .parquet or .jsonl, or choose a format.",
-            )
-        return found[0]
-    if format not in SUFFIXES:
-        raise ConfigError(f"There is no format {format!r}.", remedy=f"Choose one of {', '.join(SUFFIXES)}.")
-    if suffix in SUFFIXES.values() and suffix != SUFFIXES[format]:
-        raise ConfigError(
-            f"{path.name!r} cannot name a file of the format {format}.",
-            remedy=f"Use a name that ends in {SUFFIXES[format]}.",
-        )
+        format = next((name for name, end in SUFFIXES.items() if end == suffix), None)
+        if format is None:
+            fault = f"The name {path.name!r} does not tell the format."
+            raise ConfigError(fault, remedy="Use a suffix .csv, .parquet or .jsonl, or choose a format.")
+    elif format not in SUFFIXES:
+        raise ConfigError(f"Unknown format {format!r}.", remedy=f"Choose one of {', '.join(SUFFIXES)}.")
+    elif suffix in SUFFIXES.values() and suffix != SUFFIXES[format]:
+        fault = f"The name {path.name!r} does not fit the format {format}."
+        raise ConfigError(fault, remedy=f"Use a name that ends in {SUFFIXES[format]}.")
     return format
 
 
-def _short(value: object) -> str:
+def _shorten(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 100 else text[:99] + "…"

@@ -1,1 +1,1 @@
-"""Predictions and models drawn: overlays, timelines, maps, regions."""
+"""Pictures of predictions: overlays and timelines."""

@@ -1,11 +1,11 @@
-"""A table of predictions as pictures need it: what each column means, and the values of each identity over time."""
+"""Prediction tables for drawing: meaning and range of each column, and the values of each face over time."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,14 +24,13 @@ if TYPE_CHECKING:
 __all__ = ["ASSUMED_FPS", "ClipTable", "Reading", "Signal", "Stretches"]
 
 ASSUMED_FPS = 25.0
-"""Frames a second of a folder of pictures, which does not say."""
+"""Frame rate of media without times, such as folders of pictures."""
 
 _UNIT = re.compile(r"(?:(?P<head>.+)\.)?(?P<unit>AU\d\d[LR]?)(?P<intensity>_i)?")
 _OPENFACE = re.compile(r"(?P<unit>AU\d\d[LR]?)_(?P<what>[prc])")
-_NEEDED = ("frame", "timestamp", "success")
-_BOX = ("x", "y", "w", "h")
+_BOX = ["x", "y", "w", "h"]
 
-Kind = Literal["unit", "intensity", "expression"]
+Kind = Literal["unit", "intensity", "dimension", "expression"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,31 +38,32 @@ class Signal:
     """A column of values.
 
     Args:
-        column: Its name in the table.
-        kind: "unit" is a probability of its own, "intensity" a degree from 0 to 5, "expression" one of several
-            probabilities that add up to 1.
-        name: What a picture calls it: `AU12`, `happiness`.
-        meaning: What the unit is, such as "lip corner puller"; empty for an expression.
-        head: The part of the model that gave it.
-        threshold: Of a unit, the probability from which it counts as there.
+        column: Name in the table.
+        kind: "unit" is a probability by itself, "intensity" a degree from 0 to 5, "dimension" a value in a range such
+            as valence, "expression" one of several probabilities that add up to 1.
+        name: Name in a picture: `AU12`, `happiness`.
+        meaning: Meaning of a unit, such as "lip corner puller"; else empty.
+        threshold: For a unit, the probability from which it is active.
+        low: Smallest possible value.
+        top: Largest possible value.
     """
 
     column: str
     kind: Kind
     name: str
     meaning: str = ""
-    head: str = ""
     threshold: float | None = None
+    low: float = 0.0
+    top: float = 1.0
 
-    @property
-    def top(self) -> float:
-        """The largest value there can be."""
-        return 5.0 if self.kind == "intensity" else 1.0
+    def scale(self, values: Any) -> Any:
+        """Values as shares of the range, in [0, 1]; NaN stays."""
+        return np.clip((values - self.low) / (self.top - self.low), 0, 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
-    """What the table says of one face in one frame.
+    """One face in one frame.
 
     Args:
         face: The identity.
@@ -78,14 +78,14 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stretches:
-    """The course of one identity, thinned for drawing: M stretches of frames that follow each other.
+    """Values of one face, thinned for drawing to M stretches of consecutive frames.
 
     Args:
-        frames: How many frames a stretch has; the last one may be shorter.
-        edges: float64 [M + 1], seconds at which stretches begin, and the end of the last.
-        low: float32 [M, number of signals], the lowest value in each; NaN where no frame has any.
+        frames: Number of frames per stretch; the last one may be shorter.
+        edges: float64 [M + 1], start of each stretch and end of the last, in seconds.
+        low: float32 [M, number of signals], the lowest value in each; NaN without values.
         high: float32 [M, number of signals], the highest.
-        lacking: bool [M], whether any frame of it has no values.
+        lacking: bool [M], whether any frame has no values.
     """
 
     frames: int
@@ -96,33 +96,33 @@ class Stretches:
 
     @property
     def gaps(self) -> list[tuple[float, float]]:
-        """From when to when, in seconds, stretches lack values."""
-        steps = np.flatnonzero(np.diff(np.concatenate([[False], self.lacking, [False]]).astype(np.int8)))
+        """Start and end, in seconds, of each run of stretches that lack values."""
+        steps = np.flatnonzero(np.diff(self.lacking.astype(np.int8), prepend=0, append=0))
         return [(float(self.edges[a]), float(self.edges[b])) for a, b in steps.reshape(-1, 2)]
 
 
 class ClipTable:
-    """A table of predictions for one photo, video or folder of frames.
+    """Predictions for one photo, video or folder of frames.
 
-    What the columns mean is read from the table's metadata; without them, columns named like action units
-    (`AU12`, `AU12_i`) are taken as such, with a threshold of 0.5, so that OpenFace's own tables can be shown, too.
-    Rows of one identity make one sequence on the axis of all frames of the table; where an identity has no row, or
-    its row failed, values are NaN.
+    The table's metadata tell what the columns mean. Without metadata, columns named like action units (`AU12`,
+    `AU12_i`) are taken as such with a threshold of 0.5, so OpenFace's tables can be drawn too. Each face has a sequence
+    over all frames of the table; its values are NaN in frames where it has no row, or its row failed.
 
     Args:
-        table: What `affectkit.inference.formats.read_table` or `read_openface` returns, or a file they read.
+        table: A table of `read_table` or `read_openface`, or a file they read.
 
     Attributes:
-        metadata: Of the table; empty where there are none.
-        signals: Units, then intensities, then expressions, as the table orders them.
+        metadata: Metadata of the table; may be empty.
+        notes: How the table was edited after it was written, if it was.
+        signals: Units, intensities, dimensions and expressions, each in the order of the table.
         frames: int64 [N], frame numbers, ascending.
-        times: float64 [N], seconds; where the media does not say, as of `ASSUMED_FPS` frames a second.
-        timed: Whether the media says.
+        times: float64 [N], seconds; at `ASSUMED_FPS` if the media has no times.
+        timed: Whether the media has times.
         faces: Identities that have a row, ascending.
-        reasons: By position on the axis, why a frame has no face with values.
+        reasons: Index into `frames` → why the frame has no values.
 
     Raises:
-        AnnotationError: The table has no rows, or lacks a column; or the file cannot be read.
+        AnnotationError: The table has no rows or lacks a column, or the file cannot be read.
 
     Example:
         >>> import pandas as pd
@@ -138,13 +138,14 @@ class ClipTable:
 
         self.path = None if isinstance(table, pd.DataFrame) else Path(table)
         data = _tidy(table if isinstance(table, pd.DataFrame) else _read(Path(table)))
-        missing = [name for name in _NEEDED if name not in data]
+        missing = [name for name in ("frame", "timestamp", "success") if name not in data]
         if missing or not len(data):
             fault = f"The table has no column {missing[0]!r}." if missing else "The table has no rows."
-            remedy = "Give a table that `affectkit predict` has written."
-            raise AnnotationError(fault, path=self.path, remedy=remedy)
+            raise AnnotationError(fault, path=self.path, remedy="Give a table of `affectkit predict`.")
         self.metadata: Mapping[str, Any] = dict(data.attrs.get("affectkit") or {})
+        self.notes = tuple(str(self.metadata[name]) for name in ("edited",) if name in self.metadata)
         self.signals = _signals(list(data.columns), self.metadata)
+        data = data.sort_values("frame", kind="stable")
         number = data["frame"].to_numpy(np.int64)
         self.frames, first = np.unique(number, return_index=True)
         self._place = np.searchsorted(self.frames, number)
@@ -152,148 +153,137 @@ class ClipTable:
         self.timed = bool(np.isfinite(times).all())
         self.times: NDArray[np.float64] = times if self.timed else self.frames / ASSUMED_FPS
         self._success = data["success"].astype(bool).to_numpy()
-        faces = data["face"] if "face" in data else pd.Series(np.nan, index=data.index)
-        # A row of values without an identity is that of the only face that a fixed crop shows.
-        identity = faces.to_numpy(np.float64, na_value=np.nan, copy=True)
-        identity[np.isnan(identity) & self._success] = 0
-        self._face = np.where(np.isnan(identity), -1, identity).astype(np.int64)
+        # Rows with values and without an identity belong to the only face of a fixed crop.
+        identity = data["face"] if "face" in data else pd.Series(np.nan, index=data.index)
+        identity = identity.astype("Float64").where(identity.notna() | ~self._success, 0)
+        self._face = identity.fillna(-1).to_numpy(np.int64)
         self.faces: tuple[int, ...] = tuple(np.unique(self._face[self._face >= 0]).tolist())
-        columns = [signal.column for signal in self.signals]
-        self._values = data[columns].to_numpy(np.float32, copy=True)
+        self._values = data[[signal.column for signal in self.signals]].to_numpy(np.float32, copy=True)
         self._values[~self._success] = np.nan
         boxed = all(name in data for name in _BOX)
-        self._boxes = data[list(_BOX)].to_numpy(np.float64) if boxed else np.full((len(data), 4), np.nan)
-        self.reasons = self._why(data["reason"].tolist() if "reason" in data else [None] * len(data))
+        self._boxes = data[_BOX].to_numpy(np.float64) if boxed else np.full((len(data), 4), np.nan)
+        good = np.bincount(self._place, self._success, len(self)) > 0
+        self.concurrent = int(np.bincount(self._place, self._success).max())
+        """The largest number of faces in one frame."""
+        self.reasons: dict[int, str] = {}
+        reasons = data["reason"].tolist() if "reason" in data else [None] * len(data)
+        for place, reason in zip(self._place.tolist(), reasons, strict=True):
+            if not good[place]:
+                known = reason if isinstance(reason, str) and reason else "no reason given"
+                self.reasons.setdefault(place, known)
 
     def __len__(self) -> int:
         return len(self.frames)
 
     @property
     def warning(self) -> str | None:
-        """What a reader must know about the model."""
+        """Warning about the model."""
         warning = self.metadata.get("warning")
         return None if warning is None else str(warning)
 
     @property
     def source(self) -> str | None:
-        """The media, as the table names it."""
+        """Path of the media, from the metadata."""
         source = self.metadata.get("source")
         return None if source is None else str(source)
 
     @property
     def name(self) -> str:
-        """What a picture calls the clip: its media, else the table; empty for a data frame without media."""
+        """Name of the media, else of the table; empty for a data frame without metadata."""
         return Path(self.source or self.path or "").name
 
-    def kind(self, kind: Kind) -> tuple[Signal, ...]:
-        """The signals of one kind."""
-        return tuple(signal for signal in self.signals if signal.kind == kind)
+    def _over_time(self, face: int, rows: NDArray[Any]) -> NDArray[Any]:
+        """Rows of one face at their frames; NaN elsewhere."""
+        own = (self._face == face) & self._success
+        result = np.full((len(self), rows.shape[1]), np.nan, rows.dtype)
+        result[self._place[own]] = rows[own]
+        return result
 
     def values(self, face: int) -> NDArray[np.float32]:
-        """The values of one identity, float32 [N, number of signals]; NaN where there are none."""
-        rows = self._face == face
-        result = np.full((len(self), len(self.signals)), np.nan, dtype=np.float32)
-        result[self._place[rows]] = self._values[rows]
-        return result
+        """The values of one face, float32 [N, number of signals]; NaN where there are none."""
+        return self._over_time(face, self._values)
 
     def boxes(self, face: int) -> NDArray[np.float64]:
-        """Left, top, width and height of one identity in pixels, float64 [N, 4]; NaN where there is none."""
-        rows = (self._face == face) & self._success
-        result = np.full((len(self), 4), np.nan)
-        result[self._place[rows]] = self._boxes[rows]
-        return result
+        """Left, top, width and height of one face in pixels, float64 [N, 4]; NaN where there is none."""
+        return self._over_time(face, self._boxes)
 
     def present(self, face: int) -> NDArray[np.bool_]:
-        """Where one identity has values, bool [N]."""
-        result = np.zeros(len(self), dtype=bool)
-        result[self._place[(self._face == face) & self._success]] = True
-        return result
+        """Whether one face has values, bool [N]."""
+        return np.isin(np.arange(len(self)), self._place[(self._face == face) & self._success])
 
     def stretches(self, face: int, most: int) -> Stretches:
-        """The course of one identity in at most `most` stretches; a stretch keeps its extremes, so no peak is lost."""
+        """Values of one face in at most `most` stretches; each keeps its extremes, so no peak is lost."""
         values = self.values(face)
         size = -(-len(self) // most)
         starts = np.arange(0, len(self), size)
-        empty = np.isnan(values)
         return Stretches(
             frames=size,
             edges=np.append(self.times[starts], self.end),
-            low=_known(np.minimum.reduceat(np.where(empty, np.inf, values), starts)),
-            high=_known(np.maximum.reduceat(np.where(empty, -np.inf, values), starts)),
+            low=np.fmin.reduceat(values, starts),
+            high=np.fmax.reduceat(values, starts),
             lacking=np.logical_or.reduceat(~self.present(face), starts),
         )
 
     @property
     def interval(self) -> float:
-        """Seconds from one frame to the next, the median."""
+        """Median time between frames in seconds."""
         return float(np.median(np.diff(self.times))) if len(self) > 1 else 1 / ASSUMED_FPS
 
     @property
     def end(self) -> float:
-        """Seconds at which the last frame ends."""
+        """End of the last frame in seconds."""
         return float(self.times[-1]) + self.interval
 
-    @cached_property
-    def concurrent(self) -> int:
-        """The largest number of faces in one frame."""
-        return int(np.bincount(self._place, self._success, len(self)).max())
-
-    def by_frame(self) -> Iterator[tuple[int, list[Reading], str | None]]:
-        """Each frame of the table with its faces by identity, and why it has none."""
-        order = np.lexsort((self._face, self._place))
-        ends = np.searchsorted(self._place[order], np.arange(len(self) + 1))
-        for place, number in enumerate(self.frames.tolist()):
-            rows = [k for k in order[ends[place] : ends[place + 1]].tolist() if self._success[k]]
-            found = [Reading(int(self._face[k]), self._values[k], self._boxes[k]) for k in rows]
-            yield number, found, self.reasons.get(place)
+    def at(self, frame: int) -> tuple[list[Reading], str | None]:
+        """The faces in one frame by identity, and the reason if there are none."""
+        place = int(np.searchsorted(self.frames, frame))
+        if place == len(self) or self.frames[place] != frame:
+            return [], "The table has no such frame."
+        rows = range(*np.searchsorted(self._place, [place, place + 1]).tolist())
+        found = [
+            Reading(int(self._face[k]), self._values[k], self._boxes[k]) for k in rows if self._success[k]
+        ]
+        return sorted(found, key=lambda reading: reading.face), self.reasons.get(place)
 
     def check_video(self, video: VideoReader) -> None:
-        """Whether the table can be of a video.
+        """Check that a video has the frames of the table, at the same times.
 
         Raises:
-            ConfigError: It has frames that the video lacks, or at other times.
+            ConfigError: It does not.
         """
-        known = self.frames < video.num_frames
         fault = None
-        if not known.all():
+        if self.frames[-1] >= video.num_frames:
             length = counted(video.num_frames, "frame")
             fault = f"the table goes to frame {self.frames[-1]}, and the video has {length}"
         elif self.timed and np.isfinite(video.timestamps).all():
-            late = np.abs(self.times - video.timestamps[self.frames])
-            if late.max() > 0.02:  # tables may be rounded to a hundredth of a second
-                k = int(late.argmax())
-                there, here = video.timestamps[self.frames[k]], self.times[k]
-                fault = f"frame {self.frames[k]} is at {there:.3f} s in the video and at {here:.3f} s in the table"
+            there = video.timestamps[self.frames]
+            k = int(np.abs(self.times - there).argmax())
+            if abs(self.times[k] - there[k]) > 0.02:  # tables may be rounded to a hundredth of a second
+                fault = f"frame {self.frames[k]} is at {there[k]:.3f} s in the video and at "
+                fault += f"{self.times[k]:.3f} s in the table"
         if fault is not None:
             remedy = "Give the video that the table was made from."
             raise ConfigError(f"This is not the video of the table: {fault}.", path=video.path, remedy=remedy)
-
-    def _why(self, given: list[Any]) -> dict[int, str]:
-        """The reason of each frame without values."""
-        found: dict[int, str] = {}
-        good = np.bincount(self._place, self._success, len(self)) > 0
-        for place, reason in zip(self._place.tolist(), given, strict=True):
-            if not good[place] and place not in found:
-                found[place] = reason if isinstance(reason, str) and reason else "no reason given"
-        return found
 
 
 def _read(path: Path) -> DataFrame:
     from affectkit.inference.formats import read_openface, read_table
 
-    try:
-        return read_table(path)
-    except AnnotationError as fault:
-        if path.suffix.lower() != ".csv":
-            raise
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*edited or damaged", category=UserWarning)  # see `notes`
         try:
-            return read_openface(path)  # a table of OpenFace itself has nothing of ours beside it
-        except AnnotationError:
-            raise fault from None
+            return read_table(path)
+        except AnnotationError as fault:
+            if path.suffix.lower() != ".csv":
+                raise
+            try:
+                return read_openface(path)  # a table of OpenFace has no JSON file beside it
+            except AnnotationError:
+                raise fault from None
 
 
 def _tidy(data: DataFrame) -> DataFrame:
-    """A table in OpenFace's columns with the names of tidy ones; others as they are."""
+    """Rename OpenFace's columns to those of a tidy table; other tables are unchanged."""
     if "confidence" not in data or "frame" not in data:
         return data
     names = {"face_id": "face", "confidence": "score"}
@@ -316,41 +306,32 @@ def _tidy(data: DataFrame) -> DataFrame:
     return tidy
 
 
-def _known(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Values with NaN where there was nothing."""
-    return np.where(np.isfinite(values), values, np.nan).astype(np.float32)
-
-
 def _signals(columns: list[str], metadata: Mapping[str, Any]) -> tuple[Signal, ...]:
-    """What the columns of values are: as the metadata say, else by their names."""
-    heads = metadata.get("heads")
+    """The meaning of value columns, from the metadata, else from their names."""
     found: dict[str, Signal] = {}
-    if isinstance(heads, Mapping) and heads:
-        for head, facts in heads.items():
-            if facts.get("values") == "value":
-                continue  # of a range of its own, as of valence, which no bar from 0 to 1 shows
-            thresholds = facts.get("thresholds") or {}
-            for column in facts.get("columns", ()):
-                if column in columns:
-                    found[column] = _signal(column, str(head), thresholds.get(column))
-    else:
-        for column in columns:
-            if _UNIT.fullmatch(column):
-                found[column] = _signal(column, "", None)
-    kinds = ("unit", "intensity", "expression")
+    heads = metadata.get("heads") or {"": {"columns": [name for name in columns if _UNIT.fullmatch(name)]}}
+    for facts in heads.values():
+        for column in facts.get("columns", ()):
+            found[column] = _signal(column, facts)
+    kinds = ("unit", "intensity", "dimension", "expression")
     ordered = [found[column] for column in columns if column in found]
     return tuple(sorted(ordered, key=lambda signal: kinds.index(signal.kind)))
 
 
-def _signal(column: str, head: str, threshold: float | None) -> Signal:
+def _signal(column: str, facts: Mapping[str, Any]) -> Signal:
+    if facts.get("values") == "value":
+        low, top = facts.get("range") or (-1.0, 1.0)
+        meaning = f"{low:g} to {top:g}".replace("-", "−")
+        return Signal(column, "dimension", column, meaning, low=low, top=top)
     match = _UNIT.fullmatch(column)
     try:
         unit = ActionUnit.parse(match["unit"]) if match else None
     except LabelSpaceError:
         unit = None
     if match is None or unit is None:
-        return Signal(column, "expression", column, "", head)
+        return Signal(column, "expression", column)
     name = f"{match['head']}.{unit}" if match["head"] else str(unit)
     if match["intensity"]:
-        return Signal(column, "intensity", name, unit.name, head)
-    return Signal(column, "unit", name, unit.name, head, 0.5 if threshold is None else float(threshold))
+        return Signal(column, "intensity", name, unit.name, top=5.0)
+    threshold = (facts.get("thresholds") or {}).get(column)
+    return Signal(column, "unit", name, unit.name, 0.5 if threshold is None else float(threshold))

@@ -1,4 +1,4 @@
-"""Writing a video that plays everywhere, with the times of the one it was made from."""
+"""Writing of videos that play everywhere, with given times."""
 
 from __future__ import annotations
 
@@ -15,38 +15,35 @@ from numpy.typing import NDArray
 from affectkit.errors import ConfigError, VideoError
 
 if TYPE_CHECKING:
-    from av.container import InputContainer, OutputContainer
-    from av.video.stream import VideoStream
+    from av.container import OutputContainer
 
 __all__ = ["VideoWriter"]
 
 _CODECS: Final = ("libx264", "libopenh264", "mpeg4")
 _SOUND: Final = frozenset({"aac", "ac3", "alac", "mp3", "opus"})  # what an MP4 file holds and players know
-_TICKS: Final = 90_000  # a second: divides by all usual frame rates
 _FALLBACK_FPS: Final = 25.0
 
 
 class VideoWriter:
-    """Writes an MP4 file, H.264 where FFmpeg can, one frame at a time.
+    """Write an MP4 file, H.264 if FFmpeg supports it, one frame at a time; a context manager.
 
-    Each frame is shown at the time it is given, to 1/90,000 s, so that uneven frame rates stay as they are.
-    The file appears under its name when it is complete; an interruption leaves no file, and one that was there
-    before stays.
+    Each frame has its own time, to 1/90,000 s, so uneven frame rates are kept. The file appears under its name when it
+    is complete; an interruption leaves no file, and keeps an older one.
 
     Args:
-        path: The file; its folder is made if absent. It must end in .mp4, .mov or .mkv.
-        width: Pixels, even.
-        height: Pixels, even.
-        fps: Mean frames a second, by which bits are dealt out; NaN where unknown.
-        sound: A video whose sound is copied as it is, where an MP4 file can hold it.
+        path: The file: .mp4, .mov or .mkv; its folder is created if missing.
+        width: Width in pixels, even.
+        height: Height in pixels, even.
+        fps: Mean frames per second, for the bit rate; NaN if unknown.
+        sound: A video whose sound is copied unchanged, if an MP4 file can hold it.
         quality: Constant rate factor of H.264, 0 (lossless) to 51.
 
     Attributes:
-        codec: What the frames are encoded with; "mpeg4", which browsers do not play, where nothing better is there.
+        codec: Encoder of the frames; "mpeg4", which browsers do not play, if there is none for H.264.
         has_sound: Whether sound is copied.
 
     Raises:
-        ConfigError: The name does not end in one of these.
+        ConfigError: The file name has another suffix.
 
     Example:
         >>> path = getfixture("tmp_path") / "new" / "grey.mp4"
@@ -68,19 +65,22 @@ class VideoWriter:
         sound: Path | None = None,
         quality: int = 20,
     ) -> None:
+        import av
+
         self.path = Path(path)
         if self.path.suffix.lower() not in (".mp4", ".mov", ".mkv"):
             raise ConfigError(
-                f"{self.path.name!r} cannot name a video.",
+                f"{self.path.name!r} is not the name of a video.",
                 remedy="Use a name that ends in .mp4, .mov or .mkv.",
             )
-        self.width, self.height = width, height
+        self.width, self.height, self.quality = width, height, quality
         self.fps = fps if isfinite(fps) and fps > 0 else _FALLBACK_FPS
-        self.quality = quality
-        self.codec = _best_codec()
+        known = av.codec.codecs_available
+        self.codec = next((name for name in _CODECS[:-1] if name in known), _CODECS[-1])
+        self._ticks = 90_000 if self.codec != "mpeg4" else 1000  # per second; MPEG-4 counts them in 16 bits
         self._partial = self.path.with_name(f".{self.path.stem}.partial{self.path.suffix}")
         self._last = -1
-        self._sound = None if sound is None else _Sound.open(sound)
+        self._sound = None if sound is None else _open_sound(sound)
         self.has_sound = self._sound is not None
 
     def __enter__(self) -> Self:
@@ -89,11 +89,8 @@ class VideoWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         options = {} if self.path.suffix.lower() == ".mkv" else {"movflags": "+faststart"}
         self._container: OutputContainer = av.open(str(self._partial), "w", options=options)
-        rate = Fraction(self.fps).limit_denominator(1001)
-        stream: Any = self._container.add_stream(self.codec, rate=rate)
+        stream: Any = self._container.add_stream(self.codec, rate=Fraction(self.fps).limit_denominator(1001))
         stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
-        # MPEG-4 counts ticks in 16 bits.
-        self._ticks = _TICKS if self.codec != "mpeg4" else 1000
         stream.codec_context.time_base = Fraction(1, self._ticks)
         if self.codec == "libx264":
             stream.options = {"crf": str(self.quality), "preset": "veryfast"}
@@ -101,7 +98,7 @@ class VideoWriter:
             stream.bit_rate = int(self.width * self.height * self.fps * 0.15)
         self._stream = stream
         if self._sound is not None:
-            self._sound.join(self._container)
+            self._sound.start(self._container)
         return self
 
     def write(self, image: NDArray[np.uint8], time: float) -> None:
@@ -109,7 +106,7 @@ class VideoWriter:
 
         Args:
             image: uint8 [height, width, 3], RGB.
-            time: Seconds; NaN, or what is not after the frame before it, means one mean interval later.
+            time: Seconds; if it is NaN or not after the frame before, one mean interval is added to that.
         """
         import av
 
@@ -120,7 +117,7 @@ class VideoWriter:
         frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
         frame.pts, frame.time_base = tick, Fraction(1, self._ticks)
         if self._sound is not None:
-            self._sound.copy(self._container, until=tick / self._ticks)
+            self._sound.copy(until=tick / self._ticks)
         self._container.mux(self._stream.encode(frame))
 
     def __exit__(
@@ -129,50 +126,31 @@ class VideoWriter:
         try:
             if kind is None:
                 if self._sound is not None:
-                    self._sound.copy(self._container, until=(self._last / self._ticks) + 1 / self.fps)
+                    self._sound.copy(until=(self._last / self._ticks) + 1 / self.fps)
                 self._container.mux(self._stream.encode())
             self._container.close()
             if kind is None:
                 self._partial.replace(self.path)
         finally:
             if self._sound is not None:
-                self._sound.close()
+                self._sound.container.close()
             self._partial.unlink(missing_ok=True)
 
 
 class _Sound:
     """The sound of a video, packet by packet, on the clock of its first picture."""
 
-    def __init__(self, container: InputContainer, video: VideoStream) -> None:
-        self._container = container
-        self._stream = container.streams.audio[0]
-        self._start = float((video.start_time or 0) * (video.time_base or 0))
-        self._packets = iter(container.demux(self._stream))
+    def __init__(self, container: Any, start: float) -> None:
+        self.container, self._start = container, start
+        self._packets = container.demux(container.streams.audio[0])
         self._waiting: Any = None
 
-    @classmethod
-    def open(cls, path: Path) -> _Sound | None:
-        """The sound, or None where there is none that can be copied."""
-        from affectkit.data.video.index import open_container
+    def start(self, output: OutputContainer) -> None:
+        self._output = output
+        self._stream: Any = output.add_stream_from_template(self.container.streams.audio[0])
 
-        if not path.is_file():
-            return None
-        try:
-            container, video = open_container(path)
-        except VideoError:
-            return None
-        sound: Any = next(iter(container.streams.audio), None)
-        codec = None if sound is None else sound.codec_context
-        if codec is None or codec.codec.canonical_name not in _SOUND:
-            container.close()
-            return None
-        return cls(container, video)
-
-    def join(self, output: OutputContainer) -> None:
-        self._output: Any = output.add_stream_from_template(self._stream)
-
-    def copy(self, output: OutputContainer, until: float) -> None:
-        """Copy what begins before `until` seconds; damage ends the sound."""
+    def copy(self, until: float) -> None:
+        """Copy packets that begin before `until` seconds; damage ends the sound."""
         import av
 
         with contextlib.suppress(av.FFmpegError, StopIteration):
@@ -186,24 +164,25 @@ class _Sound:
                 if time >= until:
                     self._waiting = packet
                     return
-                if time < 0:
-                    continue
-                shift = round(self._start / unit)
-                packet.pts -= shift
-                packet.dts = packet.pts
-                packet.stream = self._output
-                output.mux(packet)
-
-    def close(self) -> None:
-        self._container.close()
+                if time >= 0:
+                    packet.pts -= round(self._start / unit)
+                    packet.dts = packet.pts
+                    packet.stream = self._stream
+                    self._output.mux(packet)
 
 
-def _best_codec() -> str:
-    """The first encoder that this FFmpeg has."""
-    import av
+def _open_sound(path: Path) -> _Sound | None:
+    """Open the sound of a video; None if there is none that can be copied."""
+    from affectkit.data.video.index import open_container
 
-    for name in _CODECS[:-1]:
-        with contextlib.suppress(av.codec.codec.UnknownCodecError):
-            av.codec.Codec(name, "w")
-            return name
-    return _CODECS[-1]
+    if not path.is_file():
+        return None
+    try:
+        container, video = open_container(path)
+    except VideoError:
+        return None
+    sound: Any = next(iter(container.streams.audio), None)
+    if sound is None or sound.codec_context.codec.canonical_name not in _SOUND:
+        container.close()
+        return None
+    return _Sound(container, float((video.start_time or 0) * (video.time_base or 0)))

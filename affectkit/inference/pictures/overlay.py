@@ -1,4 +1,4 @@
-"""A video with what a model said of it drawn in: face boxes, bars of action units, expressions."""
+"""Media with predictions drawn in: face boxes, bars of action units, expressions."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from affectkit.data.video import IMAGE_SUFFIXES, Backend, VideoReader, open_video
 from affectkit.errors import ConfigError, VideoError
 from affectkit.inference.pictures.clip_table import ASSUMED_FPS, ClipTable, Reading
 from affectkit.inference.pictures.encode import VideoWriter
-from affectkit.inference.pictures.panel import FACE_COLORS, MUTED, PAGE, Panel, draw_text, text_size
+from affectkit.inference.pictures.panel import FACE_COLORS, MUTED, PAGE, Panel, draw_label
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -27,15 +28,15 @@ _SMALLEST, _LARGEST = 480, 1080
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """What `write_overlay` made.
+    """Result of `write_overlay`.
 
     Args:
         path: The file.
-        frames: How many frames it has.
-        width: Pixels.
-        height: Pixels.
-        codec: How frames are encoded: "libx264" or "libopenh264" (both H.264), "mpeg4", or "image".
-        notes: What a user should know, a sentence each.
+        frames: Number of frames.
+        width: Width in pixels.
+        height: Height in pixels.
+        codec: "libx264" or "libopenh264" (both H.264), "mpeg4", or "image".
+        notes: Notes for the user, a sentence each.
     """
 
     path: Path
@@ -56,28 +57,25 @@ def write_overlay(
     backend: Backend = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> Overlay:
-    """Draw predictions beside and onto the media that they were made from.
+    """Draw predictions onto and beside their media.
 
-    Left is the picture with the box of every face and its likeliest expression; right is a panel with a bar for
-    every action unit, orange from its threshold on, and a bar for every intensity. Frames keep their times, sound
-    is copied where an MP4 file can hold it, and one frame is held at a time, whatever the length. A frame
-    that cannot be read is shown as a dark one that says so.
+    The left part shows the frame with the box of every face and its likeliest expression; the right part is a panel
+    with a bar for every other value, orange from the threshold of an action unit on. Frames keep their times, sound is
+    copied if an MP4 file can hold it, and one frame is in memory at a time. A frame that cannot be read is dark and
+    says so.
 
     Args:
         table: Predictions; see `ClipTable`.
         video: The photo, video or folder of frames that the table was made from.
-        path: What to write: .mp4, .mov or .mkv; of a photo also an image, such as .png.
-        height: Of the result in pixels, at least 120; that of the media by default, at least 480 and at most 1080.
+        path: The file: .mp4, .mov or .mkv; for a photo also an image, such as .png.
+        height: Height in pixels, at least 120; by default that of the media, between 480 and 1080.
         sound: Whether to copy the sound.
         backend: Reader of video files.
-        progress: Called with the number of frames written and the number in all, after each.
-
-    Returns:
-        What was written.
+        progress: Called after each frame with the numbers of frames written and in all.
 
     Raises:
-        ConfigError: The table is not of this video, the height is too small, or the name cannot be that of a result.
-        VideoError: The media cannot be read at all.
+        ConfigError: The table is not of this video, the height is too small, or the file name is invalid.
+        VideoError: The media cannot be read.
         AnnotationError: The table cannot be used.
 
     Example:
@@ -93,40 +91,45 @@ def write_overlay(
     clip = table if isinstance(table, ClipTable) else ClipTable(table)
     path = Path(path)
     if height is not None and height < 120:
-        raise ConfigError(f"An overlay of {height} pixels shows nothing.", remedy="Give 120 or more.")
+        raise ConfigError(f"The height {height} pixels is too small.", remedy="Give 120 or more.")
     if path.exists() and Path(video).exists() and path.samefile(video):
         raise ConfigError("The overlay would replace its video.", path=path, remedy="Give another name.")
     with open_video(video, backend) as reader:
         clip.check_video(reader)
-        picture = path.suffix.lower() in IMAGE_SUFFIXES - {".heic", ".heif"}  # which are read only
-        if picture and reader.num_frames > 1:
+        is_image = path.suffix.lower() in IMAGE_SUFFIXES - {".heic", ".heif"}  # which can only be read
+        if is_image and reader.num_frames > 1:
             raise ConfigError(
-                f"A picture cannot hold {reader.num_frames} frames.",
+                f"An image cannot hold {reader.num_frames} frames.",
                 path=path,
                 remedy="Use a name that ends in .mp4.",
             )
         canvas = _Canvas(clip, first_size(reader), height)
-        if picture:
-            _, time, pixels = next(iter(read_frames(reader)))
+        if is_image:
+            _, time, pixels = next(read_frames(reader))
             path.parent.mkdir(parents=True, exist_ok=True)
-            _save(canvas.draw(0, time, pixels), path)
-            return Overlay(path, 1, canvas.width, canvas.height, "image")
+            Image.fromarray(canvas.draw(0, time, pixels)).save(path)
+            return Overlay(path, 1, canvas.width, canvas.height, "image", clip.notes)
         source = Path(video) if sound and Path(video).is_file() else None
-        writer = VideoWriter(path, canvas.width, canvas.height, reader.fps, sound=source)
-        with writer:
+        with VideoWriter(path, canvas.width, canvas.height, reader.fps, sound=source) as writer:
             for number, time, pixels in read_frames(reader):
                 writer.write(canvas.draw(number, time, pixels), time)
                 if progress is not None:
                     progress(number + 1, reader.num_frames)
-        notes = _notes(reader, writer, canvas.clip)
-        return Overlay(path, reader.num_frames, canvas.width, canvas.height, writer.codec, notes)
+        notes = list(clip.notes)
+        if writer.codec == "mpeg4":
+            notes.append("This FFmpeg has no H.264 encoder; the video is MPEG-4, which browsers do not play.")
+        if not isfinite(reader.fps):
+            notes.append(f"The frames have no times; they are shown at {ASSUMED_FPS:g} a second.")
+        if len(clip) < reader.num_frames:
+            notes.append(f"The table has {len(clip)} of the video's {reader.num_frames} frames.")
+        return Overlay(path, reader.num_frames, canvas.width, canvas.height, writer.codec, tuple(notes))
 
 
 def read_frames(video: VideoReader) -> Iterator[tuple[int, float, NDArray[np.uint8] | str]]:
-    """Every frame of a video in order; where one cannot be read, why, and reading goes on with the next.
+    """Read every frame in order, also after frames that cannot be read.
 
     Yields:
-        Number, time in seconds (as of `ASSUMED_FPS` where the media does not say), and uint8 [H, W, 3] or the reason.
+        Number, time in seconds (at `ASSUMED_FPS` if the media has no times), and uint8 [H, W, 3] or the fault.
     """
     number = 0
     while number < video.num_frames:
@@ -141,13 +144,23 @@ def read_frames(video: VideoReader) -> Iterator[tuple[int, float, NDArray[np.uin
             number += 1
 
 
+def first_size(video: VideoReader) -> tuple[int, int]:
+    """Height and width of the first frame that can be read."""
+    fault = "The video has no frames."
+    for _, _, pixels in read_frames(video):
+        if not isinstance(pixels, str):
+            return pixels.shape[0], pixels.shape[1]
+        fault = pixels
+    raise video.error(f"No frame can be read: {fault}")
+
+
 class _Canvas:
-    """Puts a frame, the boxes on it and the panel beside it into one picture.
+    """A frame, the boxes on it and the panel beside it as one picture.
 
     Args:
         clip: The predictions.
-        size: Height and width of the frames in pixels; frames of another size are fitted in.
-        height: Of the result; None to choose.
+        size: Height and width of the frames in pixels; frames of other sizes are fitted in.
+        height: Height of the result in pixels; None to choose.
     """
 
     def __init__(self, clip: ClipTable, size: tuple[int, int], height: int | None) -> None:
@@ -159,125 +172,78 @@ class _Canvas:
         self._moves = len(clip) > 1
         model = clip.metadata.get("model")
         self._model = [f"model {Path(str(model)).name}"] if model else []
-        self._rows = clip.by_frame()
-        self._following = next(self._rows, None)
 
     def draw(self, number: int, time: float, pixels: NDArray[np.uint8] | str) -> NDArray[np.uint8]:
-        """The picture of one frame, uint8 [height, width, 3]; frames come in order."""
-        canvas = np.empty((self.height, self.width, 3), np.uint8)
-        readings: Sequence[Reading] = ()
-        reason: str | None = "The table has no such frame."
-        while self._following is not None and self._following[0] < number:
-            self._following = next(self._rows, None)
-        if self._following is not None and self._following[0] == number:
-            _, readings, reason = self._following
-        scale, left, top = self._fit(canvas, pixels)
-        if not isinstance(pixels, str):
-            self._mark(canvas[:, : self.view], readings, scale, left, top)
+        """Draw one frame, uint8 [height, width, 3]."""
+        readings, reason = self.clip.at(number)
         status = [f"frame {number}"] * self._moves + [f"{time:.2f} s"] * (self._moves and self.clip.timed)
-        self.panel.draw(canvas[:, self.view :], readings, status + self._model, reason)
+        canvas = np.empty((self.height, self.width, 3), np.uint8)
+        self._draw_view(canvas[:, : self.view], readings, pixels)
+        canvas[:, self.view :] = np.asarray(self.panel.draw(readings, status + self._model, reason))
         return canvas
 
-    def _fit(self, canvas: NDArray[np.uint8], pixels: NDArray[np.uint8] | str) -> tuple[float, int, int]:
-        """Draw the frame; returns its scale, left and top."""
-        view = canvas[:, : self.view]
-        if isinstance(pixels, str):
-            view[:] = PAGE
-            size = max(10, self.height // 40)
-            text = "This frame cannot be read."
-            draw_text(
-                view, (self.view - text_size(text, size)[0]) // 2, self.height // 2 - size, text, size, MUTED
-            )
-            return 1.0, 0, 0
+    def _draw_view(
+        self, view: NDArray[np.uint8], readings: Sequence[Reading], pixels: NDArray[np.uint8] | str
+    ) -> None:
+        """Draw the frame with boxes and names."""
         import cv2
 
+        if isinstance(pixels, str):
+            view[:] = PAGE
+            label = draw_label("This frame cannot be read.", max(10, self.height // 40), MUTED, PAGE)
+            _paste(view, label, (self.view - label.shape[1]) // 2, (self.height - label.shape[0]) // 2)
+            return
         height, width = pixels.shape[:2]
         scale = min(self.height / height, self.view / width)
-        size_ = max(1, min(self.view, round(width * scale))), max(1, min(self.height, round(height * scale)))
-        left, top = (self.view - size_[0]) // 2, (self.height - size_[1]) // 2
-        if size_ != (self.view, self.height):
-            # Even sizes cost up to a pixel; that much is stretched instead of framed.
-            near = self.view - size_[0] < 4 and self.height - size_[1] < 4
-            size_, left, top = ((self.view, self.height), 0, 0) if near else (size_, left, top)
+        size = max(1, min(self.view, round(width * scale))), max(1, min(self.height, round(height * scale)))
+        if self.view - size[0] < 4 and self.height - size[1] < 4:
+            size = self.view, self.height  # sizes are even: a pixel more or less is stretched
+        left, top = (self.view - size[0]) // 2, (self.height - size[1]) // 2
+        if left or top:
             view[:] = PAGE
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-        view[top : top + size_[1], left : left + size_[0]] = cv2.resize(
-            np.ascontiguousarray(pixels), size_, interpolation=how
-        )
-        return scale, left, top
-
-    def _mark(
-        self, view: NDArray[np.uint8], readings: Sequence[Reading], scale: float, left: int, top: int
-    ) -> None:
-        """The boxes of faces with their names; nothing of a face whose box is not known."""
-        thick = max(2, round(self.height / 240))
+        frame = cv2.resize(np.ascontiguousarray(pixels), size, interpolation=how)
+        view[top : top + size[1], left : left + size[0]] = frame
         boxes = []
-        for reading in readings:
-            if not np.isfinite(reading.box).all():
-                continue
-            color = FACE_COLORS[reading.face % len(FACE_COLORS)]
-            x, y, w, h = (float(edge) * scale for edge in reading.box)
-            x0, x1 = (int(np.clip(round(edge + left), 0, self.view - 1)) for edge in (x, x + w))
-            y0, y1 = (int(np.clip(round(edge + top), 0, self.height - 1)) for edge in (y, y + h))
-            view[y0 : y0 + thick, x0 : x1 + 1] = view[max(0, y1 - thick + 1) : y1 + 1, x0 : x1 + 1] = color
-            view[y0 : y1 + 1, x0 : x0 + thick] = view[y0 : y1 + 1, max(0, x1 - thick + 1) : x1 + 1] = color
-            boxes.append((reading, x0, y0, y1))
-        taken: list[tuple[int, int, int]] = []  # left, right and top of the names drawn
-        for reading, x0, y0, y1 in boxes:
-            self._name(view, reading, x0, (y0, y1), taken)
+        for reading in (one for one in readings if np.isfinite(one.box).all()):
+            corners = np.concatenate([reading.box[:2], reading.box[:2] + reading.box[2:]])
+            edges = (corners * scale).round() + np.array([left, top] * 2)
+            x0, y0, x1, y1 = edges.clip(0, [self.view - 1, self.height - 1] * 2).astype(int).tolist()
+            inner = view[y0 : y1 + 1, x0 : x1 + 1]
+            thick = max(2, round(self.height / 240))
+            for side in (inner[:thick], inner[-thick:], inner[:, :thick], inner[:, -thick:]):
+                side[:] = FACE_COLORS[reading.face % len(FACE_COLORS)]
+            boxes.append((reading, (x0, y0, x1, y1)))
+        names: list[tuple[int, int, int, int]] = []
+        for reading, box in boxes:
+            self._draw_name(view, reading, box, names)
 
-    def _name(
+    def _draw_name(
         self,
         view: NDArray[np.uint8],
         reading: Reading,
-        left: int,
-        ends: tuple[int, int],
-        taken: list[tuple[int, int, int]],
+        box: Sequence[int],
+        names: list[tuple[int, int, int, int]],
     ) -> None:
-        """A face's name above its box; below or in it where there is no room, or another name."""
-        name = self.panel.expression(reading)
-        text = f"Face {reading.face}" if name is None else f"{reading.face}: {name}"
-        size = max(10, round(13 * self.panel.unit))
-        width, height = text_size(text, size, bold=True)
-        pad = max(2, size // 4)
-        tag, wide = height + pad, width + 2 * pad
-        x = max(0, min(left, self.view - wide))
-        inside = ends[0]
-        y = inside
-        for place in (ends[0] - tag, ends[1] + 1, inside):
+        """Draw a face's name above its box, or below or inside it if other names or the edge are in the way."""
+        expression = self.panel.expression(reading)
+        text = f"Face {reading.face}" if expression is None else f"{reading.face}: {expression}"
+        color = FACE_COLORS[reading.face % len(FACE_COLORS)]
+        label = draw_label(text, max(10, round(13 * self.panel.unit)), PAGE, color)
+        height, width = label.shape[:2]
+        x, y = max(0, min(box[0], self.view - width)), box[1]
+        for place in (box[1] - height, box[3] + 1):
             free = all(
-                abs(place - other) >= tag or x >= end or begin >= x + wide for begin, end, other in taken
+                x >= right or left >= x + width or place >= bottom or top >= place + height
+                for left, top, right, bottom in names
             )
-            if free and 0 <= place <= self.height - tag:
+            if free and 0 <= place <= self.height - height:
                 y = place
                 break
-        taken.append((x, x + wide, y))
-        view[y : y + tag, x : x + wide] = FACE_COLORS[reading.face % len(FACE_COLORS)]
-        draw_text(view, x + pad, y + pad // 2, text, size, PAGE, bold=True)
+        names.append((x, y, x + width, y + height))
+        _paste(view, label, x, y)
 
 
-def first_size(video: VideoReader) -> tuple[int, int]:
-    """Height and width of the first frame that can be read."""
-    fault = "The video has no frames."
-    for _, _, pixels in read_frames(video):
-        if not isinstance(pixels, str):
-            return pixels.shape[0], pixels.shape[1]
-        fault = pixels
-    raise video.error(f"No frame can be read: {fault}")
-
-
-def _notes(video: VideoReader, writer: VideoWriter, clip: ClipTable) -> tuple[str, ...]:
-    notes = []
-    if writer.codec == "mpeg4":
-        notes.append("This FFmpeg has no H.264 encoder; the video is MPEG-4, which browsers do not play.")
-    if not isfinite(video.fps):
-        notes.append(f"The frames have no times; they are shown at {ASSUMED_FPS:g} a second.")
-    if len(clip) < video.num_frames:
-        notes.append(f"The table has {len(clip)} of the video's {video.num_frames} frames.")
-    return tuple(notes)
-
-
-def _save(image: NDArray[np.uint8], path: Path) -> None:
-    from PIL import Image
-
-    Image.fromarray(image).save(path)
+def _paste(view: NDArray[np.uint8], label: NDArray[np.uint8], x: int, y: int) -> None:
+    part = view[y : y + label.shape[0], x : x + label.shape[1]]
+    part[:] = label[: part.shape[0], : part.shape[1]]

@@ -1,25 +1,23 @@
-"""The panel beside an overlay video: for each face its expression and a bar for every value."""
+"""The panel beside an overlay: for each face its expression and a bar for every value."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from functools import lru_cache
 from math import ceil, isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from affectkit.inference.pictures.clip_table import Reading, Signal
 
-if TYPE_CHECKING:
-    from PIL.ImageFont import FreeTypeFont
-
-__all__ = ["FACE_COLORS", "Panel", "draw_text", "text_size", "wrap"]
+__all__ = ["FACE_COLORS", "Panel"]
 
 Color = tuple[int, int, int]
-Image = NDArray[np.uint8]
 
 PAGE: Final[Color] = (27, 33, 42)
 INK: Final[Color] = (230, 234, 240)
@@ -27,134 +25,125 @@ MUTED: Final[Color] = (154, 166, 182)
 TRACK: Final[Color] = (50, 59, 72)
 BELOW: Final[Color] = (110, 168, 230)
 ABOVE: Final[Color] = (240, 151, 90)  # blue and orange differ for every kind of colour vision
-FACE_COLORS: Final[tuple[Color, ...]] = (
-    (86, 180, 233), (240, 228, 66), (0, 158, 115), (204, 121, 167), (230, 159, 0), (213, 94, 0),
-)  # fmt: skip
-"""Okabe and Ito's palette."""
+FACE_COLORS: Final[tuple[Color, ...]] = tuple(
+    (value >> 16, value >> 8 & 255, value & 255)
+    for value in (0x56B4E9, 0xF0E442, 0x009E73, 0xCC79A7, 0xE69F00, 0xD55E00)
+)
+"""Palette of Okabe and Ito."""
 
-_MAX_SLOTS: Final = 4  # faces that have bars; of further ones only the boxes are drawn
-_ROW, _COLUMN, _FONT, _SMALL = 20, 314, 12.5, 10.5  # in units, of which a panel of 480 pixels has 480
+_MAX_SLOTS: Final = 4  # faces with bars; other faces only have boxes
+_ROW, _COLUMN, _LEFT, _RIGHT = 20, 314, 176, 264  # a row's height, width and bar, at a height of 480 pixels
 
 
 class Panel:
-    """Lays out and draws the bars.
+    """Layout and drawing of the bars.
 
-    Every face that fits has a slot, which it keeps while it is in view. All bars have a place of their own in
-    every frame: where a column is too short for them, they go on in a second one.
+    Each face has a slot while it is in view, and each bar a fixed place; columns that are too short continue in
+    another one.
 
     Args:
-        signals: What is drawn; of expressions, only the likeliest one.
-        height: Of the panel in pixels.
-        faces: Slots wanted, at least 1; at most four are made.
-        note: Lines at the bottom.
+        signals: The values; of expressions only the likeliest is drawn.
+        height: Height in pixels.
+        faces: Number of slots, at least 1; at most four are made.
+        note: Text at the bottom.
 
     Attributes:
-        width: Of the panel in pixels, even.
-        slots: Identity of each slot, or None.
+        width: Width in pixels, even.
+        slots: Identity in each slot, or None.
     """
 
     def __init__(self, signals: Sequence[Signal], height: int, faces: int, note: str | None = None) -> None:
-        self.height = height
-        self.unit = min(2.25, max(0.7, height / 480))
+        self.height, self.unit = height, min(2.25, max(0.7, height / 480))
         self.bars = [(k, s) for k, s in enumerate(signals) if s.kind != "expression"]
         self.classes = [(k, s) for k, s in enumerate(signals) if s.kind == "expression"]
         self.slots: list[int | None] = [None] * min(_MAX_SLOTS, max(1, faces))
-        self._row, self._column = self._px(_ROW), self._px(_COLUMN)
-        self._note = note
-        room, best = self._rows(0), None
+        self.row, self.column = self.px(_ROW), self.px(_COLUMN)
+        self.font, self.bold, self.small = (
+            load_font(self.px(size), bold) for size, bold in ((12.5, False), (12.5, True), (10.5, False))
+        )
+        room = (height - self.px(8)) / self.row - (3.5 if note else 2)
+        layouts = []  # area, columns of a slot, slots below each other with half a row between them, rows of a slot
         for columns in range(1, 9):
             rows = 2 + ceil(len(self.bars) / columns)
-            # Slots stand below each other with half a row between them.
             deep = min(len(self.slots), int((room + 0.5) // (rows + 0.5)))
             if deep:
-                stacks = ceil(len(self.slots) / deep)
-                if best is None or stacks * columns < best[0] * best[1]:
-                    best = stacks, columns, deep, rows
-        if best is None:  # a panel lower than two rows and one bar cannot show more
-            best = len(self.slots), 8, 1, 2 + ceil(len(self.bars) / 8)
-        stacks, self._columns, self._deep, self._slot_rows = best
-        self.width = stacks * self._columns * self._column // 2 * 2
-        self._footer = self._foot()
-        self._background = self._empty()
+                layouts.append((ceil(len(self.slots) / deep) * columns, columns, deep, rows))
+        smallest = (len(self.slots) * 8, 8, 1, 2 + ceil(len(self.bars) / 8))  # cut off at the bottom
+        total, self._columns, self._deep, self._slot_rows = min(
+            layouts, key=lambda one: one[0], default=smallest
+        )
+        self.width = total * self.column // 2 * 2
+        self._empty = Image.new("RGB", (self.width, height), PAGE)
+        lines = textwrap.wrap(note or "", int((self.width - self.px(24)) / self.small.getlength("n")))
+        draw, line_height = ImageDraw.Draw(self._empty), self.px(14)
+        for k, line in enumerate(lines):
+            y = height - self.row - self.px(4) - (len(lines) - k - 0.5) * line_height
+            draw.text((self.px(12), y), line, ABOVE, self.small, anchor="lm")
+        size = (self._columns * self.column, self._slot_rows * self.row)
+        self._slot = Image.new("RGB", size, PAGE)  # the parts of a slot that never change
+        self._draw = ImageDraw.Draw(self._slot)
+        left, top = self._slot_place(0)
+        for number, (_, signal) in enumerate(self.bars):
+            x, y = self.bar_place(0, number)
+            self._draw_track(x - left, y - top, signal)
 
-    def draw(
-        self, target: Image, readings: Sequence[Reading], status: Sequence[str], reason: str | None
-    ) -> None:
+    def draw(self, readings: Sequence[Reading], status: Sequence[str], reason: str | None) -> Image.Image:
         """Draw one frame.
 
         Args:
-            target: uint8 [height, width, 3], which is overwritten.
             readings: The faces in view.
             status: Parts of the last line, such as the time.
             reason: Why there is no face.
         """
-        target[:] = self._background
-        self._seat([reading.face for reading in readings])
+        image = self._empty.copy()
+        self._draw = ImageDraw.Draw(image)
         shown = {reading.face: reading for reading in readings}
-        extra = len(readings) - sum(face in shown for face in self.slots)
+        self._assign_slots([*shown])
         for slot, face in enumerate(self.slots):
-            x, y = self._place(slot)
-            if face is not None and face in shown:
-                self._face(target, x, y, shown[face])
+            x, y = self._slot_place(slot)
+            if face in shown:
+                image.paste(self._slot, (x, y))
+                self._draw_face(slot, shown[face])
             elif face is not None and reason is None:
-                self._text(target, x, y, f"Face {face}: not in view", MUTED)
+                self._text(x, y, f"Face {face}: not in view", MUTED)
             elif slot == 0:
-                self._text(target, x, y, "No values", ABOVE if reason else MUTED, bold=True)
-                lines = wrap(reason or "", self._px(_SMALL), self._inner)
-                for k, line in enumerate(lines[: self._slot_rows - 1]):
-                    self._text(target, x, y + (k + 1) * self._row, line, MUTED, size=_SMALL)
-        line = "  ·  ".join([*status, *([f"{extra} more in view"] if extra > 0 else [])])
-        y = self.height - self._row - self._px(4) + (self._row - text_size("Ag", self._px(_SMALL))[1]) // 2
-        if line:
-            draw_text(target, self._px(12), y, line, self._px(_SMALL), MUTED, once=True)
+                self._text(x, y, "No values", ABOVE if reason else MUTED, self.bold)
+                width = int((self._columns * self.column - self.px(24)) / self.small.getlength("n"))
+                for k, line in enumerate(textwrap.wrap(reason or "", width)[: self._slot_rows - 1]):
+                    self._text(x, y + (k + 1) * self.row, line, MUTED, self.small)
+        extra = len(shown.keys() - {*self.slots})
+        line = "  ·  ".join([*status, *([f"{extra} more in view"] if extra else [])])
+        self._text(0, self.height - self.row - self.px(4), line, MUTED, self.small)
+        return image
 
     def expression(self, reading: Reading) -> str | None:
         """The likeliest expression with its probability."""
-        values = [(float(reading.values[k]), s.name) for k, s in self.classes]
-        known = [pair for pair in values if not isnan(pair[0])]
-        return f"{max(known)[1]} {max(known)[0]:.2f}" if known else None
+        values = [(float(reading.values[k]), s.name) for k, s in self.classes if not isnan(reading.values[k])]
+        return "{1} {0:.2f}".format(*max(values)) if values else None
 
-    @property
-    def _inner(self) -> int:
-        """Width of a slot's text."""
-        return self._columns * self._column - self._px(24)
-
-    def _px(self, units: float) -> int:
+    def px(self, units: float) -> int:
+        """Pixels for a length at a height of 480 pixels."""
         return max(1, round(units * self.unit))
 
-    def _rows(self, footer: int) -> float:
-        return (self.height - footer - self._px(8) - 2 * self._row) / self._row
-
-    def _foot(self) -> list[str]:
-        return wrap(self._note, self._px(_SMALL), self.width - self._px(24)) if self._note else []
-
-    def _place(self, slot: int) -> tuple[int, int]:
+    def _slot_place(self, slot: int) -> tuple[int, int]:
         """Left and top of a slot."""
         stack, depth = divmod(slot, self._deep)
-        return stack * self._columns * self._column, self._px(8) + round(
-            depth * (self._slot_rows + 0.5) * self._row
-        )
+        top = self.px(8) + round(depth * (self._slot_rows + 0.5) * self.row)
+        return stack * self._columns * self.column, top
 
-    def _bar(self, x: int, y: int, number: int) -> tuple[int, int]:
+    def bar_place(self, slot: int, number: int) -> tuple[int, int]:
         """Left and top of a bar's row."""
-        column, row = divmod(number, self._slot_rows - 2)
-        return x + column * self._column, y + (row + 2) * self._row
+        (x, y), (column, row) = self._slot_place(slot), divmod(number, self._slot_rows - 2)
+        return x + column * self.column, y + (row + 2) * self.row
 
-    def _track(self) -> tuple[int, int]:
-        """Left and right of a bar within its row."""
-        return self._px(176), self._column - self._px(50)
+    def bar_box(self, x: int, y: int, share: float = 1.0) -> tuple[int, int, int, int]:
+        """Edges of a bar in the row at (x, y), both included."""
+        left, right, thick = x + self.px(_LEFT), x + self.px(_RIGHT), self.px(8)
+        top = y + (self.row - thick) // 2
+        return left, top, left + round((right - left) * share) - 1, top + thick - 1
 
-    def _empty(self) -> Image:
-        """What never changes: the footer."""
-        image = np.empty((self.height, self.width, 3), np.uint8)
-        image[:] = PAGE
-        top = self.height - self._row - self._px(4) - len(self._footer) * self._px(_SMALL + 3.5)
-        for k, line in enumerate(self._footer):
-            self._text(image, 0, top + k * self._px(_SMALL + 3.5), line, ABOVE, size=_SMALL)
-        return image
-
-    def _seat(self, faces: Sequence[int]) -> None:
-        """Give faces slots: those that have one keep it, others take one whose face is out of view."""
+    def _assign_slots(self, faces: Sequence[int]) -> None:
+        """Faces keep their slots; others take free ones, or those of faces out of view."""
         for face in faces:
             if face not in self.slots:
                 free = [k for k, other in enumerate(self.slots) if other is None]
@@ -162,141 +151,62 @@ class Panel:
                 if free:
                     self.slots[free[0]] = face
 
-    def _face(self, target: Image, x: int, y: int, reading: Reading) -> None:
-        color = FACE_COLORS[reading.face % len(FACE_COLORS)]
-        mark = self._px(10)
-        top = y + (self._row - mark) // 2
-        target[top : top + mark, x + self._px(12) : x + self._px(12) + mark] = color
-        self._text(target, x + self._px(16), y, f"Face {reading.face}", INK, bold=True)
-        self._text(target, x, y + self._row, self.expression(reading) or "", INK)
-        left, right = self._track()
+    def _draw_track(self, x: int, y: int, signal: Signal) -> None:
+        """The parts of a bar that never change: name, meaning and track."""
+        self._text(x, y, signal.name, MUTED)
+        meaning = "intensity, 0 to 5" if signal.kind == "intensity" else signal.meaning
+        left = self.font.getlength(signal.name) + self.px(6)
+        room = self.px(_LEFT - 18) - left
+        while meaning and self.small.getlength(meaning) > room:
+            meaning = meaning.rstrip(" ,…")[:-1] + "…" if len(meaning) > 1 else ""
+        self._text(round(x + left), y, meaning, MUTED, self.small)
+        self._draw.rectangle(self.bar_box(x, y), TRACK)
+
+    def _draw_face(self, slot: int, reading: Reading) -> None:
+        x, y = self._slot_place(slot)
+        mark, top = self.px(10), y + (self.row - self.px(10)) // 2
+        box = (x + self.px(12), top, x + self.px(12) + mark - 1, top + mark - 1)
+        self._draw.rectangle(box, FACE_COLORS[reading.face % len(FACE_COLORS)])
+        self._text(x + self.px(16), y, f"Face {reading.face}", INK, self.bold)
+        self._text(x, y + self.row, self.expression(reading) or "", INK)
         for number, (k, signal) in enumerate(self.bars):
-            across, down = self._bar(x, y, number)
+            x, y = self.bar_place(slot, number)
             value = float(reading.values[k])
             above = signal.threshold is not None and value >= signal.threshold
-            self._text(target, across, down, signal.name, INK if above else MUTED, bold=above)
-            meaning = "intensity, 0 to 5" if signal.kind == "intensity" else signal.meaning
-            name = text_size(signal.name, self._px(_FONT), bold=True)[0] + self._px(6)
-            room = left - self._px(18) - name
-            short = shorten(meaning, self._px(_SMALL), room)
-            self._text(target, across + name, down, short, MUTED, size=_SMALL)
-            self._strip(target, across + left, across + right, down, signal, value, above)
+            if above:
+                self._text(x, y, signal.name, INK)
+            left, top, right, bottom = self.bar_box(x, y, 0.0 if isnan(value) else signal.scale(value))
+            if right >= left:
+                self._draw.rectangle((left, top, right, bottom), ABOVE if above else BELOW)
+            if signal.threshold is not None:
+                tick, at = max(2, self.px(1.5)), self.bar_box(x, y, signal.threshold)[2] + 1
+                self._draw.rectangle(
+                    (at - tick // 2, top - self.px(3), at - tick // 2 + tick - 1, bottom + self.px(3)), INK
+                )
             text = "–" if isnan(value) else f"{value:.1f}" if signal.kind == "intensity" else f"{value:.2f}"
-            self._text(target, across + right - self._px(4), down, text, INK if above else MUTED)
-
-    def _strip(
-        self, target: Image, left: int, right: int, y: int, signal: Signal, value: float, above: bool
-    ) -> None:
-        """The bar with its threshold."""
-        thick = self._px(8)
-        top = y + (self._row - thick) // 2
-        target[top : top + thick, left:right] = TRACK
-        if not isnan(value):
-            end = left + round((right - left) * min(1.0, max(0.0, value / signal.top)))
-            target[top : top + thick, left:end] = ABOVE if above else BELOW
-        if signal.threshold is not None:
-            at = left + round((right - left) * signal.threshold)
-            tick = max(2, self._px(1.5))
-            target[top - self._px(3) : top + thick + self._px(3), at - tick // 2 : at - tick // 2 + tick] = (
-                INK
-            )
+            self._text(x + self.px(_RIGHT - 4), y, text, INK if above else MUTED)
 
     def _text(
-        self,
-        target: Image,
-        x: int,
-        y: int,
-        text: str,
-        color: Color,
-        *,
-        size: float = _FONT,
-        bold: bool = False,
+        self, x: int, y: int, text: str, color: Color, font: ImageFont.FreeTypeFont | None = None
     ) -> None:
-        """A line of text, in the middle of a row."""
-        pixels = self._px(size)
-        down = (self._row - text_size("Ag", pixels)[1]) // 2
-        draw_text(target, x + self._px(12), y + down, text, pixels, color, bold=bold)
+        """A line of text in the middle of a row."""
+        self._draw.text((x + self.px(12), y + self.row / 2), text, color, font or self.font, anchor="lm")
 
 
-def draw_text(
-    target: Image,
-    x: int,
-    y: int,
-    text: str,
-    size: int,
-    color: Color,
-    *,
-    bold: bool = False,
-    once: bool = False,
-) -> None:
-    """Draw a line of text; what lies outside the picture is cut off.
-
-    Args:
-        target: uint8 [H, W, 3], drawn on.
-        x: Left.
-        y: Top.
-        text: One line.
-        size: Of the letters in pixels.
-        color: RGB.
-        bold: Whether in bold.
-        once: Whether the text comes once only, so that it need not be kept.
-    """
-    cover = (_glyphs.__wrapped__ if once else _glyphs)(text, size, bold).astype(np.float32) / 255
-    top, left = max(0, -y), max(0, -x)
-    part = target[max(0, y) : y + cover.shape[0], max(0, x) : x + cover.shape[1]]
-    cover = cover[top : top + part.shape[0], left : left + part.shape[1]]
-    if part.size:
-        part[:] = (part * (1 - cover) + np.array(color, np.float32) * cover + 0.5).astype(np.uint8)
+def draw_label(text: str, size: int, color: Color, background: Color) -> NDArray[np.uint8]:
+    """A line of bold text on a background, uint8 [H, W, 3]."""
+    font = load_font(size, True)
+    pad, height = max(2, size // 4), sum(font.getmetrics()) + max(2, size // 4)
+    image = Image.new("RGB", (round(font.getlength(text)) + 2 * pad, height), background)
+    ImageDraw.Draw(image).text((pad, height / 2), text, color, font, anchor="lm")
+    return np.asarray(image)
 
 
-def text_size(text: str, size: int, *, bold: bool = False) -> tuple[int, int]:
-    """Width and height of a line of text in pixels."""
-    height, width = _glyphs(text, size, bold).shape[:2]
-    return width, height
-
-
-@lru_cache(maxsize=1024)
-def shorten(text: str, size: int, width: int) -> str:
-    """The text, or as much of its beginning as fits with an ellipsis."""
-    if text_size(text, size)[0] <= width:
-        return text
-    while text and text_size(text.rstrip() + "…", size)[0] > width:
-        text = text[:-1]
-    return text.rstrip(" ,") + "…"
-
-
-@lru_cache(maxsize=256)
-def wrap(text: str, size: int, width: int) -> list[str]:
-    """The text as lines of at most a width in pixels; a longer word is shortened."""
-    lines: list[str] = []
-    for word in text.split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and text_size(longer, size)[0] <= width:
-            lines[-1] = longer
-        else:
-            lines.append(shorten(word, size, width))
-    return lines
-
-
-@lru_cache(maxsize=2048)
-def _glyphs(text: str, size: int, bold: bool) -> Image:
-    """How much of each pixel a line of text covers, uint8 [h, w, 1]."""
-    from PIL import Image as Pictures
-    from PIL import ImageDraw
-
-    font = _font(size, bold)
-    ascent, descent = font.getmetrics()
-    width = max(1, ceil(font.getlength(text)))
-    picture = Pictures.new("L", (width, ascent + descent))
-    ImageDraw.Draw(picture).text((0, 0), text, fill=255, font=font)
-    return np.asarray(picture, np.uint8)[..., None]
-
-
-@lru_cache(maxsize=32)
-def _font(size: int, bold: bool) -> FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib and knows the letters of most languages."""
+@lru_cache(maxsize=8)
+def load_font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which is part of matplotlib and has the letters of most languages."""
     import matplotlib as mpl
-    from PIL import ImageFont
 
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(str(Path(mpl.get_data_path()) / "fonts" / "ttf" / name), size)
+    path = Path(mpl.get_data_path()) / "fonts" / "ttf" / name
+    return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)

@@ -1,12 +1,13 @@
-"""The report's charts as inline SVG whose colours follow the page's light or dark theme."""
+"""Charts of a report as inline SVG in the colours of the page's light or dark theme."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from io import StringIO
+from itertools import product
 from math import isnan
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -19,30 +20,20 @@ if TYPE_CHECKING:
 __all__ = ["bar_chart", "confusion_chart", "curve_charts"]
 
 # Matplotlib draws with stand-in colours; the page's CSS variables replace them in the SVG.
-_THEME = {
-    "ink": "#100001",
-    "muted": "#100002",
-    "line": "#100003",
-    "accent": "#100004",
-    "on-accent": "#100005",
-    "warn": "#100006",
-    "c1": "#100007",
-    "c2": "#100008",
-    "c3": "#100009",
-    "c4": "#10000a",
-}
+_NAMES = ("ink", "muted", "line", "accent", "on-accent", "warn", "c1", "c2", "c3", "c4")
+_THEME = {name: f"#1000{k:02x}" for k, name in enumerate(_NAMES, start=1)}
 _WIDTH = 5.2  # inches: narrow enough to stay legible when a phone shrinks it
 
 
 def bar_chart(results: Sequence[Result], metric: str) -> str | None:
-    """One horizontal bar a label, with its interval and the trivial baseline.
+    """Draw one horizontal bar per label, with its interval and the trivial baseline.
 
     Args:
         results: Those named `metric/label` are drawn, in their order; of several threshold rules, the first.
         metric: Target and metric, for example "au/f1_pos".
 
     Returns:
-        An SVG element, or None when there is nothing to draw.
+        An SVG element, or None if there is nothing to draw.
     """
     bars = list({r.name: r for r in reversed(results) if r.name.startswith(f"{metric}/")}.values())[::-1]
     if not bars:
@@ -68,35 +59,16 @@ def bar_chart(results: Sequence[Result], metric: str) -> str | None:
 
 
 def confusion_chart(labels: Sequence[str], counts: Tensor) -> str:
-    """A confusion matrix: each row's shares as shades, the counts as text.
-
-    Args:
-        labels: Class names.
-        counts: [E, E], rows true, columns predicted.
-
-    Returns:
-        An SVG element.
-    """
-    from matplotlib.patches import Rectangle
-
+    """Draw a confusion matrix as SVG: shares of each row as shades, counts [E, E] (rows true) as text."""
     shares = counts.double() / counts.sum(1, keepdim=True).clamp(min=1)
     size = len(labels)
     figure, axes = _canvas(0.44 * size + 1.5)
-    for row in range(size):
-        for column in range(size):
-            share = shares[row, column].item()
-            patch = Rectangle((column, row), 0.96, 0.92, color=_THEME["accent"], alpha=max(share, 0.05))
-            patch.set_linewidth(0)
-            axes.add_patch(patch)
-            axes.text(
-                column + 0.48,
-                row + 0.46,
-                f"{counts[row, column]:g}",
-                ha="center",
-                va="center",
-                fontsize=9,
-                color=_THEME["on-accent" if share > 0.55 else "ink"],
-            )
+    for row, column in product(range(size), repeat=2):
+        share = shares[row, column].item()
+        color, ink = _THEME["accent"], _THEME["on-accent" if share > 0.55 else "ink"]
+        axes.barh(row, 0.96, 0.92, column, align="edge", color=color, alpha=max(share, 0.05), linewidth=0)
+        place = (column + 0.48, row + 0.46)
+        axes.text(*place, f"{counts[row, column]:g}", ha="center", va="center", fontsize=9, color=ink)
     axes.set_xlim(0, size)
     axes.set_ylim(size, 0)
     axes.set_yticks([i + 0.46 for i in range(size)], labels)
@@ -110,11 +82,11 @@ def confusion_chart(labels: Sequence[str], counts: Tensor) -> str:
 
 
 def curve_charts(curves: Mapping[str, Sequence[float]]) -> list[tuple[str, str]]:
-    """Training curves, losses and scores in charts of their own.
+    """Draw training curves, losses and scores in charts of their own.
 
     Args:
-        curves: Columns of one table: `epoch` (row numbers where it is absent) and one column a curve, NaN
-            where nothing was logged. Names ending in "loss" share the first chart.
+        curves: `epoch` (by default row numbers) and one column per curve, NaN where nothing was logged. Names that end
+            in "loss" share the first chart.
 
     Returns:
         Title and SVG element of each chart.
@@ -140,17 +112,14 @@ def curve_charts(curves: Mapping[str, Sequence[float]]) -> list[tuple[str, str]]
         axes.grid(axis="y", color=_THEME["line"], linewidth=0.8)
         axes.set_xlabel("epoch", fontsize=8.5, color=_THEME["muted"])
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        legend = axes.legend(
-            loc="lower left", bbox_to_anchor=(0, 1.01), ncols=2, fontsize=8, frameon=False, borderaxespad=0
-        )
-        for text in legend.get_texts():
-            text.set_color(_THEME["ink"])
+        place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.01), "borderaxespad": 0}
+        axes.legend(ncols=2, fontsize=8, frameon=False, labelcolor=_THEME["ink"], **place)
         charts.append((title, _svg(figure, f"{title} by epoch")))
     return charts
 
 
 def _canvas(height: float) -> tuple[Figure, Axes]:
-    """A transparent figure that belongs to no global state."""
+    """A transparent figure, independent of pyplot."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""The media of a clip report: inside the page where small, linked where browsers play them, else as a copy."""
+"""Parts of HTML pages: templates, and media that are embedded, linked or copied."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from affectkit.inference.pictures.clip_table import ASSUMED_FPS
 from affectkit.inference.pictures.encode import VideoWriter
 from affectkit.inference.pictures.overlay import first_size, read_frames
 
-__all__ = ["EMBED_MB", "Embed", "PageMedia", "page_media"]
+__all__ = ["EMBED_MB", "TEMPLATES", "Embed", "PageMedia", "encode_jpeg", "page_media", "render_page"]
 
 Embed = Literal["auto", "always", "never"]
 
 EMBED_MB: Final = 8.0
-"""Videos up to this size are put into the page by default."""
+"""Default size limit of embedded videos."""
 
-_PLAYED: Final = {  # what every current browser plays, by container
+TEMPLATES: Final = Path(__file__).parent / "templates"
+_PLAYED: Final = {  # codecs that every current browser plays, by container
     ".mp4": {"h264", "vp9", "av1"},
     ".m4v": {"h264"},
     ".webm": {"vp8", "vp9", "av1"},
@@ -35,20 +36,47 @@ _PLAYED: Final = {  # what every current browser plays, by container
 _PHOTO, _COPY = 1280, 480  # pixels: longer side of a photo, height of a copy
 
 
+def render_page(template: str, **values: Any) -> str:
+    """Fill a template; text is escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    import affectkit
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(version=affectkit.__version__, **values)
+
+
+def encode_jpeg(pixels: NDArray[np.uint8], quality: int = 88) -> str:
+    """Encode a picture, uint8 [H, W, 3], as a JPEG in base64; sides of more than 1280 pixels are reduced."""
+    from PIL import Image
+
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    picture.thumbnail((_PHOTO, _PHOTO))
+    file = BytesIO()
+    picture.save(file, format="JPEG", quality=quality)
+    return base64.b64encode(file.getvalue()).decode("ascii")
+
+
 @dataclass(frozen=True, slots=True)
 class PageMedia:
-    """What the page shows.
+    """Media of a page.
 
     Args:
         kind: "video" or "image".
         how: "embedded", "linked" or "copied"; a copy may be embedded.
-        mime: Of the embedded data.
-        data: The file in base64, where it is embedded.
-        href: Relative address of the file, where it is not.
-        width: Of the frames in pixels, upright, as boxes are given.
-        height: Likewise.
-        offset: Seconds on the browser's clock at which the first frame is shown.
-        note: What was changed, for the reader.
+        mime: MIME type of embedded data.
+        data: The embedded file in base64, or None.
+        href: Relative address of a file that is not embedded, or None.
+        width: Width of the upright frames in pixels, the unit of boxes.
+        height: Height of the upright frames.
+        offset: Time of the first frame on the browser's clock, in seconds.
+        note: Description of a copy, for the reader.
     """
 
     kind: Literal["video", "image"]
@@ -72,50 +100,42 @@ def page_media(
 ) -> PageMedia:
     """Prepare media for a page.
 
-    A photo is always embedded. A video file that browsers play stays as it is; of any other, and of a folder of frames,
-    an H.264 copy without sound, at most 480 pixels high, is made beside the page or embedded.
+    A photo is always embedded. A video file that browsers play is unchanged; of any other, and of a folder of frames,
+    an H.264 copy without sound, at most 480 pixels high, is embedded or written beside the page.
 
     Args:
         video: The media.
-        page: The page, beside which a copy is written.
-        embed: "auto" embeds what is at most `limit_mb` large, "always" everything, "never" no video.
-        limit_mb: In units of 10⁶ bytes.
-        progress: Called with the frames copied and the number in all, where a copy is made.
+        page: The page.
+        embed: "auto" embeds videos of at most `limit_mb`, "always" all videos, "never" none.
+        limit_mb: Size limit in units of 10⁶ bytes.
+        progress: Called with the numbers of frames copied and in all, if a copy is made.
 
     Raises:
         VideoError: No frame can be read.
     """
-    height, width = first_size(video)
+    size = first_size(video)
     if video.num_frames == 1 and not video.path.is_dir():
         picture = next(pixels for _, _, pixels in read_frames(video) if not isinstance(pixels, str))
-        return PageMedia("image", "embedded", "image/jpeg", _jpeg(picture), None, width, height)
-    offset = _played(video.path)
-    if offset is not None:
-        if _embeds(video.path, embed, limit_mb):
-            data, mime = _encode(video.path), f"video/{video.path.suffix.lower().lstrip('.')}"
-            mime = mime.replace("m4v", "mp4")
-            return PageMedia("video", "embedded", mime, data, None, width, height, offset)
-        href = _address(video.path, page)
-        return PageMedia("video", "linked", "", None, href, width, height, offset)
-    copy = page.with_name(f"{page.stem}.video.mp4")
-    note = _copy(video, copy, (height, width), progress)
-    if _embeds(copy, embed, limit_mb):
-        data = _encode(copy)
-        copy.unlink()
-        return PageMedia("video", "copied", "video/mp4", data, None, width, height, 0.0, note)
-    return PageMedia("video", "copied", "", None, _address(copy, page), width, height, 0.0, note)
-
-
-def _embeds(path: Path, embed: Embed, limit_mb: float) -> bool:
-    return embed == "always" or (embed == "auto" and path.stat().st_size <= limit_mb * 1e6)
-
-
-def _encode(path: Path) -> str:
-    return base64.b64encode(path.read_bytes()).decode("ascii")
+        return PageMedia("image", "embedded", "image/jpeg", encode_jpeg(picture), None, size[1], size[0])
+    path, offset, note = video.path, _start_if_played(video.path), ""
+    is_copy = offset is None
+    if is_copy:
+        path = page.with_name(f"{page.stem}.video.mp4")
+        note = _copy(video, path, size, progress)
+    data = href = None
+    if embed == "always" or (embed == "auto" and path.stat().st_size <= limit_mb * 1e6):
+        data = base64.b64encode(path.read_bytes()).decode("ascii")
+        if is_copy:
+            path.unlink()
+    else:
+        href = _address(path, page)
+    how: Literal["embedded", "linked", "copied"] = "copied" if is_copy else "embedded" if data else "linked"
+    mime = "video/webm" if path.suffix.lower() == ".webm" else "video/mp4"
+    return PageMedia("video", how, mime, data, href, size[1], size[0], offset or 0.0, note)
 
 
 def _address(path: Path, page: Path) -> str:
-    """The relative address of a file, as seen from the page."""
+    """The address of a file relative to the page."""
     path, folder = path.resolve(), page.resolve().parent
     try:
         return quote(Path(os.path.relpath(path, folder)).as_posix())
@@ -123,8 +143,8 @@ def _address(path: Path, page: Path) -> str:
         return path.as_uri()
 
 
-def _played(path: Path) -> float | None:
-    """Whether every browser plays a file: then the time at which it shows the first frame; else None."""
+def _start_if_played(path: Path) -> float | None:
+    """If every browser plays a file, the time of its first frame; else None."""
     codecs = _PLAYED.get(path.suffix.lower())
     if codecs is None or not path.is_file():
         return None
@@ -134,42 +154,26 @@ def _played(path: Path) -> float | None:
         if known.codec.canonical_name not in codecs or known.pix_fmt not in ("yuv420p", "yuvj420p"):
             return None
         first = float((stream.start_time or 0) * (stream.time_base or 0))
-        whole = (container.start_time or 0) / 1_000_000
-        return max(0.0, first - whole)
+        return max(0.0, first - (container.start_time or 0) / 1_000_000)
 
 
 def _copy(
-    video: VideoReader,
-    path: Path,
-    size: tuple[int, int],
-    progress: Callable[[int, int], None] | None,
+    video: VideoReader, path: Path, size: tuple[int, int], progress: Callable[[int, int], None] | None
 ) -> str:
-    """Write what browsers play; returns a sentence about it."""
+    """Write a copy that browsers play; returns its description."""
+    import cv2
+
     height = min(_COPY, size[0]) // 2 * 2 or 2
     width = max(2, round(size[1] * height / size[0]) // 2 * 2)
-    black = np.zeros((height, width, 3), np.uint8)
     with VideoWriter(path, width, height, video.fps, quality=25) as writer:
         for number, time, pixels in read_frames(video):
-            writer.write(black if isinstance(pixels, str) else _fit(pixels, width, height), time)
+            picture = (
+                np.zeros((2, 2, 3), np.uint8) if isinstance(pixels, str) else np.ascontiguousarray(pixels)
+            )
+            small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+            writer.write(np.asarray(small, np.uint8), time)
             if progress is not None:
                 progress(number + 1, video.num_frames)
     kind = "H.264" if writer.codec != "mpeg4" else "MPEG-4"
     pace = "" if np.isfinite(video.timestamps).all() else f", at {ASSUMED_FPS:g} frames a second"
     return f"Browsers do not play the original; this is a copy in {kind}, {width} × {height} pixels{pace}."
-
-
-def _fit(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    import cv2
-
-    small = cv2.resize(np.ascontiguousarray(pixels), (width, height), interpolation=cv2.INTER_AREA)
-    return np.asarray(small, np.uint8)
-
-
-def _jpeg(pixels: NDArray[np.uint8]) -> str:
-    from PIL import Image
-
-    picture = Image.fromarray(np.ascontiguousarray(pixels))
-    picture.thumbnail((_PHOTO, _PHOTO))
-    file = BytesIO()
-    picture.save(file, format="JPEG", quality=88)
-    return base64.b64encode(file.getvalue()).decode("ascii")

@@ -1,12 +1,10 @@
-"""A training run as one HTML page that needs no other file."""
+"""Report of a training run as one HTML page that needs no other file."""
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +13,7 @@ from torch import Tensor
 
 from affectkit.facs import ActionUnit
 from affectkit.inference.reports.figures import bar_chart, confusion_chart, curve_charts
+from affectkit.inference.reports.page_media import encode_jpeg, render_page
 
 if TYPE_CHECKING:
     from affectkit.metrics import Result
@@ -48,15 +47,15 @@ _RULES = {
 
 @dataclass(frozen=True)
 class Strip:
-    """A few frames of a test clip with what is in them and what the model saw.
+    """Frames of a test clip with annotated and predicted labels.
 
     Args:
-        frames: Uint8 [T, 3, H, W], RGB.
-        true: Action units that are active, for example "AU12".
-        predicted: Action units that the model says are active.
-        expression: The true expression, if it has one.
-        predicted_expression: The model's expression.
-        caption: Which clip this is.
+        frames: uint8 [T, 3, H, W], RGB.
+        true: Annotated action units, for example "AU12".
+        predicted: Predicted action units.
+        expression: Annotated expression, if there is one.
+        predicted_expression: Predicted expression.
+        caption: Name of the clip.
     """
 
     frames: Tensor
@@ -82,17 +81,16 @@ def write_report(
     """Write `index.html`: numbers with protocol and baseline, charts and example clips in a single file.
 
     Args:
-        folder: Where to write; made if absent.
+        folder: Output folder; created if missing.
         title: Heading of the page.
-        results: From `collect_results`. Means come first on the page; `au/f1_pos/AU12` and its like make the
-            bar chart.
-        curves: A table of training curves by column: `epoch` and one column a curve, NaN where nothing was
-            logged.
-        confusion: Class names and the counts [E, E], rows true, columns predicted.
+        results: From `collect_results`. Means come first on the page; results such as `au/f1_pos/AU12` make the bar
+            chart.
+        curves: Training curves by column: `epoch` and one column per curve, NaN where nothing was logged.
+        confusion: Class names and counts [E, E], rows true, columns predicted.
         strips: Example clips.
         facts: Short facts for the head of the page, for example {"Test subjects": 24}.
-        notes: Paragraphs that a reader must know to judge the numbers.
-        rendered: Whether the model learned from rendered faces only; the page then says so at the top.
+        notes: Paragraphs needed to judge the numbers.
+        rendered: Whether the model was trained on rendered faces only; the page then says so at the top.
 
     Returns:
         The path of the page.
@@ -103,36 +101,23 @@ def write_report(
         >>> write_report(getfixture("tmp_path"), title="A run", results=[uar], rendered=True).name
         'index.html'
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    import affectkit
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    bars = bar_chart(results, "au/f1_pos")
     rows = [_row(r) for r in results]
     means = [row for row in rows if not row["label"]]
     sections: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in means:
         sections.setdefault((row["target"], f"{row['protocol']}; intervals {row['level']}"), []).append(row)
-    page = environment.get_template("run.html").render(
+    page = render_page(
+        "run.html",
+        bars=bar_chart(results, "au/f1_pos"),
+        confusion=confusion and confusion_chart(*confusion),
         title=title,
-        version=affectkit.__version__,
         rendered=rendered,
         facts={name: str(value) for name, value in (facts or {}).items()},
         notes=notes,
         headlines=[rows[0] for rows in sections.values()],
         sections=sections,
         units=[row for row in rows if row["label"]],
-        bars=bars and Markup(bars),
-        confusion=confusion and Markup(confusion_chart(*confusion)),
-        curves=[(name, Markup(svg)) for name, svg in curve_charts(curves or {})],
+        curves=curve_charts(curves or {}),
         strips=[_strip(strip) for strip in strips],
     )
     folder = Path(folder)
@@ -143,7 +128,7 @@ def write_report(
 
 
 def _row(result: Result) -> dict[str, Any]:
-    """One result as the texts the template shows."""
+    """Texts of one result."""
     target, metric, *label = result.name.split("/")
     low, high = result.estimate.low, result.estimate.high
     return {
@@ -162,31 +147,20 @@ def _row(result: Result) -> dict[str, Any]:
 
 def _strip(strip: Strip) -> dict[str, Any]:
     """One clip as a picture and its labels: found, missed and false action units, in this order."""
+    wide = torch.cat(list(strip.frames.cpu()), dim=-1).permute(1, 2, 0)
     units = [(unit, "found" if unit in strip.predicted else "missed") for unit in strip.true]
     units += [(unit, "false") for unit in strip.predicted if unit not in strip.true]
     return {
-        "picture": _jpeg(strip.frames),
+        "picture": f"data:image/jpeg;base64,{encode_jpeg(wide.numpy(), quality=90)}",
         "count": len(strip.frames),
-        "units": [{"name": unit, "state": state, "meaning": _meaning(unit)} for unit, state in units],
+        "units": [
+            {"name": unit, "state": state, "meaning": ActionUnit.parse(unit).name} for unit, state in units
+        ],
         "expression": strip.expression,
         "predicted": strip.predicted_expression,
         "right": strip.expression == strip.predicted_expression,
         "caption": strip.caption,
     }
-
-
-def _jpeg(frames: Tensor) -> str:
-    """Frames [T, 3, H, W] side by side, as a data URI."""
-    from PIL import Image
-
-    wide = torch.cat(list(frames.cpu()), dim=-1).permute(1, 2, 0).contiguous().numpy()
-    file = BytesIO()
-    Image.fromarray(wide).save(file, format="JPEG", quality=90)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
-
-
-def _meaning(unit: str) -> str:
-    return ActionUnit.parse(unit).name
 
 
 def _text(value: float) -> str:

@@ -1,1 +1,1 @@
-"""Brief movements in long videos: where they are, and what a model says of them."""
+"""Brief movements in long videos: their times and predictions."""

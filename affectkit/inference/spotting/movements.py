@@ -1,16 +1,17 @@
-"""From a long clip to its brief movements: when each began, and which action units it shows."""
+"""Brief movements in long clips: their times and action units."""
 
 from __future__ import annotations
 
 import csv
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from torch import Tensor
 
 from affectkit.data import OnsetApex, UniformSegments
@@ -18,75 +19,64 @@ from affectkit.data.video import Backend, VideoReader, open_video
 from affectkit.errors import AnnotationError, ConfigError, VideoError
 from affectkit.faces import MARGINS, Crop, face_landmarks, margin_of, place_face, read_clip
 from affectkit.facs import ActionUnit, AUSet
+from affectkit.inference.formats.table import dump
+from affectkit.inference.pictures.overlay import read_frames
 from affectkit.inference.predictor import Predictor
 from affectkit.inference.spotting.spotter import Interval, Spotter
-from affectkit.models import InputSpec
 from affectkit.models.backbones import OffApexNet, STSTNet
 
 __all__ = ["LEADING", "Movement", "MovementFinder", "Written", "write_movements"]
 
-LEADING: Final = (
-    "onset",
-    "apex",
-    "offset",
-    "onset_time",
-    "apex_time",
-    "offset_time",
-    "strength",
-    "moved",
-    "units",
-)
-"""The columns before those of the values."""
+LEADING = ("onset", "apex", "offset", "onset_time", "apex_time", "offset_time", "strength", "moved", "units")
+"""Columns before those of the values."""
 
-_SIDE: Final = (
-    112  # pixels of the pictures that movements are looked for in, where a detector places the face
-)
+_SIDE: Final = 112  # pixels of the pictures searched, if a detector places the face
 
 
 @dataclass(frozen=True)
 class Movement:
-    """A brief movement and what the model says about it.
+    """A brief movement and its predictions.
 
     Args:
         interval: Its frames.
-        times: Seconds of onset, apex and offset, by the container, else by the frame rate.
-        values: Probabilities by column name; NaN where the face could not be seen.
-        units: The columns at or above their thresholds.
-        reason: Why there are no values.
+        times: Times of onset, apex and offset in seconds, from the container, else from the frame rate.
+        values: Probabilities by column name; NaN if no face was found.
+        units: Columns at or above their thresholds.
+        reason: Reason if there are no values.
     """
 
     interval: Interval
-    times: tuple[float, float, float]
+    times: tuple[float, ...]
     values: dict[str, float]
     units: tuple[str, ...]
     reason: str | None = None
 
 
 class MovementFinder:
-    """Finds brief movements in long clips and asks a model which action units they show.
+    """Find brief movements in long clips and predict their action units.
 
-    A `Spotter` proposes intervals. The model's heads for micro-expressions, or, if it has none, its heads of action
-    units, then see each as they were trained: heads for micro-expressions and models of two frames see frames from
-    onset to apex, both included; other models see frames spread over the interval; models of stills see the apex.
+    A `Spotter` finds intervals. The model's heads for micro-expressions, or else its heads of action units, then see
+    each as in training: heads for micro-expressions and models of two frames see frames from onset to apex, both
+    included; other models see frames spread over the interval; models of single frames see the apex.
 
-    Faces are found as the predictor finds them, but once for every ten seconds that are searched and once for every
-    movement: the pictures of a clip are all cut out in one way, since aligning each by itself would undo the motion.
-    Of several faces the largest is watched.
+    Faces are found as by the predictor, but once for every ten seconds searched and once for every movement: all
+    pictures of a clip are cropped in the same way, since aligning each by itself would undo the motion. Of several
+    faces the largest is used.
 
     Args:
-        predictor: The model, and where faces come from.
-        longest: Of a movement, in seconds.
+        predictor: The model and the source of faces.
+        longest: Longest movement in seconds.
         threshold: See `Spotter`.
         least: See `Spotter`.
 
     Attributes:
         columns: Names of the values.
-        spec: The pictures that the model sees.
-        view: Those that movements are looked for in: with a detector, never less than the whole face.
-        face_seen: Whether there was a face in the last video.
+        spec: Input of the model.
+        view: Pictures searched for movements: with a detector, at least the whole face.
+        face_seen: Whether the last video had a face.
 
     Raises:
-        ConfigError: The model says nothing about action units, or reads optical flow; or a value is out of range.
+        ConfigError: The model does not predict action units, or reads optical flow; or a value is out of range.
         LabelSpaceError: One of its units has no region.
     """
 
@@ -97,17 +87,15 @@ class MovementFinder:
         model = predictor.model
         if isinstance(model.backbone, (OffApexNet, STSTNet)):
             raise ConfigError(
-                "This model reads optical flow, and does not say at which resolution.",
-                remedy="Spot with a model that reads pictures.",
+                "This model reads optical flow of an unknown resolution.",
+                remedy="Use a model that reads pictures.",
             )
         every = ((name, model.head(name)) for name in model.heads)
         heads = [(name, head) for name, head in every if isinstance(head.space, AUSet)]
         micro = [(name, head) for name, head in heads if head.sees_movements]
         self._heads = micro or heads
         if not self._heads:
-            raise ConfigError(
-                "This model says nothing about action units.", remedy="Take a model with a head of them."
-            )
+            raise ConfigError("This model does not predict action units.", remedy="Use one that does.")
         self._columns: dict[str, tuple[str, int, float]] = {}  # column -> head, place in it, threshold
         for name, head in self._heads:
             for place, (column, limit) in enumerate(zip(head.columns, head.thresholds, strict=True)):
@@ -116,7 +104,10 @@ class MovementFinder:
         self.columns = tuple(self._columns)
         units = dict.fromkeys(ActionUnit.parse(label) for _, head in self._heads for label in head.labels)
         self.spec = model.input_spec
-        self.view = self.spec if isinstance(predictor.faces, Crop) else _whole_face(self.spec)
+        self.view = self.spec
+        if not isinstance(predictor.faces, Crop):  # models of tight crops see no brows
+            margin = max(margin_of(self.spec), MARGINS[self.spec.alignment])
+            self.view = replace(self.spec, size=_SIDE, crop_margin=margin)
         self.spotter = Spotter(
             tuple(units),
             longest=longest,
@@ -134,15 +125,15 @@ class MovementFinder:
         clips: VideoReader | None = None,
         fps: float | None = None,
         progress: Callable[[int, int], None] | None = None,
-    ) -> Iterator[Movement]:
-        """The movements of an opened video, in constant memory.
+    ) -> Generator[Movement, None, None]:
+        """Find the movements of an opened video, in constant memory.
 
         Args:
             video: From `open_video`; it stays open.
-            clips: The same video opened once more, which movements are read from as they are found; without, they
-                are read when the video has ended, since one reader is at one place at a time.
-            fps: Frames a second, where the media does not know or is wrong.
-            progress: Called with the number of frames read and the number expected.
+            clips: The same video opened again, to predict movements as they are found; without it they are predicted
+                at the end of the video.
+            fps: Frames per second, if the media does not tell or is wrong.
+            progress: Called with the numbers of frames read and expected.
 
         Yields:
             Movements in order of time.
@@ -154,7 +145,7 @@ class MovementFinder:
         rate = _rate(video, fps)
         found = self.spot(video, fps=rate, progress=progress)
         for interval in list(found) if clips is None else found:
-            yield self._score(clips or video, interval, rate)
+            yield self._predict(clips or video, interval, rate)
 
     def spot(
         self,
@@ -163,34 +154,33 @@ class MovementFinder:
         fps: float | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Iterator[Interval]:
-        """When something moved briefly, without what the model says about it.
-
-        Args:
-            video: As for `find`.
-            fps: As for `find`.
-            progress: As for `find`.
-
-        Yields:
-            Intervals in order of time.
-
-        Raises:
-            ConfigError: The frame rate is unknown.
-            VideoError: There is only one frame, or none can be read.
-        """
-        frames = _Frames(video, progress)
+        """Find intervals without predictions; arguments and errors as in `find`."""
+        rate, fault, decoded = _rate(video, fps), "", 0
         self.face_seen = False
+
+        def frames() -> Iterator[Tensor | None]:
+            nonlocal fault, decoded
+            for number, _, pixels in read_frames(video):
+                if progress is not None:
+                    progress(number + 1, video.num_frames)
+                if isinstance(pixels, str):
+                    fault = pixels
+                    yield None
+                else:
+                    decoded += 1
+                    yield torch.from_numpy(pixels).permute(2, 0, 1)
 
         def place(frame: Tensor) -> Callable[[Tensor], Tensor] | None:
             found = place_face(frame, self.predictor.faces, self.view)
             self.face_seen |= found is not None
             return found
 
-        yield from self.spotter.stream(frames, _rate(video, fps), place)
-        if frames.failed == video.num_frames:
-            raise VideoError(f"None of its frames could be read: {frames.reason}", path=video.path)
+        yield from self.spotter.stream(frames(), rate, place)
+        if not decoded:
+            raise VideoError(f"None of its frames could be read: {fault}", path=video.path)
 
     def metadata(self) -> dict[str, Any]:
-        """What belongs beside the numbers, in plain values: that of `Predictor`, and how movements were found."""
+        """Plain metadata: those of `Predictor`, and how movements were found."""
         return {
             **self.predictor.metadata(),
             "columns": [*LEADING, *self.columns],
@@ -200,57 +190,54 @@ class MovementFinder:
                 "threshold": self.spotter.threshold,
                 "least_grey_levels": self.spotter.least,
                 "units": [str(unit) for unit in self.spotter.units],
-                "model_sees": self._sees(),
+                "model_sees": self._describe_input(),
             },
         }
 
-    def _sees(self) -> str:
+    def _describe_input(self) -> str:
         frames = self.spec.frames
         if self._to_apex:
             return f"{max(2, frames)} frames from onset to apex"
         return "the apex" if frames == 1 else f"{frames} frames from onset to offset"
 
     def _numbers(self, interval: Interval) -> list[int]:
-        """Which frames of an interval the model sees."""
+        """Frames of an interval that the model sees."""
         frames = self.spec.frames
         if self._to_apex:
             return OnsetApex(max(2, frames))(interval.offset + 1, onset=interval.onset, apex=interval.apex)
-        if frames == 1:
-            return [interval.apex]
         places = UniformSegments(frames)(interval.offset - interval.onset + 1)
-        return [interval.onset + place for place in places]
+        return [interval.onset + place for place in places] if frames > 1 else [interval.apex]
 
-    def _score(self, video: VideoReader, interval: Interval, rate: float) -> Movement:
+    def _predict(self, video: VideoReader, interval: Interval, rate: float) -> Movement:
         numbers = (interval.onset, interval.apex, interval.offset)
-        known = [float(video.timestamps[number]) for number in numbers]
-        first, second, third = (t if isfinite(t) else n / rate for t, n in zip(known, numbers, strict=True))
-        times = (first, second, third)
+        known = [(number, float(video.timestamps[number])) for number in numbers]
+        times = tuple(time if isfinite(time) else number / rate for number, time in known)
         try:
             clip, landmarks = read_clip(video, self._numbers(interval), self.predictor.faces, self.spec)
         except (VideoError, AnnotationError) as error:
             return Movement(interval, times, dict.fromkeys(self.columns, nan), (), error.fault)
         device = self.predictor.device
-        answers = self.predictor.model.predict(
-            clip[None].to(device), None, landmarks.expand(len(clip), -1, -1)[None].to(device)
-        )
-        values = {}
-        for column, (name, place, _) in self._columns.items():
-            answer = answers[name][0]
-            values[column] = float(answer[..., place].flatten()[-1])  # by frame: that of the last one
+        landmarks = landmarks.expand(len(clip), -1, -1)[None].to(device)
+        answers = self.predictor.model.predict(clip[None].to(device), None, landmarks)
+        # Of frame heads, the last frame counts.
+        values = {
+            column: float(answers[name][0][..., place].flatten()[-1])
+            for column, (name, place, _) in self._columns.items()
+        }
         units = tuple(c for c, (_, _, threshold) in self._columns.items() if values[c] >= threshold)
         return Movement(interval, times, values, units)
 
 
 @dataclass(frozen=True)
 class Written:
-    """What `write_movements` wrote.
+    """Result of `write_movements`.
 
     Args:
         path: The table.
         sidecar: The JSON file beside it.
-        movements: Rows.
-        unseen: Those without values.
-        face_seen: Whether there was a face at all.
+        movements: Number of movements.
+        unseen: Number of movements without values.
+        face_seen: Whether the video had a face.
     """
 
     path: Path
@@ -269,111 +256,61 @@ def write_movements(
     backend: Backend = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> Written:
-    """Write the movements of a clip into a CSV table, and beside it a JSON file with the metadata.
+    """Write the movements of a clip to a CSV table, and the metadata to a JSON file beside it.
 
     The columns are `LEADING` and those of the values: frames count from 0, times are seconds, `strength` is in grey
-    levels, `moved` names the units whose regions moved most, `units` those at or above the model's thresholds. Rows
-    are written as they are found, so the table is valid wherever the work is interrupted; the JSON file then has
-    `"complete": false`.
+    levels, `moved` are the units whose regions moved most, `units` those at or above the model's thresholds. Rows are
+    written as they are found, so an interrupted table is valid; its JSON file has `"complete": false`.
 
     Args:
         finder: The model.
         source: A video or a folder of frames.
-        path: The table; replaced.
-        fps: Frames a second, where the media does not know or is wrong.
+        path: The table; an older one is replaced.
+        fps: Frames per second, if the media does not tell or is wrong.
         backend: Reader of video files.
-        progress: Called with the number of frames read and the number expected.
-
-    Returns:
-        What was written.
+        progress: Called with the numbers of frames read and expected.
 
     Raises:
-        ConfigError: The output does not end in .csv, or the frame rate is unknown.
+        ConfigError: The name does not end in .csv, or the frame rate is unknown.
         VideoError: The media cannot be read, or is a photo.
     """
     path = Path(path)
     if path.suffix.lower() != ".csv":
-        raise ConfigError(f"{path.name!r} cannot name a CSV table.", remedy="Use a name that ends in .csv.")
+        raise ConfigError(f"{path.name!r} is not the name of a CSV table.", remedy="Use the suffix .csv.")
     with open_video(source, backend) as video, open_video(source, backend) as clips:
         rate = _rate(video, fps)
-        described = {
-            **finder.metadata(),
-            "source": str(source),
-            "fps": rate,
-            "frames": video.num_frames,
-            "movements": 0,
-            "unseen": {},
-            "complete": False,
-        }
+        unseen = Counter[str]()
+        about = {**finder.metadata(), "source": str(source), "fps": rate, "frames": video.num_frames}
+        about |= {"movements": 0, "unseen": unseen, "complete": False}
         path.parent.mkdir(parents=True, exist_ok=True)
         sidecar = path.with_suffix(".json")
-        unseen: dict[str, int] = {}
         with path.open("w", encoding="utf-8", newline="") as file:
             table = csv.writer(file, lineterminator="\n")
             table.writerow([*LEADING, *finder.columns])
             file.flush()
-            _write_json(sidecar, described)
+            sidecar.write_bytes(dump(about, indent=2) + b"\n")
             try:
-                found = finder.find(video, clips=clips, fps=rate, progress=progress)
-                with closing(found):  # type: ignore[type-var]  # it is a generator
+                with closing(finder.find(video, clips=clips, fps=rate, progress=progress)) as found:
                     for movement in found:
                         table.writerow(_cells(movement, finder.columns))
                         file.flush()
-                        described["movements"] += 1
-                        if movement.reason is not None:
-                            unseen[movement.reason] = unseen.get(movement.reason, 0) + 1
-                described["complete"] = True
+                        about["movements"] += 1
+                        unseen.update([movement.reason] if movement.reason else [])
+                about["complete"] = True
             finally:
-                described |= {"unseen": unseen, "face_seen": finder.face_seen}
-                _write_json(sidecar, described)
-    return Written(path, sidecar, described["movements"], sum(unseen.values()), finder.face_seen)
-
-
-class _Frames:
-    """The frames of a video in order, None for those that cannot be read."""
-
-    def __init__(self, video: VideoReader, progress: Callable[[int, int], None] | None) -> None:
-        self.video, self.progress = video, progress
-        self.failed = 0
-        self.reason = ""
-
-    def __iter__(self) -> Iterator[Tensor | None]:
-        number = 0
-        while number < self.video.num_frames:
-            try:
-                for index, _, frame in self.video.frames(number):
-                    number = index + 1
-                    self._report(number)
-                    yield frame
-            except VideoError as error:
-                number += 1
-                self.failed += 1
-                self.reason = error.fault
-                self._report(number)
-                yield None
-
-    def _report(self, number: int) -> None:
-        if self.progress is not None:
-            self.progress(number, self.video.num_frames)
-
-
-def _whole_face(spec: InputSpec) -> InputSpec:
-    """The pictures of a model, with at least the usual margin: models of tight ones see no brows."""
-    return replace(spec, size=_SIDE, crop_margin=max(margin_of(spec), MARGINS[spec.alignment]))
+                about["face_seen"] = finder.face_seen
+                sidecar.write_bytes(dump(about, indent=2) + b"\n")
+    return Written(path, sidecar, about["movements"], unseen.total(), finder.face_seen)
 
 
 def _rate(video: VideoReader, fps: float | None) -> float:
-    """Frames a second."""
+    """The given frame rate, else that of the video."""
     if video.num_frames < 2:
-        raise VideoError(
-            "A photo shows no movement.", path=video.path, remedy="Give a video, or a folder of frames."
-        )
+        raise VideoError("A photo has no movement.", path=video.path, remedy="Give a video or frames.")
     rate = video.fps if fps is None else fps
     if not rate > 0:
         raise ConfigError(
-            f"Movements cannot be timed with {rate} frames a second.",
-            path=video.path,
-            remedy="State the frame rate with --fps.",
+            f"Invalid frame rate: {rate} frames per second.", path=video.path, remedy="State it with --fps."
         )
     return float(rate)
 
@@ -388,7 +325,3 @@ def _cells(movement: Movement, columns: Sequence[str]) -> list[str]:
         " ".join(movement.units),
         *(f"{movement.values[column]:.6f}" for column in columns),
     ]
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

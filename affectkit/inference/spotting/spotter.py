@@ -1,9 +1,9 @@
-"""Where in a long clip something moved briefly: onset, apex and offset, without any annotation."""
+"""Spotting of brief movements in long clips: onset, apex and offset, without annotation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -17,22 +17,22 @@ from affectkit.models.regions import PatchRegions
 __all__ = ["Interval", "Place", "Spotter"]
 
 Place = Callable[[Tensor], Callable[[Tensor], Tensor] | None]
-"""Given a frame, uint8 [3, H, W], the way from frames to pictures of the face in it; None where there is no face."""
+"""Maps a frame, uint8 [3, H, W], to a function that crops its face from any frame; None if it has no face."""
 
-_SIDE: Final = 56  # pixels of the grey pictures that motion is measured on
-_GRID: Final = 14  # patches along a side of them
+_SIDE: Final = 56  # pixels of the grey pictures
+_GRID: Final = 14  # patches per side
 _CELL: Final = _SIDE // _GRID
-_SEGMENT: Final = 10.0  # seconds that are looked at together
-_MOST: Final = 2000  # and the most frames of them
-_REACH: Final = 0.45  # of the longest movement: how far away the face is compared with
-_STEADY: Final = 0.05  # seconds that are averaged against the noise of the camera
-_EDGE: Final = 0.15  # share of the apex at which a movement begins and ends
-_LEAST_NOISE: Final = 0.01  # grey levels: pictures of whole numbers may show none
-_CLEAR: Final = 0.25  # of the greatest change of a pixel: what is less is noise
-_SLOPE: Final = 0.75  # of the apex that may be left at the frames it is compared with
+_SEGMENT: Final = 10.0  # seconds searched together
+_MOST: Final = 2000  # frames of a segment
+_REACH: Final = 0.45  # distance of the frames compared, as a share of the longest movement
+_STEADY: Final = 0.05  # seconds averaged against the noise of the camera
+_EDGE: Final = 0.15  # share of the apex at which a movement starts and ends
+_LEAST_NOISE: Final = 0.01  # grey levels: pictures of integers may show none
+_CLEAR: Final = 0.25  # share of the largest change of a pixel below which changes are noise
+_SLOPE: Final = 0.75  # largest share of the apex in the frames it is compared with
 _EYES: Final = (43, 45)  # units whose region is the eye itself
-_EYE_SHARE: Final = 0.5  # of all that moves: more of it in the eyes is a blink or a glance
-_EYE_CHANGE: Final = 0.15  # of the contrast of the eyes: more than a micro-expression does to them
+_EYE_SHARE: Final = 0.5  # share of the change in the eyes from which it is a blink or a glance
+_EYE_CHANGE: Final = 0.15  # of the contrast of the eyes: micro-expressions change less
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,11 @@ class Interval:
     """A brief movement.
 
     Args:
-        onset: Its first frame.
-        apex: The frame of its greatest strength.
-        offset: Its last frame.
-        strength: By how much the region that moved most changed at the apex, in grey levels of 255.
-        units: Action units whose regions moved, at least half as much as the first; strongest first.
+        onset: First frame.
+        apex: Frame of the largest change.
+        offset: Last frame.
+        strength: Change of the region that moved most, at the apex, in grey levels of 255.
+        units: Action units whose regions moved at least half as much as the first, strongest first.
     """
 
     onset: int
@@ -55,26 +55,24 @@ class Interval:
 
 
 class Spotter:
-    r"""Finds intervals in which the region of some action unit changes and comes back.
+    r"""Find intervals in which the region of an action unit changes and returns.
 
-    A pixel's change is what it differs by from both the frame k before and the frame k behind: the smaller of
-    :math:`I_t - I_{t-k}` and :math:`I_t - I_{t+k}` where they have the same sign, else 0. So drift, steps and slow
-    turns count little, and the noise of the camera is halved. A region's energy is the mean size of its changes above
-    that of the median patch of the face, which moves when the head does. Peaks that stand out from the noise by
-    `threshold` are looked at: the change at the peak is a picture, and how much of it is in every other frame tells
-    when the movement began and ended (at 0.15 of it). What takes longer than `longest` is no brief movement; what
-    happens mainly in the eyes is a blink or a glance, and is left out too.
+    The change of a pixel is its difference from both the frame k before and the frame k after: the smaller of
+    :math:`I_t - I_{t-k}` and :math:`I_t - I_{t+k}` if they have the same sign, else 0. This suppresses drift, steps and
+    slow turns, and halves the noise of the camera. The energy of a region is the mean size of its changes minus that of
+    the median patch of the face, which moves with the head. At peaks above `threshold`, the change is a picture whose
+    share in the other frames gives onset and offset (at 0.15 of it). Movements longer than `longest`, and those mainly
+    in the eyes (blinks and glances), are dropped.
 
-    It sees pictures of a face that keeps its place: one crop, or one alignment, for all frames of a segment.
+    The face must keep its place in the pictures: one crop, or one alignment, for all frames of a segment.
 
     Args:
-        units: Whose regions to watch; each must have one. With AU43 or AU45 blinks are movements as well.
-        longest: Of a movement, in seconds; micro-expressions last half a second at most.
-        threshold: How far above its usual value the energy of a region must be, in deviations of its noise: lower
-            finds more.
-        least: And in grey levels, of 255.
-        landmarks: float [68, 2], where the face is in the pictures, as shares of their side; by default those of a
-            mean face that fills them.
+        units: Action units whose regions are watched. With AU43 or AU45 blinks are movements too.
+        longest: Longest movement in seconds; micro-expressions last half a second at most.
+        threshold: Minimum energy of a region above its median, in deviations of its noise; lower values find more.
+        least: Minimum energy in grey levels, of 255.
+        landmarks: float [68, 2], landmarks in the pictures as shares of their side; by default those of a mean face
+            that fills them.
 
     Raises:
         ConfigError: A value is out of range.
@@ -82,8 +80,8 @@ class Spotter:
 
     References:
         After A. Moilanen, G. Zhao and M. Pietikäinen, "Spotting rapid facial movements from videos using
-        appearance-based feature difference analysis", ICPR 2014, who compare a frame with those before and behind it.
-        The change that must come back, regions of action units, and the search for onset and offset are ours.
+        appearance-based feature difference analysis", ICPR 2014, who compare a frame with those before and after it.
+        The returning change, the regions of action units, and the search for onset and offset are ours.
     """
 
     def __init__(
@@ -97,7 +95,7 @@ class Spotter:
     ) -> None:
         if longest <= 0 or threshold <= 0 or least < 0:
             raise ConfigError(
-                f"longest {longest} and threshold {threshold} must be above 0, and least {least} not below."
+                f"longest {longest}, threshold {threshold} must be above 0; least {least} at least 0."
             )
         self.units = tuple(units)
         self.longest, self.threshold, self.least = longest, threshold, least
@@ -107,36 +105,26 @@ class Spotter:
         self._blinks = any(unit.id in _EYES for unit in self.units)
 
     def shrink(self, picture: Tensor) -> Tensor:
-        """What the spotter keeps of a picture: 3 kilobytes.
-
-        Args:
-            picture: uint8 [3, H, W].
-
-        Returns:
-            uint8 [56, 56], grey.
-        """
+        """Reduce a picture, uint8 [3, H, W], to grey, uint8 [56, 56]."""
         red, green, blue = picture.float()
         grey = 0.299 * red + 0.587 * green + 0.114 * blue
         small = F.interpolate(grey[None, None], (_SIDE, _SIDE), mode="bilinear", antialias=True)
         return small[0, 0].round().clamp(0, 255).to(torch.uint8)
 
     def find(self, pictures: Tensor, fps: float) -> list[Interval]:
-        """The movements of a clip that fits into memory.
+        """Find the movements of a clip in memory.
 
         Args:
-            pictures: uint8 [T, 56, 56], of `shrink`.
-            fps: Frames a second.
+            pictures: uint8 [T, 56, 56], from `shrink`.
+            fps: Frames per second.
 
         Returns:
-            Intervals in order of time; they do not overlap.
+            Intervals in order of time, without overlap.
 
         Raises:
             ConfigError: The frame rate is unknown or not positive.
         """
-        if not fps > 0:
-            raise ConfigError(
-                f"Movements cannot be timed with {fps} frames a second.", remedy="State the frame rate."
-            )
+        _check_rate(fps)
         if len(pictures) < 3:
             return []
         k = max(1, round(_REACH * self.longest * fps))
@@ -174,16 +162,16 @@ class Spotter:
     def stream(
         self, frames: Iterable[Tensor | None], fps: float, place: Place | None = None
     ) -> Iterator[Interval]:
-        """The movements of a clip of any length, in constant memory.
+        """Find the movements of a clip of any length, in constant memory.
 
-        Segments of ten seconds are looked at, each with what lies before and behind it; the noise is that of the
-        segment. Within one the pictures are all made the same way, so that cutting out a face adds no motion.
+        Segments of ten seconds are searched with overlap; each has its own noise level. All pictures of a segment are
+        cropped in the same way, so cropping adds no motion.
 
         Args:
-            frames: uint8 [3, H, W] each, one after the other; None for one that cannot be read.
-            fps: Frames a second.
-            place: Called with frames at the beginning of every segment until it tells how to see the face there; by
-                default the frames are the pictures.
+            frames: uint8 [3, H, W] each; None for a frame that cannot be read.
+            fps: Frames per second.
+            place: Called with frames from the start of every segment until it returns a crop; by default the frames
+                are the pictures.
 
         Yields:
             Intervals in order of time.
@@ -191,8 +179,7 @@ class Spotter:
         Raises:
             ConfigError: The frame rate is unknown or not positive.
         """
-        if not fps > 0:
-            self.find(torch.empty(0), fps)  # says so
+        _check_rate(fps)
         margin = max(2, round(1.5 * self.longest * fps))
         core = max(min(round(_SEGMENT * fps), _MOST), 4 * margin)
         opened: list[_Segment] = []
@@ -211,7 +198,7 @@ class Spotter:
             yield from segment.intervals(fps, stop)
 
     def _rests(self, grey: Tensor, rest: Tensor, pattern: Tensor, peak: int, fps: float) -> bool:
-        """Whether the frames that a peak is compared with are at rest, or on the slopes of a longer movement."""
+        """Whether the frames compared with a peak are at rest, not on the slopes of a longer movement."""
         reach = int(self.longest * fps) + 1
         far = (grey[max(0, peak - reach)] + grey[min(len(grey) - 1, peak + reach)]) / 2
         return bool(((rest - far) * pattern).sum() <= _SLOPE * pattern.square().sum())
@@ -219,7 +206,7 @@ class Spotter:
     def _extent(
         self, grey: Tensor, rest: Tensor, pattern: Tensor, peak: int, free: Tensor, fps: float
     ) -> tuple[int, int, int]:
-        """Onset, apex and offset, by how much of the change is in the frames around."""
+        """Onset, apex and offset, from the share of the change in the frames around."""
         reach = int(self.longest * fps) + 1
         first, stop = max(0, peak - reach), min(len(grey), peak + reach + 1)
         share = ((grey[first:stop] - rest) * pattern).sum(dim=(1, 2)) / pattern.square().sum()
@@ -245,27 +232,25 @@ class Spotter:
         )
 
     def _moved(self, excess: Tensor) -> tuple[float, tuple[ActionUnit, ...]]:
-        """How strong the strongest region is, and whose regions moved."""
+        """Change of the strongest region, and the units that moved."""
         strength = float(excess.max())
         order = excess.argsort(descending=True, stable=True).tolist()
         return strength, tuple(self.units[row] for row in order if excess[row] >= strength / 2)
 
 
 class _Segment:
-    """A part of a long clip, from `start`, whose movements with an apex from `first` on are its own."""
+    """Part of a long clip from frame `start`; movements with an apex before `first` belong to the part before."""
 
     def __init__(self, start: int, first: int, spotter: Spotter, place: Place | None) -> None:
         self.start, self.first, self.spotter = start, first, spotter
-        self._place = place
-        self._picture: Callable[[Tensor], Tensor] | None = (
-            None if place is not None else (lambda frame: frame)
-        )
-        self._missed = 0  # frames before the first that shows a face
+        self._place: Place = place or (lambda _: lambda frame: frame)
+        self._picture: Callable[[Tensor], Tensor] | None = None
+        self._missed = 0  # frames before the first with a face
         self._small: list[Tensor] = []
 
     def add(self, frame: Tensor | None) -> None:
-        """Take the next frame; one that is lacking looks like the one before it."""
-        if frame is not None and self._picture is None and self._place is not None:
+        """Add the next frame; a missing one repeats the one before."""
+        if frame is not None and self._picture is None:
             self._picture = self._place(frame)
         if frame is not None and self._picture is not None:
             self._small.append(self.spotter.shrink(self._picture(frame)))
@@ -281,12 +266,12 @@ class _Segment:
         shift = self.start + self._missed
         for found in self.spotter.find(torch.stack(self._small), fps):
             if self.first <= found.apex + shift < stop:
-                onset, apex, offset = (at + shift for at in (found.onset, found.apex, found.offset))
-                yield Interval(onset, apex, offset, found.strength, found.units)
+                frames = {name: getattr(found, name) + shift for name in ("onset", "apex", "offset")}
+                yield replace(found, **frames)
 
 
 def _maps(units: Sequence[ActionUnit], landmarks: Tensor | None) -> Tensor:
-    """The weights of the patches in each unit's region, [A, patches]; each row adds up to 1."""
+    """Weights of the patches in each unit's region, [A, patches]; rows add up to 1."""
     points = None if landmarks is None else landmarks[None] * _SIDE - 0.5
     places, weights = PatchRegions(units)(points, None, clips=1, picture=_SIDE, grid=_GRID)
     maps = torch.zeros(len(units), _GRID * _GRID).scatter_reduce(1, places[0], weights[0], "amax")
@@ -294,13 +279,17 @@ def _maps(units: Sequence[ActionUnit], landmarks: Tensor | None) -> Tensor:
 
 
 def _steady(pictures: Tensor, width: int) -> Tensor:
-    """The mean over `width` frames around each, [T, H, W]; at the ends the first or last frame is repeated."""
-    before = (width - 1) // 2
-    ends = pictures[:1].expand(before, -1, -1), pictures[-1:].expand(width - 1 - before, -1, -1)
-    longer = torch.cat([ends[0], pictures, ends[1]])
-    return sum((longer[shift : shift + len(pictures)] for shift in range(width)), torch.zeros(1)) / width
+    """Mean over `width` frames around each, [T, H, W]; the first and last frames are repeated."""
+    pixels = pictures.flatten(1).T
+    padded = F.pad(pixels, ((width - 1) // 2, width // 2), mode="replicate")
+    return F.avg_pool1d(padded, width, stride=1).T.reshape_as(pictures)
 
 
 def _returning(since: Tensor, until: Tensor) -> Tensor:
     """The smaller of two differences where they have the same sign, else 0."""
     return torch.where(since * until > 0, torch.where(since.abs() < until.abs(), since, until), 0.0)
+
+
+def _check_rate(fps: float) -> None:
+    if not fps > 0:
+        raise ConfigError(f"Invalid frame rate: {fps} frames per second.", remedy="State the frame rate.")

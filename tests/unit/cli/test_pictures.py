@@ -50,7 +50,7 @@ def test_one_frame_is_no_frames(folder, tmp_path, capsys):
 def test_media_that_are_no_files(folder, tmp_path, capsys):
     given = ["report", str(folder / "unnamed.csv"), "--output", str(tmp_path / "p.html"), "--input"]
     for name, code, fault in (
-        ("https://example.com/a.mp4", 3, "This is a URL"),
+        ("https://example.com/a.mp4", 3, "URLs are not supported"),
         (str(tmp_path / "*.mp4"), 3, "No file matches this pattern"),
         (str(folder / "*.csv"), 2, "3 files match this"),
         (str(tmp_path / "none.mp4"), 3, "There is no such file"),
@@ -158,7 +158,7 @@ def test_a_photo_is_drawn_or_plotted(folder, tmp_path, capsys):
         ("a.mp4", ["--embed-limit", "3"], "--embed-limit does not go with --as overlay"),
         ("a.html", ["--as", "timeline", "--title", "x"], "--title does not go with --as timeline"),
         ("a.svg", ["--input", "a.mp4"], "--input does not go with --as timeline"),
-        ("a.html", ["--as", "overlay"], "cannot name a video"),
+        ("a.html", ["--as", "overlay"], "is not the name of a video"),
     ],
 )
 def test_what_does_not_go_together_is_refused(folder, tmp_path, capsys, name, more, fault):

@@ -127,14 +127,14 @@ def test_faults_are_named(saved, clip, tmp_path):
     out.unlink()
     with pytest.raises(ConfigError, match="--webcam does not go with --spot"):
         spot.run(*options(*base, "--webcam", 0))
-    with pytest.raises(VideoError, match="photo shows no movement"):
+    with pytest.raises(VideoError, match="photo has no movement"):
         spot.run(*options("--model", saved, "--input", clip / "000.png", "--output", out))
-    with pytest.raises(ConfigError, match=r"nan frames a second.*--fps"):
+    with pytest.raises(ConfigError, match=r"nan frames per second.*--fps"):
         spot.run(*options("--model", saved, "--input", clip, "--output", out))
-    with pytest.raises(ConfigError, match=r"ends in \.csv"):
+    with pytest.raises(ConfigError, match=r"suffix \.csv"):
         spot.run(*options("--model", saved, "--input", clip, "--output", tmp_path / "x.jsonl"))
     assert not out.exists()
-    with pytest.raises(ConfigError, match="nothing about action units"):
+    with pytest.raises(ConfigError, match="does not predict action units"):
         MovementFinder(Predictor(make({"type": "expression", "space": "basic7"}), faces="center"))
     flow = AffectModel({"type": "ststnet"}, {"au": {"type": "au", "space": "AU12"}})
     with pytest.raises(ConfigError, match="optical flow"):

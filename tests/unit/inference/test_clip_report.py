@@ -179,12 +179,12 @@ def test_long_clips_are_thinned_and_say_so(tmp_path, monkeypatch):
     assert [note.split(":")[0] for note in made.notes] == [
         "The 1,300 frames are drawn as stretches of 3",
         "Numbers beside the timelines are those of one frame in 12.",
-        "Of 3 identities, the 2 with most frames are shown.",
+        "Of 3 faces, the 2 with most frames are shown.",
     ]
     assert "2:10" in text
     monkeypatch.setattr(clip_report, "_FACES", 1)
     notes = write_clip_report(data, tmp_path / "p.html").notes
-    assert notes[-1] == "Of 3 identities, the one with most frames is shown."
+    assert notes[-1] == "Of 3 faces, the one with most frames is shown."
 
 
 def test_timelines_are_drawn_to_scale(tmp_path):
@@ -210,7 +210,7 @@ def test_timelines_are_drawn_to_scale(tmp_path):
 
 
 def test_what_cannot_be_written(clip, tmp_path):
-    with pytest.raises(ConfigError, match=r"'page\.pdf' cannot name a page"):
+    with pytest.raises(ConfigError, match=r"'page\.pdf' is not the name of a page"):
         write_clip_report(table(12), tmp_path / "page.pdf")
     with pytest.raises(ConfigError, match="not the video of the table"):
         write_clip_report(table(13), tmp_path / "p.html", video=clip)

@@ -29,7 +29,7 @@ def test_without_metadata_names_decide():
         "AU12_i": "intensity",
         "AU99": "expression",
     }
-    assert {s.threshold for s in clip.kind("unit")} == {0.5}
+    assert {s.threshold for s in clip.signals if s.kind == "unit"} == {0.5}
     assert clip.warning is None
     assert clip.source is None
 
@@ -38,9 +38,7 @@ def test_heads_that_share_a_name_keep_it():
     data = pd.DataFrame({"frame": [0], "timestamp": [0.0], "success": [True], "micro.AU12": [0.3]})
     data.attrs["affectkit"] = {"heads": {"micro": {"columns": ["micro.AU12", "absent"], "thresholds": {}}}}
     (signal,) = ClipTable(data).signals
-    assert (signal.name, signal.meaning, signal.head, signal.threshold) == (
-        "micro.AU12", "lip corner puller", "micro", 0.5,
-    )  # fmt: skip
+    assert (signal.name, signal.meaning, signal.threshold) == ("micro.AU12", "lip corner puller", 0.5)
 
 
 def test_identities_are_sequences_with_gaps():
@@ -57,11 +55,8 @@ def test_identities_are_sequences_with_gaps():
     row = data[(data["face"] == 1) & (data["frame"] == 3)].iloc[0]
     np.testing.assert_allclose(values[3], row[[s.column for s in clip.signals]].to_numpy(float), rtol=1e-6)
     np.testing.assert_allclose(clip.boxes(1)[3], row[["x", "y", "w", "h"]].to_numpy(float))
-    frames = list(clip.by_frame())
-    assert [(number, [r.face for r in found], why) for number, found, why in frames[3:6]] == [
-        (3, [0, 1], None), (4, [], "no face"), (5, [], "no face"),
-    ]  # fmt: skip
-    assert [r.face for r in frames[8][1]] == [0]
+    frames = [([r.face for r in found], why) for found, why in map(clip.at, (3, 4, 8, 10))]
+    assert frames == [([0, 1], None), ([], "no face"), ([0], None), ([], "The table has no such frame.")]
 
 
 def test_a_crop_without_identity_is_face_0_and_a_failed_row_is_nobody():
@@ -125,14 +120,28 @@ def test_tables_in_files(tmp_path):
         ClipTable(tmp_path / "absent.parquet")
 
 
-def test_values_with_a_range_of_their_own_are_no_signals(tmp_path):
+def test_values_with_a_range_of_their_own(tmp_path):
     heads = {
-        "va": {"columns": ["valence"], "values": "value", "thresholds": {}},
+        "va": {"columns": ["valence"], "values": "value", "thresholds": {}, "range": [-2.0, 2.0]},
         "levels": {"columns": ["low"], "values": "probability", "thresholds": {}},
     }
     with TableWriter(tmp_path / "face.csv", ["valence", "low"], {"heads": heads}) as writer:
         writer.write(Row(0, 0.0, True, {"valence": -0.5, "low": 0.25}, face=0))
-    assert [signal.column for signal in ClipTable(tmp_path / "face.csv").signals] == ["low"]
+    signals = ClipTable(tmp_path / "face.csv").signals
+    assert [(one.column, one.kind, one.low, one.top) for one in signals] == [
+        ("valence", "dimension", -2.0, 2.0), ("low", "expression", 0.0, 1.0),
+    ]  # fmt: skip
+    assert signals[0].scale(np.float32(-0.5)) == pytest.approx(0.375)
+
+
+def test_edited_tables_say_so(tmp_path):
+    path = tmp_path / "face.csv"
+    with TableWriter(path, ["AU12"], {}) as writer:
+        writer.write(Row(0, 0.0, True, {"AU12": 0.25}, face=0))
+    assert ClipTable(path).notes == ()
+    path.write_text(path.read_text().replace("0.25", "0.75"))
+    (note,) = ClipTable(path).notes
+    assert "edited" in note
 
 
 @pytest.mark.parametrize("format", ["openface", "openface-release"])

@@ -66,7 +66,7 @@ def test_an_interruption_keeps_what_was_there(tmp_path):
 
 
 def test_names_that_are_no_videos(tmp_path):
-    with pytest.raises(ConfigError, match=r"'v\.avi' cannot name a video"):
+    with pytest.raises(ConfigError, match=r"'v\.avi' is not the name of a video"):
         VideoWriter(tmp_path / "v.avi", 64, 48)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 
 import pandas as pd
 import pyarrow as pa
@@ -28,9 +29,15 @@ def table(tmp_path):
 
 
 def both(path, match: str) -> None:
-    for read in (read_table, table_progress):
-        with pytest.raises(AnnotationError, match=match):
-            read(path)
+    """A table that cannot be used or continued; CSV that can still be read gives a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        with pytest.raises(
+            AnnotationError if path.suffix != ".csv" else (AnnotationError, UserWarning), match=match
+        ):
+            read_table(path)
+    with pytest.raises(AnnotationError, match=match):
+        table_progress(path)
 
 
 def test_nothing_there(tmp_path):
@@ -53,10 +60,12 @@ def test_any_byte_that_changes_is_noticed(table, name):
     for place in places:
         path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
         try:
-            found = read_table(path)
-        except AnnotationError:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                found = read_table(path)
+        except (AnnotationError, UserWarning):
             changed += 1
-            both(path, rf"{name}: ")
+            both(path, rf"{name}[:,] ")
         else:
             pd.testing.assert_frame_equal(found, whole, check_flags=False)
     assert changed == len(places) if name != "t.parquet" else changed > len(places) / 4
@@ -68,23 +77,63 @@ def test_files_that_were_cut_off_or_joined(table, name):
     content = path.read_bytes()
     for size in range(1, len(content), 7):
         path.write_bytes(content[:size])
-        both(path, rf"{name}: ")
+        both(path, rf"{name}[:,] ")
     path.write_bytes(2 * content)
     if name == "t.parquet":
         assert len(read_table(path)) == 2  # Parquet is read from its end
     else:
-        both(path, "damaged or edited")
+        both(path, rf"{name}[:,] ")
     path.write_bytes(b"frame,AU12\n")
-    both(path, rf"{name}: ")
+    both(path, rf"{name}[:,] ")
 
 
 def test_edited_tables_say_so_and_how_to_go_on(table):
-    path = table("t.csv")
-    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))  # as an editor does
-    both(path, r"t\.csv: The table was damaged or edited .*--overwrite")
     path = table("t.parquet")
     pq.write_table(pq.read_table(path).slice(0, 1), path)
     both(path, r"t\.parquet: The table was damaged or edited")
+
+
+def test_edited_csv_is_read_with_a_warning(table):
+    path = table("t.csv")
+    whole = read_table(path)
+    lines = path.read_text().splitlines()
+
+    def read(*edited):
+        path.write_text("\r\n".join(edited) + "\r\n")  # as a spreadsheet does
+        with pytest.warns(UserWarning, match=r"t\.csv: The table was edited") as caught:
+            found = read_table(path)
+        assert found.attrs["affectkit"]["edited"] in str(caught[0].message)
+        with pytest.raises(AnnotationError, match=r"t\.csv: The table was damaged or edited .*--overwrite"):
+            table_progress(path)
+        return found, str(caught[0].message)
+
+    found, said = read(*lines)
+    pd.testing.assert_frame_equal(found, whole, check_flags=False)
+    assert "none of its 2 rows" in said
+    found, said = read(*(line + "," for line in lines[:1]), *(line + ",a note" for line in lines[1:]))
+    pd.testing.assert_frame_equal(found, whole, check_flags=False)
+    found, said = read(lines[0], lines[1].replace("0.250000", "2.5"))
+    assert found["AU12"].tolist() == [2.5]
+    assert "wrote 2 rows" in said
+    for edited, fault in (
+        ([line.rpartition(",")[0] for line in lines], "AU12"),
+        ([lines[0], lines[1].replace("0.250000", "high")], r"line 2.*'high'.*'AU12'"),
+        ([lines[0], lines[1].replace("0,", ",", 1)], "no frame number"),
+        ([lines[0], lines[1] + ",1"], "line 2"),
+    ):
+        path.write_text("\n".join(edited) + "\n")
+        with pytest.raises(AnnotationError, match=fault):
+            read_table(path)
+
+
+def test_values_that_no_model_gives_are_named(tmp_path):
+    path = tmp_path / "t.csv"
+    heads = {"au": {"columns": ["AU12"], "values": "probability", "thresholds": {}}}
+    with TableWriter(path, ["AU12"], {"heads": heads}) as writer:
+        writer.write(Row(7, 0.0, True, {"AU12": 0.25}, face=0))
+    path.write_text(path.read_text().replace("0.250000", "25"))
+    with pytest.warns(UserWarning, match="AU12 is outside 0 to 1 in frame 7"):
+        read_table(path)
 
 
 def test_csv_without_its_json_file(table):
@@ -96,10 +145,10 @@ def test_csv_without_its_json_file(table):
         "[" * 100_000,
     ):
         path.with_suffix(".json").write_text(content)
-        both(path, r"No t\.json of ours is beside")
+        both(path, r"no t\.json of affectkit beside")
     path.with_suffix(".json").unlink()
-    both(path, r"No t\.json of ours is beside")
-    with pytest.raises(AnnotationError, match=r"No t\.json"):
+    both(path, r"no t\.json of affectkit beside")
+    with pytest.raises(AnnotationError, match=r"no t\.json"):
         TableWriter(path, ["AU12"], {"model": "demo"}, resume=True).__enter__()
     assert path.read_text().startswith(HEADER)
 
@@ -120,7 +169,7 @@ def test_json_lines_without_metadata_or_summary(table, line, content):
     lines = path.read_bytes().splitlines()
     lines[line] = content.encode("utf-8", "surrogateescape")
     path.write_bytes(b"\n".join(lines) + b"\n")
-    both(path, r"t\.jsonl: (The first and the last line do not hold|No t\.jsonl\.json)")
+    both(path, r"t\.jsonl: (The first and last lines do not hold|There is no t\.jsonl\.json)")
 
 
 def test_a_class_may_be_called_summary(tmp_path):
@@ -146,7 +195,7 @@ def test_parquet_of_others(tmp_path, metadata):
     path = tmp_path / "t.parquet"
     schema = pa.schema([("frame", pa.int64())], metadata=metadata)
     pq.write_table(pa.table({"frame": [0]}, schema), path)
-    both(path, "does not hold the metadata of a table of ours|damaged or edited")
-    with pytest.raises(AnnotationError, match=r"metadata of a table of ours|damaged or edited"):
+    both(path, "does not hold the metadata of a table of affectkit|damaged or edited")
+    with pytest.raises(AnnotationError, match=r"metadata of a table of affectkit|damaged or edited"):
         TableWriter(path, ["AU12"], {}, resume=True).__enter__()
     assert pq.read_table(path).num_rows == 1

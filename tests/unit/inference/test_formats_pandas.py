@@ -71,7 +71,7 @@ def test_a_frame_may_have_any_index():
 
 
 def test_what_is_no_tidy_table():
-    with pytest.raises(ConfigError, match="no tidy table"):
+    with pytest.raises(ConfigError, match="not a tidy table"):
         to_pyfeat(pd.DataFrame({"frame": [1], "confidence": [0.5], "AU12_r": [1.0]}))
     with pytest.raises(ConfigError, match="no rows"):
         to_frame([])

@@ -420,7 +420,7 @@ def test_the_device_is_that_of_model_faces_and_pictures(make_model, memory_video
     assert {parameter.device.type for parameter in predictor.model.parameters()} == {"meta"}
     assert not predictor.model.training
     assert Predictor(make_model(), device="meta").faces.device.type == "meta"
-    with pytest.raises(ConfigError, match="The device 'cuda:99' cannot be used"):
+    with pytest.raises(ConfigError, match="The device 'cuda:99' is not available"):
         centred(make_model(), device="cuda:99")
 
 

@@ -395,7 +395,7 @@ def test_what_the_engines_are_told(tmp_path, monkeypatch, engine):
 
 
 def test_an_engine_that_is_none(predictor, media, tmp_path):
-    with pytest.raises(ConfigError, match="no engine 'spark'"):
+    with pytest.raises(ConfigError, match="engine 'spark'"):
         predict(predictor, media, tmp_path, engine="spark")
 
 

@@ -13,8 +13,7 @@ from PIL import Image
 from affectkit.data import open_video
 from affectkit.errors import VideoError
 from affectkit.inference import sources
-from affectkit.inference.inputs import expand_inputs
-from affectkit.inference.sources import find_media, fingerprint, inventory
+from affectkit.inference.sources import expand_inputs, find_media, fingerprint, inventory
 
 
 def tree(root: Path, *names: str) -> Path:
@@ -243,8 +242,8 @@ def test_tables_in_the_output_folder_are_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("given", "fault", "remedy"),
     [
-        ("https://example.com/a.mp4", "This is a URL", "Download it first"),
-        ("file:///a.mp4", "This is a URL", "without 'file://'"),
+        ("https://example.com/a.mp4", "URLs are not supported", "Download"),
+        ("file:///a.mp4", "URLs are not supported", "without 'file://'"),
         ("-", "Standard input is not supported", "Save it to a file"),
         ("*.mp4", "No file matches this pattern", "Check the folder"),
         ("", "The input is empty", "variable"),

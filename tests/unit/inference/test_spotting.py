@@ -161,7 +161,7 @@ def test_units_without_a_region():
 
 @pytest.mark.parametrize("fps", [0.0, float("nan")])
 def test_unknown_frame_rates(fps):
-    with pytest.raises(ConfigError, match="frames a second"):
+    with pytest.raises(ConfigError, match="frame rate"):
         spot(film(3), fps)
-    with pytest.raises(ConfigError, match="frames a second"):
+    with pytest.raises(ConfigError, match="frame rate"):
         Spotter(UNITS).find(torch.zeros(3, SIZE, SIZE, dtype=torch.uint8), fps)

@@ -73,7 +73,7 @@ def test_names_are_text_and_nothing_else(tmp_path):
 
 
 def test_what_cannot_be_drawn(tmp_path):
-    with pytest.raises(ConfigError, match=r"'t\.gif' cannot name a figure"):
+    with pytest.raises(ConfigError, match=r"'t\.gif' is not the name of a figure"):
         write_timelines(table(2), tmp_path / "t.gif")
     with pytest.raises(ConfigError, match=r"no face 7.*Its faces: 0\."):
         write_timelines(table(2), tmp_path / "t.png", face=7)

@@ -74,7 +74,7 @@ def test_it_ends_after_the_seconds_when_told_or_when_the_camera_is_gone():
 
 def test_a_camera_that_is_not_there_or_gives_nothing():
     camera = FakeCamera(opened=False)
-    with pytest.raises(VideoError, match="no camera 0"):
+    with pytest.raises(VideoError, match="camera 0"):
         webcam(camera)
     assert camera.released
     video = webcam(FakeCamera(pictures=0))

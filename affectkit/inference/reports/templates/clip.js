@@ -80,8 +80,9 @@
     for (const { row, bar, text, signal, index } of rows.get(chosen)) {
       const part = face && value(face, place, index);
       bar.style.width = part === undefined ? "0" : `${100 * part}%`;
-      text.textContent = part === undefined ? "–" : (part * signal.top).toFixed(signal.top > 1 ? 1 : 2);
-      const active = part !== undefined && signal.threshold !== null && part * signal.top >= signal.threshold - 1e-5;
+      const number = signal.low + part * (signal.top - signal.low);
+      text.textContent = part === undefined ? "–" : number.toFixed(signal.top > 1 ? 1 : 2);
+      const active = part !== undefined && signal.threshold !== null && number >= signal.threshold - 1e-5;
       row.classList.toggle("active", active);
     }
     clock.textContent = clip.timed ? `${times[place].toFixed(2)} s` : `${frames[place]}`;
