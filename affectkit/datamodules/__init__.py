@@ -1,6 +1,6 @@
 """Lightning datamodules: one corpus, or a mixture of several.
 
-Every registered corpus has one, found here by its name: `BP4DDataModule` of `affectkit.datasets.BP4D`.
+Every registered corpus has one, available here by name: `BP4DDataModule` for `affectkit.datasets.BP4D`.
 """
 
 from __future__ import annotations
@@ -35,4 +35,4 @@ def _named() -> list[type[CorpusDataModule]]:
     return [datamodule_of(cls) for cls in corpora().values()]
 
 
-_named()  # recipes name classes without their module, which finds those that exist
+_named()  # recipes name classes without their module, which must exist then

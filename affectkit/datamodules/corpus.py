@@ -1,4 +1,4 @@
-"""Any corpus behind Lightning's loaders, built from its dataset class."""
+"""Lightning datamodules of corpora, built from their dataset classes."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ __all__ = ["CorpusDataModule", "FoldDataModule", "RenderedDataModule", "datamodu
 
 
 def _arguments(cls: type) -> str:
-    """What the docstrings of a class and its bases say of arguments, in one section."""
+    """Section `Args:` of the docstrings of a class and its bases."""
     docs = (f"{inspect.getdoc(base)}\n\n" for base in reversed(cls.__mro__))
     found = (re.search(r"^Args:\n(.+?)\n\n", doc, re.MULTILINE | re.DOTALL) for doc in docs)
     return "\n".join(["Build the datamodule.\n\nArgs:", *(match[1] for match in found if match)])
 
 
 class CorpusDataModule(SingleDataModule):
-    """A corpus: the datasets of its splits, with the frames and transforms that belong to each.
+    """Datamodule of a corpus: the datasets of its splits with their frame samplers and transforms.
 
-    A subclass names its `dataset_class`; its constructor then takes the options of that dataset too, which is what
-    recipes are checked against.
+    A subclass sets `dataset_class`; its constructor also takes the options of that dataset, against which recipes are
+    checked.
 
     Args:
-        root: Folder of the corpus (of a table: the file itself, or the folder that holds its index).
-        num_frames: Frames of a clip; the corpus's usual number by default.
+        root: Folder of the corpus (of a table: the file, or the folder of its index).
+        num_frames: Frames per clip; the corpus's usual number by default.
         size: Side of the pictures in pixels.
-        train_frames: Frame sampler for training, instead of the corpus's usual one.
-        eval_frames: The same for evaluation.
-        train_transform: For training; the corpus's usual augmentation by default.
-        eval_transform: For evaluation; by default a resize and a centre crop.
-        final_transform: Comes after either, such as `OpticalFlow`.
+        train_frames: Frame sampler for training; the corpus's usual one by default.
+        eval_frames: Frame sampler for evaluation.
+        train_transform: Transform for training; the corpus's usual augmentation by default.
+        eval_transform: Transform for evaluation; by default a resize and a centre crop.
+        final_transform: Transform after either, such as `OpticalFlow`.
         **options: See `SingleDataModule` and the dataset.
     """
 
@@ -58,10 +58,10 @@ class CorpusDataModule(SingleDataModule):
         final_transform: ClipTransform | None = None,
         **options: Any,
     ) -> None:
-        own = self._dataset_options(self.dataset_class)
+        kind = self.dataset_class
+        own = self._dataset_options(kind)
         super().__init__(**{name: value for name, value in options.items() if name not in own})
         self.root = Path(root)
-        kind = self.dataset_class
         self.num_frames = num_frames or kind.clip_frames
         self.train_frames = train_frames
         self.eval_frames = eval_frames
@@ -73,7 +73,7 @@ class CorpusDataModule(SingleDataModule):
         self.options = {name: value for name, value in options.items() if name in own}
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Give the constructor the signature of all that it takes, for recipes to be checked against."""
+        """Give the constructor the complete signature, against which recipes are checked."""
         super().__init_subclass__(**options)
         if not hasattr(cls, "dataset_class"):
             return
@@ -94,13 +94,13 @@ class CorpusDataModule(SingleDataModule):
 
     @classmethod
     def _dataset_options(cls, dataset: type[AffectDataset]) -> dict[str, inspect.Parameter]:
-        """The options of a dataset that a user may set."""
+        """Options of a dataset that a user may set."""
         given = cls._given | dataset.sampling(1).keys()
         options = keyword_options(dataset)
         return {name: parameter for name, parameter in options.items() if name not in given}
 
     def make_dataset(self, split: Split) -> AffectDataset:
-        """Build the dataset of one split, with the frames and transforms that belong to it."""
+        """See `SingleDataModule`."""
         training = split == "train"
         sampler = self.train_frames if training else self.eval_frames
         options = {"transform": self.train_transform if training else self.eval_transform}
@@ -112,13 +112,13 @@ class CorpusDataModule(SingleDataModule):
 
 
 class FoldDataModule(CorpusDataModule):
-    """A published corpus: a fold of one of its protocols.
+    """Datamodule of a published corpus: a fold of one of its protocols.
 
     Args:
         root: Folder of the corpus, as distributed.
-        fold: Which fold of the protocol; `affectkit crossval` sets it.
-        protocol: Name of the protocol, the corpus's usual one by default; `affectkit crossval` sets it too.
-        split_seed: Seed of the choice of validation subjects.
+        fold: Fold of the protocol; `affectkit crossval` sets it.
+        protocol: Name of the protocol, the corpus's usual one by default; `affectkit crossval` sets it.
+        split_seed: Seed of the selection of validation subjects.
         **options: See `CorpusDataModule`.
     """
 
@@ -141,12 +141,12 @@ class FoldDataModule(CorpusDataModule):
 
     @property
     def fold_protocol(self) -> Protocol:
-        """The protocol whose folds these are."""
+        """The protocol of the folds."""
         return self.dataset_class.find_protocol(self.protocol_name)
 
     @property
     def protocol(self) -> str:
-        """Description of the evaluation protocol, printed next to every result."""
+        """See `SingleDataModule`."""
         return self.fold_protocol.description + ("" if self.fold is None else f"; fold {self.fold}")
 
     def folds(self) -> tuple[Fold, ...]:
@@ -159,11 +159,11 @@ class FoldDataModule(CorpusDataModule):
 
 
 class RenderedDataModule(CorpusDataModule):
-    """A rendered corpus (see `affectkit.datasets.RenderedDataset`), rendered first where it is missing.
+    """Datamodule of a rendered corpus (see `affectkit.datasets.RenderedDataset`), rendered first if it is missing.
 
     Args:
         root: Folder of the corpus.
-        render: Settings of `affectkit.synth.render_corpus`; the corpus must exist already where they are absent.
+        render: Settings of `affectkit.synth.render_corpus`; without them the corpus must exist.
         **options: See `CorpusDataModule`.
     """
 
@@ -174,7 +174,7 @@ class RenderedDataModule(CorpusDataModule):
         self.render = render
 
     def prepare_data(self) -> None:
-        """Render the corpus unless one with the same settings is there."""
+        """Render the corpus, unless there is one with the same settings."""
         if self.render is not None:
             from affectkit.synth import render_corpus
 
@@ -183,10 +183,7 @@ class RenderedDataModule(CorpusDataModule):
 
 @functools.cache
 def datamodule_of(dataset_class: type[AffectDataset]) -> type[CorpusDataModule]:
-    """The datamodule of a dataset: `BP4DDataModule` of `BP4D`, `TableDataModule` of `TableDataset`.
-
-    Args:
-        dataset_class: The dataset.
+    """The datamodule class of a dataset: `BP4DDataModule` of `BP4D`, `TableDataModule` of `TableDataset`.
 
     Example:
         >>> from affectkit.datasets import find_corpus
@@ -196,8 +193,6 @@ def datamodule_of(dataset_class: type[AffectDataset]) -> type[CorpusDataModule]:
     if dataset_class is RenderedDataset:
         return RenderedDataModule
     base = FoldDataModule if issubclass(dataset_class, Corpus) else CorpusDataModule
-    name = f"{dataset_class.__name__.removesuffix('Dataset')}DataModule"
     doc = f"{inspect.getdoc(dataset_class)}".partition("\n")[0]
-    return type(
-        name, (base,), {"dataset_class": dataset_class, "__doc__": doc, "__module__": "affectkit.datamodules"}
-    )
+    members = {"dataset_class": dataset_class, "__doc__": doc, "__module__": "affectkit.datamodules"}
+    return type(f"{dataset_class.__name__.removesuffix('Dataset')}DataModule", (base,), members)

@@ -1,18 +1,17 @@
-"""One corpus behind Lightning's four loaders, with draws that depend only on (seed, epoch)."""
+"""Lightning datamodule of one corpus, with draws that depend only on seed and epoch."""
 
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from affectkit.data import Draw, EvalSampler, ReplaySampler, check_disjoint, collate, draw_weights
-from affectkit.datamodules.statistics import clip_positives, count_labels, count_pairs, find_annotated
+from affectkit.datamodules.statistics import TrainingStatistics, clip_positives
 from affectkit.datasets import AffectDataset
 from affectkit.errors import ConfigError
 
@@ -22,24 +21,23 @@ Split = Literal["train", "val", "test"]
 Loader = DataLoader[Draw]
 
 
-class SingleDataModule(LightningDataModule, ABC):
-    """Base of the datamodules of one corpus: a subclass says only how to build the dataset of a split.
+class SingleDataModule(TrainingStatistics, LightningDataModule):
+    """Base of the datamodules of one corpus; a subclass builds the dataset of a split.
 
-    Training draws come from a `ReplaySampler`: the global batches are the same for any number of processes, and a
-    resumed run continues with the draws that the interrupted one would have made. Evaluation covers every clip
-    exactly once, whatever the number of processes (padding carries `valid=False`).
+    Training draws come from a `ReplaySampler`: the global batches do not depend on the number of processes, and a
+    resumed run continues with the draws of the interrupted one. Evaluation covers every clip exactly once with any
+    number of processes (padding has `valid=False`).
 
     Args:
-        batch_size: Training clips a process and step.
-        eval_batch_size: Clips a step in evaluation; `batch_size` by default.
+        batch_size: Training clips per process and step.
+        eval_batch_size: Clips per step in evaluation; `batch_size` by default.
         num_workers: Loader processes; 0 loads in the main process.
-        steps_per_epoch: Training steps an epoch; by default as many as one pass over the clips holds.
-        rare_share: Draw clips with rare action units more often, so that a unit shown in fewer than 10 % of the
-            training clips has this share of the draws; see `affectkit.data.draw_weights`. By default every clip
-            is drawn equally often.
-        rare_units: The units that `rare_share` is about, such as those that a head learns; all that the corpus
-            annotates by default.
-        predict_split: What `predict` runs on.
+        steps_per_epoch: Training steps per epoch; by default one pass over the clips.
+        rare_share: Draw clips with rare action units more often, so that a unit in fewer than 10 % of the training
+            clips has this share of the draws; see `affectkit.data.draw_weights`. By default every clip is drawn
+            equally often.
+        rare_units: Units that `rare_share` applies to; all units of the corpus by default.
+        predict_split: Split for `predict`.
         seed: Seed of every draw; by default the run's (`seed_everything`).
     """
 
@@ -68,38 +66,25 @@ class SingleDataModule(LightningDataModule, ABC):
 
     @property
     def protocol(self) -> str:
-        """One line for whoever reads a number: which subjects it was measured on."""
+        """Description of the evaluation protocol, printed next to every result."""
         names = {dataset.name for dataset in self.datasets.values()}
         subjects = all(dataset.has_subjects for dataset in self.datasets.values())
         rule = "subjects disjoint between train, validation and test" if subjects else "subjects unknown"
         return f"{', '.join(sorted(names))}: test split, {rule}"
 
-    @property
-    def trained_on(self) -> dict[str, tuple[str, bool]]:
-        """Name of the corpus of the training clips, with its licence and whether its faces are rendered."""
-        dataset = self.datasets["train"]
-        return {type(dataset).name: (dataset.licence, dataset.rendered)}
-
-    @property
-    def annotations(self) -> dict[str, dict[str, str]]:
-        """By name of the corpus of the training clips, the label space of each of its targets."""
-        dataset = self.datasets["train"]
-        return {dataset.name: dict(dataset.targets)}
-
-    @property
-    def unread(self) -> tuple[str, ...]:
-        """What looks like annotation of the training clips and is not read."""
-        return self.datasets["train"].unread
+    def training_sets(self) -> list[AffectDataset]:
+        """See `TrainingStatistics`."""
+        return [self.datasets["train"]]
 
     @abstractmethod
     def make_dataset(self, split: Split) -> AffectDataset:
-        """Build the dataset of one split, with the transforms that belong to it."""
+        """Build the dataset of one split with its transforms."""
 
     def setup(self, stage: str) -> None:
         """Build the datasets of a stage.
 
         Raises:
-            SubjectLeakError: A subject stands in two of the splits.
+            SubjectLeakError: A subject is in two of the splits.
         """
         needed: dict[str, tuple[Split, ...]] = {
             "fit": ("train", "val"),
@@ -114,11 +99,7 @@ class SingleDataModule(LightningDataModule, ABC):
 
     def train_dataloader(self) -> Loader:
         """Loader of `steps_per_epoch` batches drawn by a `ReplaySampler`."""
-        dataset = self.datasets["train"]
-        if len(dataset) == 0:
-            raise ConfigError(
-                f"{dataset.name} has no training clips.", remedy="Check its split and its root."
-            )
+        dataset = self._filled("train")
         world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
         steps = self.steps_per_epoch or max(1, len(dataset) // (self.batch_size * world))
         weights = None
@@ -143,60 +124,20 @@ class SingleDataModule(LightningDataModule, ABC):
         return self._eval_loader(self.predict_split)
 
     def teardown(self, stage: str) -> None:
-        """Say how many damaged clips were skipped, when the dataset was told to skip them."""
+        """Print how many damaged clips were skipped, if any."""
         for dataset in self.datasets.values():
             if dataset.skipped:
                 print(dataset.skipped_report())
 
-    def annotated(self, target: str, space: str) -> Tensor | None:
-        """The labels that a training clip annotates, bool `[A]`; None without such a target.
-
-        Args:
-            target: Name of a target, such as `au`.
-            space: Label space in which to look; of classes, those count that a clip has.
-        """
-        return find_annotated(self.datasets["train"], target, space)
-
-    def label_rates(self, target: str, space: str) -> Tensor | None:
-        """Share of positives among the annotated training labels, for loss weights and priors.
-
-        Args:
-            target: Name of a target, such as `au`.
-            space: Label space in which to count.
-
-        Returns:
-            float64 `[A]`, NaN for labels that the corpus does not annotate; None where it has no such target.
-        """
-        counts = self.label_counts(target, space)
-        return None if counts is None else counts[0] / counts[1]
-
-    def label_counts(self, target: str, space: str) -> tuple[Tensor, Tensor] | None:
-        """Positives and annotated labels of the training split, float64 `[A]` each; None without such a target."""
-        return count_labels(self.datasets["train"], target, space)
-
-    def pair_counts(self, target: str, space: str) -> tuple[Tensor, Tensor] | None:
-        """Training rows that show units i and j, and that show i where j is annotated, float64 `[A, A]` each."""
-        return count_pairs(self.datasets["train"], target, space)
-
-    def cooccurrence(self, target: str, space: str) -> Tensor | None:
-        """P(unit j | unit i) among the training labels.
-
-        Args:
-            target: Name of a target, such as `au`.
-            space: Label space in which to count.
-
-        Returns:
-            float64 `[A, A]`, rows i; 0 where i is never shown. None where the corpus has no such target.
-        """
-        counts = self.pair_counts(target, space)
-        return None if counts is None else counts[0] / counts[1].clamp(min=1)
-
-    def _eval_loader(self, split: Split) -> Loader:
+    def _filled(self, split: Split) -> AffectDataset:
         dataset = self.datasets[split]
         if len(dataset) == 0:
-            raise ConfigError(
-                f"{dataset.name} has no clips in its {split} split.", remedy="Check its split column."
-            )
+            fault = f"{dataset.name} has no clips in its {split} split."
+            raise ConfigError(fault, remedy="Check its root and its splits.")
+        return dataset
+
+    def _eval_loader(self, split: Split) -> Loader:
+        dataset = self._filled(split)
         return self._loader(dataset, EvalSampler(dataset), self.eval_batch_size)
 
     def _loader(

@@ -1,8 +1,9 @@
-"""How often labels occur in a dataset, counted without decoding a frame."""
+"""Label statistics of training data, computed without decoding a frame."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -11,20 +12,67 @@ from affectkit.datasets import AffectDataset
 from affectkit.errors import ConfigError
 from affectkit.facs import UnitSpace, label_space
 
-__all__ = ["clip_positives", "count_labels", "count_pairs", "find_annotated"]
+__all__ = ["TrainingStatistics", "clip_positives", "count_labels", "count_pairs", "find_annotated"]
+
+
+class TrainingStatistics(ABC):
+    """Facts about the training data of a datamodule.
+
+    The methods take the name of a target, such as `au`, and the label space to look in; they return None if no dataset
+    has the target.
+    """
+
+    @abstractmethod
+    def training_sets(self) -> Sequence[AffectDataset]:
+        """Datasets of the training clips."""
+
+    @property
+    def trained_on(self) -> dict[str, tuple[str, bool]]:
+        """Licence of each training corpus, and whether all its faces are rendered."""
+        found: dict[str, tuple[str, bool]] = {}
+        for dataset in self.training_sets():
+            name = type(dataset).name
+            found[name] = dataset.licence, dataset.rendered and found.get(name, ("", True))[1]
+        return found
+
+    @property
+    def annotations(self) -> dict[str, dict[str, str]]:
+        """Label space of each target, by the name of the training dataset."""
+        return {dataset.name: dict(dataset.targets) for dataset in self.training_sets()}
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Columns that look like annotation of the training clips and are not read."""
+        return tuple(dict.fromkeys(name for dataset in self.training_sets() for name in dataset.unread))
+
+    def annotated(self, target: str, space: str) -> Tensor | None:
+        """Labels that a training clip annotates, bool `[A]`; for classes, those that a clip has."""
+        found = [find_annotated(dataset, target, space) for dataset in self.training_sets()]
+        known = [labels for labels in found if labels is not None]
+        return torch.stack(known).any(0) if known else None
+
+    def label_rates(self, target: str, space: str) -> Tensor | None:
+        """Share of positives among the annotated training labels, float64 `[A]`, NaN for labels never annotated."""
+        counts = [found for data in self.training_sets() if (found := count_labels(data, target, space))]
+        if not counts:
+            return None
+        positives, annotated = (torch.stack(counted).sum(0) for counted in zip(*counts, strict=True))
+        return positives / annotated
+
+    def cooccurrence(self, target: str, space: str) -> Tensor | None:
+        """P(unit j | unit i) among the training labels, float64 `[A, A]`, rows i; 0 if i never occurs."""
+        counts = [found for data in self.training_sets() if (found := count_pairs(data, target, space))]
+        if not counts:
+            return None
+        both, first = (torch.stack(counted).sum(0) for counted in zip(*counts, strict=True))
+        return both / first.clamp(min=1)
 
 
 def find_annotated(dataset: AffectDataset, target: str, space: str) -> Tensor | None:
-    """Find the labels that are annotated at least once; it ends where all of them are found.
-
-    Args:
-        dataset: The corpus part to look through.
-        target: Name of a target, such as `au`.
-        space: Name of the label space in which to look.
+    """Labels of a space that are annotated at least once, bool `[A]`; for classes, those that a clip has.
 
     Returns:
-        bool `[A]`: action units or dimensions that a clip or frame annotates, or classes that one has. None where the
-        corpus has no such target.
+        None if the dataset has no such target.
     """
     if target not in dataset.targets:
         return None
@@ -41,77 +89,62 @@ def find_annotated(dataset: AffectDataset, target: str, space: str) -> Tensor | 
 
 
 def count_labels(dataset: AffectDataset, target: str, space: str) -> tuple[Tensor, Tensor] | None:
-    """Count positives and annotations of every label.
-
-    Args:
-        dataset: The corpus part to count.
-        target: Name of a target of action units, such as `au`.
-        space: Name of the label space in which to count.
+    """Positives (labels of at least 0.5) and annotated labels per unit; arguments as in `find_annotated`.
 
     Returns:
-        float64 `[A]` each: the number of positives (labels of at least 0.5) and of annotated labels, over clips or,
-        where labels are given by frame, over frames. None where the corpus has no such target of action units.
+        float64 `[A]` each, counted over clips or, for labels per frame, over frames; None if the dataset has no such
+        target of action units.
     """
-    if not _has_units(dataset, target, space):
+    rows = _rows(dataset, target, space)
+    if rows is None:
         return None
     positives, annotated = torch.zeros(2, 1, dtype=torch.float64)
-    for shown, known in _rows(dataset, target, space):
+    for shown, known in rows:
         positives = positives + shown.double().sum(0)
         annotated = annotated + known.double().sum(0)
     return positives, annotated
 
 
 def count_pairs(dataset: AffectDataset, target: str, space: str) -> tuple[Tensor, Tensor] | None:
-    """Count how often units occur together.
-
-    Args:
-        dataset: The corpus part to count.
-        target: Name of a target of action units, such as `au`.
-        space: Name of the label space in which to count.
+    """Joint occurrence of action units; arguments as in `find_annotated`.
 
     Returns:
-        float64 `[A, A]` each, over clips or frames in which both i and j are annotated: those that show both, and
-        those that show i. None where the corpus has no such target of action units.
+        float64 `[A, A]` each: number of clips or frames, among those with both i and j annotated, that show both, and
+        that show i. None if the dataset has no such target of action units.
     """
-    if not _has_units(dataset, target, space):
+    rows = _rows(dataset, target, space)
+    if rows is None:
         return None
     both, first = torch.zeros(2, 1, 1, dtype=torch.float64)
-    for shown, known in _rows(dataset, target, space):
+    for shown, known in rows:
         both = both + shown.double().T @ shown.double()
         first = first + shown.double().T @ known.double()
     return both, first
 
 
 def clip_positives(dataset: AffectDataset, target: str, units: str | None = None) -> Tensor:
-    """Whether clips show units in any of their frames.
-
-    Args:
-        dataset: The corpus part to look through.
-        target: Name of a target of action units, such as `au`.
-        units: Label space in which to look; the target's own by default.
-
-    Returns:
-        bool `[N, A]`; False where nothing is annotated.
+    """Whether each clip shows units of a label space (by default the target's) in any frame, bool `[N, A]`.
 
     Raises:
-        ConfigError: The corpus has no such target.
+        ConfigError: The dataset has no such target of action units.
     """
-    space = dataset.targets.get(target)
-    if space is None or not _has_units(dataset, target, space):
-        raise ConfigError(
-            f"{dataset.name} has no action units {target!r}.",
-            remedy=f"Its targets are {', '.join(dataset.targets)}.",
+    rows = _rows(dataset, target, units or dataset.targets.get(target, ""))
+    if rows is None:
+        remedy = f"Its targets are {', '.join(dataset.targets)}."
+        raise ConfigError(f"{dataset.name} has no action units {target!r}.", remedy=remedy)
+    return torch.stack([shown.any(0) for shown, _ in rows])
+
+
+def _rows(dataset: AffectDataset, target: str, space: str) -> Iterator[tuple[Tensor, Tensor]] | None:
+    """Shown and annotated units of each clip, bool [rows, A] each; None without such units."""
+    if target not in dataset.targets or not isinstance(label_space(space), UnitSpace):
+        return None
+    labels = (dataset.annotate(record, dataset.label_frames(record))[target] for record in dataset.clips)
+    projected = (label.project(space) for label in labels)
+    return (
+        (
+            (label.value >= 0.5).reshape(-1, label.value.shape[-1]),
+            label.mask.reshape(-1, label.mask.shape[-1]),
         )
-    return torch.stack([shown.any(0) for shown, _ in _rows(dataset, target, units or space)])
-
-
-def _has_units(dataset: AffectDataset, target: str, space: str) -> bool:
-    return target in dataset.targets and isinstance(label_space(space), UnitSpace)
-
-
-def _rows(dataset: AffectDataset, target: str, space: str) -> Iterator[tuple[Tensor, Tensor]]:
-    """Clip by clip, which units are shown and which are annotated: bool [rows, A] each."""
-    for record in dataset.clips:
-        labels = dataset.annotate(record, dataset.label_frames(record))[target].project(space)
-        shape = (-1, labels.value.shape[-1])
-        yield (labels.value >= 0.5).reshape(shape), labels.mask.reshape(shape)
+        for label in projected
+    )

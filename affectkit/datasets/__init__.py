@@ -1,4 +1,4 @@
-"""Corpora, one file each; every one is an `AffectDataset`, found here by the name of its class."""
+"""Corpora, one file each; all are subclasses of `AffectDataset`, available here by the name of the class."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, get_args
 
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from affectkit.data.record import ClipRecord
 from affectkit.data.target import Target
-from affectkit.datasets.bases.protocols import official_test
+from affectkit.datasets.bases.corpus import check_choice
+from affectkit.datasets.bases.protocols import Protocol
 from affectkit.datasets.bases.recordings import UNKNOWN, CodedCorpus, Recording
 from affectkit.datasets.bases.sequences import SequenceCorpus
 from affectkit.datasets.reading.codes import read_lines, read_numbers
-from affectkit.datasets.reading.image_folders import walk
 from affectkit.datasets.registry import register
-from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
+from affectkit.errors import AnnotationError
 from affectkit.facs.expressions import ExpressionSet
 from affectkit.facs.sets import AUSet
 
@@ -46,28 +46,22 @@ _SIDE: Final = re.compile(r"_(left|right)$", re.IGNORECASE)
 
 @register
 class AffWild2(SequenceCorpus):
-    """Aff-Wild2, as the ABAW competitions distribute it.
+    """Aff-Wild2, as distributed by the ABAW competitions.
 
-    Videos of 30 frames a second on average, annotated by frame for up to three challenges. Targets, by frame: "au",
-    occurrence of the 12 units in `space`; "expression", one of the eight classes `affwild2_8`; "va", valence and
-    arousal in -1 to 1. The values -1 (units, expressions) and -5 (valence, arousal) mean not annotated and are masked.
-    Frames without a face have no image and are left out. A video of two people has a list for each, `video5_left`.
+    Videos of 30 fps on average, annotated per frame for up to three challenges. Targets per frame: "au", occurrence of
+    the 12 units in `space`; "expression", one of the eight classes `affwild2_8`; "va", valence and arousal in -1 to 1.
+    The values -1 (units, expressions) and -5 (valence, arousal) mean not annotated and are masked. Frames without a
+    face have no image and are left out. A video of two people has a list for each, `video5_left`.
 
-    The lists name no subjects. The part of a list, training or validation, is tested or trained on as a whole; both
-    people of a video stay together.
+    The lists name no subjects. Videos are tested or trained on as a whole, depending on the part of their list
+    (training or validation); both people of a video stay together.
 
     Args:
-        root: Folder of the corpus, or one above it.
-        task: The challenge whose lists are read, with its own division; "all" reads all of them, and a video that one
-            challenge validates on is tested.
+        task: Challenge whose lists and division are used; "all" uses all lists and tests a video that one challenge
+            validates on.
         space: Units of "au".
-        media: Folder of the images, such as "cropped"; "auto" takes the first of cropped_aligned and cropped.
+        media: Folder of the images, such as "cropped"; "auto" uses the first of cropped_aligned and cropped.
         **options: See `SequenceCorpus` (`window`) and `Corpus`.
-
-    Raises:
-        DatasetNotFoundError: There are no lists of the task.
-        AnnotationError: A list cannot be read without guessing; names file and line.
-        ConfigError: There is no such task, or no folder of images with the name given.
 
     References:
         D. Kollias, S. Zafeiriou, "Aff-Wild2: extending the Aff-Wild database for affect recognition", 2018.
@@ -83,13 +77,17 @@ class AffWild2(SequenceCorpus):
     licence = "On a signed agreement, for non-commercial research; not redistributable."
     has_subjects = False
     protocols = (
-        official_test(
+        Protocol(
+            "official",
             "AffWild2",
             "Aff-Wild2, training and validation lists of the ABAW challenges; the validation lists are tested, epoch "
             "chosen on a tenth of the training videos",
             prefix="validation/",
         ),
     )
+    label_files = re.compile(r".*\.txt", re.IGNORECASE)
+    labels_hint = "annotations/AU_Detection_Challenge/Train_Set and so on"
+    closed = _VIDEO
     crop = "none"
     complete = False
     frames_per_second = 30.0
@@ -104,49 +102,30 @@ class AffWild2(SequenceCorpus):
         media: str = "auto",
         **options: Any,
     ) -> None:
-        if task not in get_args(Task):
-            raise ConfigError(
-                f"task={task!r} is not known.", remedy=f"Use one of: {', '.join(get_args(Task))}."
-            )
+        check_choice("task", task, get_args(Task))
         self.task = task
-        self.space = AUSet.parse(space)
+        self.spaces = {"au": AUSet.parse(space).name, "expression": CLASSES.name, "va": "va"}
         self.media = media
         super().__init__(root, **options)
 
-    @functools.cached_property
-    def _tree(self) -> list[tuple[Path, list[str], list[str]]]:
-        return list(walk(self.root, _VIDEO))
-
-    def annotation_files(self) -> list[Path]:
+    def annotation_files(self) -> list[tuple[Path, re.Match[str]]]:
         """See `SequenceCorpus`."""
-        files = [
-            folder / name for folder, names, _ in self._tree for name in names if self._role(folder / name)
-        ]
+        files = [(path, match) for path, match in super().annotation_files() if self._role(path)]
         if not files:
-            raise DatasetNotFoundError(
-                "There are no lists of Aff-Wild2 here"
-                + ("." if self.task == "all" else f" for {self.task!r}."),
-                path=self.root,
-                remedy="Unpack annotations/AU_Detection_Challenge/Train_Set and so on.",
-            )
+            raise self.no_labels("" if self.task == "all" else f"{self.task} ")
         return files
 
-    def unit_spaces(self, columns: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
-        """See `SequenceCorpus`."""
-        spaces = {"au": self.space.name, "expression": CLASSES.name, "va": "va"}
-        return {target: spaces[target] for target in columns}
-
-    def parse(self, files: Sequence[Path]) -> CodedCorpus:
+    def parse(self, files: Sequence[tuple[Path, re.Match[str]]]) -> CodedCorpus:
         """See `SequenceCorpus`."""
         tables: dict[str, dict[str, NDArray[np.float64]]] = {}
         parts: dict[str, set[str]] = {}
-        for path in files:
+        for path, _ in files:
             target, part = self._role(path) or ("", "")
             name = path.stem
             if target in tables.setdefault(name, {}):
                 fault = f"There is another list of {name} for this challenge."
-                raise AnnotationError(fault, path=path, line=1, remedy="Keep one of the two.")
-            tables[name][target] = _read(path, target)
+                raise AnnotationError(fault, path=path, line=1, remedy="Keep one of the lists.")
+            tables[name][target] = _read_list(path, target)
             parts.setdefault(_SIDE.sub("", name), set()).add(part)
         warnings = [
             f"{video}: one challenge trains on it and another validates; it is tested"
@@ -154,10 +133,8 @@ class AffWild2(SequenceCorpus):
             if len(own) > 1
         ]
         columns = {"au": tuple(unit.id for unit in UNITS), "expression": (0,), "va": (0, 1)}
-        columns = {
-            target: own for target, own in columns.items() if any(target in its for its in tables.values())
-        }
-        recordings = [_join(name, columns, its) for name, its in sorted(tables.items())]
+        columns = {t: own for t, own in columns.items() if any(t in lists for lists in tables.values())}
+        recordings = [_join(name, columns, lists) for name, lists in sorted(tables.items())]
         return CodedCorpus("Aff-Wild2", columns, [one for one in recordings if len(one.frame_ids)], warnings)
 
     def table(self, recording: Recording, target: str) -> Target:
@@ -167,74 +144,59 @@ class AffWild2(SequenceCorpus):
         codes = torch.from_numpy(recording.codes[target])
         return Target.make(codes[:, 0].long() if target == "expression" else codes, space=self.spaces[target])
 
-    def find_media(self, names: Iterable[str]) -> dict[str, Path]:
+    def find_media(self) -> Mapping[str, Path]:
         """See `SequenceCorpus`."""
         trees = {
-            folder.name.lower(): {name: folder / name for name in below if _VIDEO.fullmatch(name)}
-            for folder, _, below in self._tree
+            folder: {name: folder / name for name in names if _VIDEO.fullmatch(name)}
+            for folder, _, names in self.folders
         }
-        chosen = _MEDIA if self.media == "auto" else (self.media.lower(),)
-        found = next((trees[name] for name in chosen if trees.get(name)), None)
-        if found is None and self.media != "auto":
-            there = ", ".join(name for name, videos in trees.items() if videos) or "none"
-            raise ConfigError(
-                f"No folder {self.media!r} holds images of Aff-Wild2.",
-                path=self.root,
-                remedy=f"Folders with images: {there}.",
-            )
-        return found or {}
-
-    def find_landmarks(self) -> None:
-        """See `SequenceCorpus`: none are distributed."""
+        trees = {folder: videos for folder, videos in trees.items() if videos}
+        if self.media == "auto":
+            by_name = {folder.name.lower(): folder for folder in trees}
+            trees = {by_name[name]: trees[by_name[name]] for name in _MEDIA if name in by_name}
+        return self.choose_media(trees)
 
     def expected_path(self, recording: Recording) -> Path:
         """See `SequenceCorpus`."""
         return self.root / _MEDIA[0] / recording.name
 
     def parts(self) -> dict[str, list[ClipRecord]]:
-        """See `Corpus`: the videos to train on and those to test."""
+        """See `Corpus`."""
         return {
             part: [record for record in self.everything if self._part(record.clip) == part]
             for part in ("train", "validation")
         }
 
+    def split_unit(self, record: ClipRecord) -> str:
+        """See `Corpus`; part and video, which both people of a video share."""
+        return f"{self._part(record.clip)}/{_SIDE.sub('', record.clip)}"
+
     @functools.cached_property
     def _validated(self) -> frozenset[str]:
-        """Videos that one of the lists read validates on."""
-        roles = ((path, self._role(path)) for path in self.annotation_files())
+        """Videos in a validation list."""
+        roles = ((path, self._role(path)) for path, _ in self.annotation_files())
         return frozenset(_SIDE.sub("", path.stem) for path, role in roles if role and role[1] == "validation")
 
     def _part(self, recording: str) -> str:
         return "validation" if _SIDE.sub("", recording) in self._validated else "train"
 
-    def _unit_of_split(self, record: ClipRecord) -> str:
-        # A protocol sees nothing but names; both people of a video are one.
-        return f"{self._part(record.clip)}/{_SIDE.sub('', record.clip)}"
-
     def _role(self, path: Path) -> tuple[str, str] | None:
-        """The target and the part of a list, by its folders; None for another file or task."""
+        """Target and part of a list, by its folders; None for other files and tasks."""
         part = _PARTS.get(path.parent.name.lower())
         challenge = path.parent.parent.name.lower()
         target = next((target for target, name in _CHALLENGES.items() if name.match(challenge)), None)
-        if (
-            path.suffix.lower() != ".txt"
-            or part is None
-            or target is None
-            or self.task not in ("all", target)
-        ):
-            return None
-        return target, part
+        return None if part is None or target is None or self.task not in ("all", target) else (target, part)
 
-    def _counts(self, records: Sequence[ClipRecord]) -> dict[str, Any]:
+    def _count_records(self, records: Sequence[ClipRecord]) -> dict[str, Any]:
         classes: Counter[str] = Counter()
         for record in records if "expression" in self.spaces else ():
             codes = self.recordings[record.clip].codes["expression"]
             classes.update(CLASSES.classes[code] for code in codes[codes >= 0].tolist())
-        return super()._counts(records) | {"classes": dict(classes.most_common())}
+        return super()._count_records(records) | {"classes": dict(classes.most_common())}
 
 
-def _read(path: Path, target: str) -> NDArray[np.float64]:
-    """The rows of a list, [N, C], NaN where they say that a frame is not annotated."""
+def _read_list(path: Path, target: str) -> NDArray[np.float64]:
+    """Rows of a list, [N, C], NaN for values that are not annotated."""
     lines = list(enumerate(read_lines(path), start=1))
     if not re.search("[a-z]", lines[0][1], re.IGNORECASE):
         remedy = "The first line names the columns: unpack the list again."
@@ -246,37 +208,25 @@ def _read(path: Path, target: str) -> NDArray[np.float64]:
     wrong = ~invalid & ((values < low) | (values > high) | ((target != "va") & (values % 1 != 0)))
     if wrong.any():
         row, column = np.argwhere(wrong)[0].tolist()
-        raise AnnotationError(
-            f"The value {values[row, column]:g} is not possible.",
-            path=path,
-            line=rows[row][0],
-            remedy=f"Values are {low:g} to {high:g}, or {_INVALID[target]} where a frame is not annotated.",
-        )
+        fault = f"The value {values[row, column]:g} is not possible."
+        remedy = f"Values are {low:g} to {high:g}, or {_INVALID[target]} if a frame is not annotated."
+        raise AnnotationError(fault, path=path, line=rows[row][0], remedy=remedy)
     return np.where(invalid.any(axis=1, keepdims=True) if target == "va" else invalid, np.nan, values)
 
 
 def _join(
     name: str, columns: Mapping[str, tuple[int, ...]], tables: Mapping[str, NDArray[np.float64]]
 ) -> Recording:
-    """Bring the lists of a video together; row k is frame k, and frames that nothing annotates are left out."""
+    """Join the lists of a video: row k is frame k; frames without annotation are left out."""
     length = max(map(len, tables.values()))
     codes: dict[str, NDArray[Any]] = {}
     known = np.zeros(length, dtype=bool)
     for target, units in columns.items():
-        values = np.full((length, len(units)), np.nan)
+        values = np.full((length, len(units)), np.nan, dtype=np.float32)
         if target in tables:
             values[: len(tables[target])] = tables[target]
         known |= ~np.isnan(values).all(axis=1)
-        codes[target] = (
-            values.astype(np.float32)
-            if target == "va"
-            else np.nan_to_num(values, nan=UNKNOWN).astype(np.int8)
-        )
+        codes[target] = values if target == "va" else np.nan_to_num(values, nan=UNKNOWN).astype(np.int8)
     kept = np.flatnonzero(known)
-    return Recording(
-        name,
-        None,
-        kept + 1,
-        {target: own[kept] for target, own in codes.items()},
-        np.ones(len(kept), dtype=bool),
-    )
+    codes = {target: own[kept] for target, own in codes.items()}
+    return Recording(name, None, kept + 1, codes, np.ones(len(kept), dtype=bool))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
@@ -14,15 +13,14 @@ from numpy.typing import NDArray
 
 from affectkit.data.record import ClipRecord
 from affectkit.data.video import IMAGE_SUFFIXES
-from affectkit.datasets.bases.corpus import Counts, Expected
+from affectkit.datasets.bases.corpus import Counts
 from affectkit.datasets.bases.protocols import three_folds
-from affectkit.datasets.bases.recordings import UNKNOWN, CodedCorpus, Recording, find_gaps
+from affectkit.datasets.bases.recordings import CodedCorpus, Recording, add_table, find_gaps, join_tables
 from affectkit.datasets.bases.sequences import SequenceCorpus
 from affectkit.datasets.reading.codes import CodeTable, frame_ranges, read_codes
-from affectkit.datasets.reading.image_folders import walk
 from affectkit.datasets.reading.landmarks import PointFiles
 from affectkit.datasets.registry import register
-from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
+from affectkit.errors import AnnotationError, ConfigError
 from affectkit.facs.regions import POINTS_66
 from affectkit.facs.sets import AUSet
 
@@ -30,23 +28,15 @@ __all__ = ["DISFA"]
 
 Camera = Literal["left", "right"]
 
-_LABELS = re.compile(r"(SN\d{3})_au(\d{1,2})\.txt", re.ASCII | re.IGNORECASE)
 _VIDEO = re.compile(r"(left|right)_?video_?(SN\d{3})(?:_comp)?\.(avi|mp4|mov|mkv)", re.ASCII | re.IGNORECASE)
 _IMAGES = re.compile(r"(?:(left|right)_?video_?)?(SN\d{3})(?:_comp)?", re.ASCII | re.IGNORECASE)
 _POINTS = re.compile(r".*_lm\.mat", re.IGNORECASE)
-_CLOSED = re.compile(r"tmp_frame_lm", re.IGNORECASE)
 _PICTURE = (1024, 768)
 _UNITS = AUSet.parse("disfa12")
 PARTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "part1": (
-        "SN001", "SN002", "SN009", "SN010", "SN016", "SN026", "SN027", "SN030", "SN032",
-    ),
-    "part2": (
-        "SN006", "SN011", "SN012", "SN013", "SN018", "SN021", "SN024", "SN028", "SN031",
-    ),
-    "part3": (
-        "SN003", "SN004", "SN005", "SN007", "SN008", "SN017", "SN023", "SN025", "SN029",
-    ),
+    "part1": ("SN001", "SN002", "SN009", "SN010", "SN016", "SN026", "SN027", "SN030", "SN032"),
+    "part2": ("SN006", "SN011", "SN012", "SN013", "SN018", "SN021", "SN024", "SN028", "SN031"),
+    "part3": ("SN003", "SN004", "SN005", "SN007", "SN008", "SN017", "SN023", "SN025", "SN029"),
 }  # fmt: skip
 _SUBJECTS = tuple(sorted(subject for part in PARTS.values() for subject in part))
 _LENGTHS = {"SN010": 4844}
@@ -89,9 +79,9 @@ def _revision(threshold: int) -> str:
     return "DISFA" if threshold == _THRESHOLD else f"DISFA, positive at {threshold} or more"
 
 
-def _expected(threshold: int) -> Expected:
+def _expected(threshold: int) -> Counts:
     """The published counts at a threshold; the parts' are known at 2 only."""
-    return Expected(
+    return Counts(
         subjects=27,
         clips=27,
         frames=130_814,
@@ -114,31 +104,20 @@ def _expected(threshold: int) -> Expected:
 class DISFA(SequenceCorpus):
     """DISFA, the Denver Intensity of Spontaneous Facial Action database.
 
-    27 subjects, one video each from two cameras, 20 frames a second, 130,814 coded frames. Targets, by frame:
-    "intensity", 0 to 5, of the units in `intensity_space`; "au", occurrence of the units in `space`: an intensity
-    of at least `threshold`.
+    27 subjects, one video each from two cameras, 20 fps, 130,814 coded frames. Targets per frame: "intensity", 0 to 5,
+    of the units in `intensity_space`; "au", occurrence of the units in `space`: an intensity of at least `threshold`.
 
-    Label frames count from 1: label frame 1 is the first frame of the video.
+    Label frames are numbered from 1: label frame 1 is the first frame of the video. Folders may have any spelling.
 
     Args:
-        root: Folder of the corpus, or one above it; folders may be spelled in any way.
         space: Units of "au".
         intensity_space: Units of "intensity".
-        threshold: The least intensity that counts as present, 1 to 5; 2 in the usual protocol.
-        camera: Which camera's videos are read.
-        media: "auto" takes the videos where there are some, else folders of extracted images (`SN001`,
-            `LeftVideoSN001`); else the folder, relative to `root`, that holds such folders.
-        image_base: Number of the first extracted image, 0 or 1; by default 0 where an image has that number.
+        threshold: Lowest intensity that counts as present, 1 to 5; 2 in the usual protocol.
+        camera: Camera of the videos.
+        media: "auto" for the videos if there are any, else folders of extracted images (`SN001`, `LeftVideoSN001`); or
+            the folder, relative to `root`, that holds such folders.
+        image_base: Number of the first extracted image, 0 or 1; by default 0 if there is an image 0.
         **options: See `SequenceCorpus` (`window`) and `Corpus`.
-
-    Raises:
-        DatasetNotFoundError: There are no label files.
-        AnnotationError: One of them cannot be read without guessing; names file and line.
-        ConfigError: There are no images in `media`, or an argument is out of range.
-
-    References:
-        S. M. Mavadati et al., "DISFA: a spontaneous facial action intensity database", IEEE Transactions on Affective
-        Computing 4(2), 2013.
     """
 
     name = "DISFA"
@@ -147,10 +126,14 @@ class DISFA(SequenceCorpus):
         "database. IEEE Transactions on Affective Computing 4(2), 2013."
     )
     licence = "On a signed agreement with the University of Denver, for research; not redistributable."
+    label_files = re.compile(r"(SN\d{3})_au(\d{1,2})\.txt", re.ASCII | re.IGNORECASE)
+    labels_hint = "ActionUnit_Labels, with files like SN001_au1.txt"
+    closed = re.compile(r"tmp_frame_lm", re.IGNORECASE)
     protocols = (three_folds("DISFA", PARTS),)
     frames_per_second = 20.0
+    sources: ClassVar[Mapping[str, str]] = {"au": "intensity"}
     media_options = ("camera", "image_base")
-    expected: ClassVar[Mapping[str, Expected]] = {_revision(n): _expected(n) for n in range(1, 6)}
+    expected: ClassVar[Mapping[str, Counts]] = {_revision(n): _expected(n) for n in range(1, 6)}
 
     def __init__(
         self,
@@ -169,36 +152,14 @@ class DISFA(SequenceCorpus):
                 f"threshold {threshold}, camera {camera!r} or image_base {image_base} does not exist.",
                 remedy="Use a threshold from 1 to 5, the camera 'left' or 'right', the image base 0 or 1.",
             )
-        self.space = AUSet.parse(space).as_occurrence()
-        self.intensity_space = AUSet.parse(intensity_space).as_intensity()
+        intensity = AUSet.parse(intensity_space).as_intensity()
+        self.spaces = {"au": AUSet.parse(space).as_occurrence().name, "intensity": intensity.name}
         self.threshold = threshold
         self.camera = camera
         self.media = media
         self.image_base = image_base
         self.frame_offset = None if image_base is None else image_base - 1
         super().__init__(root, **options)
-
-    @functools.cached_property
-    def _tree(self) -> list[tuple[Path, list[str], list[str]]]:
-        return list(walk(self.root, _CLOSED))
-
-    def annotation_files(self) -> list[Path]:
-        """See `SequenceCorpus`."""
-        files = [
-            folder / name for folder, names, _ in self._tree for name in names if _LABELS.fullmatch(name)
-        ]
-        if not files:
-            remedy = "Unpack ActionUnit_Labels; its files are called SN001_au1.txt."
-            raise DatasetNotFoundError("There are no labels of DISFA here.", path=self.root, remedy=remedy)
-        return files
-
-    def unit_spaces(self, columns: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
-        """See `SequenceCorpus`."""
-        return {"au": self.space.name, "intensity": self.intensity_space.name}
-
-    def source(self, target: str) -> str:
-        """See `SequenceCorpus`: occurrence comes from intensity."""
-        return "intensity"
 
     def decode(self, target: str, codes: NDArray[np.int8]) -> NDArray[np.float32]:
         """See `SequenceCorpus`."""
@@ -210,80 +171,64 @@ class DISFA(SequenceCorpus):
         self.revision = _revision(self.threshold)
         return records
 
-    def parse(self, files: Sequence[Path]) -> CodedCorpus:
+    def parse(self, files: Sequence[tuple[Path, re.Match[str]]]) -> CodedCorpus:
         """See `SequenceCorpus`."""
         tables: dict[str, dict[int, CodeTable]] = defaultdict(dict)
         warnings: list[str] = []
-        for path, match in [(path, match) for path in files if (match := _LABELS.fullmatch(path.name))]:
-            subject, unit = match[1].upper(), int(match[2])
+        for path, match in files:
+            unit = int(match[2])
             if unit not in {known.id for known in _UNITS}:
-                remedy = f"The files are of {', '.join(_UNITS.labels)}; is one misnamed?"
+                remedy = f"Rename the file if it is of one of {', '.join(_UNITS.labels)}."
                 raise AnnotationError(f"DISFA does not code AU{unit}.", path=path, line=1, remedy=remedy)
             table = read_codes(path, header=False, allowed=range(6))
-            first = tables[subject].setdefault(unit, table)
-            if first is not table:
-                warnings.append(f"{path}: this is a copy of {first.path}")
-                if not (
-                    np.array_equal(first.frame_ids, table.frame_ids)
-                    and np.array_equal(first.codes, table.codes)
-                ):
-                    fault = f"It differs from {first.path}, which has the same name."
-                    raise AnnotationError(fault, path=path, line=1, remedy="Keep one of the two.")
-        columns = tuple(unit.id for unit in _UNITS if any(unit.id in its for its in tables.values()))
-        recordings = [_join(subject, columns, its) for subject, its in sorted(tables.items())]
+            add_table(tables[match[1].upper()], unit, table, warnings)
+        units = tuple(unit.id for unit in _UNITS if any(unit.id in own for own in tables.values()))
+        columns = {"intensity": units}
+        recordings = [join_tables(name, name, columns, own) for name, own in sorted(tables.items())]
         for recording in recordings:
-            warnings += _oddities(recording, columns, tables[recording.name])
+            warnings += _irregularities(recording, units, tables[recording.name])
         absent = [subject for subject in _SUBJECTS if subject not in tables]
         if len(absent) < len(recordings) and absent:
             warnings.append(f"There are no labels of {', '.join(absent)}")
-        return CodedCorpus("DISFA", {"intensity": columns}, recordings, warnings)
+        return CodedCorpus("DISFA", columns, recordings, warnings)
 
-    def find_media(self, names: Iterable[str]) -> dict[str, Path]:
+    def find_media(self) -> Mapping[str, Path]:
         """See `SequenceCorpus`."""
-        videos: dict[str, Path] = {}
+        videos = {
+            match[2].upper(): path
+            for path, match in self.find_files(_VIDEO)
+            if match[1].lower() == self.camera
+        }
         trees: dict[Path, dict[str, Path]] = defaultdict(dict)
-        full = {folder for folder, files, _ in self._tree if any(_is_image(file) for file in files)}
-        for folder, files, folders in self._tree:
-            for name in files:
-                match = _VIDEO.fullmatch(name)
-                if match and match[1].lower() == self.camera:
-                    videos[match[2].upper()] = folder / name
-            for name in folders:
-                match = _IMAGES.fullmatch(name)
-                if match and folder / name in full and self.camera in _cameras(match[1], folder):
-                    trees[folder][match[2].upper()] = folder / name
-        if self.media != "auto":
-            tree = self.root / self.media
-            if tree not in trees:
-                found = ", ".join(str(other.relative_to(self.root)) for other in trees) or "none"
-                raise ConfigError(
-                    f"There are no images of the {self.camera} camera.",
-                    path=tree,
-                    remedy=f"There are some in: {found}.",
-                )
-            return trees[tree]
-        if videos or not trees:
+        full = {
+            folder
+            for folder, files, _ in self.folders
+            if any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in files)
+        }
+        for folder, _, names in self.folders:
+            for match in filter(None, map(_IMAGES.fullmatch, names)):
+                if folder / match[0] in full and self.camera in _cameras(match[1], folder):
+                    trees[folder][match[2].upper()] = folder / match[0]
+        if self.media == "auto" and (videos or not trees):
             return videos
-        first, *others = trees
-        if others:
-            more = ", ".join(map(str, others))
-            self.warnings.append(f"{first}: its images are taken; there are others in {more}")
-        return trees[first]
+        if self.media == "auto" and len(trees) > 1:
+            first, *others = map(str, trees)
+            self.warnings.append(f"{first}: its images are used; there are others in {', '.join(others)}")
+        return self.choose_media(trees)
 
     def find_landmarks(self) -> PointFiles | None:
-        """See `SequenceCorpus`: `Landmark_Points/SN001/tmp_frame_lm`, made from the left camera's videos."""
+        """See `SequenceCorpus`; `Landmark_Points/SN001/tmp_frame_lm` is of the left camera."""
         folders: dict[str, Path] = {}
-        for folder, files, below in self._tree:
-            subject = folder.name.upper()
-            if subject in self.recordings:
-                inner = [folder / name for name in below if _CLOSED.fullmatch(name)]
+        for folder, files, below in self.folders:
+            if folder.name.upper() in self.recordings:
+                inner = [folder / name for name in below if self.closed.fullmatch(name)]
                 direct = [folder for name in files[:1] if _POINTS.fullmatch(name)]
                 for place in (*inner, *direct):
-                    folders.setdefault(subject, place)
+                    folders.setdefault(folder.name.upper(), place)
         if self.camera != "left" or not folders:
             return None
         lengths = {name: int(recording.frame_ids[-1]) for name, recording in self.recordings.items()}
-        return PointFiles(folders, lengths, POINTS_66, _PICTURE)
+        return PointFiles(folders, POINTS_66, _PICTURE, lengths)
 
     def bad_landmarks(self, recording: str) -> Collection[int]:
         """See `SequenceCorpus`."""
@@ -295,29 +240,15 @@ class DISFA(SequenceCorpus):
         return self.root / f"Videos_{side}Camera" / f"{side}Video{recording.name}_comp.avi"
 
 
-def _is_image(name: str) -> bool:
-    return Path(name).suffix.lower() in IMAGE_SUFFIXES
-
-
 def _cameras(side: str | None, folder: Path) -> set[str]:
-    """Which cameras a subject's images may be of: what their folder or one above it says, else any."""
+    """Cameras that a subject's images may be of: the one in the name of their folder or of its parent, or both."""
     named = {side.lower()} if side else {word for word in ("left", "right") if word in folder.name.lower()}
     return named or {"left", "right"}
 
 
-def _join(subject: str, columns: tuple[int, ...], tables: Mapping[int, CodeTable]) -> Recording:
-    """Bring the files of a subject together by frame number."""
-    frames = functools.reduce(np.union1d, [table.frame_ids for table in tables.values()])
-    codes = np.full((len(frames), len(columns)), UNKNOWN, dtype=np.int8)
-    for unit, table in tables.items():
-        codes[np.searchsorted(frames, table.frame_ids), columns.index(unit)] = table.codes[:, 0]
-    return Recording(subject, subject, frames, {"intensity": codes}, np.ones(len(frames), dtype=bool))
-
-
-def _oddities(
-    recording: Recording, columns: tuple[int, ...], tables: Mapping[int, CodeTable]
+def _irregularities(
+    recording: Recording, units: tuple[int, ...], tables: Mapping[int, CodeTable]
 ) -> Iterator[str]:
-    """What is not as in other recordings."""
     name, frames = recording.name, recording.frame_ids
     if name not in _SUBJECTS:
         yield f"{name} is not a subject of DISFA"
@@ -325,8 +256,8 @@ def _oddities(
     if 0 < abs(len(frames) - published) < published // 10:
         yield f"{name}: {len(frames)} coded frames, {published} are published"
     yield from find_gaps(recording)
-    for unit in columns:
+    for unit in units:
         if unit not in tables:
             yield f"{name}: there is no file of AU{unit}; it is masked"
         elif len(absent := np.setdiff1d(frames, tables[unit].frame_ids, assume_unique=True)):
-            yield f"{name}: AU{unit} is not coded in frames {frame_ranges(absent.tolist())}; it is masked there"
+            yield f"{name}: AU{unit} is not coded in frames {frame_ranges(absent)}; it is masked there"

@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from affectkit.data.transforms import ClipTransform, RandomRotation
-from affectkit.datasets.bases.corpus import Counts, Expected
-from affectkit.datasets.bases.listed import ListedCorpus, Role, word_class
-from affectkit.datasets.bases.protocols import listed_folds
+from affectkit.datasets.bases.corpus import Counts, count_parts
+from affectkit.datasets.bases.listed import ListedCorpus, Role
+from affectkit.datasets.bases.protocols import Protocol
 from affectkit.datasets.reading.clip_lists import ClipList
 from affectkit.datasets.registry import register
 from affectkit.facs.expressions import ExpressionSet, canonical_expression
@@ -19,7 +19,6 @@ __all__ = ["FERV39k"]
 
 _CLASSES = ExpressionSet.parse("dfew7")
 _LIST = re.compile(r"(?:ferv39k_)?(train|test)(?:_all)?", re.ASCII)
-_OTHERS = re.compile(r"(?<!all_)scenes/|(?:set|split|fold)[ _-]?\d")  # setups, other corpora
 _CLIP = re.compile(r"(?:.*/)?([a-z][a-z _-]*)/([a-z]+)/(\d{1,6})(?:\.(?:mp4|avi|mov|mkv|webm))?/?", re.ASCII)
 SPLIT: Mapping[str, tuple[int, ...]] = {
     "train": (5854, 5523, 7790, 5906, 2502, 1833, 1680),
@@ -27,30 +26,13 @@ SPLIT: Mapping[str, tuple[int, ...]] = {
 }
 
 
-def _expected() -> Expected:
-    parts = {
-        split: Counts(clips=sum(counts), classes=dict(zip(_CLASSES.classes, counts, strict=True)))
-        for split, counts in SPLIT.items()
-    }
-    whole = {name: sum(part.classes[name] for part in parts.values()) for name in _CLASSES.classes}
-    return Expected(clips=sum(whole.values()), classes=whole, parts=parts)
-
-
 @register
 class FERV39k(ListedCorpus):
     """FERV39k, facial expression recognition in videos of many scenes.
 
-    38,935 clips of 22 scenes with one of seven expressions: 31,088 to train on and 7,847 to test. Target
-    "expression" in the space `dfew7`, whose classes these are. A clip is called after scene, expression and number,
-    `action/happiness/0267`; the expression in its name is its class, and whatever a list says must agree.
-
-    Args:
-        root: Folder of the corpus, or one above it.
-        **options: See `ListedCorpus`.
-
-    References:
-        Y. Wang et al., "FERV39k: a large-scale multi-scene dataset for facial expression recognition in videos",
-        CVPR 2022.
+    38,935 clips of 22 scenes with one of seven expressions: 31,088 training and 7,847 test clips. Target "expression"
+    in the space `dfew7`, which has the same classes. The name of a clip consists of scene, expression and number,
+    `action/happiness/0267`; labels in lists must agree with the expression in the name.
     """
 
     name = "FERV39k"
@@ -60,33 +42,35 @@ class FERV39k(ListedCorpus):
     )
     licence = "On request for non-commercial research; not redistributable."
     protocols = (
-        listed_folds(
-            "FERV39k",
+        Protocol(
             "official",
+            "FERV39k",
             "FERV39k, the split of its lists; epoch chosen on a tenth of the training list",
+            listed=True,
         ),
     )
     crop = "none"
     classes = _CLASSES
+    other_lists = re.compile(r"(?<!all_)scenes/|(?:set|split|fold)[ _-]?\d")  # other setups and corpora
     media_folders = ("2_ClipsforFaceCrop", "frames")
-    lists_hint = "4_setups/All_scenes/train_All.csv and test_All.csv"
-    expected: ClassVar[Mapping[str, Expected]] = {"FERV39k": _expected()}
+    labels_hint = "4_setups/All_scenes/train_All.csv and test_All.csv"
+    expected: ClassVar[Mapping[str, Counts]] = {"FERV39k": count_parts(_CLASSES, SPLIT)}
 
     def __init__(self, root: str | Path, **options: Any) -> None:
-        self._meaning: dict[str, str] = {}
+        self._meaning: dict[int, str] = {}
         super().__init__(root, **options)
 
     @classmethod
-    def distortions(cls) -> list[ClipTransform]:
+    def training_distortions(cls) -> list[ClipTransform]:
         """See `ListedCorpus`: rotation by up to 4 degrees."""
         return [RandomRotation(4)]
 
-    def own_role(self, path: PurePosixPath) -> Role | None:
+    def find_role(self, path: PurePosixPath) -> Role | None:
         """See `ListedCorpus`."""
         match = _LIST.fullmatch(path.stem)
-        return None if match is None or _OTHERS.search(str(path)) else Role("official", match[1])
+        return None if match is None or self.other_lists.search(str(path)) else Role("official", match[1])
 
-    def clip_of(self, name: str) -> str | None:
+    def find_clip(self, name: str) -> str | None:
         """See `ListedCorpus`."""
         match = _CLIP.fullmatch(name.replace("\\", "/").lower())
         expression = None if match is None else canonical_expression(match[2])
@@ -94,26 +78,25 @@ class FERV39k(ListedCorpus):
             return None
         return f"{match[1]}/{expression}/{int(match[3]):04d}"
 
-    def place_of(self, folder: Path, name: str) -> tuple[Path, str] | None:
+    def find_place(self, folder: Path, name: str) -> tuple[Path, str] | None:
         """See `ListedCorpus`."""
-        clip = self.clip_of(f"{folder.parent.name}/{folder.name}/{name}")
+        clip = self.find_clip(f"{folder.parent.name}/{folder.name}/{name}")
         return None if clip is None else (folder.parent.parent, clip)
 
-    def class_of(self, listed: ClipList, row: int) -> str:
-        """See `ListedCorpus`."""
-        own = str(self.clip_of(listed.names[row])).split("/")[1]
+    def decode_number(self, listed: ClipList, row: int, number: int) -> str:
+        """See `ListedCorpus`; rewritten lists use any order, so a number must only mean the same class everywhere."""
         label = listed.labels[row]
-        if not (label.isascii() and label.isdecimal()):
-            said = word_class(listed, row, _CLASSES)
-        elif len(label) == 1 and int(label) <= len(_CLASSES):
-            # Others number the classes as they like: a number must only mean the same everywhere.
-            said = self._meaning.setdefault(label, own)
-        else:
-            raise listed.error(f"The label is {label[:9]}.", row, remedy="Numbers of classes have one digit.")
-        if said != own:
-            raise listed.error(
-                f"The clip {listed.names[row][:60]} is called {said}.",
-                row,
-                remedy="The expression in a clip's name is its class: correct the name or the label.",
-            )
+        if len(label) > 1 or number > len(_CLASSES):
+            raise listed.error(f"The label is {label[:9]}.", row, remedy="Class numbers have one digit.")
+        return self._meaning.setdefault(number, self._named_class(listed, row))
+
+    def find_class(self, listed: ClipList, row: int) -> str:
+        """See `ListedCorpus`."""
+        label, own = super().find_class(listed, row), self._named_class(listed, row)
+        if label != own:
+            remedy = "Correct the name or the label: the expression in a clip's name is its class."
+            raise listed.error(f"The label of {listed.names[row][:60]} is {label}.", row, remedy=remedy)
         return own
+
+    def _named_class(self, listed: ClipList, row: int) -> str:
+        return str(self.find_clip(listed.names[row])).split("/")[1]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,30 +10,26 @@ from typing import Any, ClassVar
 from affectkit.data.clip import Clip
 from affectkit.data.record import ClipRecord
 from affectkit.data.samplers import Draw
-from affectkit.data.target import Target
-from affectkit.datasets.bases.corpus import Corpus, Counts, Expected
+from affectkit.datasets.bases.corpus import Corpus, Counts, class_counts
 from affectkit.datasets.bases.protocols import leave_one_subject_out
 from affectkit.datasets.casme2 import CASME2
 from affectkit.datasets.registry import register
 from affectkit.datasets.samm import SAMM
 from affectkit.datasets.smic import SMIC
+from affectkit.facs.expressions import ExpressionSet
 
 __all__ = ["MEGC2019"]
 
-_CLASSES = ("negative", "positive", "surprise")
-
-
-def _part(subjects: int, *clips: int) -> Counts:
-    return Counts(subjects=subjects, clips=sum(clips), classes=dict(zip(_CLASSES, clips, strict=True)))
+_CLASSES = ExpressionSet.parse("megc3")
 
 
 @register
 class MEGC2019(Corpus):
     """442 micro-expressions of 68 people from three corpora, negative, positive or surprise.
 
-    Subjects and clips carry the name of their corpus: `casme2/sub01`, `casme2/sub01/EP02_01f`. The clips are those
-    of each corpus that have one of the three classes, without the two of CASME II that the challenge leaves out.
-    Target: "expression" in `megc3`.
+    Names of subjects and clips begin with their corpus: `casme2/sub01`, `casme2/sub01/EP02_01f`. The clips are those
+    with one of the three classes, without the two of CASME II that the challenge leaves out. Target: "expression" in
+    `megc3`.
 
     Args:
         root: Folder that holds the three corpora.
@@ -42,10 +37,7 @@ class MEGC2019(Corpus):
         samm: Folder of SAMM.
         smic: Folder of SMIC.
         prepared: Folder or URI that holds the prepared crops of each corpus, in `smic`, `casme2` and `samm`.
-        **options: Those of `Corpus`.
-
-    References:
-        See et al., MEGC 2019 – the Second Facial Micro-Expressions Grand Challenge, FG 2019.
+        **options: See `Corpus`.
     """
 
     name = "MEGC2019"
@@ -55,15 +47,15 @@ class MEGC2019(Corpus):
     licence = "That of each of the three corpora."
     protocols = (leave_one_subject_out("MEGC2019", "MEGC 2019 composite of SMIC-HS, CASME II and SAMM"),)
     align_per = "clip"
-    expected: ClassVar[Mapping[str, Expected]] = {
-        "MEGC2019": Expected(
+    expected: ClassVar[Mapping[str, Counts]] = {
+        "MEGC2019": class_counts(
+            _CLASSES,
+            (250, 109, 83),
             subjects=68,
-            clips=442,
-            classes={"negative": 250, "positive": 109, "surprise": 83},
             parts={
-                "smic": _part(16, 70, 51, 43),
-                "casme2": _part(24, 88, 32, 25),
-                "samm": _part(28, 92, 26, 15),
+                "smic": class_counts(_CLASSES, (70, 51, 43), subjects=16),
+                "casme2": class_counts(_CLASSES, (88, 32, 25), subjects=24),
+                "samm": class_counts(_CLASSES, (92, 26, 15), subjects=28),
             },
         )
     }
@@ -78,13 +70,14 @@ class MEGC2019(Corpus):
         prepared: str | Path | None = None,
         **options: Any,
     ) -> None:
-        self.spaces = {"expression": "megc3"}
+        self.classes = _CLASSES
+        self.spaces = {"expression": _CLASSES.name}
         self._prepared = prepared
         self._folders = {"smic": smic, "casme2": casme2, "samm": samm}
         super().__init__(root, **options)
 
     def annotations(self) -> list[ClipRecord]:
-        """See `Corpus`: the clips of all three."""
+        """See `Corpus`; the clips of all three corpora."""
         kinds = {"smic": SMIC, "casme2": CASME2, "samm": SAMM}
         self.members: dict[str, Corpus] = {
             name: kind(
@@ -107,40 +100,30 @@ class MEGC2019(Corpus):
             for index, record in enumerate(member.clips):
                 clip = f"{name}/{record.clip}"
                 self._origin[clip] = member, index
-                records.append(replace(record, clip=clip, subject=f"{name}/{record.subject}"))
+                label = int(member.labels(record, [0])["expression"].value)
+                subject, word = f"{name}/{record.subject}", _CLASSES.classes[label]
+                records.append(replace(record, clip=clip, subject=subject, expression=word, au=None))
         return records
 
     @property
     def rendered(self) -> bool:
-        """Whether the faces of all three are rendered."""
+        """See `AffectDataset`; whether the faces of all three are rendered."""
         return all(member.rendered for member in self.members.values())
 
-    def labels(self, record: ClipRecord, indices: Sequence[int]) -> dict[str, Target]:
-        """See `AffectDataset`."""
-        member, index = self._origin[record.clip]
-        return {"expression": member.labels(member.clips[index], indices)["expression"]}
-
     def parts(self) -> dict[str, list[ClipRecord]]:
-        """See `Corpus`: the three corpora."""
+        """See `Corpus`; the three corpora."""
         return {name: [r for r in self.everything if r.clip.startswith(f"{name}/")] for name in self.members}
-
-    def positives(self, record: ClipRecord) -> dict[str, int]:
-        """See `Corpus`: the challenge has no action units."""
-        return {}
 
     def missing(self) -> Iterator[str]:
         """See `Corpus`."""
         for name, member in self.members.items():
             yield from (f"{name}: {line}" for line in member.missing())
 
-    def _counts(self, records: Sequence[ClipRecord]) -> dict[str, Any]:
-        targets = [self.labels(record, [0])["expression"] for record in records]
-        classes = Counter(_CLASSES[int(target.value)] for target in targets)
-        return super()._counts(records) | {"classes": dict(classes.most_common())}
-
-    def _read(self, draw: Draw) -> Clip:
+    def _load_clip(self, draw: Draw) -> Clip:
         record = self.clips[draw.index]
         member, index = self._origin[record.clip]
         clip = member[draw._replace(index=index)]
         meta = {**clip.meta, "dataset": self.name, "clip": record.clip, "subject": record.subject}
-        return replace(clip, targets=self.annotate(record, []), subject=self._group(draw.index), meta=meta)
+        return replace(
+            clip, targets=self.annotate(record, []), subject=self._group_index(draw.index), meta=meta
+        )

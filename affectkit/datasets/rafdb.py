@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import torch
-
 from affectkit.data.record import ClipRecord
-from affectkit.data.target import Target
-from affectkit.datasets.bases.corpus import Counts, Expected
-from affectkit.datasets.bases.protocols import official_test
-from affectkit.datasets.bases.stills import StillCorpus
+from affectkit.datasets.bases.corpus import Counts, StillCorpus, check_choice, count_parts
+from affectkit.datasets.bases.protocols import Protocol
 from affectkit.datasets.reading.codes import frame_ranges, read_lines
-from affectkit.datasets.reading.image_folders import walk
+from affectkit.datasets.reading.folders import Listing
 from affectkit.datasets.registry import register
-from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
+from affectkit.errors import AnnotationError
 from affectkit.facs.expressions import ExpressionSet
 
 __all__ = ["RAFDB"]
@@ -26,7 +22,6 @@ __all__ = ["RAFDB"]
 _LIST = re.compile(r"list_pa(?:r?ti|rtiti)tion_label\.txt", re.IGNORECASE)
 _ROW = re.compile(r"\s*(\S+)\s+(\d{1,2})\s*", re.ASCII)
 _NAME = re.compile(r"((train|test)_(\d{1,6}))(_aligned)?\.(?:jpe?g|png|bmp)", re.ASCII | re.IGNORECASE)
-_CLOSED = re.compile(r"manual|auto|boundingbox|Feature", re.IGNORECASE)
 SPACES = {"basic": ExpressionSet.parse("rafdb7"), "compound": ExpressionSet.parse("rafdb11")}
 TOTALS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     "basic": {
@@ -42,39 +37,20 @@ TOTALS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
 Key = tuple[str, int]
 
 
-def _expected(kind: str) -> Expected:
-    names = SPACES[kind].classes
-    parts = {
-        split: Counts(clips=sum(counts), classes=dict(zip(names, counts, strict=True)))
-        for split, counts in TOTALS[kind].items()
-    }
-    whole = {name: sum(part.classes[name] for part in parts.values()) for name in names}
-    return Expected(clips=sum(whole.values()), classes=whole, parts=parts)
-
-
 @register
 class RAFDB(StillCorpus):
     """RAF-DB, the Real-world Affective Faces Database.
 
-    15,339 photographs with one of seven basic expressions, or 3,954 with one of eleven compound ones; each is a
-    clip of one frame. Target "expression", in the space `rafdb7` or `rafdb11`. Who is seen is not known, so every
-    photograph counts as a person of its own. The split stands in the names; validation photographs are drawn from
-    the training ones.
+    15,339 photographs with one of seven basic expressions, or 3,954 with one of eleven compound ones; each is a clip of
+    one frame. Target "expression", in the space `rafdb7` or `rafdb11`. Subjects are unknown. The names of the images
+    contain the split; validation photographs are drawn from the training ones.
 
     Args:
-        root: Folder of the corpus, one above it, or its `basic` or `compound` part.
-        kind: Which expressions.
+        root: Folder of the corpus, a folder above it, or its `basic` or `compound` part.
+        kind: Kind of expressions.
         images: "aligned" (100 x 100) or "original" photographs.
-        space: Classes of "expression", those of the list by default; labels it lacks are masked.
+        space: Classes of "expression", those of the list by default; labels that it lacks are masked.
         **options: See `Corpus`.
-
-    Raises:
-        DatasetNotFoundError: There is neither a list of labels nor a tree of class folders.
-        AnnotationError: The list cannot be read without guessing; names file and line.
-
-    References:
-        S. Li, W. Deng, J. Du, "Reliable crowdsourcing and deep locality-preserving learning for expression recognition
-        in the wild", CVPR 2017.
     """
 
     name = "RAFDB"
@@ -84,16 +60,21 @@ class RAFDB(StillCorpus):
     )
     licence = "On request for non-commercial research; not redistributable."
     protocols = (
-        official_test(
+        Protocol(
+            "official",
             "RAFDB",
             "RAF-DB, official test split; epoch chosen on a validation part held out of the training split",
             prefix="test_",
         ),
     )
+    labels_hint = "EmoLabel/list_patition_label.txt, and check `kind`"
+    closed = re.compile(r"manual|auto|boundingbox|Feature", re.IGNORECASE)
     part_names = ("train", "test")
     media_options = ("kind", "images")
-    expected: ClassVar[Mapping[str, Expected]] = {
-        f"RAF-DB {kind}{way}": _expected(kind) for kind in SPACES for way in ("", ", class folders")
+    expected: ClassVar[Mapping[str, Counts]] = {
+        f"RAF-DB {kind}{source}": count_parts(SPACES[kind], TOTALS[kind])
+        for kind in SPACES
+        for source in ("", ", class folders")
     }
 
     def __init__(
@@ -105,11 +86,8 @@ class RAFDB(StillCorpus):
         space: str | None = None,
         **options: Any,
     ) -> None:
-        if kind not in SPACES or images not in ("aligned", "original"):
-            raise ConfigError(
-                f"RAF-DB has no {kind!r} expressions or no {images!r} images.",
-                remedy="Use kind 'basic' or 'compound', images 'aligned' or 'original'.",
-            )
+        check_choice("kind", kind, tuple(SPACES))
+        check_choice("images", images, ("aligned", "original"))
         self.kind = kind
         self.images = images
         self.crop = "none" if images == "aligned" else "auto"
@@ -118,33 +96,26 @@ class RAFDB(StillCorpus):
         super().__init__(root, **options)
 
     def annotations(self) -> list[ClipRecord]:
-        """See `Corpus`."""
-        files = self._images
+        """See `Corpus`; labels are read from the list, else from folders named after the label."""
         path = self._find_list()
-        if path is None:
-            labels = {key: (name, label) for key, (name, label) in self._class_folders().items()}
-            if not labels:
-                raise DatasetNotFoundError(
-                    f"There are no {self.kind} labels of RAF-DB here.",
-                    path=self.root,
-                    remedy="Unpack EmoLabel/list_patition_label.txt, and check `kind`.",
-                )
-            self.revision = f"RAF-DB {self.kind}, class folders"
-        else:
-            labels = self._read_list(path)
-            self.revision = f"RAF-DB {self.kind}"
-            self.conflicts += [
-                f"{labels[key][0]}: the list says {labels[key][1]}, its folder {label}"
-                for key, (_, label) in self._class_folders().items()
-                if key in labels and labels[key][1] != label
-            ]
-        self.warnings += _oddities(labels, self.kind)
-        folder = self._base / "Image" / self.images
+        in_folders = self._class_folders()
+        labels = in_folders if path is None else self._read_list(path)
+        if not labels:
+            raise self.no_labels(f"{self.kind} ")
+        self.revision = f"RAF-DB {self.kind}" + (", class folders" if path is None else "")
+        self.conflicts += [
+            f"{labels[key][0]}: the list says {labels[key][1]}, its folder {label}"
+            for key, (_, label) in in_folders.items()
+            if key in labels and labels[key][1] != label
+        ]
+        self.warnings += _irregularities(labels, self.kind)
+        own = [folder for folder, _, _ in self._own_folders if folder.name.lower() == self.kind]
+        folder = (own[0] if own else self.root) / "Image" / self.images
         ending = "_aligned.jpg" if self.images == "aligned" else ".jpg"
         return [
             ClipRecord(
                 clip=name,
-                path=files.get(key, folder / f"{name}{ending}"),
+                path=self._paths.get(key, folder / f"{name}{ending}"),
                 num_frames=1,
                 expression=self.classes.classes[label - 1],
                 extra={"part": key[0]},
@@ -152,49 +123,39 @@ class RAFDB(StillCorpus):
             for key, (name, label) in labels.items()
         ]
 
-    def labels(self, record: ClipRecord, indices: Sequence[int]) -> dict[str, Target]:
-        """See `AffectDataset`: one class a photograph, []."""
-        label = torch.tensor(self.classes.index(str(record.expression)))
-        target = Target.make(label, space=self.classes.name)
-        return {"expression": target.project(self.spaces["expression"])}
-
     @functools.cached_property
-    def _tree(self) -> list[tuple[Path, list[str], list[str]]]:
-        """The folders of this kind of expressions."""
+    def _own_folders(self) -> list[Listing]:
+        """Folders without those of the other kind."""
         other = "compound" if self.kind == "basic" else "basic"
-        return [entry for entry in walk(self.root, _CLOSED) if self._kind_of(entry[0]) != other]
+        return [entry for entry in self.folders if self._kind_of(entry[0]) != other]
 
     def _kind_of(self, folder: Path) -> str | None:
         names = [self.root.name, *folder.relative_to(self.root).parts]
         return next((name.lower() for name in reversed(names) if name.lower() in SPACES), None)
 
-    @property
-    def _base(self) -> Path:
-        """The folder of this kind of expressions."""
-        own = [folder for folder, _, _ in self._tree if folder.name.lower() == self.kind]
-        return own[0] if own else self.root
-
     @functools.cached_property
-    def _images(self) -> dict[Key, Path]:
+    def _paths(self) -> dict[Key, Path]:
+        """Images by split and number."""
         found: dict[Key, Path] = {}
-        for folder, files, _ in self._tree:
-            for file in files:
-                match = _NAME.fullmatch(file)
-                if match and (match[4] is not None) == (self.images == "aligned"):
-                    found.setdefault((match[2].lower(), int(match[3])), folder / file)
+        for folder, files, _ in self._own_folders:
+            for match in filter(None, map(_NAME.fullmatch, files)):
+                if (match[4] is not None) == (self.images == "aligned"):
+                    found.setdefault((match[2].lower(), int(match[3])), folder / match[0])
         return found
 
     def _class_folders(self) -> dict[Key, tuple[str, int]]:
-        """Labels of images that lie in folders called after their label, `train/4/train_00001_aligned.jpg`."""
+        """Labels of images in folders like `train/4/train_00001_aligned.jpg`."""
         labels = {}
-        for key, path in self._images.items():
+        for key, path in self._paths.items():
             folder, match = path.parent.name, _NAME.fullmatch(path.name)
             if match and folder.isascii() and folder.isdecimal() and 1 <= int(folder) <= len(self.classes):
                 labels[key] = (match[1], int(folder))
         return labels
 
     def _find_list(self) -> Path | None:
-        lists = [folder / file for folder, files, _ in self._tree for file in files if _LIST.fullmatch(file)]
+        lists = [
+            folder / name for folder, names, _ in self._own_folders for name in names if _LIST.fullmatch(name)
+        ]
         own = [path for path in lists if self._kind_of(path.parent) == self.kind] or lists
         for path in own[1:]:
             if path.read_bytes() != own[0].read_bytes():
@@ -218,20 +179,20 @@ class RAFDB(StillCorpus):
                 remedy = f"{self.kind.capitalize()} labels are 1 to {len(self.classes)}; check `kind`."
                 raise AnnotationError(f"The label is {label}.", path=path, line=line, remedy=remedy)
             if key in labels:
-                remedy = "Delete one of the rows."
-                raise AnnotationError(f"{name[1]} is there twice.", path=path, line=line, remedy=remedy)
+                fault = f"{name[1]} is listed twice."
+                raise AnnotationError(fault, path=path, line=line, remedy="Delete one of the rows.")
             labels[key] = (name[1].lower(), label)
             if line == len(lines) and label == 1 and len(self.classes) > 9:
-                # Without a line end this may be what is left of 10 or 11.
-                remedy = "Unpack the list again; if it is whole, end it with an empty line."
-                raise AnnotationError("The last label may be cut off.", path=path, line=line, remedy=remedy)
+                remedy = "Unpack the list again; if it is complete, end it with an empty line."
+                fault = "The last label, 1, may be a truncated 10 or 11."
+                raise AnnotationError(fault, path=path, line=line, remedy=remedy)
         if not labels:
             raise AnnotationError("The list is empty.", path=path, line=1, remedy="Unpack it again.")
         return labels
 
 
-def _oddities(labels: Mapping[Key, tuple[str, int]], kind: str) -> Iterator[str]:
-    """What a list that can be read should not be."""
+def _irregularities(labels: Mapping[Key, tuple[str, int]], kind: str) -> Iterator[str]:
+    """Warnings of absent labels and unusual names."""
     for split in ("train", "test"):
         numbers = {number for own, number in labels if own == split}
         absent = sorted(set(range(1, max(numbers, default=0) + 1)) - numbers)
@@ -245,4 +206,4 @@ def _oddities(labels: Mapping[Key, tuple[str, int]], kind: str) -> Iterator[str]
     widths = {len(name.partition("_")[2]) for (split, _), (name, _) in labels.items() if split == "train"}
     usual = 5 if kind == "basic" else 4
     if widths and widths != {usual}:
-        yield f"Training images of RAF-DB {kind} are numbered with {usual} digits, these are not: check `kind`"
+        yield f"Training images of RAF-DB {kind} have numbers of {usual} digits, these have others: check `kind`"

@@ -1,4 +1,4 @@
-"""Corpora by name: every module of this folder, and every plug-in, registers the corpora that it defines."""
+"""Registry of corpora by name, filled by the modules of this folder and by plug-ins."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REGISTRY: Registry[AffectDataset] = Registry("corpus")
 
 
 def register(cls: type[D]) -> type[D]:
-    """Class decorator that makes a dataset known to commands and recipes, by its `name` in lower case.
+    """Class decorator that registers a dataset for commands and recipes under its `name` in lower case.
 
     Raises:
         ConfigError: The name is taken.
@@ -36,10 +36,10 @@ def corpora() -> Mapping[str, type[AffectDataset]]:
 
 
 def find_corpus(name: str) -> type[AffectDataset]:
-    """The dataset of a name, in any capitals.
+    """The dataset of a name; the case is ignored.
 
     Raises:
-        ConfigError: There is none; names those that are known.
+        ConfigError: There is no such dataset; lists the known ones.
 
     Example:
         >>> find_corpus("CASME2").licence
@@ -50,13 +50,10 @@ def find_corpus(name: str) -> type[AffectDataset]:
 
 
 def keyword_options(cls: type) -> dict[str, inspect.Parameter]:
-    """The keyword arguments of a class, its own and those that it passes on to its bases as `**options`.
-
-    Args:
-        cls: A dataset or a datamodule.
+    """Keyword-only parameters of a dataset or datamodule, including those of its bases passed on as `**options`.
 
     Returns:
-        Keyword-only parameters by name, their annotations resolved.
+        Parameters by name, with resolved annotations.
 
     Example:
         >>> options = keyword_options(find_corpus("smic"))
@@ -64,10 +61,7 @@ def keyword_options(cls: type) -> dict[str, inspect.Parameter]:
         ('HS', 'auto', 'none')
     """
     found: dict[str, inspect.Parameter] = {}
-    for base in cls.__mro__:
-        init = vars(base).get("__init__")
-        if init is None:
-            continue
+    for init in (vars(base)["__init__"] for base in cls.__mro__ if "__init__" in vars(base)):
         hints = get_type_hints(init)
         parameters = inspect.signature(init).parameters
         for name, parameter in parameters.items():

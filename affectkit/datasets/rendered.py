@@ -1,4 +1,4 @@
-"""Rendered faces, with exact intensities, expressions and landmarks, as `affectkit data render` wrote them."""
+"""Rendered faces with exact intensities, expressions and landmarks, written by `affectkit data render`."""
 
 from __future__ import annotations
 
@@ -25,23 +25,22 @@ FORMAT_VERSION = 1
 
 @register
 class RenderedDataset(TableDataset):
-    """Faces rendered from a FACS rig. Nothing learned from them alone is fit for real faces.
+    """Faces rendered from a FACS rig; a model trained on them alone does not fit real faces.
 
-    Targets: `au`, occurrence by frame (intensity at or above the manifest's level: 2 of 5 in macro clips);
-    `intensity`, 0–5 by frame; `expression`, one of `basic7` a clip. 68 landmarks a frame.
+    Targets: `au`, occurrence per frame (intensity at or above the manifest's level: 2 of 5 in macro clips);
+    `intensity`, 0 to 5 per frame; `expression`, one of `basic7` per clip. 68 landmarks per frame.
 
     Args:
-        root: Folder that `affectkit data render` or `affectkit.synth.render_corpus` wrote.
+        root: Folder written by `affectkit data render` or `affectkit.synth.render_corpus`.
         **options: See `AffectDataset`.
 
     Attributes:
-        manifest: What the corpus was rendered with: settings, seed, prevalence, the best expression UAR
-            possible.
-        units: The action units of `au` and `intensity`.
+        manifest: Settings, seed, prevalence and highest possible expression UAR of the corpus.
+        units: Action units of `au` and `intensity`.
 
     Raises:
         DatasetNotFoundError: `root` is not a rendered corpus.
-        AnnotationError: Its tables are of another format or disagree.
+        AnnotationError: Its tables have another format or disagree.
     """
 
     name = "rendered"
@@ -72,20 +71,14 @@ class RenderedDataset(TableDataset):
         path = self.root / "frames.parquet"
         points = [f"{axis}{k}" for k in range(68) for axis in "xy"]
         try:
-            table = pq.read_table(path, columns=["clip", "frame", *self.units.columns, *points])
-            clips = table["clip"].to_numpy()
-            frames = table["frame"].to_numpy()
-            units, landmarks = (
-                torch.from_numpy(
-                    np.stack([table[name].to_numpy() for name in names], axis=1).astype(np.float32)
-                )
-                for names in (self.units.columns, points)
-            )
+            table = pq.read_table(path, columns=["clip", "frame", *self.units.columns, *points]).to_pandas()
+            units = torch.tensor(table[list(self.units.columns)].to_numpy(np.float32))
+            landmarks = torch.tensor(table[points].to_numpy(np.float32))
         except (OSError, ValueError, KeyError) as error:
             fault = f"The table of frames cannot be read: {error}"
             raise AnnotationError(fault, path=path, remedy="Render the corpus again.") from error
-        firsts = np.flatnonzero(frames == 0)
-        return units, landmarks.reshape(-1, 68, 2), {str(clips[row]): int(row) for row in firsts}
+        firsts = table["clip"][table["frame"] == 0]
+        return units, landmarks.reshape(-1, 68, 2), dict(zip(firsts, firsts.index, strict=True))
 
     def _rows(self, record: ClipRecord, indices: Sequence[int]) -> list[int]:
         first = self._tables[2].get(record.clip)
@@ -111,17 +104,16 @@ class RenderedDataset(TableDataset):
 
 def _read_manifest(root: Path) -> dict[str, Any]:
     path = root / "manifest.json"
-    remedy = "Render one with `affectkit data render`."
+    remedy = "Render a corpus with `affectkit data render`."
     if not path.is_file():
-        raise DatasetNotFoundError(
-            "This is not a rendered corpus: it has no manifest.json.", path=root, remedy=remedy
-        )
+        fault = "This is not a rendered corpus: it has no manifest.json."
+        raise DatasetNotFoundError(fault, path=root, remedy=remedy)
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        version = manifest["format_version"]
-        known = {"au_space", "expression_space", "occurrence_at", "expression_uar_ceiling"} <= manifest.keys()
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        manifest = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
         raise AnnotationError(f"The manifest cannot be read: {error}", path=path, remedy=remedy) from error
-    if version != FORMAT_VERSION or not known:
+    needed = {"au_space", "expression_space", "occurrence_at", "expression_uar_ceiling"}
+    version = manifest.get("format_version")
+    if version != FORMAT_VERSION or not needed <= manifest.keys():
         raise AnnotationError(f"The corpus has the format {version!r}.", path=path, remedy=remedy)
-    return dict(manifest)
+    return manifest

@@ -7,7 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
-from affectkit.datasets.bases.corpus import Expected
+from affectkit.datasets.bases.corpus import Counts
 from affectkit.datasets.bases.micro import MicroCorpus, unit_counts
 from affectkit.datasets.bases.movements import Movement, read_movements
 from affectkit.datasets.bases.protocols import leave_one_subject_out
@@ -21,7 +21,7 @@ __all__ = ["SAMM"]
 _CLIP: Final = re.compile(r"(\d{1,3})_\d_\d{1,2}", re.ASCII)
 _SUBJECT: Final = re.compile(r"(\d{1,3})(?:\.0)?", re.ASCII)
 
-# MEB's values for the three apices that cannot be right, and its choice where the coder wrote "or".
+# MEB's values of three impossible apices, and its choice for cells with "or".
 _MEB_APEX: Final = {"028_4_1": 1105, "032_3_1": 4945, "032_3_2": 5130}
 _MEB_UNIT: Final = {15: 12, 18: 12, 41: 14, 64: 14, 154: 14}  # row from 0: FACS number
 
@@ -40,15 +40,11 @@ _EMOTIONS: Final = {
 class SAMM(MicroCorpus):
     """SAMM: 159 micro-expressions of 29 people, 200 fps, grey, coded in FACS units and eight emotions.
 
-    The coding table is read with its header in row 14, as distributed, or in row 1; frame names are padded to four
-    or five digits. The target "au" is of the clip, in `samm_4` by default; "expression" in `samm_5` (or `samm_8`,
-    `megc3`, "objective"). Subjects are `006` to `037`, clips `006/006_1_2`. See `datasets/samm/README.md`.
+    The header of the coding table may be in row 14, as distributed, or in row 1; frame names have four or five digits.
+    The target "au" is of the clip, in `samm_4` by default; "expression" in `samm_5` (or `samm_8`, `megc3`,
+    "objective"). Subjects are `006` to `037`, clips `006/006_1_2`. See `datasets/samm/README.md`.
 
     Corrections (`errata`): "meb", apices of three clips, and one reading for each of the five cells with an "or".
-
-    References:
-        Davison et al., SAMM: A spontaneous micro-facial movement dataset, IEEE Trans. Affective Computing 9(1),
-        2018.
     """
 
     name = "SAMM"
@@ -66,7 +62,7 @@ class SAMM(MicroCorpus):
     )
     expected = MappingProxyType(
         {
-            "v2": Expected(
+            "v2": Counts(
                 subjects=29,
                 clips=159,
                 all_units=True,
@@ -75,13 +71,13 @@ class SAMM(MicroCorpus):
                     "25:7 26:6 31:2 38:2 39:5 43:8 56:1 61:1"
                 ),
                 classes=_EMOTIONS,
-                parts={f"{person:03d}": Expected(clips=rows) for person, rows in ROWS.items()},
+                parts={f"{person:03d}": Counts(clips=rows) for person, rows in ROWS.items()},
             )
         }
     )
 
     def movements(self) -> list[Movement]:
-        """Parse the coding table."""
+        """See `MicroCorpus`."""
         sheet = self.find_sheet()
         _check_inducement(sheet)
         return read_movements(sheet, person=_person, clip=_CLIP, emotions=EXPRESSION_SETS[self.native])
@@ -90,27 +86,21 @@ class SAMM(MicroCorpus):
         """See `MicroCorpus`."""
         whole = [movement.person for movement in movements] == [p for p, n in ROWS.items() for _ in range(n)]
         if not whole:
-            self.warnings.append(
-                "'meb' leaves every \"or\" as it is: the rows are not in the published order"
-            )
-        return [
-            _corrected(movement, _MEB_UNIT.get(row) if whole else None)
-            for row, movement in enumerate(movements)
-        ]
-
-
-def _corrected(movement: Movement, unit: int | None) -> Movement:
-    apex = _MEB_APEX.get(movement.clip)
-    if apex is not None and (movement.onset or 0) <= apex <= (movement.offset or 0):
-        movement = replace(movement, apex=apex, no_apex=None)
-    if unit is not None and movement.au is not None:
-        units = tuple(_chosen(coded, unit) for coded in movement.au.units)
-        movement = replace(movement, au=replace(movement.au, units=units))
-    return movement
+            self.warnings.append("'meb' does not change any \"or\": the rows are not in the published order")
+        corrected = []
+        for row, movement in enumerate(movements):
+            apex, unit = _MEB_APEX.get(movement.clip), _MEB_UNIT.get(row)
+            if apex is not None and (movement.onset or 0) <= apex <= (movement.offset or 0):
+                movement = replace(movement, apex=apex, no_apex=None)
+            if whole and unit is not None and movement.au is not None:
+                units = tuple(_chosen(coded, unit) for coded in movement.au.units)
+                movement = replace(movement, au=replace(movement.au, units=units))
+            corrected.append(movement)
+        return corrected
 
 
 def _chosen(coded: CodedUnit, unit: int) -> CodedUnit:
-    """The reading of an "or" that names the unit."""
+    """The reading of an "or" with the given unit."""
     for reading in (coded, *coded.alternatives):
         if coded.alternatives and reading.unit.id == unit:
             return replace(reading, alternatives=())
@@ -118,7 +108,7 @@ def _chosen(coded: CodedUnit, unit: int) -> CodedUnit:
 
 
 def _check_inducement(sheet: Sheet) -> None:
-    """The code of what the subject was shown stands in the clip's name too, and looks like an objective class."""
+    """Check that inducement codes, which resemble objective classes, agree with the names of the clips."""
     wrong = [
         row
         for row in range(len(sheet))
@@ -126,25 +116,19 @@ def _check_inducement(sheet: Sheet) -> None:
         and f"_{sheet.text('inducement', row)}_" not in (sheet.text("clip", row) or "")
     ]
     if len(wrong) > max(2, len(sheet) / 5):
-        raise sheet.error(
-            f"In {len(wrong)} of {len(sheet)} rows the inducement code is not that of the clip; the first is here.",
-            wrong[0],
-            remedy="Columns seem to have changed places: get the original table.",
-        )
+        fault = f"The inducement code is not that of the clip in {len(wrong)} of {len(sheet)} rows, first in this one."
+        remedy = "Columns seem to be exchanged: get the original table."
+        raise sheet.error(fault, wrong[0], remedy=remedy)
 
 
 def _person(sheet: Sheet, row: int) -> int:
-    """The number of the subject, which the name of the clip repeats."""
+    """Number of the subject, which must agree with the name of the clip."""
     subject = _SUBJECT.fullmatch(sheet.text("subject", row) or "")
     clip = _CLIP.fullmatch(sheet.text("clip", row) or "")
     if subject is None or int(subject[1]) not in ROWS:
-        raise sheet.error(
-            f"Column 'subject' holds {sheet.cell('subject', row)!r}.", row, remedy="Subjects are 006 to 037."
-        )
+        fault = f"Column 'subject' holds {sheet.cell('subject', row)!r}."
+        raise sheet.error(fault, row, remedy="Subjects are 006 to 037.")
     if clip is not None and int(clip[1]) != int(subject[1]):
-        raise sheet.error(
-            f"The clip {clip[0]} is not of subject {subject[1]}.",
-            row,
-            remedy="Its name begins with the subject: rows or columns seem to have been moved.",
-        )
+        remedy = "The name begins with the subject; rows or columns seem to be moved."
+        raise sheet.error(f"The clip {clip[0]} is not of subject {subject[1]}.", row, remedy=remedy)
     return int(subject[1])

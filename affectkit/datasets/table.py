@@ -1,4 +1,4 @@
-"""One's own data: a table with one row a clip."""
+"""Your own data: a table with one row per clip."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from affectkit.data.splits import canonical_subject, check_disjoint
 from affectkit.data.tables import Table, read_table
 from affectkit.data.target import Target
 from affectkit.datasets.bases.dataset import AffectDataset
-from affectkit.datasets.reading.frame_table import FrameTable
-from affectkit.datasets.reading.unit_columns import like_annotation, unit_labels
+from affectkit.datasets.reading.frame_table import FrameTable, like_annotation, unit_labels
 from affectkit.datasets.registry import register
 from affectkit.errors import AnnotationError, DatasetNotFoundError, LabelSpaceError
 from affectkit.facs.coding import parse_coding
@@ -38,27 +37,27 @@ _log = logging.getLogger(__name__)
 class TableDataset(AffectDataset):
     r"""Clips listed in `index.csv`, `.tsv`, `.xlsx` or `.parquet`, one row each; only `path` is required.
 
-    - `path`: video, image, or folder of images, relative to the table. `clip`: its name, else `path`.
-    - `subject`: who is seen. `split`: train, val or test; no subject may stand in two.
+    - `path`: video, image, or folder of images, relative to the table. `clip`: its name, `path` by default.
+    - `subject`: the person. `split`: train, val or test; no subject may be in two.
     - `onset`, `apex`, `offset`, `start`, `stop` (excluded), `num_frames`: positions from 0; `fps`.
-    - `expression`: a word. Target "expression", in the space basic7 where that holds every word of the table,
-      else in the alphabetical list of its words.
-    - Action units in one of these ways: columns `AU01`, `AU12L` (0 or 1) and `AU01_i` (intensity 0 to 5);
-      a column `au` in the coders' grammar (`1+R2+L12B`); or a column `labels`, the path of a table with a row
-      a frame: `frame` (position from 0), columns as in the first way, and maybe landmarks `x0 … x67`,
-      `y0 … y67` in pixels; or an output of OpenFace. Targets "au" and "intensity".
+    - `expression`: a word. Target "expression", in the space basic7 if it has every word of the table, else in the
+      alphabetical list of the words.
+    - Action units in one of these ways: columns `AU01`, `AU12L` (0 or 1) and `AU01_i` (intensity 0 to 5); a column
+      `au` in the coders' notation (`1+R2+L12B`); or a column `labels`, the path of a table with one row per frame:
+      `frame` (position from 0), columns as in the first way, and optionally landmarks `x0 … x67`, `y0 … y67` in
+      pixels; or an output of OpenFace. Targets "au" and "intensity".
 
-    An empty cell means not annotated, and is masked; so does `NA`. Capitals of column names do not matter. Columns
-    that look like annotation and are not read are named in a warning, and in `unread`.
+    Empty cells and `NA` mean not annotated and are masked. The case of column names is ignored. Columns that look like
+    annotation and are not read are named in a warning and in `unread`.
 
     Args:
         root: Folder of the index, or the index itself.
-        **options: Those of `AffectDataset`.
+        **options: See `AffectDataset`.
 
     Raises:
         DatasetNotFoundError: There is no index.
-        AnnotationError: A table cannot be read without guessing; names file and line.
-        SubjectLeakError: A subject stands in two splits.
+        AnnotationError: A table is ambiguous or damaged; names file and line.
+        SubjectLeakError: A subject is in two splits.
 
     Example:
         >>> root = getfixture("tmp_path")
@@ -73,7 +72,7 @@ class TableDataset(AffectDataset):
 
     name = "table"
     citation = ""
-    licence = "Yours to say."
+    licence = "Your own."
 
     def __init__(self, root: str | Path, **options: Any) -> None:
         self._frame_tables: dict[str, FrameTable] = {}
@@ -81,34 +80,34 @@ class TableDataset(AffectDataset):
 
     @functools.cached_property
     def index(self) -> Table:
-        """The table with one row a clip."""
-        if self.root.is_file():
-            return read_table(self.root).with_names(_NAMES)
-        for name in _INDEXES:
-            if (self.root / name).is_file():
-                return read_table(self.root / name).with_names(_NAMES)
-        remedy = "Write a table with a row a clip; see datasets/table/README.md."
-        raise DatasetNotFoundError(
-            f"There is no table here: none of {', '.join(_INDEXES)}.", path=self.root, remedy=remedy
-        )
+        """The table with one row per clip."""
+        paths = [self.root] if self.root.is_file() else [self.root / name for name in _INDEXES]
+        path = next((path for path in paths if path.is_file()), None)
+        if path is None:
+            fault = f"There is no table here: none of {', '.join(_INDEXES)}."
+            remedy = "Write a table with one row per clip; see datasets/table/README.md."
+            raise DatasetNotFoundError(fault, path=self.root, remedy=remedy)
+        return read_table(path).with_names(_NAMES)
 
     def records(self) -> list[ClipRecord]:
-        """Parse the index, all of it whatever the split, and check it."""
+        """See `AffectDataset`; the rows of all splits are parsed and checked."""
         table = self.index
         if "path" not in table.columns:
             fault = f"There is no column 'path' among {', '.join(table.columns)}."
-            raise table.error(fault, remedy="Name the video of each clip in it.")
+            raise table.error(fault, remedy="Add it, with the video of each clip.")
         self.has_subjects = "subject" in table.columns
         records = [self._record(row) for row in range(len(table))]
-        splits = [self._split_of(row) for row in range(len(table))]
+        splits = [table.text("split", row) for row in range(len(table))]
         subjects: dict[str, list[str | None]] = {}
         first: dict[str, int] = {}
         for row, (record, split) in enumerate(zip(records, splits, strict=True)):
+            if split not in (None, "train", "val", "test"):
+                raise table.error(f"The split is '{split}'.", row, remedy="Write train, val or test.")
             if split is not None:
                 subjects.setdefault(split, []).append(record.subject)
             if first.setdefault(record.clip, row) != row:
-                fault = f"Clip '{record.clip}' is in line {table.lines[first[record.clip]]} already."
-                raise table.error(fault, row, remedy="Give each clip a name of its own in a column 'clip'.")
+                fault = f"Clip '{record.clip}' is in line {table.lines[first[record.clip]]} too."
+                raise table.error(fault, row, remedy="Give each clip a unique name in a column 'clip'.")
         check_disjoint(subjects)
         self._parse_labels(records)
         self._warn_of_unread()
@@ -136,31 +135,27 @@ class TableDataset(AffectDataset):
 
     def label_frames(self, record: ClipRecord) -> Sequence[int]:
         """See `AffectDataset`."""
-        frames = self._frame_table(record.extra["row"])
-        if frames is None:
+        table = self._frame_table(record.extra["row"])
+        if table is None:
             return super().label_frames(record)
-        return [
-            frame
-            for frame in frames.frames
-            if frame >= record.start and (record.stop is None or frame < record.stop)
-        ]
+        stop = table.frames[-1] + 1 if record.stop is None else record.stop
+        return [frame for frame in table.frames if record.start <= frame < stop]
 
     def landmarks(self, record: ClipRecord, indices: Sequence[int]) -> tuple[Tensor, Tensor] | None:
         """See `AffectDataset`."""
-        frames = self._frame_table(record.extra["row"])
-        if frames is None or frames.points is None:
+        table = self._frame_table(record.extra["row"])
+        if table is None or table.points is None:
             return None
-        points = frames.take(frames.points, indices)
+        points = table.take(table.points, indices)
         return points, points.isfinite().all(-1)
 
     def _record(self, row: int) -> ClipRecord:
         table = self.index
-        path = table.text("path", row)
+        path, subject = table.text("path", row), table.text("subject", row)
         if path is None:
-            raise table.error("The path is empty.", row, remedy="Name the clip's video, or delete the row.")
-        subject = table.text("subject", row)
+            raise table.error("The path is empty.", row, remedy="Enter the clip's video, or delete the row.")
         if self.has_subjects and subject is None:
-            remedy = "Say who is seen (not NA, which is read as empty), or leave out the column 'subject' altogether."
+            remedy = "Enter a name (not NA, which means empty), or remove the column 'subject'."
             raise table.error("The subject is empty.", row, remedy=remedy)
         try:
             return ClipRecord(
@@ -179,35 +174,23 @@ class TableDataset(AffectDataset):
                 raise
             raise table.error(error.fault, row, remedy=error.remedy) from error
 
-    def _split_of(self, row: int) -> str | None:
-        split = self.index.text("split", row)
-        if split not in (None, "train", "val", "test"):
-            raise self.index.error(f"The split is '{split}'.", row, remedy="Write train, val or test.")
-        return split
-
     def _parse_labels(self, records: list[ClipRecord]) -> None:
-        """Fill `spaces`, and the labels of every row that concern the whole clip."""
+        """Set `spaces`, and the labels of all rows that concern whole clips."""
         table = self.index
         units = unit_labels(table)
-        ways = [name for name in ("au", "labels") if name in table.columns] + (
-            ["AU columns"] if units else []
-        )
+        ways = [name for name in ("au", "labels") if name in table.columns] + ["AU columns"] * bool(units)
         if len(ways) > 1:
-            raise table.error(
-                f"Action units are given in several ways: {', '.join(ways)}.", remedy="Keep one."
-            )
+            fault = f"Action units are given in several ways: {', '.join(ways)}."
+            raise table.error(fault, remedy="Keep one of them.")
         self._clip_labels = {name: values for name, (_, values) in units.items()}
         self.spaces = {name: space for name, (space, _) in units.items()}
-        coded = {
-            reading.id for r in records if r.au is not None for u in r.au.units for reading in u.readings
-        }
+        codings = [record.au for record in records if record.au is not None]
+        coded = {reading.id for coding in codings for unit in coding.units for reading in unit.readings}
         if coded:
             self.spaces["au"] = AUSet.of(*sorted(coded)).name
-        if "labels" in table.columns:
-            tables = (self._frame_table(row) for row in range(len(table)))
-            first = next((frames for frames in tables if frames is not None), None)
-            if first is not None:
-                self.spaces |= {name: space for name, (space, _) in first.labels.items()}
+        frame_tables = filter(None, map(self._frame_table, range(len(table))))
+        if (first := next(frame_tables, None)) is not None:
+            self.spaces |= {name: space for name, (space, _) in first.labels.items()}
         words = [None if r.expression is None else canonical_expression(r.expression) for r in records]
         known = {word for word in words if word is not None}
         if known:
@@ -217,23 +200,19 @@ class TableDataset(AffectDataset):
             except LabelSpaceError as error:
                 raise table.error(f"Column 'expression': {error.fault}", remedy=error.remedy) from error
             self.spaces["expression"] = space.name
-            self._clip_labels["expression"] = torch.tensor(
-                [-1 if w is None else space.index(w) for w in words]
-            )
+            labels = [-1 if word is None else space.index(word) for word in words]
+            self._clip_labels["expression"] = torch.tensor(labels)
 
     def _warn_of_unread(self) -> None:
-        """Name the columns of the index, and of the first frame table, that look like annotation and are not read."""
-        table = self.index
-        self.unread = like_annotation(table.columns)
-        found = [(table.path, self.unread)]
-        for frames in self._frame_tables.values():
-            found.append((frames.table.path, frames.unread))
-            self.unread += frames.unread
-        for path, names in found:
-            if names and self.split in ("train", "all"):
+        """Warn of columns of the index, and of the frame tables read so far, that look like annotation."""
+        found = [(self.index.path, like_annotation(self.index.columns))]
+        found += [(frames.table.path, frames.unread) for frames in self._frame_tables.values()]
+        self.unread = tuple(name for _, names in found for name in names)
+        for path, names in found if self.split in ("train", "all") else ():
+            if names:
                 _log.warning(
-                    "%s: not read, though the name looks like annotation: %s. Rename it as AU01, AU01_i, expression, "
-                    "subject or split if it is.",
+                    "%s: not read, though the name looks like annotation: %s. Rename annotation as AU01, AU01_i, "
+                    "expression, subject or split.",
                     path,
                     ", ".join(names),
                 )

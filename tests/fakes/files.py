@@ -31,7 +31,7 @@ def apex_outside(path):
 
 def lost_and_broken(folders, lost, broken):
     """Delete the third image of the first clips and cut that of the next ones; returns both lists of paths."""
-    thirds = [list(list_frames(folder).values())[2] for folder in folders]
+    thirds = [folder / list(list_frames(folder).values())[2] for folder in folders]
     for path in thirds[:lost]:
         path.unlink()
     return thirds[:lost], [cut(path, 0.8) for path in thirds[lost : lost + broken]]

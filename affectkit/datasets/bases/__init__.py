@@ -1,1 +1,1 @@
-"""Bases of the corpora, by how they are annotated: clips, frames of recordings, short movements, lists of clips."""
+"""Base classes of the corpora by kind of annotation: recordings, micro-expressions, listed clips, photographs."""

@@ -1,4 +1,4 @@
-"""Aligned face crops of a corpus, made once and read by every recipe."""
+"""Prepared face crops of a corpus, made once and read by every recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Crops of faces made once, so that training need not decode, search and shrink whole frames at every pass."""
+"""Preparation of face crops, so that training does not decode, search and resize whole frames in every epoch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from affectkit.data.record import ClipRecord
 from affectkit.data.shards import (
     FORMAT_VERSION,
     Manifest,
@@ -37,16 +36,16 @@ __all__ = ["Prepared", "prepare"]
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a folder of prepared crops holds now.
+    """Content of a folder of prepared crops.
 
     Args:
-        location: Where it is.
-        clips: Clips, or recordings where clips are windows of them.
-        frames: Their frames.
-        failed: Frames that could not be read or show no face; `failed.csv` in the folder lists them.
+        location: The folder.
+        clips: Clips, or recordings if clips are windows of recordings.
+        frames: Frames of the clips.
+        failed: Unreadable frames and frames without a face; `failed.csv` in the folder lists them.
         shards: Files.
-        made: Files that were made just now; the others were there.
-        reasons: How many frames failed for each reason, the most frequent first.
+        made: Files made by this call.
+        reasons: Number of failed frames per reason, the most frequent first.
     """
 
     location: str
@@ -75,42 +74,42 @@ def prepare(
     engine: Literal["processes", "ray"] = "processes",
     progress: Callable[[int, int], None] | None = None,
 ) -> Prepared:
-    """Align, crop and compress every frame of a dataset into the files that `prepared=` of every dataset reads.
+    """Align, crop and compress every frame of a dataset, for the option `prepared` of datasets.
 
-    A run that was killed goes on with the same call: finished files are kept, and the result is the same to the byte.
-    The originals are only read. What cannot be read, or shows no face, is a row without picture that says why.
+    An interrupted run continues with the same call: finished files are kept, and the result is identical to the byte.
+    Unreadable frames and frames without a face become rows without a picture, with the reason.
 
-    Faces are brought to one place by their eyes, nose and mouth corners (`affectkit.faces.face_transform`): each frame
-    for itself, or, where the dataset's `align_per` is "clip", all frames of a clip as its onset is.
+    Faces are aligned by eyes, nose and mouth corners (`affectkit.faces.face_transform`): each frame by itself or, if
+    the dataset's `align_per` is "clip", all frames of a clip like its onset.
 
     Args:
-        dataset: The corpus; of its clips, all frames that any of them covers.
+        dataset: The corpus; the frames of all its clips are prepared.
         out: Folder or URI to write, see `affectkit.data.shards`.
-        size: Pixels of the pictures' sides.
-        crop: How the face is found, see `affectkit.faces.Cropper`; the dataset's `crop` by default.
-        margin: What is added around the tight picture of a face, as a share of its side, at each side.
-        detector: Finds faces in frames without landmarks.
-        codec: How pictures are compressed; "png" loses nothing.
-        quality: 1 to 100, of "jpeg" and "webp".
-        fill: A frame without a face takes the place of the nearest one with a face, at most so many frames away in
-            its recording; 0 leaves it without picture.
-        workers: Processes; 0 works in this one.
-        shard_frames: Frames a file, about.
-        retry: Make files again that hold frames without a picture.
-        engine: "processes" of this machine, or "ray": at least one worker, on a cluster whose machines all see the
-            corpus and `out`, or on this machine; see `affectkit.workers.run_on_ray`.
-        progress: Called with the frames done and all frames.
+        size: Side of the pictures in pixels.
+        crop: Face search, see `affectkit.faces.Cropper`; the dataset's `crop` by default.
+        margin: Margin at each side of the tight picture of a face, as a share of its side.
+        detector: Face detector for frames without landmarks.
+        codec: Compression; "png" is lossless.
+        quality: 1 to 100, for "jpeg" and "webp".
+        fill: A frame without a face takes the place of the nearest frame with one, at most this many frames away in
+            its recording; 0 leaves it without a picture.
+        workers: Number of processes; 0 uses the current one.
+        shard_frames: Approximate frames per file.
+        retry: Make files with failed frames again.
+        engine: "processes" on this machine, or "ray": at least one worker, on a cluster whose machines all have access
+            to the corpus and `out`, or on this machine; see `affectkit.workers.run_on_ray`.
+        progress: Called with the numbers of finished frames and of all frames.
 
     Raises:
-        ConfigError: The corpus has no landmarks and there is no detector; the folder holds crops of other settings
-            or of another state of the corpus; an argument is out of range.
+        ConfigError: There are neither landmarks nor a detector, the folder holds crops of other settings or of another
+            state of the corpus, or an argument is out of range.
         VideoError: The manifest in the folder cannot be read.
     """
     if codec not in get_args(Codec) or not 1 <= quality <= 100 or shard_frames < 1 or min(workers, fill) < 0:
         raise ConfigError(
-            f"codec {codec!r}, quality {quality}, shard_frames {shard_frames}, fill {fill} and workers {workers} "
-            "do not work together.",
-            remedy=f"Use codec {', '.join(get_args(Codec))}, quality 1 to 100, a frame a file or more.",
+            f"An argument is out of range: codec {codec!r}, quality {quality}, shard_frames {shard_frames}, fill {fill}"
+            f" or workers {workers}.",
+            remedy=f"Use codec {', '.join(get_args(Codec))}, quality 1 to 100, shard_frames of at least 1.",
         )
     crop = dataset.crop if crop is None else crop
     cropper = Cropper(crop, size, margin, detector)
@@ -130,13 +129,13 @@ def prepare(
         "fill": fill,
         "shard_frames": shard_frames,
     }
-    plan = _plan(dataset, shard_frames)
+    plan = _plan_shards(dataset, shard_frames)
     digest = hashlib.sha256(json.dumps([settings, plan]).encode()).hexdigest()
-    done = _finished(folder, settings, digest, plan)
+    done = _find_finished(folder, settings, digest, plan)
     if retry:
         done = {number: shard for number, shard in done.items() if not shard.failed}
     todo = {number: pieces for number, pieces in enumerate(plan) if number not in done}
-    if todo:  # a folder without a manifest is unfinished; what it will hold stands in the settings
+    if todo:  # settings.json marks an unfinished folder, manifest.json a finished one
         folder.write("settings.json", json.dumps({"settings": settings, "plan": digest}).encode() + b"\n")
         folder.delete("manifest.json")
     total = sum(len(piece.frames) for pieces in plan for piece in pieces)
@@ -145,7 +144,7 @@ def prepare(
     report(count, total)
     shards = dict(done)
     maker = ShardMaker(dataset, cropper, codec, quality, fill, folder, digest)
-    for number, shard in _make(maker, todo, workers, engine):
+    for number, shard in _make_shards(maker, todo, workers, engine):
         shards[number] = shard
         count += shard.rows
         report(count, total)
@@ -158,28 +157,25 @@ def prepare(
 
 
 def _require_faces(dataset: AffectDataset, cropper: Cropper) -> None:
-    """Stop before anything is made where no frame could be aligned."""
+    """Raise a ConfigError if no frame could be aligned."""
     if not cropper.aligns or (cropper.detector is not None and cropper.crop != "landmarks"):
         return
-    firsts = {dataset.crop_key(record): record for record in reversed(dataset.clips)}
-    if not any(_has_landmarks(dataset, record) for record in firsts.values()):
-        raise ConfigError(
-            f"{dataset.name} comes without landmarks here, and there is no face detector for it.",
-            path=dataset.root,
-            remedy="Have faces detected (leave --detector and --crop out), or give --crop none for pictures that are "
-            "cropped already, --crop center or --crop x,y,w,h.",
-        )
+    for record in {dataset.crop_key(record): record for record in reversed(dataset.clips)}.values():
+        try:
+            if dataset.landmarks(record, [record.start]) is not None:
+                return
+        except AnnotationError:  # damaged landmarks, which the report lists
+            return
+    raise ConfigError(
+        f"{dataset.name} has no landmarks here, and there is no face detector.",
+        path=dataset.root,
+        remedy="Use the face detector (omit --detector and --crop), or give --crop none for cropped pictures, --crop "
+        "center or --crop x,y,w,h.",
+    )
 
 
-def _has_landmarks(dataset: AffectDataset, record: ClipRecord) -> bool:
-    try:
-        return dataset.landmarks(record, [record.start]) is not None
-    except AnnotationError:  # there are some; which are damaged, the report will say
-        return True
-
-
-def _plan(dataset: AffectDataset, shard_frames: int) -> list[list[Piece]]:
-    """Divide all frames among files, the same way every time."""
+def _plan_shards(dataset: AffectDataset, shard_frames: int) -> list[list[Piece]]:
+    """Divide all frames among files, deterministically."""
     firsts: dict[str, int] = {}
     frames: dict[str, set[int]] = {}
     for index, record in enumerate(dataset.clips):
@@ -187,7 +183,7 @@ def _plan(dataset: AffectDataset, shard_frames: int) -> list[list[Piece]]:
         firsts.setdefault(key, index)
         try:
             length = dataset.length(index)
-        except VideoError:  # reading its first frame will say why
+        except VideoError:  # reading its first frame reports the reason
             length = 1
         frames.setdefault(key, set()).update(range(record.start, record.start + length))
     if not firsts:
@@ -196,7 +192,7 @@ def _plan(dataset: AffectDataset, shard_frames: int) -> list[list[Piece]]:
     room = 0
     for key, index in firsts.items():
         left = tuple(sorted(frames[key]))
-        # The frames of a clip with one place stay together, as they need its onset.
+        # The frames of a clip that is aligned as a whole stay together.
         step = shard_frames if dataset.align_per == "frame" else len(left)
         for start in range(0, len(left), step):
             piece = Piece(index, key, left[start : start + step])
@@ -208,61 +204,50 @@ def _plan(dataset: AffectDataset, shard_frames: int) -> list[list[Piece]]:
     return plan
 
 
-def _finished(
+def _find_finished(
     folder: Folder, settings: Mapping[str, Any], digest: str, plan: Sequence[Sequence[Piece]]
 ) -> dict[int, Shard]:
-    """The files that are there already, by number.
-
-    Raises:
-        ConfigError: The folder holds something else.
-    """
+    """Finished files in the folder by number, after a check of its content."""
     strange = sorted(set(folder.names()) - {"manifest.json", "settings.json", "failed.csv", "shards"})
     if strange:
-        fault = f"There are other files in it: {', '.join(strange[:5])}."
-        raise ConfigError(fault, path=folder.location, remedy="Give a new folder.")
+        fault = f"The folder contains other files: {', '.join(strange[:5])}."
+        raise ConfigError(fault, path=folder.location, remedy="Choose a new folder.")
     folder.clear_partial()
-    manifest = None
     try:
-        content = folder.read("manifest.json")
+        content, unfinished = folder.read("manifest.json"), folder.read("settings.json")
         manifest = None if content is None else Manifest.from_json(content)
-        unfinished = folder.read("settings.json")
-        known = {} if unfinished is None else json.loads(unfinished)["settings"]
-        known = dict(known if manifest is None else manifest.settings)
+        known = json.loads(unfinished)["settings"] if unfinished is not None and manifest is None else {}
+        known = known if manifest is None else manifest.settings
     except (ValueError, KeyError, TypeError) as error:
         fault = f"Its manifest.json or settings.json cannot be read ({error})."
-        remedy = "Delete both if the folder holds prepared crops: the manifest is made anew."
+        remedy = "Delete both if the folder holds prepared crops: the manifest is made again."
         raise VideoError(fault, path=folder.location, remedy=remedy) from error
     other = [name for name in settings if known and known.get(name) != settings[name]]
     if other:
-        there, asked = ([f"{name} {of.get(name)!r}" for name in other] for of in (known, settings))
-        raise ConfigError(
-            f"The crops there were made with {', '.join(there)}, not {', '.join(asked)}.",
-            path=folder.location,
-            remedy="Give another folder, or the same settings.",
-        )
-    by_number = {} if manifest is None or manifest.plan != digest else dict(enumerate(manifest.shards))
-    sizes = folder.sizes([shard_name(number) for number in range(len(plan))])
+        there, asked = (", ".join(f"{name} {of.get(name)!r}" for name in other) for of in (known, settings))
+        fault = f"The crops there were made with {there}, not {asked}."
+        raise ConfigError(fault, path=folder.location, remedy="Choose another folder, or the same settings.")
+    listed = {} if manifest is None or manifest.plan != digest else dict(enumerate(manifest.shards))
     done = {}
-    for number, size in enumerate(sizes):
-        shard = by_number.get(number)
+    for number, size in enumerate(folder.sizes([shard_name(number) for number in range(len(plan))])):
+        shard = listed.get(number)
         if shard is None or shard.bytes != size:
             found = None if size is None else load_shard(folder, number)
             shard = None if found is None else found[0]
             if found is not None and found[1] != digest:
+                fault = "The crops there were made from another state of the corpus."
                 raise ConfigError(
-                    "The crops there are of another state of the corpus: its frames have changed since.",
-                    path=folder.location,
-                    remedy="Give another folder, or delete this one.",
+                    fault, path=folder.location, remedy="Choose another folder, or delete this one."
                 )
         if shard is not None:
             done[number] = shard
     return done
 
 
-def _make(
+def _make_shards(
     maker: ShardMaker, todo: Mapping[int, Sequence[Piece]], workers: int, engine: str
 ) -> Iterator[tuple[int, Shard]]:
-    """Make files, each by one worker, as they are finished."""
+    """Make files in order of completion, each by one worker."""
     numbers, jobs = list(todo), list(todo.items())
     if engine != "ray" and (workers == 0 or len(todo) < 2):
         yield from ((number, maker(*job)) for number, job in zip(numbers, jobs, strict=True))
@@ -271,13 +256,11 @@ def _make(
         pickle.dumps(maker.cropper.detector)
     except (TypeError, AttributeError, pickle.PicklingError) as error:
         fault = f"The face detector cannot be sent to other processes ({error})."
-        raise ConfigError(fault, remedy="Give --workers 0.") from error
-    start = _Start(maker)
-    events = (
-        run_on_ray(start, jobs, workers=max(1, workers))
-        if engine == "ray"
-        else run_in_processes(start, jobs, processes=workers)
-    )
+        raise ConfigError(fault, remedy="Use --workers 0.") from error
+    if engine == "ray":
+        events = run_on_ray(_Start(maker), jobs, workers=max(1, workers))
+    else:
+        events = run_in_processes(_Start(maker), jobs, processes=workers)
     with closing(events):
         for event in events:
             if event.kind == "failed":
@@ -288,7 +271,7 @@ def _make(
 
 @dataclass(frozen=True)
 class _Start:
-    """Begins the work of a worker."""
+    """Starts a worker."""
 
     maker: ShardMaker
 
@@ -298,13 +281,9 @@ class _Start:
 
 
 def _write_report(folder: Folder, manifest: Manifest) -> dict[str, int]:
-    """List the frames without a picture, and count their reasons."""
-    lines = [
-        (*failure, shard.name)
-        for shard in manifest.shards
-        if shard.failed
-        for failure in read_failures(folder, shard)
-    ]
+    """Write `failed.csv`, and count the reasons."""
+    failed = (shard for shard in manifest.shards if shard.failed)
+    lines = [(*failure, shard.name) for shard in failed for failure in read_failures(folder, shard)]
     if lines:
         text = io.StringIO(newline="")
         csv.writer(text).writerows([("clip", "frame", "reason", "shard"), *lines])

@@ -1,9 +1,10 @@
-"""The files of pictures that are cut out of the frames of a corpus."""
+"""Files of face crops, cut from the frames of a corpus."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final, Literal, NamedTuple
 
@@ -21,18 +22,12 @@ __all__ = ["Codec", "Piece", "ShardMaker", "encode"]
 
 Codec = Literal["jpeg", "png", "webp"]
 
-_BLOCK: Final = 256 * 2**20  # bytes of frames that are held at once
-_FEW: Final = 8  # frames that a detector gets at once
+_BLOCK: Final = 256 * 2**20  # bytes of frames in memory
+_FEW: Final = 8  # frames per call of a detector
 
 
 def encode(picture: Tensor, codec: Codec, quality: int) -> bytes:
-    """Compress a picture.
-
-    Args:
-        picture: uint8 [3, H, W], RGB.
-        codec: "png" keeps every value; "jpeg" and "webp" come close.
-        quality: 1 to 100, of "jpeg" and "webp".
-    """
+    """Compress a picture, uint8 [3, H, W]; "png" is lossless, "jpeg" and "webp" have a quality of 1 to 100."""
     from PIL import Image
 
     options = {"compress_level": 3} if codec == "png" else {"quality": quality}
@@ -42,34 +37,34 @@ def encode(picture: Tensor, codec: Codec, quality: int) -> bytes:
 
 
 class Piece(NamedTuple):
-    """Frames of one recording; `record` is the place among the dataset's clips of one that they are read with."""
+    """Frames of one recording, read with the dataset's clip number `record`."""
 
     record: int
     clip: str
     frames: tuple[int, ...]
 
 
-class _Found(NamedTuple):
-    """A frame and the place of the face in it, or why there is none."""
+class _Located(NamedTuple):
+    """A frame and the transform of the face in it, or reasons why there is none."""
 
-    index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody needs here
+    number: int
     frame: Tensor | str
     place: Tensor | str
     points: tuple[Tensor, Tensor] | None
     reason: str | None
 
 
-def _fill(stream: Iterable[_Found], reach: int) -> Iterator[_Found]:
-    """Take the place of the nearest frame that has one, at most `reach` frames away, where a frame has none."""
-    last: _Found | None = None
-    waiting: list[_Found] = []
+def _fill_gaps(stream: Iterable[_Located], reach: int) -> Iterator[_Located]:
+    """Give frames without a face the place of the nearest frame with one, at most `reach` frames away."""
+    last: _Located | None = None
+    waiting: list[_Located] = []
 
-    def settle(item: _Found, following: _Found | None) -> _Found:
-        known = [other for other in (last, following) if other and abs(other.index - item.index) <= reach]
+    def settle(item: _Located, following: _Located | None) -> _Located:
+        known = [other for other in (last, following) if other and abs(other.number - item.number) <= reach]
         if not known or isinstance(item.frame, str):
             return item
-        nearest = min(known, key=lambda other: abs(other.index - item.index))
-        return item._replace(place=nearest.place, reason=f"{item.reason}; placed as frame {nearest.index}")
+        nearest = min(known, key=lambda other: abs(other.number - item.number))
+        return item._replace(place=nearest.place, reason=f"{item.reason}; placed as frame {nearest.number}")
 
     for item in stream:
         if isinstance(item.place, Tensor):
@@ -78,54 +73,37 @@ def _fill(stream: Iterable[_Found], reach: int) -> Iterator[_Found]:
             last, waiting = item, []
         else:
             waiting.append(item)
-            while item.index - waiting[0].index > reach:
+            while item.number - waiting[0].number > reach:
                 yield settle(waiting.pop(0), None)
     yield from (settle(late, None) for late in waiting)
 
 
+@dataclass(frozen=True)
 class ShardMaker:
-    """Makes files of prepared crops, each out of the frames of some pieces.
+    """Makes files of crops; see `prepare` for the arguments. `digest` identifies plan and settings in the files."""
 
-    Args:
-        dataset: Reads the frames and knows their landmarks.
-        cropper: Finds the faces.
-        codec: How pictures are compressed.
-        quality: 1 to 100, of "jpeg" and "webp".
-        fill: How far the nearest frame with a face may be, whose place a frame without one takes.
-        folder: Where the files go.
-        digest: Names what all the files are made of.
-    """
-
-    def __init__(
-        self,
-        dataset: AffectDataset,
-        cropper: Cropper,
-        codec: Codec,
-        quality: int,
-        fill: int,
-        folder: Folder,
-        digest: str,
-    ) -> None:
-        self.dataset = dataset
-        self.cropper = cropper
-        self.codec: Codec = codec
-        self.quality = quality
-        self.fill = fill
-        self.folder = folder
-        self.digest = digest
+    dataset: AffectDataset
+    cropper: Cropper
+    codec: Codec
+    quality: int
+    fill: int
+    folder: Folder
+    digest: str
 
     def __call__(self, number: int, pieces: Sequence[Piece]) -> Shard:
-        """Write the file and describe it."""
-        rows = [row for piece in pieces for row in self._rows(piece)]
+        """Write file `number` and describe it."""
+        rows = [row for piece in pieces for row in self._make_rows(piece)]
         shard, content = pack_shard(number, rows, plan=self.digest)
         self.folder.write(shard.name, content)
         return shard
 
-    def _rows(self, piece: Piece) -> Iterator[dict[str, Any]]:
+    def _make_rows(self, piece: Piece) -> Iterator[dict[str, Any]]:
         record = self.dataset.clips[piece.record]
-        for index, frame, place, points, reason in _fill(self._search(record, piece.frames), self.fill):
-            row = dict.fromkeys(("image", "landmarks", "landmarks_mask", "transform"))
-            success = isinstance(frame, Tensor) and isinstance(place, Tensor)
+        for index, frame, place, points, reason in _fill_gaps(
+            self._find_frames(record, piece.frames), self.fill
+        ):
+            row: dict[str, Any] = dict.fromkeys(("image", "landmarks", "landmarks_mask", "transform"))
+            row["success"] = isinstance(frame, Tensor) and isinstance(place, Tensor)
             if isinstance(frame, Tensor) and isinstance(place, Tensor):
                 row["image"] = encode(self.cropper.cut(frame, place), self.codec, self.quality)
                 row["transform"] = place.flatten().tolist()
@@ -133,52 +111,43 @@ class ShardMaker:
                     moved = transform_points(points[0].float(), place)
                     row["landmarks"] = torch.where(points[1][:, None], moved, 0.0).flatten().tolist()
                     row["landmarks_mask"] = points[1].tolist()
-            yield {
-                **row,
+            media = self.dataset.media_name(record)
+            row |= {
                 "corpus": self.dataset.name,
                 "subject": record.subject,
                 "clip": piece.clip,
-                "media": self.dataset.media_name(record),
-                "frame": index,
-                "success": success,
-                "reason": reason,
+                "media": media,
             }
+            yield {**row, "frame": index, "reason": reason}
 
-    def _search(self, record: ClipRecord, indices: Sequence[int]) -> Iterator[_Found]:
-        """Read frames and find the face in each."""
+    def _find_frames(self, record: ClipRecord, indices: Sequence[int]) -> Iterator[_Located]:
+        """Read frames in blocks that fit into memory, and find the face in each."""
         one_place = self.dataset.align_per == "clip" and self.cropper.aligns
-        place = self._onset_place(record, indices) if one_place else None
-        for block, frames in self._blocks(record, indices):
-            points = self._landmarks(record, block)
-            places = self._places(frames, points) if place is None else [place] * len(frames)
-            for position, (index, frame, found) in enumerate(zip(block, frames, places, strict=True)):
-                own = (points[0][position], points[1][position]) if isinstance(points, tuple) else None
-                reason = next((item for item in (frame, found) if isinstance(item, str)), None)
-                yield _Found(index, frame, found, own, reason)
-
-    def _blocks(
-        self, record: ClipRecord, indices: Sequence[int]
-    ) -> Iterator[tuple[Sequence[int], list[Tensor | str]]]:
-        """Read frames, as many at once as fit into memory, or say why one cannot be read."""
+        place = self._find_onset_place(record, indices) if one_place else None
         step = 1
         while indices:
             block, indices = indices[:step], indices[step:]
-            frames = self._load(record, block)
-            yield block, frames
-            step = max(
-                [step, *(_BLOCK // frame.numel() for frame in frames[:1] if isinstance(frame, Tensor))]
-            )
+            frames, points = self._load_frames(record, block), self._load_landmarks(record, block)
+            places = self._find_faces(frames, points) if place is None else [place] * len(frames)
+            for position, (index, frame, found) in enumerate(zip(block, frames, places, strict=True)):
+                own = (points[0][position], points[1][position]) if isinstance(points, tuple) else None
+                reason = next((item for item in (frame, found) if isinstance(item, str)), None)
+                yield _Located(index, frame, found, own, reason)
+            if isinstance(frames[0], Tensor):
+                step = max(step, _BLOCK // frames[0].numel())
 
-    def _load(self, record: ClipRecord, indices: Sequence[int]) -> list[Tensor | str]:
+    def _load_frames(self, record: ClipRecord, indices: Sequence[int]) -> list[Tensor | str]:
         try:
             return [*self.dataset.load(record, indices)]
         except VideoError as error:
             if len(indices) == 1:
                 return [error.fault]
             middle = len(indices) // 2
-            return self._load(record, indices[:middle]) + self._load(record, indices[middle:])
+            return self._load_frames(record, indices[:middle]) + self._load_frames(record, indices[middle:])
 
-    def _landmarks(self, record: ClipRecord, indices: Sequence[int]) -> tuple[Tensor, Tensor] | str | None:
+    def _load_landmarks(
+        self, record: ClipRecord, indices: Sequence[int]
+    ) -> tuple[Tensor, Tensor] | str | None:
         try:
             points = self.dataset.landmarks(record, indices)
         except AnnotationError as error:
@@ -188,10 +157,10 @@ class ShardMaker:
         mask = points[1] & points[0].isfinite().all(-1)
         return torch.where(mask[..., None], points[0], 0.0), mask
 
-    def _places(
+    def _find_faces(
         self, frames: Sequence[Tensor | str], points: tuple[Tensor, Tensor] | str | None
     ) -> list[Tensor | str]:
-        """Where the face is in each frame, or why it is not known."""
+        """Place of the face in each frame, or the reason why there is none."""
         places: list[Tensor | str] = ["unread"] * len(frames)
         there = [place for place, frame in enumerate(frames) if isinstance(frame, Tensor)]
         for _, group in groupby(there, key=lambda place: frames[place].shape):  # type: ignore[union-attr]
@@ -203,13 +172,13 @@ class ShardMaker:
                     places[place] = points if isinstance(found, str) and isinstance(points, str) else found
         return places
 
-    def _onset_place(self, record: ClipRecord, indices: Sequence[int]) -> Tensor | str:
-        """The place in the onset; in the next frame that shows a face, where the onset does not."""
+    def _find_onset_place(self, record: ClipRecord, indices: Sequence[int]) -> Tensor | str:
+        """Place of the face in the onset, or in the next frame with a face."""
         onset = record.start if record.onset is None else record.onset
         place: Tensor | str = "unread"
         for index in sorted(indices, key=lambda index: (index < onset, index)):
-            frames, points = self._load(record, [index]), self._landmarks(record, [index])
-            place = self._places(frames, points)[0]
+            frames, points = self._load_frames(record, [index]), self._load_landmarks(record, [index])
+            place = self._find_faces(frames, points)[0]
             if isinstance(place, Tensor):
                 break
         return place

@@ -1,1 +1,1 @@
-"""Readers of the files that corpora come as: spreadsheets, tables of codes, lists of clips, folders, MATLAB files."""
+"""Readers of the files of corpora: spreadsheets, code tables, lists of clips, folders, MATLAB files."""

@@ -1,4 +1,4 @@
-"""Lists of clips as video corpora distribute them: a clip and its class in every line."""
+"""Lists of clips as video corpora distribute them: a clip and its class per line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BLANK = ' \t,;"'
 
 @dataclass(frozen=True, eq=False)
 class ClipList:
-    """What a list says, cell by cell.
+    """The rows of a list.
 
     Args:
         path: The file.
@@ -28,7 +28,7 @@ class ClipList:
         labels: Class of each row, as written.
         lines: Line of each row, from 1.
         header: Whether the first line names the columns.
-        ended: Whether the last row ends with a line end; without one it may be cut off.
+        ended: Whether the last row ends with a line end; otherwise it may be truncated.
     """
 
     path: Path
@@ -42,21 +42,18 @@ class ClipList:
         return len(self.lines)
 
     def error(self, fault: str, row: int, *, remedy: str) -> AnnotationError:
-        """An error that names the file and the line of a row."""
+        """An error at the line of a row."""
         return AnnotationError(fault, path=self.path, line=self.lines[row], remedy=remedy)
 
 
 def read_clip_list(path: Path) -> ClipList:
-    r"""Read rows `clip label` or `clip frames label`, with commas, semicolons, tabs or blanks between the cells.
+    r"""Read rows `clip label` or `clip frames label`, separated by commas, semicolons, tabs or blanks.
 
-    A header may name the columns, in any order; columns that it names otherwise are left out. Numbers of frames
-    are not kept: they differ between copies of a corpus.
-
-    Args:
-        path: The list.
+    A header may name the columns, in any order, and further columns, which are ignored. Numbers of frames are ignored
+    too: they differ between copies of a corpus.
 
     Raises:
-        AnnotationError: It is empty, or its rows have another form or not all the same.
+        AnnotationError: The list is empty, or its rows differ or have another form.
 
     Example:
         >>> path = getfixture("tmp_path") / "set_1.csv"
@@ -71,62 +68,40 @@ def read_clip_list(path: Path) -> ClipList:
         raise AnnotationError("The list is empty.", path=path, line=1, remedy="Unpack it again.")
     delimiter = next((sign for sign in ",;\t" if sign in texts[0][1]), None)
     rows = [(line, [cell.strip(' \t"') for cell in text.split(delimiter)]) for line, text in texts]
-    name, label, width = _columns(path, *rows[0])
-    header = name is not None
-    kept = [(line, _cells(path, line, cells, width)) for line, cells in rows[header:]]
-    if not kept:
-        raise AnnotationError("The list has no rows.", path=path, line=1, remedy="Unpack it again.")
-    for line, cells in kept if name is None else ():
-        if len(cells) == 3 and _FRAMES.fullmatch(cells[1]) is None:
-            raise _form(path, line, cells)
-    return ClipList(
-        path,
-        names=tuple(cells[name or 0] for _, cells in kept),
-        labels=tuple(cells[label] for _, cells in kept),
-        lines=tuple(line for line, _ in kept),
-        header=header,
-        ended=not lines[-1],
-    )
-
-
-def _columns(path: Path, line: int, cells: list[str]) -> tuple[int | None, int, int]:
-    """Columns of clip (None without a header) and label, and how many there are."""
-    words = [cell.casefold() for cell in cells]
+    words = [cell.casefold() for cell in rows[0][1]]
     names = [place for place, word in enumerate(words) if word in _NAMES]
     labels = [place for place, word in enumerate(words) if word in _LABELS]
-    if not names and not labels:
-        while len(cells) > 2 and not cells[-1]:
+    header, width = bool(names or labels), len(words)
+    if header and (len(names) != 1 or len(labels) != 1):
+        fault = "The header does not name one column of clips and one of labels."
+        raise AnnotationError(fault, path=path, line=rows[0][0], remedy="Name them video_name and label.")
+    if not header:
+        while width > 2 and not words[width - 1]:
+            width -= 1
+        names, labels = [0], [width - 1]
+    if not rows[header:]:
+        raise AnnotationError("The list has no rows.", path=path, line=1, remedy="Unpack it again.")
+    for line, cells in rows[header:]:
+        while len(cells) > width and not cells[-1]:
             cells.pop()
-        if len(cells) not in (2, 3):
-            raise _form(path, line, cells)
-        return None, len(cells) - 1, len(cells)
-    if len(names) != 1 or len(labels) != 1:
-        raise AnnotationError(
-            "The header does not name one column of clips and one of labels.",
-            path=path,
-            line=line,
-            remedy="Name them video_name and label.",
-        )
-    return names[0], labels[0], len(cells)
-
-
-def _cells(path: Path, line: int, cells: list[str], width: int) -> list[str]:
-    while len(cells) > width and not cells[-1]:
-        cells.pop()
-    if len(cells) != width:
-        raise AnnotationError(
-            f"The row has {len(cells)} cells, the first one {width}.",
-            path=path,
-            line=line,
-            remedy="Separate all cells alike; unpack the list again if it was cut off.",
-        )
-    return cells
-
-
-def _form(path: Path, line: int, cells: Sequence[str]) -> AnnotationError:
-    return AnnotationError(
-        f"The row is '{' '.join(cells)[:40]}'.",
-        path=path,
-        line=line,
-        remedy="A row is a clip and its label, with or without its number of frames between them.",
+        if not header and (
+            width not in (2, 3) or (len(cells) == 3 == width and not _FRAMES.fullmatch(cells[1]))
+        ):
+            remedy = "A row is a clip and its label, optionally with the number of frames between them."
+            raise AnnotationError(
+                f"The row is '{' '.join(cells)[:40]}'.", path=path, line=line, remedy=remedy
+            )
+        if len(cells) != width:
+            fault = (
+                f"The row has {len(cells)} {'cell' if len(cells) == 1 else 'cells'}, the first one {width}."
+            )
+            remedy = "Separate all cells with the same sign; unpack a truncated list again."
+            raise AnnotationError(fault, path=path, line=line, remedy=remedy)
+    return ClipList(
+        path,
+        names=tuple(cells[names[0]] for _, cells in rows[header:]),
+        labels=tuple(cells[labels[0]] for _, cells in rows[header:]),
+        lines=tuple(line for line, _ in rows[header:]),
+        header=header,
+        ended=not lines[-1],
     )

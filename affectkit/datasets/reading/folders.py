@@ -1,124 +1,184 @@
-"""Folders of frames, found by the numbers in their names: padding and what stands before the number do not matter."""
+"""Folders of frames, found by the numbers in file names, and trees of large folders, listed once."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from affectkit.data.video import IMAGE_SUFFIXES
-from affectkit.errors import AnnotationError
+import numpy as np
+import torch
+from torch import Tensor
 
-__all__ = ["ClipTree", "find_trees", "list_frames", "subfolders"]
+from affectkit.data.video import IMAGE_SUFFIXES, open_video
+from affectkit.datasets.reading.index_cache import fingerprint, load_arrays, save_arrays
+from affectkit.errors import AnnotationError, VideoError
 
-_STEM = re.compile(r"(?:.*[^0-9])?([0-9]{1,12})", re.DOTALL)
+__all__ = [
+    "ClipTree",
+    "Listing",
+    "find_trees",
+    "image_fault",
+    "list_frames",
+    "number_images",
+    "read_images",
+    "subfolders",
+    "walk",
+]
+
+Listing = tuple[Path, list[str], list[str]]
+"""A folder with the names of its files and of its folders."""
+
+_FRAME = re.compile(
+    rf"(?:.*[^0-9])?([0-9]{{1,12}})(?:{'|'.join(map(re.escape, sorted(IMAGE_SUFFIXES)))})",
+    re.DOTALL | re.IGNORECASE,
+)
 
 
-def list_frames(folder: Path) -> dict[int, Path]:
-    """The images of a folder by the number at the end of their names, in ascending order.
-
-    Hidden files and names that do not end in a number are left out.
+def list_frames(folder: Path, pattern: re.Pattern[str] = _FRAME) -> dict[int, str]:
+    """Names of the images of a folder by the number at the end of the name, in ascending order.
 
     Args:
-        folder: Listed once.
+        folder: The folder; hidden files are left out.
+        pattern: Matches the names of the files to list; group 1 is the number.
 
     Raises:
-        AnnotationError: Two images have the same number.
+        AnnotationError: Two files have the same number.
 
     Example:
         >>> folder = getfixture("tmp_path")
         >>> for name in ("006_0180.jpg", "006_00179.jpg", "._006_0180.jpg", "notes.txt"):
         ...     (folder / name).touch()
-        >>> list(list_frames(folder))
-        [179, 180]
+        >>> list_frames(folder)
+        {179: '006_00179.jpg', 180: '006_0180.jpg'}
     """
-    found: dict[int, Path] = {}
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122 - a hundred thousand times
-            match = _STEM.fullmatch(stem)
-            if match is None or suffix.lower() not in IMAGE_SUFFIXES or entry.name.startswith("."):
-                continue
-            number = int(match[1])
-            if number in found:
-                raise AnnotationError(
-                    f"{found[number].name} and {entry.name} are both frame {number}.",
-                    path=folder,
-                    remedy="Remove the one that does not belong to the clip.",
-                )
-            found[number] = folder / entry.name
+    found: dict[int, str] = {}
+    for name in sorted(os.listdir(folder)):  # noqa: PTH208 - a hundred thousand names
+        match = None if name[0] == "." else pattern.fullmatch(name)
+        if match is not None and found.setdefault(int(match[1]), name) != name:
+            fault = f"{found[int(match[1])]} and {name} are both frame {int(match[1])}."
+            raise AnnotationError(fault, path=folder, remedy="Remove the file that does not belong there.")
     return dict(sorted(found.items()))
 
 
+def walk(root: Path, closed: re.Pattern[str], depth: int = 6) -> Iterator[Listing]:
+    """List a tree of folders in sorted order; hidden folders and files and `__MACOSX` are left out.
+
+    Args:
+        root: The topmost folder.
+        closed: Names of folders that are listed by their parent, but not entered.
+        depth: Number of levels, including the root.
+    """
+    with os.scandir(root) as entries:
+        listed = sorted((entry.name, entry.is_dir()) for entry in entries)
+    names = [(name, folder) for name, folder in listed if name[0] != "." and name != "__MACOSX"]
+    folders = [name for name, folder in names if folder]
+    yield root, [name for name, folder in names if not folder], folders
+    for name in folders:
+        if depth > 1 and closed.fullmatch(name) is None:
+            yield from walk(root / name, closed, depth - 1)
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Names of the folders in a folder, as in `walk`."""
+    return next(walk(folder, _FRAME, 1))[2]
+
+
+def number_images(folders: Iterable[Path]) -> dict[Path, dict[int, str]]:
+    """Names of images by folder and number, from the cache if no folder has changed; empty folders are left out.
+
+    Raises:
+        AnnotationError: Two images of a folder have the same number.
+    """
+    paths = sorted(folders)
+    key = fingerprint("images 1", paths)
+    arrays = load_arrays(key)
+    if arrays is None:
+        listed = [list_frames(path) for path in paths]
+        arrays = {
+            "numbers": np.array([number for images in listed for number in images], dtype=np.int64),
+            "names": np.array([name for images in listed for name in images.values()], dtype=np.str_),
+            "ends": np.cumsum([len(images) for images in listed], dtype=np.int64),
+        }
+        save_arrays(key, arrays)
+    numbers, names = arrays["numbers"].tolist(), arrays["names"].tolist()
+    ends = [0, *arrays["ends"].tolist()]
+    return {
+        path: dict(zip(numbers[first:end], names[first:end], strict=True))
+        for path, first, end in zip(paths, ends[:-1], ends[1:], strict=True)
+        if end > first
+    }
+
+
+def read_images(paths: Sequence[Path], indices: Sequence[int]) -> Tensor:
+    """Read images as the frames `indices`, uint8 [T, 3, H, W].
+
+    Raises:
+        VideoError: An image cannot be read, or has another size than the first one.
+    """
+    images: list[Tensor] = []
+    for path, index in zip(paths, indices, strict=True):
+        with open_video(path) as reader:
+            images.append(reader.read([0]))
+        if images[-1].shape != images[0].shape:
+            raise VideoError("The image differs in size from those before it.", path=path, frame=index)
+    return torch.cat(images)
+
+
+def image_fault(path: Path) -> str | None:
+    """Reason why an image cannot be decoded, or None."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            image.draft("L", (1, 1))  # an eighth of the size is enough to detect a truncated JPEG
+            image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as fault:
+        return f"the image cannot be read: {fault}"
+    return None
+
+
+@dataclass(frozen=True)
 class ClipTree:
-    """A folder that holds a folder a subject, which holds the clips.
+    """A folder with one folder per subject.
 
     Args:
         root: The folder.
-        people: The folder of each subject, by the number in its name.
+        clips: Entries of the subjects' folders, by the subject's number and the lower-case name without suffix.
     """
 
-    def __init__(self, root: Path, people: Mapping[int, Path]) -> None:
-        self.root = root
-        self.people = people
-        self._clips: dict[int, dict[str, Path]] = {}
-
-    def clips(self, subject: int) -> Mapping[str, Path]:
-        """What a subject's folder holds, by its name without suffix, in lower case; listed once."""
-        if subject not in self._clips:
-            self._clips[subject] = self._list(subject) if subject in self.people else {}
-        return self._clips[subject]
-
-    def _list(self, subject: int) -> dict[str, Path]:
-        entries = sorted(self.people[subject].iterdir())
-        return {path.stem.casefold(): path for path in entries if not path.name.startswith(".")}
+    root: Path
+    clips: Mapping[int, Mapping[str, Path]]
 
     def path(self, subject: int, clip: str) -> Path:
-        """Where a clip lies; a path that leads nowhere if it is absent."""
-        nowhere = self.people.get(subject, self.root / f"{subject:03d}") / clip
-        return self.clips(subject).get(clip.casefold(), nowhere)
+        """Path of a clip; it does not exist if the clip is absent."""
+        clips = self.clips.get(subject, {})
+        folder = next((path.parent for path in clips.values()), self.root / f"{subject:03d}")
+        return clips.get(clip.casefold(), folder / clip)
 
 
-def find_trees(root: Path, subject: re.Pattern[str], depth: int = 3) -> list[ClipTree]:
-    """Find the folders whose folders are named like subjects, the highest first.
+def find_trees(root: Path, subject: re.Pattern[str]) -> list[ClipTree]:
+    """Trees in `root`, or up to three levels below, the highest first; group 1 of `subject` is the number.
 
-    Args:
-        root: Where to look; it may be such a folder itself.
-        subject: Matches a subject's folder; group 1 is its number.
-        depth: How many levels below `root` are looked at.
+    Raises:
+        AnnotationError: Two folders are of one subject.
     """
-    trees, level = [], [root]
-    for _ in range(depth + 1):
-        below = []
-        for folder in level:
-            people, others = _people(folder, subject)
-            if people:
-                trees.append(ClipTree(folder, people))
-            below += others
-        level = below
-    return trees
-
-
-def _people(folder: Path, subject: re.Pattern[str]) -> tuple[dict[int, Path], list[Path]]:
-    people: dict[int, Path] = {}
-    others = []
-    for path in subfolders(folder):
-        match = subject.fullmatch(path.name)
-        if match is None:
-            others.append(path)
-        elif people.setdefault(int(match[1]), path) != path:
-            raise AnnotationError(
-                f"{people[int(match[1])].name} and {path.name} are the same subject.",
-                path=folder,
-                remedy="Keep one of the folders.",
-            )
-    return people, others
-
-
-def subfolders(folder: Path) -> Iterator[Path]:
-    """The folders in a folder, sorted; hidden ones and `__MACOSX`, which archives bring along, are left out."""
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            if entry.is_dir() and not entry.name.startswith(".") and entry.name != "__MACOSX":
-                yield Path(entry.path)
+    trees = []
+    for folder, _, names in walk(root, subject, depth=4):
+        people: dict[int, Path] = {}
+        for match in filter(None, map(subject.fullmatch, names)):
+            path = folder / match[0]
+            if people.setdefault(int(match[1]), path) != path:
+                fault = f"{people[int(match[1])].name} and {path.name} are the same subject."
+                raise AnnotationError(fault, path=folder, remedy="Keep one of the folders.")
+        if people:
+            clips = {
+                number: {
+                    entry.stem.casefold(): entry for entry in sorted(path.iterdir()) if entry.name[0] != "."
+                }
+                for number, path in people.items()
+            }
+            trees.append(ClipTree(folder, clips))
+    return sorted(trees, key=lambda tree: len(tree.root.parts))

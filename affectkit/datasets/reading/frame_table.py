@@ -1,40 +1,119 @@
-"""Labels of single frames in a table, one's own or of OpenFace."""
+"""Labels in tables: columns named after action units, and tables with one row per frame (own ones or OpenFace's)."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from affectkit.data.tables import Table
-from affectkit.datasets.reading.unit_columns import is_unit_column, like_annotation, unit_labels
+from affectkit.errors import LabelSpaceError
+from affectkit.facs.sets import AUSet
+from affectkit.facs.units import ActionUnit
 
-__all__ = ["FrameTable"]
+__all__ = ["FrameTable", "like_annotation", "unit_labels"]
 
+_COLUMN = re.compile(r"AU[ _-]?(?P<unit>\d{1,2}[LR]?)([ _-](?P<way>[CIR]))?", re.ASCII | re.IGNORECASE)
+_LIKE_UNIT = re.compile(r"au[\W_]*\d", re.ASCII | re.IGNORECASE)
+_SYNONYMS = {  # other names of the columns of a table of clips, as regular expressions
+    "expression": "emotions?|emotion_label|expressions|facial_expression|label|class",
+    "au": "aus|action_units?|facs",
+    "subject": "subjects|subject_?id|participant(_id)?|person(_id)?",
+    "split": "set|subset|partition",
+}
 _NAMES = ("frame", "face_id", "confidence", "success")
-_LANDMARKS = [f"{axis}{point}" for point in range(68) for axis in "xy"]
-_OPENFACE_LANDMARKS = [f"{axis}_{point}" for point in range(68) for axis in "xy"]
+
+
+def like_annotation(columns: Collection[str], *, frames: bool = False) -> tuple[str, ...]:
+    """Columns that look like annotation, but have a name that is not read.
+
+    Args:
+        columns: Names of all columns of the table.
+        frames: Whether the table has one row per frame, not per clip.
+
+    Example:
+        >>> like_annotation(["path", "AU01", "AU1x", "emotion", "notes"])
+        ('AU1x', 'emotion')
+    """
+    others = ["expression", "au"] if frames else []
+    names = others or [name for name in _SYNONYMS if name not in columns]
+    words = re.compile("|".join([*others, *(_SYNONYMS[name] for name in names)]))
+    return tuple(
+        name
+        for name in columns
+        if (_LIKE_UNIT.match(name) and not _COLUMN.fullmatch(name))
+        or words.fullmatch(re.sub(r"[\s-]+", "_", name.casefold()))
+    )
+
+
+def unit_labels(table: Table) -> dict[str, tuple[str, Tensor]]:
+    """Read the columns named after action units.
+
+    Args:
+        table: Columns `AU12`, `AU12L`, `AU12_c` hold 0 or 1, false or true (target "au"); `AU12_i`, `AU12_r` hold 0 to
+            5 ("intensity"). Case, leading zeros and a sign after `AU` are ignored: `au_4` is `AU04`.
+
+    Returns:
+        Label space and values of each target with a column, float [rows, A], NaN if empty.
+
+    Raises:
+        AnnotationError: A cell is invalid, FACS has no such unit, two columns are of one unit, or `AU12_R` may be the
+            right side or an intensity.
+    """
+    found: dict[str, dict[ActionUnit, str]] = {}
+    for column, match in ((column, _COLUMN.fullmatch(column)) for column in table.columns):
+        if match is None:
+            continue
+        if match["way"] == "R" and column.startswith("AU"):
+            fault = f"Column '{column}' may be the right side of a unit or an intensity."
+            raise table.error(fault, remedy=f"Rename it {column[:-2]}R or {column[:-2]}_r.")
+        try:
+            unit = ActionUnit.parse(match["unit"])
+        except LabelSpaceError as error:
+            raise table.error(f"Column '{column}': {error.fault}", remedy=error.remedy) from error
+        target = found.setdefault("intensity" if match["way"] in tuple("iIrR") else "au", {})
+        if target.setdefault(unit, column) != column:
+            fault = f"Columns '{target[unit]}' and '{column}' are the same unit."
+            raise table.error(fault, remedy="Keep one.")
+    labels = {}
+    for name, columns in found.items():
+        values = table.numbers(list(columns.values()), flags=name == "au")
+        right = (values >= 0) & (values <= 5) if name == "intensity" else (values == 0) | (values == 1)
+        if not (right | np.isnan(values)).all():
+            row, place = np.argwhere(~right & ~np.isnan(values))[0].tolist()
+            fault = f"Column '{list(columns.values())[place]}' holds {values[row, place]:g}."
+            remedy = f"Write {'0 to 5' if name == 'intensity' else '0 or 1'}, or nothing if it is unknown."
+            raise table.error(fault, row, remedy=remedy)
+        units = AUSet(tuple(columns))
+        labels[name] = (
+            (units.as_intensity() if name == "intensity" else units).name,
+            torch.from_numpy(values),
+        )
+    return labels
 
 
 class FrameTable:
-    """Labels of single frames: a table with a column `frame` and a row a frame.
+    """Labels of frames: a table with a column `frame` and one row per frame.
 
-    A table with the columns `frame`, `confidence` and `success` is one of OpenFace: its frames count from 1, and a row
-    whose success or confidence is 0 says nothing. Landmarks are `x0 … y67`, or OpenFace's `x_0 … y_67`.
+    A table with the columns `frame`, `confidence` and `success` is one of OpenFace: its frames count from 1, and rows
+    with success or confidence 0 are masked. Landmarks are `x0 … y67`, or OpenFace's `x_0 … y_67`.
 
     Args:
         table: The table.
 
     Attributes:
-        labels: Under "au" and "intensity" the label space and the values, float [rows, A], NaN where empty.
-        points: Landmarks float [rows, 68, 2], or None where the table has none.
+        labels: Label space and values of "au" and "intensity", float [rows, A], NaN if empty.
+        points: Landmarks float [rows, 68, 2], or None.
+        frames: Frames with a row, from 0, ascending.
         unread: Columns that look like annotation and are not read.
 
     Raises:
-        AnnotationError: Frames are not numbered, or twice; a cell holds no valid label.
+        AnnotationError: A frame has no number or two rows, or a cell is not a valid label.
     """
 
     def __init__(self, table: Table) -> None:
@@ -44,19 +123,25 @@ class FrameTable:
             table = _without_filling(table)
         self.labels = unit_labels(table)
         self.points: Tensor | None = None
-        for names in (_LANDMARKS, _OPENFACE_LANDMARKS):
+        for form in ("{}{}", "{}_{}"):
+            names = [form.format(axis, point) for point in range(68) for axis in "xy"]
             if table.columns.keys() >= set(names):
                 self.points = torch.from_numpy(table.numbers(names)).reshape(-1, 68, 2)
         unread = like_annotation(table.columns, frames=True)
-        # The probabilities `AU01_p` that affectkit adds to OpenFace's columns need no warning.
+        # affectkit adds the probabilities `AU01_p` to OpenFace's columns.
         self.unread = tuple(name for name in unread if not (openface and name.endswith("_p")))
         if openface:
-            self._mask(_failed(table))
-        self._row_of = _rows_by_frame(table, 1 if openface else 0)
-        self.table = replace(table, columns={})  # what is left serves to name file and line
+            success = torch.from_numpy(table.numbers(["success"], flags=True))[:, 0]
+            confidence = torch.from_numpy(table.numbers(["confidence"]))[:, 0]
+            for values in (*(values for _, values in self.labels.values()), self.points):
+                if values is not None:
+                    values[~(success > 0) | (confidence == 0)] = torch.nan
+        self._row_of = _rows_by_frame(table, int(openface))
+        self.frames = sorted(self._row_of)
+        self.table = replace(table, columns={})  # for errors, which need file and lines only
 
     def take(self, values: Tensor, frames: Sequence[int]) -> Tensor:
-        """The rows of the given frames, float [T, ...]; NaN for a frame without a row.
+        """Rows of frames, float [T, ...], NaN for a frame without a row.
 
         Args:
             values: float [rows, ...].
@@ -66,32 +151,9 @@ class FrameTable:
         there = (rows >= 0).reshape(-1, *[1] * (values.dim() - 1))
         return torch.where(there, values[rows], torch.nan)
 
-    @property
-    def frames(self) -> Sequence[int]:
-        """The frames that have a row, from 0, in ascending order."""
-        return sorted(self._row_of)
-
-    def _mask(self, rows: Tensor) -> None:
-        for _, values in self.labels.values():
-            values[rows] = torch.nan
-        if self.points is not None:
-            self.points[rows] = torch.nan
-
-
-def _failed(table: Table) -> Tensor:
-    """The rows in which OpenFace found no face, bool [rows]."""
-    success = torch.from_numpy(table.numbers(["success"], flags=True))[:, 0]
-    confidence = torch.from_numpy(table.numbers(["confidence"]))[:, 0]
-    return ~(success > 0) | (confidence == 0)
-
 
 def _rows_by_frame(table: Table, first: int) -> dict[int, int]:
-    """Row of each frame, from 0.
-
-    Args:
-        table: Has a column `frame`.
-        first: The number of the first frame.
-    """
+    """Row of each frame, from 0; `first` is the number of the first frame in the table."""
     row_of: dict[int, int] = {}
     remedy = f"Number each frame once in a column 'frame', from {first}."
     if first:
@@ -99,28 +161,25 @@ def _rows_by_frame(table: Table, first: int) -> dict[int, int]:
     for row in range(len(table)):
         frame = table.count("frame", row)
         if frame is None:
-            fault = "The frame has no number."
-        elif frame < first:
-            fault = f"Frame {frame} comes before the first one, {first}."
-        elif row_of.setdefault(frame - first, row) != row:
-            fault = f"Frame {frame} is there twice."
-        else:
-            continue
-        raise table.error(fault, row, remedy=remedy)
+            raise table.error("The frame has no number.", row, remedy=remedy)
+        if frame < first:
+            raise table.error(f"Frame {frame} comes before the first one, {first}.", row, remedy=remedy)
+        if row_of.setdefault(frame - first, row) != row:
+            raise table.error(f"Frame {frame} is listed twice.", row, remedy=remedy)
     return row_of
 
 
 def _without_filling(table: Table) -> Table:
-    """Leave out the columns that affectkit filled in for units which its model does not predict."""
+    """Remove the columns that affectkit filled in for units that its model does not predict."""
     try:
         metadata = json.loads(table.path.with_suffix(".json").read_text(encoding="utf-8"))
         if "units_not_predicted" not in metadata:
             return table
         predicted = {name for head in metadata["heads"].values() for name in head["columns"]}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return table  # no metadata, or not ours
+        return table  # no metadata of affectkit
     kept = {f"{name}_c" for name in predicted} | {name.replace("_i", "_r") for name in predicted}
     columns = {
-        name: cells for name, cells in table.columns.items() if name in kept or not is_unit_column(name)
+        name: cells for name, cells in table.columns.items() if name in kept or not _COLUMN.fullmatch(name)
     }
     return replace(table, columns=columns)

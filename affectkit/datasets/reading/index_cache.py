@@ -1,4 +1,4 @@
-"""What was parsed once is kept, outside the corpora, for as long as the files stay as they were."""
+"""Cache of parsed annotations, outside the corpora; an entry is valid while its source files are unchanged."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ __all__ = ["cache_folder", "fingerprint", "load_arrays", "save_arrays"]
 
 
 def cache_folder() -> Path | None:
-    """Where indices are kept: `AFFECTKIT_CACHE`, by default `~/.cache/affectkit`; None where it is set to nothing."""
+    """The folder `AFFECTKIT_CACHE`, by default `~/.cache/affectkit`; None (no cache) if the variable is empty."""
     default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "affectkit"
     chosen = os.environ.get("AFFECTKIT_CACHE", str(default))
     return Path(chosen).expanduser() if chosen else None
 
 
 def fingerprint(kind: str, paths: Iterable[Path]) -> str:
-    """Name the present state of files: it changes with their paths, sizes and times of change.
+    """Key of the present state of files: their paths, sizes and modification times.
 
     Args:
-        kind: What is made of the files, and by which version.
-        paths: The files or folders.
+        kind: What is parsed, with the version of the parser.
+        paths: Files or folders.
     """
     digest = hashlib.blake2b(kind.encode(), digest_size=16)
     for path in paths:
@@ -39,12 +39,12 @@ def fingerprint(kind: str, paths: Iterable[Path]) -> str:
 
 
 def load_arrays(key: str) -> dict[str, NDArray[Any]] | None:
-    """What was kept under a key; None where nothing readable is."""
+    """Arrays saved under a key, or None."""
     folder = cache_folder()
     if folder is None:
         return None
     try:
-        # Opened here, since numpy leaves a file that it cannot read open.
+        # numpy does not close an unreadable file that it has opened itself.
         with (folder / f"{key}.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return dict(arrays)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
@@ -52,13 +52,13 @@ def load_arrays(key: str) -> dict[str, NDArray[Any]] | None:
 
 
 def save_arrays(key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Keep arrays under a key; where that is impossible (no space, no rights), nothing is kept."""
+    """Save arrays under a key; a folder that is full or not writable is ignored."""
     folder = cache_folder()
     if folder is None:
         return
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        # Under another name first: what is found under the key is complete, whoever else writes it now.
+        # Written under another name first, so that concurrent readers never see a partial file.
         with tempfile.NamedTemporaryFile(dir=folder, suffix=".partial", delete=False) as file:
             try:
                 np.savez_compressed(file, **cast("dict[str, Any]", arrays))

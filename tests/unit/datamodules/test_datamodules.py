@@ -4,7 +4,7 @@ from helpers.mood import LEVELS, MoodDataset
 from helpers.toy import ToyDataModule, ToyDataset
 
 from affectkit.datamodules import BP4DDataModule, DISFADataModule, MixtureDataModule
-from affectkit.datamodules.statistics import clip_positives, count_labels, find_annotated
+from affectkit.datamodules.statistics import clip_positives, count_labels, count_pairs, find_annotated
 from affectkit.errors import ConfigError, DatasetNotFoundError, SubjectLeakError, VideoError
 from affectkit.facs import label_space
 from affectkit.rehearse.bp4d import write_bp4d
@@ -63,7 +63,7 @@ def test_cooccurrence_is_the_conditional_share_of_rows_that_know_both():
     assert data.cooccurrence("gaze", "AU61") is None
     mixture = MixtureDataModule({"a": data, "b": ToyDataModule(clips=2)})
     mixture.setup("fit")
-    pairs = [source.pair_counts("au", "AU1,AU4") for source in mixture.sources.values()]
+    pairs = [count_pairs(dataset, "au", "AU1,AU4") for dataset in mixture.training_sets()]
     expected = sum(both for both, _ in pairs) / sum(first for _, first in pairs)
     torch.testing.assert_close(mixture.cooccurrence("au", "AU1,AU4"), expected)
     assert mixture.cooccurrence("gaze", "AU61") is None

@@ -77,7 +77,7 @@ def test_missing_and_damaged_images_are_listed(tmp_path):
     dataset.clips[1].path.unlink()
     missing = dataset.count().missing
     assert len(missing) == 2
-    assert "is not there" in missing[1]
+    assert "no such file" in missing[1]
     with pytest.raises(VideoError):
         dataset[0]
 

@@ -210,7 +210,7 @@ def test_benchmark_trees_name_images_by_label_frame(tmp_path):
     with open_video(tmp_path / "BP4D_crop/F001/T1/2440.jpg") as reader:
         assert torch.equal(dataset[0].frames[:1], reader.read([0]))
     assert BP4D(tmp_path, media="BP4D_crop")[0].frames.shape == (16, 3, 32, 24)
-    with pytest.raises(ConfigError, match=r"There are some in: BP4D_crop"):
+    with pytest.raises(ConfigError, match=r"BP4D_crop"):
         BP4D(tmp_path, media="elsewhere")
     # An image with the number 0 can only be counted from 0.
     shutil.move(tmp_path / "BP4D_crop/F001/T1/2440.jpg", tmp_path / "BP4D_crop/F001/T1/0000.jpg")
@@ -327,7 +327,7 @@ def test_one_coding_may_be_absent(tmp_path):
     found = dataset.count(media=False)
     assert (found.frames, found.positives) == (manifest["frames"], {})
     shutil.rmtree(tmp_path / "corpus/AUCoding")
-    with pytest.raises(DatasetNotFoundError, match="no AU codes"):
+    with pytest.raises(DatasetNotFoundError, match="no labels"):
         BP4D(tmp_path / "corpus")
 
 
@@ -366,7 +366,7 @@ def test_copies_must_agree(tmp_path):
     (tmp_path / "old").mkdir()
     path = Path(shutil.copy(tmp_path / "AUCoding/AU_OCC/F001_T1.csv", tmp_path / "old"))
     assert any("this is a copy of" in warning for warning in BP4D(tmp_path).warnings)
-    path.write_text(path.read_text().replace("2441,", "2441 ,"))
+    path.write_text(path.read_text().replace("2441,0", "2441,1").replace("2441,9", "2441,1"))
     with pytest.raises(AnnotationError, match=r"old.F001_T1.csv, line 1: It differs from"):
         BP4D(tmp_path)
 
@@ -374,7 +374,7 @@ def test_copies_must_agree(tmp_path):
 def test_an_intensity_file_among_those_of_another_unit_is_not_believed(tmp_path):
     write_bp4d(tmp_path, media=False)
     shutil.move(tmp_path / "AUCoding/AU_INT/AU06/F001_T1_AU06.csv", tmp_path / "AUCoding/AU_INT/AU10")
-    with pytest.raises(AnnotationError, match="lies among those of AU10"):
+    with pytest.raises(AnnotationError, match="folder of AU10"):
         BP4D(tmp_path)
 
 
@@ -392,7 +392,7 @@ def test_columns_that_changed_places_are_noticed(tmp_path):
         return [rows[0], *([*row[:3], row[4], row[3], *row[5:]] for row in rows[1:])]
 
     _edit(path, swap)
-    with pytest.raises(AnnotationError, match="AU3 is coded, which BP4D does not do, and AU4 is not"):
+    with pytest.raises(AnnotationError, match="AU3 is coded, which BP4D does not code, and AU4"):
         BP4D(tmp_path)
 
 

@@ -42,10 +42,10 @@ def test_forms_that_are_read(tmp_path, content, lines, header, ended):
         ("1600 3 4 5\n", 1, "The row is '1600 3 4 5'"),
         ("1600 x 3\n", 1, "The row is '1600 x 3'"),
         ("1600 16 3\n7 -2 3\n", 2, "The row is '7 -2 3'"),
-        ("1600,3\n\n7\n", 3, "The row has 1 cells, the first one 2"),
+        ("1600,3\n\n7\n", 3, "The row has 1 cell, the first one 2"),
         ("1600,3\n7,1,x\n", 2, "The row has 3 cells, the first one 2"),
-        ("1600,3\n7 1\n", 2, "The row has 1 cells"),
-        ("1600,3\n7,\0", 2, "null byte"),
+        ("1600,3\n7 1\n", 2, "The row has 1 cell"),
+        ("1600,3\n7,\0", 2, "NUL"),
     ],
 )
 def test_faults_are_named(tmp_path, content, line, fault):

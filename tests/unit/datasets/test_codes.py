@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from affectkit.datasets.reading.codes import frame_ranges, read_codes, read_lines, read_numbers
-from affectkit.datasets.reading.folders import list_frames
-from affectkit.datasets.reading.image_folders import image_fault, number_images, walk
+from affectkit.datasets.reading.folders import image_fault, list_frames, number_images, walk
 from affectkit.datasets.reading.index_cache import cache_folder, fingerprint, load_arrays, save_arrays
 from affectkit.errors import AnnotationError
 
@@ -34,7 +33,8 @@ def read(tmp_path):
         "\ufeff0,1,2\n,,\n5,0,1\n\n6,9,0\n,,,,\n",
         '"0", 1 ,AU02,,\n"5",0, 1\n6.0,9.,0,\n',
         "frame,AU1,AU2\r5,0,1\r6,9,0\r",
-        "1,0,2\n0,5,1\n9,6,0\n",  # the frame's column stands elsewhere
+        "1,0,2\n0,5,1\n9,6,0\n",  # another frame column
+        "0,1,2\n5,0,1\n6,9,0\n".encode("utf-16"),
     ],
 )
 def test_accepts_every_harmless_way_of_writing(read, content):
@@ -53,8 +53,8 @@ def test_columns_go_by_name_and_lines_are_those_of_the_file(read):
 @pytest.mark.parametrize(
     ("content", "line", "fault"),
     [
-        ("", 1, "empty"),
-        ("\n,,\n", 1, "empty"),
+        ("", 1, "no rows"),
+        ("\n,,\n", 1, "no rows"),
         ("0,1,2\n", 1, "no row"),
         ("0;1;2\n5;0;1\n", 1, "header"),
         ("5,0,1,1\n6,0,0,1\n", 1, "header"),
@@ -80,8 +80,7 @@ def test_columns_go_by_name_and_lines_are_those_of_the_file(read):
         ("0,1,2\n0,0,1\n", 2, "Frame 0 does not follow"),
         ("0,1,2\n0,1,2\n5,0,1\n", 2, "Frame 0 does not follow"),
         (b"0,1,2\n5,0,\xe9\n", 2, "UTF-8"),
-        ("0,1,2\n5,0,1\n".encode("utf-16"), 1, "UTF-8"),
-        ("0,1,2\n5,0,1\n".encode("utf-16-le"), 1, "null"),
+        ("0,1,2\n5,0,1\n".encode("utf-16-le"), 1, "NUL"),
         (b"\xef\xbb", 1, "UTF-8"),
     ],
 )
@@ -190,7 +189,7 @@ def test_images_are_listed_once_as_long_as_the_folder_stays(tmp_path, monkeypatc
     assert number_images([]) == {}
     calls = []
     monkeypatch.setattr(
-        "affectkit.datasets.reading.image_folders.list_frames", lambda f: calls.append(f) or list_frames(f)
+        "affectkit.datasets.reading.folders.list_frames", lambda f: calls.append(f) or list_frames(f)
     )
     assert number_images([folder, empty])[folder] == {2: "2.jpg", 10: "0010.jpg"}
     assert calls == []
@@ -206,6 +205,6 @@ def test_image_faults(tmp_path):
     Image.effect_noise((64, 64), 90).save(path)
     assert image_fault(path) is None
     path.write_bytes(path.read_bytes()[:900])
-    assert image_fault(path).startswith("cannot be read")
+    assert image_fault(path).startswith("the image cannot be read")
     path.write_bytes(b"")
-    assert image_fault(path).startswith("cannot be read")
+    assert image_fault(path).startswith("the image cannot be read")

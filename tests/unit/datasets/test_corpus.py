@@ -10,7 +10,7 @@ from PIL import Image
 
 from affectkit.data import ClipRecord, Target
 from affectkit.datasets import CASME2, RAFDB
-from affectkit.datasets.bases.corpus import Corpus, Counts, Expected, Found, compare_counts
+from affectkit.datasets.bases.corpus import Corpus, CountReport, Counts, compare_counts
 from affectkit.errors import ConfigError
 from affectkit.facs import AUSet, parse_coding
 from affectkit.losses import inverse_frequency_weights
@@ -25,7 +25,7 @@ class Toy(Corpus):
     protocols = CASME2.protocols
     citation = "none"
     licence = "none"
-    expected: ClassVar = {"r1": Expected(subjects=4, clips=8)}
+    expected: ClassVar = {"r1": Counts(subjects=4, clips=8)}
 
     def __init__(self, root, *, people=PEOPLE, coded=None, **options):
         self.people, self.coded = people, coded
@@ -123,17 +123,17 @@ def test_missing_media_are_named(tmp_path):
             Image.new("RGB", (4, 4)).save(folder / f"{k}.png")
     missing = Toy(tmp_path, people=("sub01", "sub02")).count().missing
     assert missing == (
-        f"sub01/1 ({short}): 2 frames are annotated, 1 are there",
+        f"sub01/1 ({short}): frame 2 is annotated, the video has 1",
         f"sub02/0 ({empty}): There is no image here.",
-        f"sub02/1 ({tmp_path / 'sub02' / '1'}): there is no such file",
+        f"sub02/1 ({tmp_path / 'sub02' / '1'}): there is no such file or folder",
     )
 
 
 def test_counts_are_compared_where_they_are_stated():
-    expected = Expected(
+    expected = Counts(
         subjects=2, positives={"AU1": 3, "AU2": 0}, parts={"p": Counts(clips=4), "q": Counts(frames=1)}
     )
-    same = Found(
+    same = CountReport(
         subjects=2,
         clips=9,
         positives={"AU1": 3},
@@ -141,7 +141,7 @@ def test_counts_are_compared_where_they_are_stated():
         parts={"p": Counts(clips=4), "q": Counts(frames=1)},
     )
     assert compare_counts(expected, same) == []
-    other = Found(positives={"AU1": 2, "AU4": 1}, classes={"y": 1}, parts={"p": Counts(clips=5)})
+    other = CountReport(positives={"AU1": 2, "AU4": 1}, classes={"y": 1}, parts={"p": Counts(clips=5)})
     differences = [
         "subjects: 2 expected, None found",
         "positives AU1: 3 expected, 2 found",

@@ -170,7 +170,7 @@ def test_extracted_images_count_from_zero_or_one(tmp_path, images, base):
         shifted = DISFA(tmp_path, image_base=1)
         assert torch.equal(shifted[0].frames[0], dataset[0].frames[1])
         assert any("SN001: label frames 40 have no image" in warning for warning in shifted.warnings)
-    with pytest.raises(ConfigError, match="There are some in: images_left"):
+    with pytest.raises(ConfigError, match="images_left"):
         DISFA(tmp_path, media="images_right")
 
 
@@ -187,7 +187,7 @@ def test_videos_that_end_early_or_are_absent_are_listed(tmp_path):
     images = np.zeros((38, 24, 32, 3), dtype=np.uint8)
     write_video(tmp_path / "Videos_LeftCamera/LeftVideoSN001_comp.avi", images, fps=20)
     faults = DISFA(tmp_path).count().missing
-    assert "frames 39-40 are annotated, the video has 38" in faults[0]
+    assert "frame 40 is annotated, the video has 38" in faults[0]
     assert "SN006" in faults[1]
     assert len(faults) == 2
     assert len(list(DISFA(tmp_path, camera="right").missing())) == 3

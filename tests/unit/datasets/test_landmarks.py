@@ -181,7 +181,7 @@ def test_the_size_of_a_video_is_that_of_the_frames_read(tmp_path):
     ("defect", "fault", "place"),
     [
         ("count", "48 x 2 numbers, not 49 x 2", "frame"),
-        ("truncated", "The file cannot be read: it is cut off", "line"),
+        ("truncated", "The file cannot be read: it is truncated", "line"),
     ],
 )
 def test_damaged_bp4d_files(bp4d, tmp_path, defect, fault, place):
@@ -287,7 +287,7 @@ def test_disfa_frames_with_lost_landmarks_are_masked(disfa, monkeypatch):
 
 @pytest.mark.parametrize(
     ("defect", "fault"),
-    [("count", "65 x 2 numbers, not 66 x 2"), ("truncated", "The file cannot be read: it is cut off")],
+    [("count", "65 x 2 numbers, not 66 x 2"), ("truncated", "The file cannot be read: it is truncated")],
 )
 def test_damaged_disfa_files(tmp_path, defect, fault):
     write_disfa(tmp_path, images="zero", pixels=32, cameras=("left",))

@@ -205,7 +205,7 @@ def test_folders_of_clips_are_chosen_by_name(tmp_path):
     shutil.copytree(usual, tmp_path / "Clip/mine")
     assert {r.path.parent for r in DFEW(tmp_path).clips} == {usual}
     assert {r.path.parent for r in DFEW(tmp_path, media="CLIP_224x224_16f").clips} == {some}
-    with pytest.raises(ConfigError, match=r"No folder 'raw' holds.*clip_224x224, clip_224x224_16f, mine"):
+    with pytest.raises(ConfigError, match=r"No folder 'raw' holds.*clip_224x224, .*clip_224x224_16f, .*mine"):
         DFEW(tmp_path, media="raw")
     shutil.rmtree(usual)
     assert {r.path.parent for r in DFEW(tmp_path).clips} == {some}
@@ -223,14 +223,14 @@ def test_without_media_paths_lead_nowhere(tmp_path, name):
     dataset = kind(tmp_path)
     assert not any(record.path.exists() for record in dataset.clips)
     assert len(list(dataset.missing())) == len(dataset)
-    with pytest.raises(ConfigError, match="Folders with clips: none"):
+    with pytest.raises(ConfigError, match="media: none"):
         kind(tmp_path, media="clips")
 
 
 @pytest.mark.parametrize("name", CORPORA)
 def test_what_lists_may_not_do(tmp_path, name):
     kind, write, place = CORPORA[name]
-    with pytest.raises(DatasetNotFoundError, match="no lists"):
+    with pytest.raises(DatasetNotFoundError, match="no labels"):
         kind(tmp_path)
     write(tmp_path, media=False)
     test = tmp_path / place
@@ -246,13 +246,13 @@ def test_what_lists_may_not_do(tmp_path, name):
     first, row = test.read_text().splitlines()[:2]
     row = row if name == "DFEW" else first
     train.write_text(f"{whole}{row}\n")
-    with pytest.raises(AnnotationError, match="to be trained on in it too") as caught:
+    with pytest.raises(AnnotationError, match="in the training list") as caught:
         kind(tmp_path)
     assert (caught.value.path, caught.value.line) == (test, 2 if name == "DFEW" else 1)
     train.write_text(whole + whole.splitlines()[-1] + "\n")
-    assert any("stands twice" in line for line in kind(tmp_path).warnings)
+    assert any("listed twice" in line for line in kind(tmp_path).warnings)
     train.write_text(whole + "nobody,1\n" if name == "DFEW" else whole + "nobody fear\n")
-    with pytest.raises(AnnotationError, match="'nobody' is not the name of a clip"):
+    with pytest.raises(AnnotationError, match="'nobody' is not a clip"):
         kind(tmp_path)
 
 

@@ -61,7 +61,7 @@ def test_lists_of_mafw(tmp_path, lists):
     order = None if lists == "official" else lists
     assert classes_of(MAFW(tmp_path, class_order=order)) == manifest["labels"]
     if order is not None:
-        with pytest.raises(AnnotationError, match="as numbers, which mean one thing or another") as caught:
+        with pytest.raises(AnnotationError, match="whose order is unknown") as caught:
             MAFW(tmp_path)
         assert "class_order='happiness_first' or 'anger_first'" in str(caught.value)
 
@@ -106,9 +106,9 @@ def test_names_of_lists_of_ferv39k(tmp_path, name, role):
         ("video_name,label\n1,1\n3,8\n", "video_name,label\n2,1\n", 3, r"label is 8.*from 1 to 7"),
         ("1,7\n", "2,1\n", 1, r"label is 7.*without a header .*from 0 to 6"),
         ("1,sadly\n", "2,1\n", 1, "'sadly' is not a class"),
-        ("16373,1\n", "2,1\n", 1, "'16373' is not the name of a clip of DFEW"),
-        ("0,1\n", "2,1\n", 1, "'0' is not the name"),
-        ("a/b,1\n", "2,1\n", 1, "'a/b' is not the name"),
+        ("16373,1\n", "2,1\n", 1, "'16373' is not a clip of DFEW"),
+        ("0,1\n", "2,1\n", 1, "'0' is not a clip"),
+        ("a/b,1\n", "2,1\n", 1, "'a/b' is not a clip"),
         ("1,1\n1,2\n", "2,1\n", 2, "00001 is neutral here and sadness above"),
         ("1,1\n2,2\n", "2,1\n", 2, r"00002 is neutral here and sadness in .*set_1_test.csv"),
     ],
@@ -131,8 +131,8 @@ def test_dfew_may_name_classes(tmp_path):
     [
         ("1.mp4 anger_disgust\n", "2.mp4 fear\n", "train", "'anger_disgust' is not a class"),
         ("1.mp4 11\n", "2.mp4 3\n", "train", "label is 11.*0 to 10"),
-        ("1.mp4 10\n3.mp4 1", "2.mp4 3\n", "train", "last label may be cut off"),
-        ("10046.mp4 3\n", "2.mp4 3\n", "train", "'10046.mp4' is not the name"),
+        ("1.mp4 10\n3.mp4 1", "2.mp4 3\n", "train", "may be a truncated 10"),
+        ("10046.mp4 3\n", "2.mp4 3\n", "train", "'10046.mp4' is not a clip"),
     ],
 )
 def test_faults_of_lists_of_mafw(tmp_path, train, test, name, fault):
@@ -156,14 +156,14 @@ def test_mafw_may_end_in_a_whole_number(tmp_path):
 @pytest.mark.parametrize(
     ("row", "fault"),
     [
-        ("Action/Happy/0267 Sad", "Action/Happy/0267 is called sadness"),
+        ("Action/Happy/0267 Sad", "Action/Happy/0267 is sadness"),
         ("Action/Happy/0267 Grumpy", "'Grumpy' is not a class"),
-        ("Action/Grumpy/0267 Sad", "'Action/Grumpy/0267' is not the name of a clip"),
-        ("Happy/0267 Happy", "'Happy/0267' is not the name"),
-        ("Action/Happy/first Happy", "is not the name"),
+        ("Action/Grumpy/0267 Sad", "'Action/Grumpy/0267' is not a clip"),
+        ("Happy/0267 Happy", "'Happy/0267' is not a clip"),
+        ("Action/Happy/first Happy", "is not a clip"),
         ("Action/Happy/0267 12", "label is 12"),
         ("Action/Happy/0267 8", "label is 8"),
-        ("Action/Happy/0267 5", "is called disgust"),
+        ("Action/Happy/0267 5", "is disgust"),
     ],
 )
 def test_faults_of_lists_of_ferv39k(tmp_path, row, fault):
@@ -209,12 +209,12 @@ def test_defects_of_dfew(tmp_path):
     tested = (lists / "test(single-labeled)/set_1.csv").read_text().splitlines()[1]
     with (lists / "train(single-labeled)/set_1.csv").open("a") as file:
         file.write(f"{tested}\n")
-    with pytest.raises(AnnotationError, match="to be tested in set_1 and to be trained on in it too"):
+    with pytest.raises(AnnotationError, match="in the training list of set_1"):
         DFEW(tmp_path / "b")
     write_ferv39k(tmp_path / "c", media=False)
     edit_list(
         tmp_path / "c/4_setups/All_scenes/test_All.csv",
         lambda cells: cells.__setitem__(1, "Sad" if cells[1] == "Happy" else "Happy"),
     )
-    with pytest.raises(AnnotationError, match="is called"):
+    with pytest.raises(AnnotationError, match="The label of"):
         FERV39k(tmp_path / "c")

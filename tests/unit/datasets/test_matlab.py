@@ -66,7 +66,7 @@ def test_empty_matrices_without_a_head_and_the_other_byte_order(tmp_path):
     ("variables", "fault"),
     [
         ({"pts": np.ones((49, 2))}, "no variable 'fit'"),
-        ({"fit": np.ones((49, 2))}, "'fit' is no structure"),
+        ({"fit": np.ones((49, 2))}, "'fit' is not a structure"),
         ({"fit": {"pose": 1}}, "'fit' has no field 'pred'"),
         ({"fit": {"pred": "a" * 98}}, "class 4 holds no real numbers"),
         ({"fit": {"pred": np.ones((49, 2), dtype=complex)}}, "class 6 holds no real numbers"),
@@ -89,16 +89,16 @@ def _edit(path, place, content):
 @pytest.mark.parametrize(
     ("place", "content", "fault"),
     [
-        (126, b"XX", "no MAT file"),
+        (126, b"XX", "not a MAT file"),
         (124, b"\x00\x02", r"HDF5, MATLAB's format 7\.3; save it with -v7"),
-        (128 + 8, struct.pack("<I", 14), "kind 14 stands where numbers should"),
+        (128 + 8, struct.pack("<I", 14), "kind 14 instead of numbers"),
         (128 + 8, struct.pack("<I", 1), "head of a matrix is damaged"),
         (128 + 24 + 8, struct.pack("<i", -3), "head of a matrix is damaged"),
-        (128 + 24 + 8, struct.pack("<i", 5), r"6 numbers are there of 5 x 2"),
-        (128 + 4, struct.pack("<I", 48), "it is cut off"),
-        (128 + 40, struct.pack("<HH", 1, 5), "it is cut off"),
-        (128 + 48 + 4, struct.pack("<I", 47), "it is cut off"),
-        (128 + 4, struct.pack("<I", 40), "it is cut off"),
+        (128 + 24 + 8, struct.pack("<i", 5), r"5 x 2 has 6 numbers"),
+        (128 + 4, struct.pack("<I", 48), "it is truncated"),
+        (128 + 40, struct.pack("<HH", 1, 5), "it is truncated"),
+        (128 + 48 + 4, struct.pack("<I", 47), "it is truncated"),
+        (128 + 4, struct.pack("<I", 40), "it is truncated"),
     ],
 )
 def test_damaged_places(tmp_path, place, content, fault):
@@ -120,12 +120,12 @@ def test_damaged_structures(tmp_path, monkeypatch):
             read_field(path, "fit", "pred")
     path.write_bytes(content)
     _edit(path, 128 + 24 + 8, struct.pack("<ii", 2, 3))
-    with pytest.raises(AnnotationError, match="has 3 entries of 6"):
+    with pytest.raises(AnnotationError, match="has 3 entries, not 6"):
         read_field(path, "fit", "pred")
     path.write_bytes(content)
     entry = content.index(struct.pack("<I", 14), names)
     _edit(path, entry, struct.pack("<I", 9))
-    with pytest.raises(AnnotationError, match="kind 9 stands where a matrix should") as caught:
+    with pytest.raises(AnnotationError, match="kind 9 instead of a matrix") as caught:
         read_field(path, "fit", "pred")
     assert caught.value.frame == 0
     savemat(path, {"fit": structure(30)}, do_compression=True)

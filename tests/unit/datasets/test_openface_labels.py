@@ -74,7 +74,7 @@ def test_a_table_of_openface(tmp_path, caplog):
 
 @pytest.mark.parametrize(
     ("frames", "line", "fault"),
-    [((0, 1), 2, "Frame 0 comes before the first one, 1"), ((1, 2, 2), 4, "Frame 2 is there twice")],
+    [((0, 1), 2, "Frame 0 comes before the first one, 1"), ((1, 2, 2), 4, "Frame 2 is listed twice")],
 )
 def test_frames_that_openface_would_not_write(tmp_path, frames, line, fault):
     path = openface(tmp_path / "a.csv", *((frame, 1, 1, 0, 0, 0, 0) for frame in frames))

@@ -84,7 +84,7 @@ def test_other_settings_are_refused(root, out):
 
 
 def test_other_folders_are_left_alone(root, tmp_path):
-    with pytest.raises(ConfigError, match="There are other files in it: a, b"):
+    with pytest.raises(ConfigError, match="other files: a, b"):
         prepare(Faces(root), root)
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -107,22 +107,22 @@ def test_a_subject_in_two_parts_is_a_leak():
 @pytest.mark.parametrize(
     ("call", "fault"),
     [
-        (lambda: find_protocol("BP4D", "loso"), "BP4D has no protocol 'loso'. It has: 3fold, fera2015."),
+        (lambda: find_protocol("BP4D", "loso"), "BP4D has no protocol 'loso'. Use one of: 3fold, fera2015."),
         (lambda: find_protocol("CK+"), "no corpus named 'ck+'. Known: affectnet"),
         (
             lambda: find_protocol("DISFA").fold("4", DISFA),
-            "no fold '4'. Its folds are part1, part2, part3, or 1 to 3.",
+            "no fold '4'. Use one of part1, part2, part3, or 1 to 3.",
         ),
         (lambda: find_protocol("DISFA").fold("0", DISFA), "no fold '0'"),
         (lambda: find_protocol("DISFA").fold("me-graphau/4", DISFA), "no fold 'me-graphau/4'"),
-        (lambda: find_protocol("BP4D").folds([*BP4D, "F024"]), "does not know F024"),
+        (lambda: find_protocol("BP4D").folds([*BP4D, "F024"]), "does not contain F024"),
         (
             lambda: find_protocol("BP4D").folds(["F001", "F003"]),
-            "Fold part1 of BP4D (3fold) has 1 subjects to test and 1",
+            "Fold part1 of BP4D (3fold): the number of test subjects is 1",
         ),
         (
             lambda: find_protocol("BP4D").folds(["F001", "F002", "F003", "F005"]),
-            "Fold part3 of BP4D (3fold) has 0 subjects",
+            "Fold part3 of BP4D (3fold): the number of test subjects is 0",
         ),
     ],
 )

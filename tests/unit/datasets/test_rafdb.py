@@ -162,7 +162,7 @@ def test_missing_and_damaged_images_are_listed(tmp_path):
     assert len(faults) == 3
     assert names[0] in faults[0]
     assert [name in fault for name, fault in zip(names[-2:], faults[1:], strict=True)] == [True, True]
-    assert "is not there" in faults[2]
+    assert "no such file" in faults[2]
     with pytest.raises(VideoError):
         dataset[0]
     assert dataset.count(media=False).missing == ()
@@ -181,7 +181,6 @@ def test_missing_and_damaged_images_are_listed(tmp_path):
         ("train_00001.jpg 0\n", 1, "label is 0"),
         ("train_00001.jpg 5\n\ntrain_1.jpg 5\n", 3, "twice"),
         ("train_00001.jpg 5 5\n", 1, "row is"),
-        ("train_00001.jpg 5\ntrain_00002.jpg 5".encode("utf-16"), 1, "UTF-8"),
     ],
 )
 def test_faults_of_the_list_are_named(tmp_path, content, line, fault):
@@ -196,14 +195,14 @@ def test_the_same_image_twice(tmp_path):
     write_rafdb(tmp_path, media=False)
     path = tmp_path / "basic/EmoLabel/list_patition_label.txt"
     edit_lines(path, lambda lines: [lines[0], lines[0][:-1] + b"7", *lines[1:]])
-    with pytest.raises(AnnotationError, match="line 2: train_00001 is there twice"):
+    with pytest.raises(AnnotationError, match="line 2: train_00001 is listed twice"):
         RAFDB(tmp_path)
 
 
 def test_a_last_label_that_may_be_cut_off_is_not_believed(tmp_path):
     path = tmp_path / "list_patition_label.txt"
     path.write_bytes(b"train_0001.jpg 10\r\ntrain_0002.jpg 1")
-    with pytest.raises(AnnotationError, match="line 2: The last label may be cut off"):
+    with pytest.raises(AnnotationError, match=r"line 2: .*truncated"):
         RAFDB(tmp_path, kind="compound")
     path.write_bytes(b"train_0001.jpg 10\r\ntrain_0002.jpg 11")
     assert len(RAFDB(tmp_path, kind="compound")) == 2
@@ -218,7 +217,7 @@ def test_oddities_are_named(tmp_path):
     assert dataset.warnings == [
         "There are no train labels of the images 2",
         "There are no test labels of the images 1",
-        "Training images of RAF-DB basic are numbered with 5 digits, these are not: check `kind`",
+        "Training images of RAF-DB basic have numbers of 5 digits, these have others: check `kind`",
     ]
     path.write_text("test_0001.jpg 1\n")
     assert RAFDB(tmp_path).warnings == ["There are no train labels"]
@@ -228,7 +227,7 @@ def test_oddities_are_named(tmp_path):
 
 def test_arguments_are_checked(tmp_path):
     for options in ({"kind": "complex"}, {"images": "cropped"}):
-        with pytest.raises(ConfigError, match="RAF-DB has no"):
+        with pytest.raises(ConfigError, match="is not known"):
             RAFDB(tmp_path, **options)
     with pytest.raises(DatasetNotFoundError, match="no basic labels"):
         RAFDB(tmp_path)

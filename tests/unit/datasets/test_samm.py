@@ -208,7 +208,7 @@ def test_frames_are_found_whatever_their_padding(tmp_path, variant):
         assert bool((clip.frames[:, 0] == clip.frames[:, 1]).all())  # grey
         assert clip.key_frames[1] == (-1 if truth["apex"] is None else truth["apex"] - truth["onset"])
     assert data.count().missing == ()
-    assert data.variant(data.tree) == variant
+    assert data.find_variant(data.tree) == variant
 
 
 def test_cropped_frames_are_preferred(tmp_path):

@@ -69,13 +69,10 @@ def test_text_tables(tmp_path, text, encoding):
     assert (table.text("subject", 0), table.whole("onset", 0), len(table)) == ("01", 46, 1)
 
 
-def test_other_sheets_are_looked_at_and_one_can_be_chosen(tmp_path):
+def test_other_sheets_are_looked_at(tmp_path):
     page = [list(NAMES), [1, "a", 2]]
     path = _workbook(tmp_path / "a.xlsx", [["nothing"]], ("HS", page), ("VIS", [list(NAMES), [3, "b", 4]]))
     assert read_sheet(path, NAMES).whole("subject", 0) == 1
-    assert read_sheet(path, NAMES, sheet="vis").whole("subject", 0) == 3
-    with pytest.raises(AnnotationError, match="No header"):
-        read_sheet(path, NAMES, sheet="NIR")
 
 
 @pytest.mark.parametrize(

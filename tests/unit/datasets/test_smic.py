@@ -50,7 +50,7 @@ def test_hs_by_subject_and_class(tmp_path):
 def test_a_clip_is_all_of_its_frames(tmp_path, variant):
     manifest = write_smic(tmp_path, variant=variant)
     data = SMIC(tmp_path, sampler=OnsetApex(3))
-    assert data.variant(data.tree) == variant
+    assert data.find_variant(data.tree) == variant
     assert data.spaces == {"expression": "megc3"}
     assert data.correct([], "none") == []
     assert data.count().missing == ()

@@ -134,7 +134,7 @@ class TestFrameLabels:
     @pytest.mark.parametrize(
         ("lines", "line", "fault"),
         [
-            (("frame,AU01", "0,1", "0,1"), 3, "Frame 0 is there twice"),
+            (("frame,AU01", "0,1", "0,1"), 3, "Frame 0 is listed twice"),
             (("frame,AU01", ",1"), 2, "no number"),
             (("AU01", "1"), 2, "no number"),
             (("frame,AU01", "0.5,1"), 2, "not a whole number"),
@@ -214,7 +214,7 @@ class TestSplits:
         (("path,subject", "a,s1", ",s2"), 3, "The path is empty"),
         (("path,subject", "a,s1", "b,"), 3, "The subject is empty"),
         (("path,split", "a,train", "b,dev"), 3, "The split is 'dev'"),
-        (("path", "a", "b", "a"), 4, "is in line 2 already"),
+        (("path", "a", "b", "a"), 4, "is in line 2 too"),
         (("path,onset", "a,1.5"), 2, "'onset' holds 1.5"),
         (("path,onset", "a,-1"), 2, "'onset' holds -1"),
         (("path,fps", "a,fast"), 2, "'fps' holds 'fast'"),
