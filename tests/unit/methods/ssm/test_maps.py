@@ -109,5 +109,7 @@ def test_from_the_command_line(model, tmp_path, capsys):
     text = capsys.readouterr().out
     rows = [row for row in read(tmp_path / "out" / "map.csv") if row["direction"] == "au_to_expression"]
     most = max(rows, key=lambda row: abs(float(row["difference"])))
-    assert f"au_to_expression: largest change from the prior: {most['expression']} with {most['unit']}" in text
+    assert (
+        f"au_to_expression: largest change from the prior: {most['expression']} with {most['unit']}" in text
+    )
     assert (tmp_path / "out" / "map.png").is_file()
