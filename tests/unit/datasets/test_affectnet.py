@@ -131,5 +131,5 @@ def test_annotations_of_a_folder_that_are_no_numbers(tmp_path):
 
 
 def test_nothing_there(tmp_path):
-    with pytest.raises(DatasetNotFoundError, match="no annotations"):
+    with pytest.raises(DatasetNotFoundError, match="no labels"):
         AffectNet(tmp_path)
