@@ -172,8 +172,11 @@ def collate(clips: Sequence[Clip]) -> ClipBatch:
     def as_row(target: Target) -> Target:
         return target.map(lambda tensor: (padded(tensor) if target.leading else tensor)[None])
 
+    by_frame: dict[str, Any] = {
+        name: pad_sequence([getattr(clip, name) for clip in clips], batch_first=True) for name in _BY_FRAME
+    }
     return ClipBatch(
-        **{name: pad_sequence([getattr(c, name) for c in clips], batch_first=True) for name in _BY_FRAME},
+        **by_frame,
         key_frames=torch.stack([clip.key_frames for clip in clips]),
         valid=torch.tensor([clip.valid for clip in clips]),
         subject=torch.tensor([clip.subject for clip in clips]),

@@ -24,17 +24,26 @@ from affectkit.faces.geometry import (
     reference_points,
     transform_points,
 )
-from affectkit.faces.mesh import BLENDSHAPES, FaceMesh
+from affectkit.faces.mesh import BLENDSHAPES, SIGNALS, FaceMesh
 from affectkit.faces.mesh_detector import MeshDetector
 from affectkit.faces.mesh_tracker import MeshTracker
 from affectkit.faces.one_crop import face_landmarks, place_face, read_clip
-from affectkit.faces.pose import LANDMARKS_68, Camera, Gaze, HeadPose, estimate_gaze, estimate_pose
+from affectkit.faces.pose import (
+    LANDMARKS_68,
+    Camera,
+    Gaze,
+    HeadPose,
+    estimate_gaze,
+    estimate_pose,
+    head_points,
+)
 from affectkit.faces.track import FaceTracker
 
 __all__ = [
     "BLENDSHAPES",
     "LANDMARKS_68",
     "MARGINS",
+    "SIGNALS",
     "Camera",
     "CenterFace",
     "Crop",
@@ -63,6 +72,7 @@ __all__ = [
     "find_faces",
     "five_points",
     "frame_faces",
+    "head_points",
     "largest_face",
     "margin_of",
     "picture_transform",

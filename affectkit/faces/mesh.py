@@ -10,9 +10,17 @@ from torch import Tensor
 
 from affectkit.faces.face import Face
 from affectkit.faces.geometry import five_points
-from affectkit.faces.pose import LANDMARKS_68, Camera, Gaze, HeadPose, estimate_gaze, estimate_pose
+from affectkit.faces.pose import (
+    LANDMARKS_68,
+    Camera,
+    Gaze,
+    HeadPose,
+    estimate_gaze,
+    estimate_pose,
+    head_points,
+)
 
-__all__ = ["BLENDSHAPES", "FaceMesh"]
+__all__ = ["BLENDSHAPES", "SIGNALS", "FaceMesh"]
 
 BLENDSHAPES: Final = (
     "_neutral", "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight",
@@ -26,6 +34,8 @@ BLENDSHAPES: Final = (
     "mouthUpperUpLeft", "mouthUpperUpRight", "noseSneerLeft", "noseSneerRight",
 )  # fmt: skip
 """Names of the blendshapes after ARKit, in the network's order. Left and right are the subject's own sides."""
+SIGNALS: Final = {"mesh": (478, 3), "blendshapes": (52,), "pose": (3,)}
+"""Shapes per frame of `FaceMesh.signals`."""
 # Two pairs of lid points an eye, first of the eye on the left of the picture; corners.
 _LIDS: Final = ((160, 158, 385, 387), (144, 153, 380, 373), (33, 362), (133, 263))
 
@@ -83,6 +93,16 @@ class FaceMesh:
         upper, lower, left, right = (self.points[torch.tensor(pairs)] for pairs in _LIDS)
         opening = (upper - lower).square().sum(-1).sqrt().reshape(2, 2).mean(-1)
         return opening / (left - right).square().sum(-1).sqrt()
+
+    def signals(self) -> dict[str, Tensor]:
+        """Measurements that models learn from, named by `SIGNALS`.
+
+        Returns:
+            `mesh`, float [478, 3] in axes of the head, see `affectkit.faces.head_points`; `blendshapes`, float [52];
+            and `pose`, float [3], rotation of the head in radians.
+        """
+        points, rotation = head_points(self.points)
+        return {"mesh": points, "blendshapes": self.blendshapes, "pose": rotation}
 
     def head_pose(self, camera: Camera | None = None) -> HeadPose:
         """Estimate position and orientation of the head.

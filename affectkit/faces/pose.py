@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-__all__ = ["LANDMARKS_68", "Camera", "Gaze", "HeadPose", "estimate_gaze", "estimate_pose"]
+__all__ = ["LANDMARKS_68", "Camera", "Gaze", "HeadPose", "estimate_gaze", "estimate_pose", "head_points"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -134,6 +134,26 @@ def estimate_pose(points: Tensor, camera: Camera) -> HeadPose:
         scale *= size
     matrix = torch.from_numpy(rotation).float()
     return HeadPose(torch.tensor(_angles(rotation)), torch.from_numpy(shift).float(), matrix)
+
+
+def head_points(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Move a mesh into axes of the head: position, size and rotation are removed, the expression and identity stay.
+
+    The similarity of a parallel projection takes the average face nearest to the mesh. Unlike `estimate_pose`, it needs
+    no camera.
+
+    Args:
+        points: float [478, 3], from `FaceMesh`.
+
+    Returns:
+        float32 [478, 3], the mesh in decimetres, with the size of the average face; and float32 [3], the removed
+        rotation Rx, Ry, Rz in radians.
+    """
+    mesh = points.double().numpy()
+    face, weights = _canonical()
+    rotation, scale, shift = _similarity(face, mesh[:468], weights)
+    moved = (mesh - shift) @ rotation / (100 * scale)
+    return torch.from_numpy(moved).float(), torch.tensor(_angles(rotation))
 
 
 def estimate_gaze(points: Tensor, pose: HeadPose) -> Gaze:

@@ -147,12 +147,19 @@ class AffectModel(nn.Module):
             self.bridge.check(name, built)
         self.heads[hub.check_head_name(name)] = built
 
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """Signals that the backbone needs besides the frames."""
+        return self.backbone.signals
+
     def features(
         self,
         frames: Tensor,
         frame_mask: Tensor | None = None,
         landmarks: Tensor | None = None,
         landmarks_mask: Tensor | None = None,
+        signals: Mapping[str, Tensor] | None = None,
+        signals_mask: Tensor | None = None,
     ) -> Features:
         """Features for the heads.
 
@@ -161,13 +168,17 @@ class AffectModel(nn.Module):
             frame_mask: bool [B, T], True for real frames; None if all are real.
             landmarks: float [B, T, 68, 2] in pixels of the frames, for heads that use places of the face; or None.
             landmarks_mask: bool [B, T, 68], True for known landmarks; None if all are known.
+            signals: [B, T, ...] by name, those that `self.signals` names; or None.
+            signals_mask: bool [B, T], True for frames with known signals; None if all are known.
 
         Raises:
             ValueError: `frames` has another number of axes.
+            ConfigError: A signal of the backbone is missing.
         """
         if frames.ndim != 5:
             raise ValueError(f"Frames must be [B, T, 3, H, W], not {list(frames.shape)}.")
-        features: Features = self.backbone(frames, frame_mask)
+        given = {"signals": signals, "signals_mask": signals_mask} if self.signals else {}
+        features: Features = self.backbone(frames, frame_mask, **given)
         if self.temporal is not None:
             features = self.temporal(features)
         return with_values(
@@ -180,9 +191,11 @@ class AffectModel(nn.Module):
         frame_mask: Tensor | None = None,
         landmarks: Tensor | None = None,
         landmarks_mask: Tensor | None = None,
+        signals: Mapping[str, Tensor] | None = None,
+        signals_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Logits by head name, [B, ...] or per frame [B, T, ...]; see `features` for the arguments."""
-        features = self.features(frames, frame_mask, landmarks, landmarks_mask)
+        features = self.features(frames, frame_mask, landmarks, landmarks_mask, signals, signals_mask)
         given = self.prototypes() if self.training else {}
         return {
             name: head(features, given[name]) if name in given else head(features)
@@ -196,6 +209,8 @@ class AffectModel(nn.Module):
         frame_mask: Tensor | None = None,
         landmarks: Tensor | None = None,
         landmarks_mask: Tensor | None = None,
+        signals: Mapping[str, Tensor] | None = None,
+        signals_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Predict in evaluation mode without gradients; see `features` for the arguments.
 
@@ -205,7 +220,7 @@ class AffectModel(nn.Module):
         training = self.training
         self.eval()
         try:
-            logits = self(frames, frame_mask, landmarks, landmarks_mask)
+            logits = self(frames, frame_mask, landmarks, landmarks_mask, signals, signals_mask)
             return {name: self.head(name).predict(values) for name, values in logits.items()}
         finally:
             self.train(training)

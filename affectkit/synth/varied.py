@@ -95,7 +95,7 @@ def sample_varied_clip(
     moving = np.flatnonzero(strength > 0.0)
     apex = int(strength.argmax())
     onset, offset = (int(moving[0]), int(moving[-1])) if moving.size else (0, frames - 1)
-    return ClipPlan(tuple(faces), intensities, tuple(active), onset, apex, offset)
+    return ClipPlan(tuple(faces), intensities, onset, apex, offset)
 
 
 def degrade(

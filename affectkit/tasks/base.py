@@ -73,9 +73,13 @@ class AffectTask(LightningModule):
         frame_mask: Tensor | None = None,
         landmarks: Tensor | None = None,
         landmarks_mask: Tensor | None = None,
+        signals: Mapping[str, Tensor] | None = None,
+        signals_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Compute logits by head, see `affectkit.models.AffectModel.forward`."""
-        logits: dict[str, Tensor] = self.model(frames, frame_mask, landmarks, landmarks_mask)
+        logits: dict[str, Tensor] = self.model(
+            frames, frame_mask, landmarks, landmarks_mask, signals, signals_mask
+        )
         return logits
 
     def on_fit_start(self) -> None:
@@ -128,11 +132,11 @@ class AffectTask(LightningModule):
 
     def validation_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Update the metrics with a batch of a validation corpus."""
-        self.evaluation["val"].update(dataloader_idx, self(*model_inputs(batch)), batch)
+        self.evaluation["val"].update(dataloader_idx, self(**model_inputs(batch)), batch)
 
     def test_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Update the metrics with a batch of a test corpus."""
-        self.evaluation["test"].update(dataloader_idx, self(*model_inputs(batch)), batch)
+        self.evaluation["test"].update(dataloader_idx, self(**model_inputs(batch)), batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics and choose the thresholds of this epoch's checkpoint."""
@@ -161,7 +165,7 @@ class AffectTask(LightningModule):
 
     def predict_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """Predict probabilities (intensities for ordinal heads) by head, with the clips' metadata."""
-        logits = self(*model_inputs(batch))
+        logits = self(**model_inputs(batch))
         outputs = {name: head.predict(logits[name].float()) for name, head in self.heads.items()}
         return {"outputs": outputs, "meta": batch.meta, "frame_mask": batch.frame_mask, "valid": batch.valid}
 
@@ -270,9 +274,10 @@ def head_loss(head: Head, loss: Loss, logits: Tensor, batch: ClipBatch) -> LossT
     return term
 
 
-def model_inputs(batch: ClipBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Model inputs of a batch: frames, landmarks and their masks."""
-    return batch.frames, batch.frame_mask, batch.landmarks, batch.landmarks_mask
+def model_inputs(batch: ClipBatch) -> dict[str, Any]:
+    """Arguments of `AffectModel.features`: frames, landmarks, signals and their masks."""
+    names = ("frames", "frame_mask", "landmarks", "landmarks_mask", "signals", "signals_mask")
+    return {name: getattr(batch, name) for name in names}
 
 
 def group_by_shape(batches: list[ClipBatch]) -> list[ClipBatch]:

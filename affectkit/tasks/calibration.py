@@ -60,7 +60,7 @@ def collect_logits(model: AffectModel, loaders: Iterable[Iterable[ClipBatch]]) -
     parts: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {}
     try:
         for batch in (batch for loader in loaders for batch in loader):
-            logits = model(*(part.to(device) for part in model_inputs(batch)))
+            logits = model(**model_inputs(batch.to(device)))
             for name in model.heads:
                 head = model.head(name)
                 if head.target in batch.targets:

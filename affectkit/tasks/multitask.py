@@ -150,7 +150,7 @@ class MultiTask(AffectTask):
             if not learning:
                 continue
             clips = self.prepare(group, self.step_seed(f"mixup {index}", batch_idx))
-            features = self.model.features(*model_inputs(clips))
+            features = self.model.features(**model_inputs(clips))
             for name in learning:
                 for term, part in self.terms(name, features, prototypes.get(name), clips).items():
                     found.setdefault(term, []).append(part)

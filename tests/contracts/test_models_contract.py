@@ -45,8 +45,8 @@ BRIDGES = {
 }
 WIDTH = 8
 # Parts that take pictures of one size only, or patches: tested in tests/unit/models/test_small_motion_nets.py and
-# test_micro_au_head.py.
-ELSEWHERE = {"backbone": {"led", "ststnet", "offapexnet"}, "head": {"micro_au"}}
+# test_micro_au_head.py; or parts that need signals: test_signal_backbones.py.
+ELSEWHERE = {"backbone": {"led", "ststnet", "offapexnet", "signals", "fused"}, "head": {"micro_au"}}
 
 
 def configs(kind: str, table: dict) -> list:

@@ -126,7 +126,7 @@ class MicroAU(MultiTask):
 
     def test_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Evaluate a batch of a test corpus."""
-        logits = self(*model_inputs(batch))
+        logits = self(**model_inputs(batch))
         self.evaluation["test"].update(dataloader_idx, logits, batch)
         for name, rules in self.by_rules.items():
             rules.update(dataloader_idx, logits[name], batch)

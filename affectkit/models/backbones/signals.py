@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ class SignalBackbone(Backbone):
 
     Args:
         signals: Number of values per frame of each signal, such as `{"mesh": 1434, "blendshapes": 52, "pose": 3}`;
-            see `affectkit.faces.SIGNALS` for those that the library measures.
+            see `affectkit.faces.FaceMesh.signals` for those that the library measures.
         width: Width of the hidden layers and of the features.
         depth: Number of hidden layers, at least 1.
         dropout: Probability of zeroing a hidden unit while training.
@@ -105,14 +105,14 @@ class SignalBackbone(Backbone):
             ConfigError: A signal is missing or has another size.
         """
         parts = [self._read(signals or {}, name, size) for name, size in self.sizes.items()]
-        values = torch.cat(parts, dim=2).flatten(0, 1).float()
+        mean = cast("Tensor", self.standardize.running_mean)
+        values = torch.cat(parts, dim=2).flatten(0, 1).to(mean.dtype)
         if signals_mask is not None:
-            known = signals_mask.flatten().unsqueeze(-1)
-            values = torch.where(known, values, self.standardize.running_mean)  # type: ignore[arg-type]
+            values = torch.where(signals_mask.reshape(-1, 1), values, mean)
         values = self.standardize(values).clamp(-self.limit, self.limit)
         if self.training and self.noise:
             values = values + self.noise * torch.randn_like(values)
-        vectors = self.layers(values.to(self.layers[0].weight.dtype))  # type: ignore[arg-type]
+        vectors = self.layers(values)
         return Features.of_frames(vectors.reshape(*frames.shape[:2], -1), frame_mask)
 
     @staticmethod

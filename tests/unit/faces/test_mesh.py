@@ -23,6 +23,7 @@ from affectkit.faces import (
     FacePicture,
     MeshDetector,
     detector_name,
+    head_points,
     mesh_detector,
     picture_transform,
     transform_points,
@@ -300,3 +301,16 @@ def test_assets_are_small_and_described_in_the_notice(monkeypatch, render):
     monkeypatch.setattr(mesh_detector, "_MESH", "0" * 64)
     with pytest.raises(WeightsError, match=r"face_mesh\.onnx"):
         MeshDetector()(render()[None])
+
+
+def test_points_of_the_head_do_not_depend_on_pose_place_and_size():
+    torch.manual_seed(0)
+    face = torch.rand(478, 3) * 100
+    angle = 0.3
+    turn = torch.tensor(
+        [[math.cos(angle), 0, math.sin(angle)], [0, 1, 0], [-math.sin(angle), 0, math.cos(angle)]]
+    )
+    one, rotation = head_points(face)
+    two, other = head_points(1.7 * face @ turn.T + torch.tensor([30.0, -4.0, 9.0]))
+    torch.testing.assert_close(one, two, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(rotation, other, atol=0.1)

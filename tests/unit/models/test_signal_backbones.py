@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from affectkit.errors import ConfigError
+from affectkit.models import AffectModel
 from affectkit.models.backbones import FusedBackbone, SignalBackbone, TimmBackbone
 
 PICTURE = {"type": "timm", "model_name": "test_resnet", "size": 32}
@@ -86,3 +87,20 @@ def test_part_dropout_zeroes_at_most_one_part_of_a_frame_while_training():
 def test_a_fusion_needs_two_named_parts():
     with pytest.raises(ConfigError):
         FusedBackbone({"picture": PICTURE})
+
+
+@pytest.mark.parametrize(
+    "config", [SIGNALS, {"type": "fused", "parts": {"picture": PICTURE, "face": SIGNALS}}]
+)
+def test_a_model_of_signals_saves_loads_trains_and_casts(config, tmp_path):
+    torch.manual_seed(0)
+    model = AffectModel(config, {"au": {"type": "au", "space": "AU1,AU12", "per_frame": True}})
+    frames, signals = inputs()
+    model(frames, signals=signals)["au"].sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    model.save_pretrained(tmp_path)
+    loaded = AffectModel.from_pretrained(tmp_path)
+    assert loaded.signals == ("pose", "mesh")
+    expected = model.predict(frames, signals=signals)["au"]
+    torch.testing.assert_close(loaded.predict(frames, signals=signals)["au"], expected)
+    assert loaded.bfloat16().predict(frames, signals=signals)["au"].isfinite().all()

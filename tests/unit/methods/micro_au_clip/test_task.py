@@ -52,7 +52,7 @@ def fitted(tmp_path, task, data=None, **options):
 
 
 def terms_of(task, batch):
-    features = task.model.features(*model_inputs(batch))
+    features = task.model.features(**model_inputs(batch))
     return {
         term: both for name in task.heads for term, both in task.terms(name, features, None, batch).items()
     }
