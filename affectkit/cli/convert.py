@@ -35,10 +35,14 @@ def run(args: Sequence[str]) -> int:
     output = options.pop("output")
     found: Conversion = converter.convert(checkpoint, **options)
     found.model.save_pretrained(output)
-    print(f"{output}: release {found.release}, {len(found.mapped)} tensors taken over")
-    print(f"{len(found.ignored)} left out, which say nothing new:")
+    kind = found.release if isinstance(found.release, str) else f"release {found.release}"
+    print(f"{output}: {kind}; {len(found.mapped)} tensors taken over")
+    print(f"{len(found.ignored)} left out{':' if found.ignored else ''}")
     for name, reason in found.ignored.items():
         print(f"  {name}: {reason}")
     for note in found.model.metadata.get("notes", []):
         print(f"note: {note}")
+    print(f"licence: {found.model.metadata.get('licence')}")
+    if use := found.model.metadata.get("intended_use"):
+        print(f"use: {use}")
     return 0
