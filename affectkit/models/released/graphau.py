@@ -41,7 +41,7 @@ _ME = Origin(
     name="ME-GraphAU",
     source="https://github.com/CVI-SZU/ME-GraphAU",
     paper=_PAPER,
-    trained_on="two of three parts of the subjects of BP4D or DISFA, by its authors",
+    trained_on="Two of three parts of the subjects of BP4D or DISFA, by its authors.",
     licence="Code: MIT; weights learned from BP4D or DISFA under the terms of these corpora",
     licence_text=_MIT,
     use="Research, by the terms of BP4D and DISFA; the MIT licence of the code does not change them.",
@@ -50,7 +50,7 @@ _OPEN = Origin(
     name="OpenGraphAU",
     source="https://github.com/lingjivoo/OpenGraphAU",
     paper=_PAPER,
-    trained_on="BP4D, DISFA, RAF-AU, Aff-Wild2, CK+ and CASME II, by its authors",
+    trained_on="BP4D, DISFA, RAF-AU, Aff-Wild2, CK+ and CASME II, by its authors.",
     licence="Code: Apache-2.0; weights learned from six corpora under the terms of each",
     licence_text=f"Code: Apache License 2.0, {APACHE}.",
     use="Research, by the terms of the six corpora; the Apache licence of the code does not change them.",
@@ -58,14 +58,10 @@ _OPEN = Origin(
 _MAIN = (1, 2, 4, 5, 6, 7, *range(9, 21), 22, 23, 24, 25, 26, 27, 32, 38, 39)
 _SIDED = (1, 2, 4, 6, 10, 12, 14)
 _OPEN_SPACE = ",".join([*(f"AU{n}" for n in _MAIN), *(f"AU{n}{side}" for n in _SIDED for side in "LR")])
-_AU11 = {
-    "AU12L": "AU11",
-    "AU12R": "AU11",
-}  # the authors' list of nodes has 8, the place of AU11, instead of 9
+# The authors' list of nodes has 8, the place of AU11, where 9 is that of AU12.
+_AU11 = {"AU12L": "AU11", "AU12R": "AU11"}
 _ME_UNITS = {12: ("bp4d12", 4), 8: ("disfa8", 3)}  # label space and neighbours
-_OPEN_MARGIN = (
-    1.55 * 224 / 256 - 1
-) / 2  # the authors' box is 1.55 wide, of which they use the central 224 of 256
+_OPEN_MARGIN = 0.178125  # the box is 1.55 wide, of which the model sees the central 224 of 256 pixels
 _RESNETS = {(2, False): "resnet18", (6, True): "resnet50", (23, True): "resnet101"}
 _SWINS = {(96, 6): "tiny", (96, 18): "small", (128, 18): "base"}
 _RELATIONS = "classifies relations between units, which only training uses"
@@ -139,8 +135,8 @@ def convert_opengraphau(path: str | Path) -> Conversion:
     if found != (len(_MAIN), 2 * len(_SIDED)):
         raise file.error(f"The head has {found[0]} units and {found[1]} one-sided ones instead of 27 and 14.")
     notes = [
-        "AU12L and AU12R read the node of AU11, as in the authors' code, whose figures name them nasolabial deepener. "
-        "Do not take them for sides of AU12.",
+        "AU12L and AU12R are computed from the node of AU11, as in the authors' code, whose output names them both "
+        "AU12 and nasolabial deepener (AU11). Check them before use.",
         "L and R are taken for the subject's own sides, as FACS has them; the authors do not say so.",
         "The authors cut faces out by the boxes of SCRFD; this model takes the boxes of affectkit's detector for the "
         "same square.",

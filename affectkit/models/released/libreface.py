@@ -58,7 +58,7 @@ _HEADS: Mapping[str, Mapping[str, Any]] = {
 # Children of the authors' sequential encoder, by name in timm's ResNet-18.
 _ENCODER = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7"}
 _DROPOUT = 0.1
-_INNER = (224 / 256 - 1) / 2  # margin of the central 224 pixels of 256
+_INNER = -0.0625  # margin of the central 224 pixels of 256
 
 
 def convert_libreface(path: str | Path, *, task: Task | None = None) -> Conversion:

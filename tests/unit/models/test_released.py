@@ -271,7 +271,7 @@ def test_libreface_gives_the_same_numbers(outputs, task, heads, tmp_path):
         for head, name in heads.items():
             with torch.no_grad():
                 expected = net(normal, name)
-            assert expected.std(dim=0).max() > 1e-2
+            assert ((expected > 0.01) & (expected < 0.99)).float().mean() > 0.3
             found = answers[head][:, 0]
             if head == "expression":
                 torch.testing.assert_close(found.argmax(-1), expected.argmax(-1))
