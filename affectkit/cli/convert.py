@@ -36,7 +36,7 @@ def run(args: Sequence[str]) -> int:
     found: Conversion = converter.convert(checkpoint, **options)
     found.model.save_pretrained(output)
     kind = found.release if isinstance(found.release, str) else f"release {found.release}"
-    print(f"{output}: {kind}; {len(found.mapped)} tensors taken over")
+    print(f"{output}: {kind}, {len(found.mapped)} tensors taken over")
     print(f"{len(found.ignored)} left out{':' if found.ignored else ''}")
     for name, reason in found.ignored.items():
         print(f"  {name}: {reason}")

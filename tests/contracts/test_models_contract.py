@@ -48,9 +48,9 @@ BRIDGES = {
     "semantic/one_way": {"text": {"model_name": "affectkit-tiny"}, "directions": "au_to_expression"},
 }
 WIDTH = 8
-# Parts that take pictures of one size only, or patches: tested in tests/unit/models/test_small_motion_nets.py and
-# test_micro_au_head.py and test_graph_head.py.
-ELSEWHERE = {"backbone": {"led", "ststnet", "offapexnet"}, "head": {"micro_au", "graph_au"}}
+# Parts that take pictures of one size only, or patches: tested in tests/unit/models/test_small_motion_nets.py,
+# test_released.py, test_micro_au_head.py and test_graph_head.py.
+ELSEWHERE = {"backbone": {"led", "ststnet", "offapexnet", "mobilefacenet"}, "head": {"micro_au", "graph_au"}}
 
 
 def configs(kind: str, table: dict) -> list:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from affectkit.models.backbones.base import Backbone
 from affectkit.models.backbones.clip import ClipBackbone
+from affectkit.models.backbones.mobilefacenet import MobileFaceNet
 from affectkit.models.backbones.small import LEDBackbone, OffApexNet, STSTNet
 from affectkit.models.backbones.timm import TimmBackbone
 
-__all__ = ["Backbone", "ClipBackbone", "LEDBackbone", "OffApexNet", "STSTNet", "TimmBackbone"]
+__all__ = [
+    "Backbone",
+    "ClipBackbone",
+    "LEDBackbone",
+    "MobileFaceNet",
+    "OffApexNet",
+    "STSTNet",
+    "TimmBackbone",
+]

@@ -29,7 +29,7 @@ _ORIGIN = Origin(
 )
 _CLASSES = "anger,contempt,disgust,fear,happiness,neutral,sadness,surprise"
 _SPACES = {8: _CLASSES, 7: _CLASSES.replace("contempt,", "")}
-_CLASSIFIERS = ("classifier.0", "classifier", "head.fc.0", "head.fc")
+_CLASSIFIERS = ("classifier.0", "classifier", "head.fc.0", "head.fc", "fc")
 # Picture size by network. The authors' code stretches faces to it.
 _NETWORKS: Mapping[str, int] = {
     **{f"tf_efficientnet_b{n}": size for n, size in ((0, 224), (2, 260))},
@@ -51,7 +51,7 @@ def convert_emotiefflib(path: str | Path) -> Conversion:
     only tensors, class names and numbers are read.
 
     Args:
-        path: The `.pt` file (EfficientNet or MobileViT), or its state dict.
+        path: The `.pt` file (EfficientNet, MobileViT or MobileFaceNet), or its state dict.
 
     Raises:
         WeightsError: The file is unsafe, damaged or TorchScript, or its tensors are not those of a released model.
@@ -59,26 +59,29 @@ def convert_emotiefflib(path: str | Path) -> Conversion:
     file = ReleasedFile(path, _ORIGIN)
     classifier = next((name for name in _CLASSIFIERS if f"{name}.weight" in file.tensors), None)
     if classifier is None:
-        raise file.error("The file has no classifier of expressions (MobileFaceNets are not supported).")
+        raise file.error("The file has no classifier of expressions.")
     outputs = file.shape(f"{classifier}.weight")[0]
     has_affect = outputs not in _SPACES
     classes = outputs - 2 * has_affect
     if classes not in _SPACES:
         raise file.error(f"The classifier has {outputs} outputs instead of 7 to 10.")
-    network = _network(file, classifier)
-    size = _NETWORKS[network]
+    small = classifier == "fc"
+    network = "mobilefacenet" if small else _network(file, classifier)
+    timm_network = {"type": "timm", "model_name": network, "size": _NETWORKS.get(network), **IMAGENET}
     heads = {"expression": {"type": "expression", "space": _SPACES[classes], "per_frame": True}}
     if has_affect:
         heads["va"] = {"type": "linear_dimensions", "space": "va", "per_frame": True}
     model = AffectModel(
-        {"type": "timm", "model_name": network, "size": size, **IMAGENET},
+        {"type": network} if small else timm_network,
         heads,
         input_spec={"alignment": "box", "crop_margin": 0.0},
     )
 
     def source_of(name: str) -> Iterable[str]:
-        part, _, rest = name.partition(".net.")
-        return (rest,) if part == "backbone" else (f"{classifier}.{name.rpartition('.')[2]}",)
+        part, _, rest = name.partition(".")
+        if part == "heads":
+            return (f"{classifier}.{name.rpartition('.')[2]}",)
+        return (_in_mobilefacenet(rest) if small else rest.removeprefix("net."),)
 
     kinds = ("weight", "bias")
     rows = {f"heads.expression.out.{kind}": slice(0, classes) for kind in kinds} if has_affect else {}
@@ -93,12 +96,26 @@ def convert_emotiefflib(path: str | Path) -> Conversion:
 class EmotiEffLibConverter(Converter):
     """`convert_emotiefflib` on the command line."""
 
-    about = "EfficientNets and MobileViTs of EmotiEffLib (HSEmotion), for expressions, valence and arousal"
+    about = "the networks of EmotiEffLib (HSEmotion), for expressions, valence and arousal"
 
     @staticmethod
     def convert(path: str | Path, **options: Any) -> Conversion:
         """See `convert_emotiefflib`."""
         return convert_emotiefflib(path, **options)
+
+
+def _in_mobilefacenet(name: str) -> str:
+    """Name in the file of a tensor of `MobileFaceNet`: the authors' sequences are attributes named `layers`."""
+    part, _, rest = name.partition(".")
+    *places, key = rest.split(".")
+    nested = ".layers.".join(places)
+    return {
+        "body": f"layers.{nested}.{key}",
+        "last": f"conv_sep.layers.{nested}.{key}",
+        "pool": f"features.layers.0.layers.{nested}.{key}",
+        "out": f"features.layers.2.{key}",
+        "norm": f"features.layers.3.{key}",
+    }[part]
 
 
 def _network(file: ReleasedFile, classifier: str) -> str:

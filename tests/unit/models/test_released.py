@@ -105,6 +105,81 @@ def test_emotiefflib_modules_give_the_same_numbers(name, outputs, size, tmp_path
     check(AffectModel.from_pretrained(tmp_path / "model"), net, size)
 
 
+class Layers(nn.Module):
+    """A sequence named `layers`, as in the MobileFaceNet of the authors."""
+
+    def __init__(self, *layers, residual=False):
+        super().__init__()
+        self.layers, self.residual = nn.Sequential(*layers), residual
+
+    def forward(self, x):
+        return x + self.layers(x) if self.residual else self.layers(x)
+
+
+def conv(inputs, outputs, kernel=1, stride=1, padding=0, groups=1, act=True):
+    net = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
+    return Layers(net, nn.BatchNorm2d(outputs), *([nn.PReLU(outputs)] if act else []))
+
+
+def bottleneck(inputs, outputs, inner, stride):
+    middle = conv(inner, inner, 3, stride, 1, inner)
+    return Layers(conv(inputs, inner), middle, conv(inner, outputs, act=False), residual=stride == 1)
+
+
+class ReleasedMobileFaceNet(nn.Module):
+    def __init__(self, outputs=10):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.ModuleList(
+            [
+                conv(3, 128, 3, 2, 1),
+                conv(128, 128, 3, 1, 1, 64),
+                bottleneck(128, 128, 128, 2),
+                Layers(*(bottleneck(128, 128, 128, 1) for _ in range(4))),
+                bottleneck(128, 256, 256, 2),
+                Layers(*(bottleneck(256, 256, 256, 1) for _ in range(6))),
+                bottleneck(256, 256, 512, 2),
+                Layers(*(bottleneck(256, 256, 256, 1) for _ in range(2))),
+            ]
+        )
+        self.conv_sep = conv(256, 512)
+        pool = conv(512, 512, 7, 1, 0, 512, act=False)
+        self.features = Layers(pool, nn.Flatten(), nn.Linear(512, 512, bias=False), nn.BatchNorm1d(512))
+        self.fc = nn.Linear(512, outputs)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return self.fc(self.features(self.conv_sep(x)))
+
+
+def test_the_mobilefacenet_of_emotiefflib(tmp_path):
+    net = shake(ReleasedMobileFaceNet(), lambda net, x: net(x), 112)
+    sizes = [p.numel() for p in net.parameters()]
+    # Of the published ONNX file, where normalisation after convolutions is folded, and that after the linear layer not.
+    folded = sum(m.num_features for m in net.modules() if isinstance(m, nn.BatchNorm2d))
+    assert sum(sizes) - folded + 2 * 512 == 2_054_282
+    torch.save(net, tmp_path / "mbf_va_mtl.pt")
+    made = convert_emotiefflib(tmp_path / "mbf_va_mtl.pt")
+    assert set(", ".join(made.mapped.values()).split(", ")) == set(net.state_dict())
+    made.model.save_pretrained(tmp_path / "model")
+    x = pictures(112)
+    for model in (made.model, AffectModel.from_pretrained(tmp_path / "model")):
+        with torch.no_grad():
+            expected = net(2 * x[:, 0] - 1)
+        assert expected.std(dim=0).min() > 1e-2
+        answers = model.predict(x)
+        torch.testing.assert_close(
+            answers["expression"][:, 0], expected[:, :8].softmax(-1), atol=1e-4, rtol=0
+        )
+        torch.testing.assert_close(answers["va"][:, 0], expected[:, 8:].clamp(-1, 1), atol=1e-4, rtol=0)
+    assert (model.input_spec.size, model.input_spec.alignment) == (112, "box")
+    with pytest.raises(ValueError, match="112 by 112"):
+        model(pictures(64))
+    model.train()(x)["expression"].square().sum().backward()
+    assert all(p.grad is not None and p.grad.any() for p in model.backbone.parameters())
+
+
 @pytest.mark.parametrize("form", ["state", "parallel", "safetensors", "nested"])
 def test_a_state_dict_of_it(form, b0, tmp_path):
     state, path = b0.state_dict(), tmp_path / ("a.safetensors" if form == "safetensors" else "a.pt")
