@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+import zipfile
 
 import pytest
 import timm
@@ -298,6 +299,19 @@ def test_files_that_cannot_be_read_say_the_way_round(tmp_path, b0):
         with pytest.raises(WeightsError) as caught:
             convert_emotiefflib(tmp_path / name)
         assert caught.value.path == tmp_path / name
+
+
+def test_a_module_within_itself_and_a_zip_of_something_else(tmp_path):
+    net = nn.Sequential(nn.Linear(2, 2))
+    net.append(net)
+    torch.save(net, tmp_path / "loop.pt")
+    with zipfile.ZipFile(tmp_path / "other.pt", "w") as archive:
+        archive.writestr("a/b.txt", "text")
+    for name in ("loop.pt", "other.pt"):
+        with pytest.raises(WeightsError, match="Cannot read the file") as caught:
+            load_inert(tmp_path / name)
+        assert caught.value.path == tmp_path / name
+        assert len(str(caught.value)) < 600
 
 
 class LibreFace(nn.Module):
