@@ -203,12 +203,17 @@ def convert(args: Sequence[str]) -> int:
     converter, output = converters[options.pop("layout")], options.pop("output")
     conversion: Conversion = converter.convert(options.pop("checkpoint"), **options)
     conversion.model.save_pretrained(output)
-    print(f"{output}: release {conversion.release}, {len(conversion.mapped)} tensors converted")
-    print(f"{len(conversion.ignored)} redundant tensors left out:")
+    given = conversion.release
+    release = given if isinstance(given, str) else f"release {given}"
+    print(f"{output}: {release}, {len(conversion.mapped)} tensors converted")
+    print(f"{len(conversion.ignored)} tensors left out{':' if conversion.ignored else ''}")
     for name, reason in conversion.ignored.items():
         print(f"  {name}: {reason}")
     for note in conversion.model.metadata.get("notes", []):
         print(f"note: {note}")
+    print(f"licence: {conversion.model.metadata.get('licence')}")
+    if use := conversion.model.metadata.get("intended_use"):
+        print(f"use: {use}")
     return 0
 
 

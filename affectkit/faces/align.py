@@ -23,15 +23,16 @@ __all__ = [
     "picture_transform",
 ]
 
-Alignment = Literal["five_points", "eyes_mouth"]
+Alignment = Literal["five_points", "eyes_mouth", "ffhq", "box", "raised_box"]
 
-MARGINS: Final = {"five_points": 0.15, "eyes_mouth": 0.125}
-"""Default margins: that of `affectkit data prepare` and that of the rendered demo."""
+MARGINS: Final = {"five_points": 0.15, "eyes_mouth": 0.125, "ffhq": 0.0, "box": 0.0, "raised_box": 0.0}
+"""Default margins: that of `affectkit data prepare`, that of the rendered demo, and none."""
 
 _SIDE: Final = 5 / 3  # side of the tight "eyes_mouth" picture, in distances from eyes to mouth
 # Typical faces in a detector's box, as shares of its height, for faces without points.
 _MIDDLE: Final = 0.57  # from the top to the point midway between eyes and mouth
 _DISTANCE: Final = 0.4  # from eyes to mouth
+_RAISED: Final = 0.15  # of a raised box, as a share of its side
 
 
 class PictureSpec(Protocol):
@@ -61,7 +62,7 @@ class FacePicture:
         size: Side of the picture in pixels.
         crop_margin: Margin around the tight picture at each side, as a share of its side; None for the default in
             `MARGINS`.
-        alignment: "five_points" or "eyes_mouth", see `affectkit.models.InputSpec`.
+        alignment: "five_points", "eyes_mouth", "ffhq", "box" or "raised_box", see `affectkit.models.InputSpec`.
     """
 
     size: int
@@ -78,7 +79,8 @@ def picture_transform(face: Face, spec: PictureSpec) -> Tensor:
     """Compute the similarity from a frame to an aligned picture.
 
     It levels the eyes and places the face as `spec.alignment` and `spec.crop_margin` define. A face without points is
-    scaled and shifted by its box, but not turned.
+    scaled and shifted by its box, but not turned. With the alignments
+    "box", which stretches the box to a square, and "raised_box", no face is turned.
 
     Args:
         face: The face.
@@ -99,12 +101,20 @@ def picture_transform(face: Face, spec: PictureSpec) -> Tensor:
     margin = margin_of(spec)
     if face.points is not None and not face.points.isfinite().all():
         raise AnnotationError("The face has landmarks that are not finite.")
+    x, y, w, h = face.box
+    if spec.alignment == "box":
+        return box_transform(face.box, (spec.size, spec.size), margin=margin)
+    if spec.alignment == "raised_box":
+        side = (w + h) / 2
+        raised = (x + (w - side) / 2, y + (h - side) / 2 - _RAISED * side, side, side)
+        return box_transform(raised, spec.size, margin=margin)
+    if spec.alignment == "ffhq":
+        return _ffhq_transform(face, spec.size, margin)
     if spec.alignment == "five_points":
         if face.points is None:
             return box_transform(face.box, spec.size, margin=margin)
         return face_transform(face.points.float().cpu(), spec.size, margin=margin)
     if face.points is None:
-        x, y, w, h = face.box
         side = _SIDE * _DISTANCE * h
         box = (x + (w - side) / 2, y + _MIDDLE * h - side / 2, side, side)
         return box_transform(box, spec.size, margin=margin)
@@ -114,6 +124,31 @@ def picture_transform(face: Face, spec: PictureSpec) -> Tensor:
     scale = tight / (_SIDE * (eyes - mouth).norm())
     goal = (shape - (eyes + mouth) / 2) * scale + (spec.size - 1) / 2
     return estimate_similarity(face.points.float().cpu(), goal)
+
+
+def _ffhq_transform(face: Face, size: int, margin: float) -> Tensor:
+    """The similarity to the square of FFHQ (Karras et al., CVPR 2019).
+
+    The centre is below the eyes by a tenth of the distance to the mouth. The horizontal axis is the sum of the vector
+    between the eyes and of that from eyes to mouth, turned by 90 degrees. The side is 4 times the distance of the eyes,
+    or 3.6 times that from eyes to mouth if this is longer.
+    """
+    if face.points is None:
+        x, y, w, h = face.box
+        side = 3.6 * _DISTANCE * h
+        middle = _MIDDLE - 0.4 * _DISTANCE
+        return box_transform((x + (w - side) / 2, y + middle * h - side / 2, side, side), size, margin=margin)
+    points = face.points.float().cpu()
+    eyes, across = points[:2].mean(0), points[1] - points[0]
+    down = points[3:].mean(0) - eyes
+    level = across + torch.stack([down[1], -down[0]])
+    side = 2 * max(float(across.norm()) * 2, float(down.norm()) * 1.8)
+    if not min(side, float(level.norm())) > 0:
+        raise AnnotationError("The landmarks of the face are all at one place.")
+    cos, sin = (level / level.norm() * (size / (1 + 2 * margin) / side)).tolist()
+    turn = torch.tensor([[cos, sin], [-sin, cos]])
+    shift = (size - 1) / 2 - turn @ (eyes + 0.1 * down)
+    return torch.cat([turn, shift[:, None]], dim=1)
 
 
 def face_transform(points: Tensor, size: int, *, margin: float = 0.0, mask: Tensor | None = None) -> Tensor:

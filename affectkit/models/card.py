@@ -38,10 +38,10 @@ def model_card(config: Mapping[str, Any]) -> str:
 
     Args:
         config: Content of `config.json`. Its `metadata` may contain `name`, `description`, `trained_on`, `licence`,
-            `citation`, `intended_use` and `limits` (texts), `rendered` (whether faces were rendered), `results`
-            (rows of `affectkit.metrics.Result.to_dict` by `dataset/head`, and by `dataset/head/sex=female` for a group
-            of people), `unlearned` (by head, labels that the training data lacks) and `calibration` (output of
-            `affectkit model calibrate`).
+            `licence_text`, `citation`, `intended_use` and `limits` (texts), `rendered` (whether faces were rendered),
+            `results` (rows of `affectkit.metrics.Result.to_dict` by `dataset/head`, and by `dataset/head/sex=female`
+            for a group of people), `unlearned` (by head, labels that the training data lacks) and `calibration` (output
+            of `affectkit model calibrate`).
 
     Example:
         >>> card = model_card({"heads": {"au": {"type": "au", "labels": ["AU1"], "thresholds": [0.5]}}, "metadata": {}})
@@ -79,6 +79,7 @@ def model_card(config: Mapping[str, Any]) -> str:
         _bullets([*([limits] if isinstance(limits, str) else limits), *_LIMITS]),
         "## Licence",
         known.get("licence") or "The terms are not stated: ask the authors of the model before you use it.",
+        "\n".join(f"> {line}".rstrip() for line in str(known.get("licence_text") or "").splitlines()),
         ""
         if known.get("rendered")
         else "Weights learned from a corpus are also bound by that corpus's terms.",

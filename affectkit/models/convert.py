@@ -176,13 +176,13 @@ class Conversion:
 
     Args:
         model: The model, in evaluation mode.
-        release: Release of the authors' code that the checkpoint belongs to.
+        release: Release of the authors' code that the checkpoint belongs to, as a number, or the kind of model.
         mapped: Names in the checkpoint by names in the model.
         ignored: Reasons by name in the checkpoint, for redundant tensors.
     """
 
     model: AffectModel
-    release: int
+    release: int | str
     mapped: Mapping[str, str]
     ignored: Mapping[str, str]
 

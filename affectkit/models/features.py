@@ -15,7 +15,7 @@ from affectkit.errors import ConfigError
 __all__ = ["Features", "InputSpec", "Normalize", "Settings", "masked_mean"]
 
 Normalization = Literal["mean_std", "per_image"]
-Alignment = Literal["five_points", "eyes_mouth"]
+Alignment = Literal["five_points", "eyes_mouth", "ffhq", "box", "raised_box"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,9 @@ class InputSpec(Settings):
             were already cropped.
         alignment: Definition of the face box. "five_points" is the tight picture of `affectkit.faces.reference_points`,
             as made by `affectkit data prepare`; "eyes_mouth" is the square midway between eyes and mouth with a side
-            of 5/3 times their distance, as in rendered faces.
+            of 5/3 times their distance, as in rendered faces. Other programs' models use "ffhq", the square of the
+            data set FFHQ; "box", the detector's box, stretched to a square; "raised_box", a square whose side is the
+            mean of the box's sides, raised by 15 % of it.
 
     Raises:
         ConfigError: A value is out of range.

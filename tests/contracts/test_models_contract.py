@@ -29,12 +29,16 @@ TEMPORALS = {
 }
 HEADS = {
     "au": {"space": "AU1,AU12"},
+    "au/batch_norm": {"space": "AU1,AU12", "hidden": 4, "batch_norm": True},
     "intensity": {"space": "intensity:AU1,AU12"},
+    "scaled_intensity": {"space": "intensity:AU1,AU12"},
+    "scaled_intensity/batch_norm": {"space": "intensity:AU1,AU12", "hidden": 4, "batch_norm": True},
     "expression": {"space": "basic7"},
     "levels": {"space": "levels:low,medium,high"},
     "levels/two": {"space": "levels:low,high", "target": "engagement", "hidden": 4},
     "dimensions": {"space": "va"},
     "dimensions/range": {"space": "dimensions[0,9]:arousal", "target": "mood"},
+    "linear_dimensions": {"space": "va"},
     "prototype_au": {"space": "AU1,AU12", "per_frame": False, "temporal": {"type": "framewise", **RESIDUAL}},
     "prototype_au/plain": {"space": "AU1,AU12", "per_frame": False, "prototypes": False},
     "prototype_expression": {"space": "basic7", "temporal": {"type": "clip_token", **RESIDUAL}},
@@ -44,9 +48,12 @@ BRIDGES = {
     "semantic/one_way": {"text": {"model_name": "affectkit-tiny"}, "directions": "au_to_expression"},
 }
 WIDTH = 8
-# Parts that take pictures of one size only, or patches: tested in tests/unit/models/test_small_motion_nets.py and
-# test_micro_au_head.py; or parts that need signals: test_signal_backbones.py.
-ELSEWHERE = {"backbone": {"led", "ststnet", "offapexnet", "signals", "fused"}, "head": {"micro_au"}}
+# Parts that take pictures of one size only, or patches: tested in tests/unit/models/test_small_motion_nets.py,
+# test_released.py, test_micro_au_head.py and test_graph_head.py; or parts that need signals: test_signal_backbones.py.
+ELSEWHERE = {
+    "backbone": {"led", "ststnet", "offapexnet", "mobilefacenet", "signals", "fused"},
+    "head": {"micro_au", "graph_au"},
+}
 
 
 def configs(kind: str, table: dict) -> list:

@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["Head"]
 
 
+class FeatureNorm(nn.BatchNorm1d):
+    """Batch normalisation of the last axis, over all others: [..., D]."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Normalise [..., D]."""
+        return super().forward(values.reshape(-1, values.shape[-1])).reshape(values.shape)
+
+
 class Head(nn.Module, ABC):
     """Base class of heads: features to logits over one label space, through a linear layer or one hidden layer.
 
@@ -36,6 +44,7 @@ class Head(nn.Module, ABC):
         per_frame: Predict for every frame instead of once per clip.
         dropout: Probability, before each linear layer.
         hidden: Width of a hidden layer with GELU; none by default.
+        batch_norm: Use ReLU, then batch normalisation, in the hidden layer instead of GELU, without dropout before it.
         target: Name of the annotation to learn from; the class's `target` by default.
 
     Attributes:
@@ -56,6 +65,7 @@ class Head(nn.Module, ABC):
 
     Raises:
         LabelSpaceError: The name is unknown, or its kind differs from the head's.
+        ConfigError: `batch_norm` is set without `hidden`.
     """
 
     target: str
@@ -77,9 +87,12 @@ class Head(nn.Module, ABC):
         per_frame: bool = False,
         dropout: float = 0.0,
         hidden: int | None = None,
+        batch_norm: bool = False,
         target: str | None = None,
     ) -> None:
         super().__init__()
+        if batch_norm and hidden is None:
+            raise ConfigError("`batch_norm` needs a hidden layer.", remedy="Set `hidden` to its width.")
         self.space: LabelSpace = label_space(space) if isinstance(space, str) else space
         if self.space.kind != self.kind:
             raise LabelSpaceError(
@@ -94,12 +107,16 @@ class Head(nn.Module, ABC):
             "dropout": dropout,
             "hidden": hidden,
         }
+        if batch_norm:
+            self.arguments["batch_norm"] = True
         if target is not None:
             self.target = self.arguments["target"] = target
         self.thresholds: tuple[float, ...] = (0.5,) * len(self.space) if self.has_thresholds else ()
         self.temperature = 1.0
         layers: list[nn.Module] = [nn.Dropout(dropout)]
-        if hidden is not None:
+        if hidden is not None and batch_norm:
+            layers = [nn.Linear(in_features, hidden), nn.ReLU(), FeatureNorm(hidden), nn.Dropout(dropout)]
+        elif hidden is not None:
             layers += [nn.Linear(in_features, hidden), nn.GELU(), nn.Dropout(dropout)]
         self.body = nn.Sequential(*layers)
         self.out = nn.Linear(hidden or in_features, len(self.space))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -59,6 +60,54 @@ def test_eyes_and_mouth_get_their_places(angle, margin):
     assert abs(placed[0, 1] - placed[1, 1]) < 0.01 * 80
 
 
+def quad(points: torch.Tensor) -> np.ndarray:
+    """Corners of FFHQ's square (top left, bottom left, bottom right, top right), by the rule of its authors."""
+    five = points.double().numpy()
+    eye_left, eye_right, mouth = five[0], five[1], five[3:].mean(0)
+    eyes, to_eye = (eye_left + eye_right) / 2, eye_right - eye_left
+    to_mouth = mouth - eyes
+    x = to_eye - to_mouth[::-1] * [-1, 1]
+    x *= max(np.hypot(*to_eye) * 2, np.hypot(*to_mouth) * 1.8) / np.hypot(*x)
+    y = x[::-1] * [-1, 1]
+    c = eyes + to_mouth * 0.1
+    return np.stack([c - x - y, c - x + y, c + x + y, c + x - y])
+
+
+@pytest.mark.parametrize("angle", [0.0, -0.7, 2.5])
+@pytest.mark.parametrize("squeeze", [1.0, 0.6])
+def test_the_square_of_ffhq(angle, squeeze):
+    found = points(1.3, 0.0, 40, 70) * torch.tensor([1.0, squeeze])
+    found = (found - 50) @ torch.tensor(
+        [[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]]
+    )
+    corners = torch.from_numpy(quad(found)).float()
+    size = 80
+    matrix = picture_transform(Face((0, 0, 9, 9), 1.0, found), InputSpec(size=size, alignment="ffhq"))
+    edge = size - 0.5
+    expected = torch.tensor([[-0.5, -0.5], [-0.5, edge], [edge, edge], [edge, -0.5]])
+    torch.testing.assert_close(transform_points(corners, matrix), expected, atol=1e-2, rtol=0)
+    inner = picture_transform(
+        Face((0, 0, 9, 9), 1.0, found), InputSpec(size=size, alignment="ffhq", crop_margin=-0.125)
+    )
+    assert float(inner[0, :2].norm() / matrix[0, :2].norm()) == pytest.approx(4 / 3, rel=1e-4)
+    with pytest.raises(AnnotationError, match="one place"):
+        picture_transform(Face((0, 0, 9, 9), 1.0, torch.ones(5, 2)), InputSpec(alignment="ffhq"))
+
+
+@pytest.mark.parametrize("with_points", [True, False])
+def test_boxes_are_not_turned(with_points):
+    face = Face((100, 50, 40, 60), 0.9, points(0.4, 0.5, 120, 80) if with_points else None)
+    box = picture_transform(face, InputSpec(size=64, alignment="box"))
+    corners = torch.tensor([[99.5, 49.5], [139.5, 109.5]])
+    whole = torch.tensor([[-0.5, -0.5], [63.5, 63.5]])
+    torch.testing.assert_close(transform_points(corners, box), whole, atol=1e-4, rtol=0)
+    raised = picture_transform(face, InputSpec(size=64, alignment="raised_box", crop_margin=0.25))
+    side = 50 * 1.5
+    centre = torch.tensor([120, 80 - 0.15 * 50]) - 0.5
+    corners = torch.stack([centre - side / 2, centre + side / 2])
+    torch.testing.assert_close(transform_points(corners, raised), whole, atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("alignment", ["five_points", "eyes_mouth"])
 def test_a_face_without_points_is_placed_by_its_box(alignment):
     spec = InputSpec(size=64, alignment=alignment, crop_margin=0.0)
@@ -69,6 +118,13 @@ def test_a_face_without_points_is_placed_by_its_box(alignment):
     assert centre.tolist() == pytest.approx([31.5, 31.5], abs=4)
     shown = 64 / matrix[0, 0].item()  # pixels of the frame
     assert shown == pytest.approx({"five_points": 50, "eyes_mouth": 5 / 3 * 0.4 * 50}[alignment], abs=1e-3)
+
+
+def test_ffhqs_square_of_a_face_without_points():
+    matrix = picture_transform(Face((100, 50, 40, 50), 0.9), InputSpec(size=64, alignment="ffhq"))
+    centre = transform_points(torch.tensor([[119.5, 49.5 + (0.57 - 0.16) * 50]]), matrix)[0]
+    assert centre.tolist() == pytest.approx([31.5, 31.5], abs=1e-3)
+    assert 64 / matrix[0, 0].item() == pytest.approx(3.6 * 0.4 * 50, abs=1e-3)
 
 
 @pytest.mark.parametrize("box", [(100, 50, 40, 50), (100, 50, 50, 40)])

@@ -93,3 +93,16 @@ def test_an_unregistered_head_works_but_cannot_be_saved(tmp_path):
     assert head(torch.zeros(2, 4)).shape == (2, 1)
     with pytest.raises(ConfigError, match="MyHead"):
         head.save_pretrained(tmp_path)
+
+
+def test_a_hidden_layer_with_batch_normalisation():
+    torch.manual_seed(0)
+    head = AUHead(4, "AU1,AU2", hidden=3, batch_norm=True, dropout=0.5)
+    values = torch.randn(2, 5, 4)
+    hidden = torch.relu(values @ head.body[0].weight.T + head.body[0].bias)
+    normal = (hidden - hidden.mean((0, 1))) / (hidden.var((0, 1), correction=0) + 1e-5).sqrt()
+    torch.testing.assert_close(head.body[:3](values), normal)
+    assert head.config["batch_norm"] is True
+    assert "batch_norm" not in AUHead(4, "AU1", hidden=3).config
+    with pytest.raises(ConfigError, match="hidden"):
+        AUHead(4, "AU1", batch_norm=True)
