@@ -22,8 +22,12 @@ def caution(metadata: Mapping[str, Any], *, expressions: bool) -> str:
         'Estimated from pictures of the face, learned from rendered faces, not validated against certified coders.'
     """
     origin = "facial geometry" if metadata.get("signals") else "pictures of the face"
-    rendered = "learned from rendered faces, " if metadata.get("trained_on") == "rendered faces" else ""
-    text = f"Estimated from {origin}, {rendered}not validated against certified coders."
+    if metadata.get("trained_on") == "rendered faces":
+        text = (
+            f"Estimated from {origin}, learned from rendered faces, not validated against certified coders."
+        )
+    else:
+        text = f"Estimated by a model from {origin}, not coded by certified coders."
     if expressions:
         text += " Expressions are names of prototypical configurations; no emotion is inferred."
     return text
