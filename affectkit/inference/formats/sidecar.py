@@ -19,6 +19,7 @@ __all__ = [
     "WARNING",
     "WARNING_FLAG",
     "is_ours",
+    "load_sidecar",
     "read_sidecar",
     "replacing",
     "sidecar_of",
@@ -85,8 +86,8 @@ def write_sidecar(path: Path, metadata: Mapping[str, Any]) -> None:
                 out.write(data)
 
 
-def read_sidecar(path: Path) -> dict[str, Any] | None:
-    """Metadata of a CSV table; None if there are none of affectkit.
+def load_sidecar(path: Path) -> dict[str, Any] | None:
+    """What `write_sidecar` wrote; None if there is no JSON file.
 
     Raises:
         AnnotationError: The file that tables share is missing or damaged.
@@ -106,7 +107,17 @@ def read_sidecar(path: Path) -> dict[str, Any] | None:
                 remedy="Put the file beside the table again.",
             )
         found = rest | found
-    known = isinstance(found.get("columns"), list) and {*SUMMARY} <= found.keys()
+    return found
+
+
+def read_sidecar(path: Path) -> dict[str, Any] | None:
+    """Metadata of a CSV table of predictions; None if there are none of affectkit.
+
+    Raises:
+        AnnotationError: The file that tables share is missing or damaged.
+    """
+    found = load_sidecar(path)
+    known = found is not None and isinstance(found.get("columns"), list) and {*SUMMARY} <= found.keys()
     return found if known else None
 
 
