@@ -33,7 +33,7 @@ FACE_COLORS: Final[tuple[Color, ...]] = tuple(
 )
 """Palette of Okabe and Ito."""
 
-_ROW, _COLUMN, _LEFT, _RIGHT = 20, 344, 176, 264  # a row's height, width and bar, at a height of 480 pixels
+_ROW, _COLUMN, _LEFT, _RIGHT = 20, 352, 176, 264  # a row's height, width and bar, at a height of 480 pixels
 _LINE: Final = 14  # height of a line of the note
 _FEWEST: Final = 3  # bars of a face, if not all fit
 
@@ -64,7 +64,7 @@ class Panel:
         height: Height in pixels.
         faces: Number of slots wanted, at least 1; the others of a crowd only have boxes.
         note: Text at the bottom.
-        lines: Number of lines of text below the expression of each face.
+        lines: Number of further lines of text of each face.
         widest: Width in pixels that several faces may take, at least three columns; None for no limit.
 
     Attributes:
@@ -90,7 +90,8 @@ class Panel:
         self.font, self.bold, self.small = (
             load_font(self.px(size), bold) for size, bold in ((12.5, False), (12.5, True), (10.5, False))
         )
-        self._note, self._head, wanted = note or "", 2 + lines, max(1, faces)
+        self._note, wanted = note or "", max(1, faces)
+        self._head = 1 + bool(self.classes) + lines
         most = inf if widest is None else max(3, widest // self.column)
         layouts = [self._arrange(wanted, columns, len(self.bars)) for columns in range(1, 9)]
         fitting = [
@@ -247,9 +248,9 @@ class Panel:
         box = (x + self.px(12), top, x + self.px(12) + mark - 1, top + mark - 1)
         self._draw.rectangle(box, FACE_COLORS[reading.face % len(FACE_COLORS)])
         self._text(x + self.px(16), y, f"Face {reading.face}", INK, self.bold)
-        self._text(x, y + self.row, self.expression(reading) or "", INK)
-        for k, text in enumerate(texts):
-            self._text(x, y + (k + 2) * self.row, text, MUTED)
+        lines = [(self.expression(reading) or "", INK)] if self.classes else []
+        for k, (text, color) in enumerate([*lines, *((text, MUTED) for text in texts)], start=1):
+            self._text(x, y + k * self.row, text, color)
         whole = self.shown == len(self.bars)
         for number, bar in enumerate(self.bars if whole else self._strongest(reading)):
             x, y = self.bar_place(slot, number)

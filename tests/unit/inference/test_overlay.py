@@ -159,7 +159,7 @@ def test_a_face_takes_the_place_of_one_that_left_and_others_are_counted():
 
 
 @pytest.mark.parametrize(
-    ("faces", "view", "slots", "bars"), [(2, 640, 2, 20), (4, 640, 4, 8), (9, 1920, 9, 5)]
+    ("faces", "view", "slots", "bars"), [(2, 640, 2, 21), (4, 640, 4, 9), (9, 1920, 9, 6)]
 )
 def test_several_faces_with_many_values_show_the_strongest(faces, view, slots, bars):
     signals = [replace(ClipTable(table(1)).signals[0], column=f"c{k}") for k in range(40)]
