@@ -21,13 +21,14 @@ _ONLY = {  # options of some kinds
     ("page",): ("title", "embed", "embed_limit", "no_video"),
     ("overlay",): ("height", "no_sound"),
     ("timeline",): ("face",),
-    ("page", "overlay"): ("input",),
+    ("page", "overlay"): ("input", "draw"),
 }
 _EPILOG = """\
 the suffix of --output chooses the kind:
   .html                a page: video and values move together, without a network
   .mp4, .mov, .mkv     an overlay: the video with face boxes, bars of action units and expressions
-  .svg, .pdf           a timeline: action units, intensities and expressions over time, a figure for each face
+  .svg, .pdf           a timeline: action units, intensities and expressions over time, a figure for each face; of a
+                       photo, a bar chart
   .png                 a timeline; of a photo, an overlay
   .jpg, .webp, …       an overlay of a photo
 
@@ -48,6 +49,14 @@ def run(args: Sequence[str]) -> int:
         type=Path,
         metavar="MEDIA",
         help="photo, video or folder of frames (default: that of the table)",
+    )
+    add(
+        "--draw",
+        type=_parts,
+        default=(),
+        metavar="PART,...",
+        help="draw `mesh` (68 landmarks), `gaze` or `pose` onto the faces of a page or an overlay, from columns of the "
+        "table; separate several by commas",
     )
     add_shared(parser, "--backend", "--quiet")
     add = parser.add_argument_group("page").add_argument
@@ -75,6 +84,11 @@ def run(args: Sequence[str]) -> int:
     write = {"page": _write_page, "overlay": _write_overlay, "timeline": _write_timelines}[kind]
     write(clip, options)
     return 0
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    """Parts to draw, separated by commas."""
+    return tuple(part.strip() for part in text.split(","))
 
 
 def _kind(output: Path, clip: ClipTable) -> str:
@@ -118,6 +132,7 @@ def _write_page(clip: ClipTable, options: argparse.Namespace) -> None:
             clip,
             options.output,
             video=video,
+            draw=options.draw,
             title=options.title,
             embed=options.embed,
             limit_mb=EMBED_MB if options.embed_limit is None else options.embed_limit,
@@ -130,7 +145,7 @@ def _write_page(clip: ClipTable, options: argparse.Namespace) -> None:
         print_notes(
             f"the media {clip.source!r} does not exist, so the page has timelines only; give it with --input"
         )
-    print_notes(page.media.note if page.media else None, *page.notes, clip.warning)
+    print_notes(page.media.note if page.media else None, *page.notes, clip.caution)
 
 
 def _write_overlay(clip: ClipTable, options: argparse.Namespace) -> None:
@@ -147,13 +162,14 @@ def _write_overlay(clip: ClipTable, options: argparse.Namespace) -> None:
             media,
             options.output,
             height=options.height,
+            draw=options.draw,
             sound=not options.no_sound,
             backend=options.backend,
             progress=advance,
         )
     size = f"{video.width} x {video.height} pixels"
     print(printable(f"{video.path}: {counted(video.frames, 'frame')}, {size}, {video.codec}"))
-    print_notes(*video.notes, clip.warning)
+    print_notes(*video.notes, clip.caution)
 
 
 def _write_timelines(clip: ClipTable, options: argparse.Namespace) -> None:
@@ -162,4 +178,4 @@ def _write_timelines(clip: ClipTable, options: argparse.Namespace) -> None:
     with writing(options.output):
         written = write_timelines(clip, options.output, face=options.face)
     print(*written, sep="\n")
-    print_notes(*clip.notes)
+    print_notes(*clip.notes, clip.caution)

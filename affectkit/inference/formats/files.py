@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from affectkit.inference.formats import openface, table, tidy
+from affectkit.inference.formats import openface, sidecar, table, tidy
 from affectkit.inference.formats.pandas import as_frame, flag_edits
 
 if TYPE_CHECKING:
@@ -53,26 +51,10 @@ def save(path: Path, *, complete: bool) -> None:
     rows = table.RowStream.of(path)
     if rows is None:
         raise OSError("the partial file is missing")
-    with _replacing(path) as file:
+    with sidecar.replacing(path) as file:
         metadata = convert(rows, file, complete=complete)
     if SUFFIXES[metadata["format"]] == ".csv":
-        with _replacing(table.sidecar_of(path)) as file:
-            file.write(table.dump(metadata, indent=2) + b"\n")
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[table.File]:
-    """Open a file that replaces another one when all of it is on the disk."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    try:
-        with unfinished.open("w+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+        sidecar.write_sidecar(path, metadata)
 
 
 def _load(path: Path) -> tuple[dict[str, Any], bytes, bool] | None:
@@ -96,9 +78,11 @@ def _load(path: Path) -> tuple[dict[str, Any], bytes, bool] | None:
     kind = next((kind for start, kind in starts.items() if data.startswith(start)), path.suffix.lower())
     if kind in (".parquet", ".jsonl"):
         return (tidy.check_parquet if kind == ".parquet" else tidy.check_jsonl)(path, data), data, False
-    metadata = table.read_sidecar(path)
+    metadata = sidecar.read_sidecar(path)
     if metadata is None:
-        raise table.foreign(path, f"There is no {table.sidecar_of(path).name} of affectkit beside the file.")
+        raise table.foreign(
+            path, f"There is no {sidecar.sidecar_of(path).name} of affectkit beside the file."
+        )
     return metadata, data, sha256(data).hexdigest() != metadata["sha256"]
 
 
@@ -131,7 +115,8 @@ def read_table(path: str | Path) -> pd.DataFrame:
     if metadata["format"].startswith("openface"):
         frame = openface.parse(path, data, metadata)
     else:
-        kinds = table.schema(metadata["columns"][len(table.LEADING) :])
+        names = [name for name in metadata["columns"][len(table.LEADING) :] if name != sidecar.WARNING]
+        kinds = table.schema(names)
         parse = _PARSE[SUFFIXES[metadata["format"]]]
         with tidy.csv_errors(path, kinds.names, table.foreign):
             content = parse(data, kinds) if metadata["rows"] else kinds.empty_table()

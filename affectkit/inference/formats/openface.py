@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from affectkit.errors import AnnotationError, ConfigError
 from affectkit.inference.formats.pandas import flag_edits
-from affectkit.inference.formats.table import File, RowStream, read_sidecar
+from affectkit.inference.formats.sidecar import WARNING_FLAG, read_sidecar, warning_of
+from affectkit.inference.formats.table import File, RowStream
 from affectkit.inference.formats.tidy import csv_errors, join_csv, number
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def header(columns: Sequence[str], metadata: Mapping[str, Any]) -> list[str]:
             remedy="Choose the format csv, parquet or jsonl.",
         )
     names = [*_LEADING, *units, *(name for name, _ in values)]
+    names += [WARNING_FLAG] if warning_of(metadata) else []
     if len(names) != len(set(names)):
         twice = next(name for name in names if names.count(name) > 1)
         raise ConfigError(f"OpenFace's table already has a column {twice!r}.", remedy="Rename the class.")
@@ -62,7 +64,8 @@ def write(file: File, rows: RowStream) -> None:
 
     The format `openface` separates by a comma, as builds since 2020 do; `openface-release` by a comma and a space, as
     the releases 2.0 to 2.2 do. Some tools read only one of them. The metadata `units_not_predicted` is written for
-    units of OpenFace that the model does not predict.
+    units of OpenFace that the model does not predict; of a unit with either a probability or an intensity, the other
+    column is `nan`. Models with a warning add `WARNING_FLAG`, 1 in each row.
 
     References:
         Columns, decimals and both separators follow the recorder of OpenFace 2.2 and of its master branch.
@@ -70,6 +73,8 @@ def write(file: File, rows: RowStream) -> None:
     separator = ", " if rows.metadata["format"] == "openface-release" else ","
     units, thresholds, values = _assign_columns(rows.columns, rows.metadata)
     filling = rows.metadata.get("units_not_predicted", "")
+    predicted = {name[:-2] for name, source in units.items() if source is not None}
+    flag = ["1"] if warning_of(rows.metadata) else []
     file.write(join_csv(rows.metadata["columns"], separator))
     for batch in rows:
         for row in batch.to_pylist():
@@ -83,14 +88,14 @@ def write(file: File, rows: RowStream) -> None:
             ]
             for name, source in units.items():
                 if source is None:
-                    cells.append(filling)
+                    cells.append("nan" if name[:-2] in predicted else filling)
                 elif not good:
                     cells.append("0.00")
                 elif name.endswith("_r") or row[source] is None:
                     cells.append(number(row[source], 2))
                 else:
                     cells.append(f"{row[source] >= thresholds[source]:.2f}")
-            cells += [number(row[source], 6) for _, source in values]
+            cells += [*(number(row[source], 6) for _, source in values), *flag]
             # Behind a space pandas finds numbers, but takes "nan" for text, and then the whole column.
             file.write(join_csv(cells, separator).replace(b", nan", b",nan"))
 
@@ -151,7 +156,11 @@ def read_openface(path: str | Path) -> pd.DataFrame:
         data = path.read_bytes()
     except OSError as error:
         raise _not_openface(path, f"The file cannot be read: {error.strerror}.") from error
-    names, metadata = _names(path, data), read_sidecar(path)
+    names = _names(path, data)
+    try:
+        metadata = read_sidecar(path)
+    except AnnotationError:  # sent without the file that tables share
+        metadata = None
     if metadata is None or metadata["columns"] != names:
         return _numbers(path, data, names)
     frame = parse(path, data, metadata)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from affectkit.errors import ConfigError
 from affectkit.inference.formats.table import LEADING, cells, plain, schema
 from affectkit.inference.predictor import Row
+from affectkit.inference.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,9 +48,9 @@ def flag_edits(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Warn that a CSV table was edited, and say so in its metadata."""
     about = frame.attrs["affectkit"]
     text = "The table was edited or damaged after it was written: "
-    text += f"none of its {len(frame)} rows is certain to be the model's output."
+    text += f"it has {counted(len(frame), 'row')}, and none is certain to be the model's output."
     if len(frame) != about["rows"]:
-        text += f" The model wrote {about['rows']} rows."
+        text += f" The model wrote {counted(about['rows'], 'row')}."
     for head in about.get("heads", {}).values():
         top = {"probability": 1, "intensity 0-5": 5}.get(head.get("values"), inf)
         for name in (name for name in head["columns"] if name in frame and top < inf):

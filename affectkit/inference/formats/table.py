@@ -168,21 +168,6 @@ def hash_of(file: File) -> str:
     return digest
 
 
-def sidecar_of(path: Path) -> Path:
-    """JSON file beside a CSV file, which holds the metadata."""
-    return path.with_suffix(".json") if path.suffix.lower() == ".csv" else path.with_name(path.name + ".json")
-
-
-def read_sidecar(path: Path) -> dict[str, Any] | None:
-    """Metadata beside a CSV file; None if there are none of affectkit."""
-    try:
-        found = json.loads(sidecar_of(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    ours = isinstance(found, dict) and isinstance(found.get("columns"), list) and {*SUMMARY} <= found.keys()
-    return found if ours else None
-
-
 def partial_of(path: Path) -> Path:
     """File that holds the rows of an unfinished table: an Arrow stream, valid up to its last whole batch."""
     return path.with_name(path.name + ".partial")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from affectkit.errors import AnnotationError
+from affectkit.inference.formats.sidecar import warning_of
 from affectkit.inference.formats.table import (
     KEY,
     SUMMARY,
@@ -44,7 +45,8 @@ def join_csv(cells: Iterable[str], separator: str = ",") -> bytes:
 
 
 def write_csv(file: File, rows: RowStream) -> None:
-    """Write CSV: six decimals, `nan` for missing numbers, nothing for a missing face or reason."""
+    """Write CSV: six decimals, `nan` for missing numbers, nothing for a missing face or reason, the warning at last."""
+    warning = warning_of(rows.metadata)
     file.write(join_csv(rows.metadata["columns"]))
     for batch in rows:
         texts = []
@@ -56,6 +58,7 @@ def write_csv(file: File, rows: RowStream) -> None:
                 texts.append([value or "" for value in values])
             else:
                 texts.append([number(value, 6) for value in values])
+        texts += [[warning] * batch.num_rows] if warning else []
         file.writelines(map(join_csv, zip(*texts, strict=True)))
 
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from affectkit.errors import ConfigError
-from affectkit.inference.formats import openface, table
+from affectkit.inference.formats import openface, sidecar, table
 from affectkit.inference.formats.files import SUFFIXES, save, table_progress
 from affectkit.inference.predictor import Row
 
@@ -41,7 +41,8 @@ class TableWriter:
         format: The format; by default from the suffix of `path`: .csv, .parquet or .jsonl.
         resume: Continue an interrupted table. The last frame is written again, since it may lack faces. A complete
             table is left unchanged.
-        fill_missing: For OpenFace's formats: number to write for units that the model does not predict.
+        fill_missing: For OpenFace's formats: number to write for units that the model does not predict. Of a unit of
+            which it predicts only the presence or only the intensity, the other is `nan`: 0 would deny it.
 
     Attributes:
         summary: Counts of the rows, earlier ones included.
@@ -83,7 +84,7 @@ class TableWriter:
         self._end = 0  # of the last whole batch
         for name in self.columns:
             is_plain = name and name == table.one_line(name)
-            if not is_plain or name in table.LEADING or self.columns.count(name) > 1:
+            if not is_plain or name in (*table.LEADING, sidecar.WARNING) or self.columns.count(name) > 1:
                 fault = f"The column name {name!r} is reserved, repeated or not a plain line."
                 raise ConfigError(fault, remedy="Rename the class.")
         self._header = [*table.LEADING, *self.columns]
@@ -91,7 +92,9 @@ class TableWriter:
             if fill_missing is not None:
                 self.metadata["units_not_predicted"] = f"{fill_missing:z.2f}"
             self._header = openface.header(self.columns, self.metadata)
-        elif fill_missing is not None:
+        elif SUFFIXES[self.format] == ".csv" and sidecar.warning_of(self.metadata):
+            self._header.append(sidecar.WARNING)
+        if fill_missing is not None and not self.format.startswith("openface"):
             raise ConfigError("fill_missing is for OpenFace's formats only.")
 
     @property
@@ -112,7 +115,7 @@ class TableWriter:
     @property
     def metadata_file(self) -> Path:
         """File that holds the metadata: the table, or the JSON file beside it."""
-        return table.sidecar_of(self.path) if SUFFIXES[self.format] == ".csv" else self.path
+        return sidecar.sidecar_of(self.path) if SUFFIXES[self.format] == ".csv" else self.path
 
     def header(self) -> list[str]:
         """Names of all columns, in order."""
@@ -147,11 +150,11 @@ class TableWriter:
                 path=self.path,
                 remedy="Put both into one folder, or write the table again with --overwrite.",
             )
-        sidecar = self.metadata_file
-        if sidecar != self.path and sidecar.exists() and table.read_sidecar(self.path) is None:
+        beside = self.metadata_file
+        if beside != self.path and beside.exists() and not sidecar.is_ours(self.path):
             raise ConfigError(
                 "The metadata of the table would replace this file, which holds something else.",
-                path=sidecar,
+                path=beside,
                 remedy="Move the file, or rename the table.",
             )
         self._schema = table.schema(self.columns, {table.KEY: table.dump(self.described)})
@@ -159,7 +162,7 @@ class TableWriter:
         try:
             if stream is None:
                 self._append(self._schema.serialize())
-                for old in {self.path, sidecar}:  # not to be taken for the new table
+                for old in {self.path, beside}:  # not to be taken for the new table
                     old.unlink(missing_ok=True)
             else:
                 _, self._end, head = stream.kept()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from affectkit.errors import AnnotationError, ConfigError, LabelSpaceError
 from affectkit.facs import ActionUnit
-from affectkit.inference.wording import counted
+from affectkit.inference.wording import caution, counted
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -69,11 +69,13 @@ class Reading:
         face: The identity.
         values: float32 [number of signals].
         box: Left, top, width and height in pixels of the media, float64 [4]; NaN where unknown.
+        row: Row of the table, sorted by frame.
     """
 
     face: int
     values: NDArray[np.float32]
     box: NDArray[np.float64]
+    row: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,6 +164,7 @@ class ClipTable:
         self._values[~self._success] = np.nan
         boxed = all(name in data for name in _BOX)
         self._boxes = data[_BOX].to_numpy(np.float64) if boxed else np.full((len(data), 4), np.nan)
+        self._data = data
         good = np.bincount(self._place, self._success, len(self)) > 0
         self.concurrent = int(np.bincount(self._place, self._success).max())
         """The largest number of faces in one frame."""
@@ -182,6 +185,13 @@ class ClipTable:
         return None if warning is None else str(warning)
 
     @property
+    def caution(self) -> str:
+        """What the values are not; to be read in every picture."""
+        text = caution(self.metadata, expressions=any(one.kind == "expression" for one in self.signals))
+        known = self.warning is None or self.metadata.get("trained_on") == "rendered faces"
+        return text if known else f"{self.warning} {text}"
+
+    @property
     def source(self) -> str | None:
         """Path of the media, from the metadata."""
         source = self.metadata.get("source")
@@ -192,8 +202,24 @@ class ClipTable:
         """Name of the media, else of the table; empty for a data frame without metadata."""
         return Path(self.source or self.path or "").name
 
-    def _over_time(self, face: int, rows: NDArray[Any]) -> NDArray[Any]:
-        """Rows of one face at their frames; NaN elsewhere."""
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self._place)
+
+    def columns(self, names: Sequence[str]) -> NDArray[np.float64] | None:
+        """Numbers of further columns by row, float64 [rows, number of names]; None if the table lacks one.
+
+        Rows that failed are NaN.
+        """
+        if not {*names} <= {*self._data.columns}:
+            return None
+        values: NDArray[np.float64] = self._data[list(names)].to_numpy(np.float64, copy=True)
+        values[~self._success] = np.nan
+        return values
+
+    def over_time(self, face: int, rows: NDArray[Any]) -> NDArray[Any]:
+        """Rows of one face at their frames, [N, …]; NaN elsewhere."""
         own = (self._face == face) & self._success
         result = np.full((len(self), rows.shape[1]), np.nan, rows.dtype)
         result[self._place[own]] = rows[own]
@@ -201,11 +227,11 @@ class ClipTable:
 
     def values(self, face: int) -> NDArray[np.float32]:
         """The values of one face, float32 [N, number of signals]; NaN where there are none."""
-        return self._over_time(face, self._values)
+        return self.over_time(face, self._values)
 
     def boxes(self, face: int) -> NDArray[np.float64]:
         """Left, top, width and height of one face in pixels, float64 [N, 4]; NaN where there is none."""
-        return self._over_time(face, self._boxes)
+        return self.over_time(face, self._boxes)
 
     def present(self, face: int) -> NDArray[np.bool_]:
         """Whether one face has values, bool [N]."""
@@ -241,7 +267,7 @@ class ClipTable:
             return [], "The table has no such frame."
         rows = range(*np.searchsorted(self._place, [place, place + 1]).tolist())
         found = [
-            Reading(int(self._face[k]), self._values[k], self._boxes[k]) for k in rows if self._success[k]
+            Reading(int(self._face[k]), self._values[k], self._boxes[k], k) for k in rows if self._success[k]
         ]
         return sorted(found, key=lambda reading: reading.face), self.reasons.get(place)
 

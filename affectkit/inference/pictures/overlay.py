@@ -15,8 +15,10 @@ from PIL import Image
 from affectkit.data.video import IMAGE_SUFFIXES, Backend, VideoReader, open_video
 from affectkit.errors import ConfigError, VideoError
 from affectkit.inference.pictures.clip_table import ASSUMED_FPS, ClipTable, Reading
+from affectkit.inference.pictures.drawing import Draw, Drawing
 from affectkit.inference.pictures.encode import VideoWriter
 from affectkit.inference.pictures.panel import FACE_COLORS, MUTED, PAGE, Panel, draw_label
+from affectkit.inference.wording import counted
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -53,6 +55,7 @@ def write_overlay(
     path: str | Path,
     *,
     height: int | None = None,
+    draw: Sequence[Draw] = (),
     sound: bool = True,
     backend: Backend = "auto",
     progress: Callable[[int, int], None] | None = None,
@@ -69,12 +72,15 @@ def write_overlay(
         video: The photo, video or folder of frames that the table was made from.
         path: The file: .mp4, .mov or .mkv; for a photo also an image, such as .png.
         height: Height in pixels, at least 120; by default that of the media, between 480 and 1080.
+        draw: Parts to draw onto the faces from the table's columns: "mesh" (68 landmarks), "gaze", "pose"; see
+            `affectkit.inference.pictures.drawing.Drawing`.
         sound: Whether to copy the sound.
         backend: Reader of video files.
         progress: Called after each frame with the numbers of frames written and in all.
 
     Raises:
-        ConfigError: The table is not of this video, the height is too small, or the file name is invalid.
+        ConfigError: The table is not of this video or lacks columns to draw, the height is too small, or the file name
+            is invalid.
         VideoError: The media cannot be read.
         AnnotationError: The table cannot be used.
 
@@ -103,7 +109,7 @@ def write_overlay(
                 path=path,
                 remedy="Use a name that ends in .mp4.",
             )
-        canvas = _Canvas(clip, first_size(reader), height)
+        canvas = _Canvas(clip, first_size(reader), height, draw)
         if is_image:
             _, time, pixels = next(read_frames(reader))
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +127,8 @@ def write_overlay(
         if not isfinite(reader.fps):
             notes.append(f"The frames have no times; they are shown at {ASSUMED_FPS:g} a second.")
         if len(clip) < reader.num_frames:
-            notes.append(f"The table has {len(clip)} of the video's {reader.num_frames} frames.")
+            length = counted(reader.num_frames, "frame", grouped=True)
+            notes.append(f"The table has {len(clip):,} of {length} of the video.")
         return Overlay(path, reader.num_frames, canvas.width, canvas.height, writer.codec, tuple(notes))
 
 
@@ -161,13 +168,24 @@ class _Canvas:
         clip: The predictions.
         size: Height and width of the frames in pixels; frames of other sizes are fitted in.
         height: Height of the result in pixels; None to choose.
+        draw: Parts to draw onto the faces.
     """
 
-    def __init__(self, clip: ClipTable, size: tuple[int, int], height: int | None) -> None:
+    def __init__(
+        self, clip: ClipTable, size: tuple[int, int], height: int | None, draw: Sequence[Draw] = ()
+    ) -> None:
         self.clip = clip
+        self.drawing = Drawing(clip, draw, size)
         self.height = (height or min(_LARGEST, max(_SMALLEST, size[0]))) // 2 * 2
         self.view = max(2, round(size[1] * self.height / size[0]) // 2 * 2)
-        self.panel = Panel(clip.signals, self.height, clip.concurrent, clip.warning)
+        self.panel = Panel(
+            clip.signals,
+            self.height,
+            clip.concurrent,
+            clip.caution,
+            lines=len({"pose", "gaze"} & {*draw}),
+            widest=self.view,
+        )
         self.width = self.view + self.panel.width
         self._moves = len(clip) > 1
         model = clip.metadata.get("model")
@@ -179,7 +197,8 @@ class _Canvas:
         status = [f"frame {number}"] * self._moves + [f"{time:.2f} s"] * (self._moves and self.clip.timed)
         canvas = np.empty((self.height, self.width, 3), np.uint8)
         self._draw_view(canvas[:, : self.view], readings, pixels)
-        canvas[:, self.view :] = np.asarray(self.panel.draw(readings, status + self._model, reason))
+        texts = {reading.face: self.drawing.describe(reading) for reading in readings}
+        canvas[:, self.view :] = np.asarray(self.panel.draw(readings, status + self._model, reason, texts))
         return canvas
 
     def _draw_view(
@@ -214,9 +233,28 @@ class _Canvas:
             for side in (inner[:thick], inner[-thick:], inner[:, :thick], inner[:, -thick:]):
                 side[:] = FACE_COLORS[reading.face % len(FACE_COLORS)]
             boxes.append((reading, (x0, y0, x1, y1)))
+        for reading in readings:
+            self._draw_lines(view[top : top + size[1], left : left + size[0]], reading, size[0] / width)
         names: list[tuple[int, int, int, int]] = []
         for reading, box in boxes:
             self._draw_name(view, reading, box, names)
+
+    def _draw_lines(self, frame: NDArray[np.uint8], reading: Reading, scale: float) -> None:
+        """Draw the lines of a face, dark at their edges so that they are seen on any skin."""
+        import cv2
+
+        points = (self.drawing.points(reading) + 0.5) * scale - 0.5
+        thick = max(1, round(self.height / 480))
+        shift = 4  # bits of a pixel's fraction
+        limit = 4 * max(frame.shape)
+        for line in self.drawing.lines:
+            course = points[list(line.places)]
+            if not (np.abs(course) < limit).all():  # unknown, or far away
+                continue
+            course = np.round(course * 2**shift).astype(np.int32)
+            width = thick * (2 if line.wide else 1)
+            for color, pixels in ((PAGE, width + 2 * thick), (line.color, width)):
+                cv2.polylines(frame, [course], False, color, pixels, cv2.LINE_AA, shift)
 
     def _draw_name(
         self,

@@ -1,14 +1,16 @@
-"""Figures of predictions over time: a strip for every value."""
+"""Figures of predictions: a strip over time for every value, and for a photo a bar."""
 
 from __future__ import annotations
 
 import textwrap
 import warnings
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from affectkit.errors import ConfigError
 from affectkit.inference.pictures.clip_table import ASSUMED_FPS, ClipTable, Signal, Stretches
@@ -23,7 +25,7 @@ __all__ = ["timeline_figure", "write_timelines"]
 
 SUFFIXES: Final = (".png", ".svg", ".pdf")
 _MOST: Final = 1200  # stretches: about as many as the figure has pixels
-_WIDTH, _STRIP = 8.0, 0.36  # inches
+_WIDTH, _STRIP, _BAR = 8.0, 0.36, 0.24  # inches
 # Blue and orange differ for every kind of colour vision, and in grey.
 _INK, _MUTED, _LINE = "#1b2330", "#5c6778", "#dfe3ea"
 _COLORS: Final = {"unit": "#2f6fb5", "intensity": "#1c7c54", "dimension": "#1c7c54", "expression": "#5c6778"}
@@ -31,6 +33,7 @@ _ABOVE, _GAP = "#d9722e", "#eceef2"
 _KEY: Final = (
     "Strips show 0 to 1 unless labelled. Dashed: threshold; orange: at or above it; hatched: no values."
 )
+_BAR_KEY: Final = "Bars show 0 to 1 unless labelled. Line: threshold; orange: at or above it."
 
 
 def write_timelines(
@@ -40,7 +43,7 @@ def write_timelines(
 
     Each value has a strip over its range. A dashed line marks the threshold of an action unit, and values from it on
     are orange; frames without values are hatched. For long clips, strips show the lowest and highest values of
-    stretches of frames, and the title says so.
+    stretches of frames, and the title says so. The figure of a photo has a bar for each value.
 
     Args:
         table: Predictions; see `ClipTable`.
@@ -92,33 +95,77 @@ def timeline_figure(clip: ClipTable, face: int | None) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    count = max(1, len(clip.signals))
+    count, is_photo = max(1, len(clip.signals)), len(clip) == 1
     layout = ConstrainedLayoutEngine(h_pad=0.01, hspace=0.0)
-    figure = Figure(figsize=(_WIDTH, _STRIP * count + 1.35), layout=layout, facecolor="white")
+    height = (_BAR if is_photo else _STRIP) * count + 1.35
+    figure = Figure(figsize=(_WIDTH, height), layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
-    course = clip.stretches(-1 if face is None else face, _MOST)
+    title = [clip.name] if clip.name else []
+    title += [f"model {Path(str(clip.metadata['model'])).name}"] if clip.metadata.get("model") else []
+    who = "no face has values" if face is None else f"face {face}"
+    key, after = _BAR_KEY, ""
+    if is_photo:
+        title.append(who)
+        _bars(figure, clip, clip.values(-1 if face is None else face)[0])
+    else:
+        present = 0 if face is None else int(clip.present(face).sum())
+        title.append(f"{who}: values in {present:,} of {counted(len(clip), 'frame', grouped=True)}")
+        course = clip.stretches(-1 if face is None else face, _MOST)
+        _strips(figure, clip, course, count)
+        key = _KEY
+        if course.frames > 1:
+            after = f"; bands span the lowest and highest of every {course.frames} frames"
+    text = f"{', '.join(title)}{after}\n{key}"
+    figure.suptitle(text, x=0.01, ha="left", fontsize=9, color=_INK, parse_math=False)
+    text = "\n".join(line for note in (clip.caution, *clip.notes) for line in textwrap.wrap(note, 120))
+    figure.supxlabel(text, fontsize=7.5, color="#8a3b0c", parse_math=False)
+    return figure
+
+
+def _strips(figure: Figure, clip: ClipTable, course: Stretches, count: int) -> None:
+    """All values over time, below each other."""
     scale = 1.0 if clip.timed else ASSUMED_FPS
     panels = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
     for k, (axes, signal) in enumerate(zip(panels, clip.signals, strict=False)):
         _strip(axes, signal, course, k, scale)
-    present = 0 if face is None else int(clip.present(face).sum())
-    title = [clip.name] if clip.name else []
-    title += [f"model {Path(str(clip.metadata['model'])).name}"] if clip.metadata.get("model") else []
-    who = "no face has values" if face is None else f"face {face}"
-    title.append(f"{who}: values in {present:,} of {counted(len(clip), 'frame')}")
-    text = ", ".join(title)
-    if course.frames > 1:
-        text += f"; bands span the lowest and highest of every {course.frames} frames"
-    figure.suptitle(f"{text}\n{_KEY}", x=0.01, ha="left", fontsize=9, color=_INK, parse_math=False)
     last = panels[-1]
     last.set_xlim(course.edges[0] * scale, course.edges[-1] * scale)
     last.tick_params(axis="x", length=3, labelsize=8, colors=_MUTED)
     last.spines["bottom"].set_visible(True)
     last.set_xlabel("seconds" if clip.timed else "frame", fontsize=8.5, color=_MUTED)
-    if notes := [*([clip.warning] if clip.warning else []), *clip.notes]:
-        text = "\n".join(line for note in notes for line in textwrap.wrap(note, 120))
-        figure.supxlabel(text, fontsize=7.5, color="#8a3b0c", parse_math=False)
-    return figure
+
+
+def _bars(figure: Figure, clip: ClipTable, values: NDArray[np.float32]) -> None:
+    """One bar for every value, each over its own range."""
+    axes = figure.subplots()
+    for k, (signal, value) in enumerate(zip(clip.signals, values.tolist(), strict=True)):
+        low, high = sorted((float(signal.scale(0.0)), float(signal.scale(value))))  # NaN comes last or first
+        is_active = signal.threshold is not None and value >= signal.threshold
+        axes.barh(k, 1, height=0.5, color=_GAP)
+        if isfinite(value):
+            axes.barh(
+                k, high - low, left=low, height=0.5, color=_ABOVE if is_active else _COLORS[signal.kind]
+            )
+        if signal.threshold is not None:
+            at = float(signal.scale(signal.threshold))
+            axes.plot([at, at], [k - 0.38, k + 0.38], color=_INK, linewidth=1.2)
+        text = "no value" if not isfinite(value) else f"{value:.2f}"
+        text += f" of {signal.top:g}" if signal.kind == "intensity" and isfinite(value) else ""
+        weight = "bold" if is_active else "normal"
+        axes.text(1.02, k, text, fontsize=8, color=_INK, va="center", fontweight=weight, parse_math=False)
+    axes.set_ylim(len(clip.signals) - 0.5, -0.5)
+    axes.set_xlim(0, 1)
+    axes.set_xticks([])
+    axes.set_yticks(range(len(clip.signals)), [_words(signal) for signal in clip.signals], parse_math=False)
+    axes.tick_params(axis="y", length=0, labelsize=8, labelcolor=_INK)
+    axes.spines[:].set_visible(False)
+
+
+def _words(signal: Signal) -> str:
+    """Name and meaning of a value."""
+    words = f"{signal.name}  {signal.meaning}".rstrip()
+    words += ", intensity" if signal.kind == "intensity" else ""
+    return words if len(words) <= 44 else words[:43] + "…"
 
 
 def _strip(axes: Axes, signal: Signal, course: Stretches, k: int, scale: float) -> None:
@@ -144,9 +191,5 @@ def _strip(axes: Axes, signal: Signal, course: Stretches, k: int, scale: float) 
     for side, spine in axes.spines.items():
         spine.set_visible(side == "bottom")
         spine.set_color(_LINE)
-    words = f"{signal.name}  {signal.meaning}".rstrip() + (
-        ", intensity" if signal.kind == "intensity" else ""
-    )
-    words = words if len(words) <= 44 else words[:43] + "…"
     place: dict[str, Any] = {"transform": axes.transAxes, "ha": "right", "va": "center"}
-    axes.text(-0.03, 0.5, words, fontsize=8, color=_INK, parse_math=False, **place)
+    axes.text(-0.03, 0.5, _words(signal), fontsize=8, color=_INK, parse_math=False, **place)

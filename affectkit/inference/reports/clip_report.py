@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from affectkit.data.video import Backend, open_video
 from affectkit.errors import ConfigError
 from affectkit.inference.pictures.clip_table import ClipTable, Signal, Stretches
+from affectkit.inference.pictures.drawing import Draw, Drawing, Line
+from affectkit.inference.pictures.overlay import first_size
 from affectkit.inference.reports.page_media import (
     EMBED_MB,
     TEMPLATES,
@@ -26,6 +28,7 @@ from affectkit.inference.reports.page_media import (
     page_media,
     render_page,
 )
+from affectkit.inference.wording import counted
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -63,6 +66,7 @@ def write_clip_report(
     path: str | Path,
     *,
     video: str | Path | None = None,
+    draw: Sequence[Draw] = (),
     title: str | None = None,
     embed: Embed = "auto",
     limit_mb: float = EMBED_MB,
@@ -79,6 +83,7 @@ def write_clip_report(
         table: Predictions; see `ClipTable`.
         path: The page, a name that ends in .html; its folder is created if missing.
         video: The photo, video or folder of frames that the table was made from; None for a page without it.
+        draw: Parts to draw onto the faces, as in `write_overlay`.
         title: Heading; by default the name of the media.
         embed: "auto" embeds a video of at most `limit_mb`, "always" any video, "never" links it by its relative path.
             What browsers do not play is copied as H.264.
@@ -87,7 +92,8 @@ def write_clip_report(
         progress: Called with the numbers of frames copied and in all, if a copy is made.
 
     Raises:
-        ConfigError: The table is not of this video, or the file name is invalid.
+        ConfigError: The table is not of this video or lacks columns to draw, there is no video to draw on, or the file
+            name is invalid.
         VideoError: The media cannot be read.
         AnnotationError: The table cannot be used.
 
@@ -101,15 +107,20 @@ def write_clip_report(
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"{path.name!r} is not the name of a page.", remedy="Use the suffix .html.")
+    if draw and video is None:
+        raise ConfigError(
+            "There is no video or photo to draw on.", path=path, remedy="Give the media of the table."
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
-    media, frames = None, len(clip)
+    media, drawing, frames = None, None, len(clip)
     with nullcontext() if video is None else open_video(video, backend) as reader:
         if reader is not None:
             clip.check_video(reader)
             frames = reader.num_frames
+            drawing = Drawing(clip, draw, first_size(reader)) if draw else None
             media = page_media(reader, path, embed=embed, limit_mb=limit_mb, progress=progress)
     shown = sorted(sorted(clip.faces, key=lambda face: -int(clip.present(face).sum()))[:_FACES])
-    readout = _readout(clip, shown) | {
+    readout = _readout(clip, shown, drawing) | {
         "offset": media.offset if media else 0.0,
         "width": media.width if media else 0,
     }
@@ -123,6 +134,8 @@ def write_clip_report(
         script=script,
         title=title or name,
         warning=clip.warning,
+        caution=clip.caution,
+        counted=counted,
         media=media,
         still=len(clip) == 1,
         timed=clip.timed,
@@ -139,11 +152,15 @@ def write_clip_report(
     return ClipReport(path, media, tuple(notes))
 
 
-def _readout(clip: ClipTable, faces: list[int]) -> dict[str, Any]:
+def _readout(clip: ClipTable, faces: list[int], drawing: Drawing | None = None) -> dict[str, Any]:
     """Values of every `step`-th frame for the script of the page."""
     there = [np.flatnonzero(clip.present(face)) for face in faces]
     spans = [(int(one[0]), int(one[-1]) + 1) if len(one) else (0, 0) for one in there]
-    cells = sum(end - start for start, end in spans) * max(1, len(clip.signals))
+    courses = {} if drawing is None else {face: drawing.over_time(clip, face) for face in faces}
+    points = next((course.shape[1] for course in courses.values()), 0)
+    largest = max((float(np.nanmax(np.abs(one), initial=0)) for one in courses.values()), default=0.0)
+    grain = max(largest, 1.0) / 32767  # pixels of one step
+    cells = sum(end - start for start, end in spans) * max(1, len(clip.signals) + 2 * points)
     step = max(1, -(-cells // _CELLS))
     listed = []
     for face, (start, end) in zip(faces, spans, strict=True):
@@ -156,12 +173,15 @@ def _readout(clip: ClipTable, faces: list[int]) -> dict[str, Any]:
         coded = np.where(np.isnan(values), _SCALE + 1, shares * _SCALE)
         edges = np.where(np.isnan(boxes), -32768, np.clip(boxes, -32767, 32767)).round()
         boxed = np.isfinite(boxes).any()
+        steps = courses[face][kept] / grain if courses else np.empty(0)
+        steps = np.where(np.isnan(steps), -32768, steps).round()
         listed.append(
             {
                 "id": face,
                 "first": first,
                 "values": _binary(coded.round().astype("<u2")),
                 "boxes": _binary(edges.astype("<i2")) if boxed else "",
+                "points": _binary(steps.astype("<i2")),
             }
         )
     reasons = list(dict.fromkeys(clip.reasons.values()))[:254]
@@ -178,11 +198,18 @@ def _readout(clip: ClipTable, faces: list[int]) -> dict[str, Any]:
         "timed": clip.timed,
         "signals": [{name: getattr(signal, name) for name in names} for signal in clip.signals],
         "faces": listed,
+        "lines": [_line(line) for line in (drawing.lines if drawing else ())],
+        "points": points,
+        "grain": grain,
         "reasons": reasons,
         "why": _binary(why[::step]) if reasons else "",
         "scale": _SCALE,
         "step": step,
     }
+
+
+def _line(line: Line) -> dict[str, Any]:
+    return {"places": line.places, "color": "#{:02x}{:02x}{:02x}".format(*line.color), "wide": line.wide}
 
 
 def _binary(array: NDArray[Any]) -> str:
@@ -256,16 +283,17 @@ def _ticks(clip: ClipTable) -> list[str]:
 
 def _notes(clip: ClipTable, frames: int, per_stretch: int, step: int, shown: int) -> list[str]:
     most = "the one with most frames is" if shown == 1 else f"the {shown} with most frames are"
+    there, all_frames = f"{len(clip):,}", counted(frames, "frame", grouped=True)
     said = {
         f"The table was interrupted: it ends at frame {clip.frames[-1]:,}.": clip.metadata.get("complete")
         is False,
-        f"The table has {len(clip):,} of the video's {frames:,} frames.": len(clip) < frames,
+        f"The table has {there} of {all_frames} of the video.": len(clip) < frames,
         "No face has values in this clip.": not clip.faces,
-        f"The {len(clip):,} frames are drawn as stretches of {per_stretch}: dark up to the lowest value of a stretch, "
+        f"The {there} frames are drawn as stretches of {per_stretch}: dark up to the lowest value of a stretch, "
         "light up to the highest.": per_stretch > 1,
         f"Numbers beside the timelines are those of one frame in {step}.": step > 1,
         f"Of {len(clip.faces)} faces, {most} shown.": len(clip.faces) > max(1, shown),
-        "The media gives no times; frames are numbered.": not clip.timed,
+        "The media gives no times; frames are numbered.": not clip.timed and len(clip) > 1,
     }
     return [*clip.notes, *(note for note, holds in said.items() if holds)]
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any, Final
@@ -19,13 +20,21 @@ from affectkit.data.video import Backend, VideoReader, open_video
 from affectkit.errors import AnnotationError, ConfigError, VideoError
 from affectkit.faces import MARGINS, Crop, face_landmarks, margin_of, place_face, read_clip
 from affectkit.facs import ActionUnit, AUSet
-from affectkit.inference.formats.table import dump
+from affectkit.inference.formats.sidecar import (
+    WARNING,
+    load_sidecar,
+    sidecar_of,
+    warning_of,
+    write_sidecar,
+)
+from affectkit.inference.formats.table import plain
 from affectkit.inference.pictures.overlay import read_frames
 from affectkit.inference.predictor import Predictor
+from affectkit.inference.sources import fingerprint
 from affectkit.inference.spotting.spotter import Interval, Spotter
 from affectkit.models.backbones import OffApexNet, STSTNet
 
-__all__ = ["LEADING", "Movement", "MovementFinder", "Written", "write_movements"]
+__all__ = ["LEADING", "Movement", "MovementFinder", "Written", "is_finished", "write_movements"]
 
 LEADING = ("onset", "apex", "offset", "onset_time", "apex_time", "offset_time", "strength", "moved", "units")
 """Columns before those of the values."""
@@ -74,6 +83,8 @@ class MovementFinder:
         spec: Input of the model.
         view: Pictures searched for movements: with a detector, at least the whole face.
         face_seen: Whether the last video had a face.
+        sees_movements: Whether the model has heads for micro-expressions; the units of others are those of longer
+            expressions.
 
     Raises:
         ConfigError: The model does not predict action units, or reads optical flow; or a value is out of range.
@@ -116,6 +127,7 @@ class MovementFinder:
             landmarks=(face_landmarks(self.view) + 0.5) / self.view.size,
         )
         self.face_seen = False
+        self.sees_movements = bool(micro)
         self._to_apex = bool(micro) or self.spec.frames == 2
 
     def find(
@@ -179,11 +191,24 @@ class MovementFinder:
         if not decoded:
             raise VideoError(f"None of its frames could be read: {fault}", path=video.path)
 
+    @property
+    def warning(self) -> str | None:
+        """What the values are not, for a column of the table; None if there is nothing to warn of."""
+        notes = [warning_of(self.predictor_metadata) or ""]
+        if not self.sees_movements:
+            notes.append("The model was not trained on micro-expressions.")
+        return " ".join(filter(None, notes)) or None
+
+    @cached_property
+    def predictor_metadata(self) -> dict[str, Any]:
+        """Metadata of the predictor, made once, since they hold a hash of the weights."""
+        return self.predictor.metadata()
+
     def metadata(self) -> dict[str, Any]:
         """Plain metadata: those of `Predictor`, and how movements were found."""
         return {
-            **self.predictor.metadata(),
-            "columns": [*LEADING, *self.columns],
+            **self.predictor_metadata,
+            "columns": [*LEADING, *self.columns, *([WARNING] if self.warning else [])],
             "thresholds": {column: threshold for column, (_, _, threshold) in self._columns.items()},
             "spotting": {
                 "longest_seconds": self.spotter.longest,
@@ -191,6 +216,7 @@ class MovementFinder:
                 "least_grey_levels": self.spotter.least,
                 "units": [str(unit) for unit in self.spotter.units],
                 "model_sees": self._describe_input(),
+                "trained_on_movements": self.sees_movements,
             },
         }
 
@@ -256,11 +282,12 @@ def write_movements(
     backend: Backend = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> Written:
-    """Write the movements of a clip to a CSV table, and the metadata to a JSON file beside it.
+    """Write the movements of a clip to a CSV table, and the metadata to JSON files beside it.
 
-    The columns are `LEADING` and those of the values: frames count from 0, times are seconds, `strength` is in grey
-    levels, `moved` are the units whose regions moved most, `units` those at or above the model's thresholds. Rows are
-    written as they are found, so an interrupted table is valid; its JSON file has `"complete": false`.
+    The columns are `LEADING`, those of the values, and `warning` if the finder has one: frames count from 0, times are
+    seconds, `strength` is in grey levels, `moved` are the units whose regions moved most, `units` those at or above the
+    model's thresholds. Rows are written as they are found, so an interrupted table is valid; its JSON file has
+    `"complete": false`.
 
     Args:
         finder: The model.
@@ -280,27 +307,69 @@ def write_movements(
     with open_video(source, backend) as video, open_video(source, backend) as clips:
         rate = _rate(video, fps)
         unseen = Counter[str]()
-        about = {**finder.metadata(), "source": str(source), "fps": rate, "frames": video.num_frames}
+        about = {**finder.metadata(), "source": str(source), "source_fingerprint": fingerprint(Path(source))}
+        about |= {"fps": rate, "frames": video.num_frames}
         about |= {"movements": 0, "unseen": unseen, "complete": False}
         path.parent.mkdir(parents=True, exist_ok=True)
-        sidecar = path.with_suffix(".json")
+        warning = [finder.warning] if finder.warning else []
         with path.open("w", encoding="utf-8", newline="") as file:
             table = csv.writer(file, lineterminator="\n")
-            table.writerow([*LEADING, *finder.columns])
+            table.writerow(about["columns"])
             file.flush()
-            sidecar.write_bytes(dump(about, indent=2) + b"\n")
+            write_sidecar(path, about)
             try:
                 with closing(finder.find(video, clips=clips, fps=rate, progress=progress)) as found:
                     for movement in found:
-                        table.writerow(_cells(movement, finder.columns))
+                        table.writerow([*_cells(movement, finder.columns), *warning])
                         file.flush()
                         about["movements"] += 1
                         unseen.update([movement.reason] if movement.reason else [])
                 about["complete"] = True
             finally:
                 about["face_seen"] = finder.face_seen
-                sidecar.write_bytes(dump(about, indent=2) + b"\n")
-    return Written(path, sidecar, about["movements"], unseen.total(), finder.face_seen)
+                write_sidecar(path, about)
+    return Written(path, sidecar_of(path), about["movements"], unseen.total(), finder.face_seen)
+
+
+def is_finished(
+    finder: MovementFinder, source: str | Path, path: str | Path, *, fps: float | None = None
+) -> bool:
+    """Whether a complete table of the same media, model and settings exists.
+
+    An interrupted one of the same media, model and settings is not finished, and may be replaced.
+
+    Args:
+        finder: The model.
+        source: A video or a folder of frames.
+        path: The table.
+        fps: The given frame rate.
+
+    Raises:
+        ConfigError: The file is a table of something else, or no table of movements.
+    """
+    path = Path(path)
+    if not path.exists():
+        return False
+    try:
+        found = load_sidecar(path) or {}
+    except AnnotationError:
+        found = {}
+    wanted = plain({**finder.metadata(), "source_fingerprint": fingerprint(Path(source))})
+    wanted |= {} if fps is None else {"fps": fps}
+    if not found:
+        raise ConfigError(
+            "The existing file has no metadata of a table of movements.",
+            path=path,
+            remedy="Give another output, or --overwrite.",
+        )
+    changing = {"model"}  # a path; the hash tells which model it is
+    if other := [name for name, value in wanted.items() if name not in changing and found.get(name) != value]:
+        raise ConfigError(
+            f"The existing table has another {', '.join(other[:4])}.",
+            path=path,
+            remedy="Give another output, or --overwrite.",
+        )
+    return found.get("complete") is True
 
 
 def _rate(video: VideoReader, fps: float | None) -> float:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from affectkit.cli.main import main
 from affectkit.data.video import open_video
 from affectkit.errors import ConfigError, VideoError
 from affectkit.faces import Face
+from affectkit.inference.formats.sidecar import load_sidecar
 from affectkit.inference.predictor import Predictor
 from affectkit.inference.spotting.movements import LEADING, MovementFinder, write_movements
 from affectkit.models import AffectModel
@@ -75,7 +77,10 @@ def test_intervals_with_units_come_out(saved, clip, tmp_path, capsys):
     code = spot.run(*options("--model", saved, "--input", clip, "--output", out, "--fps", FPS))
     assert code == 0
     rows = read(out)
-    assert list(rows[0]) == [*LEADING, "AU04", "AU12"]
+    assert list(rows[0]) == [*LEADING, "AU04", "AU12", "warning"]
+    assert {row["warning"] for row in rows} == {
+        "Estimated from pictures of the face; learned from rendered faces; not validated against certified coders."
+    }
     assert [abs(int(row["apex"]) - apex) <= 1 for row, apex in zip(rows, AT, strict=True)] == [True, True]
     model = AffectModel.from_pretrained(saved)
     for row in rows:
@@ -89,8 +94,10 @@ def test_intervals_with_units_come_out(saved, clip, tmp_path, capsys):
         landmarks = (finder.spotter.landmarks * SIZE - 0.5).expand(1, 2, -1, -1)
         expected = model.predict(pair, None, landmarks)["au"][0].tolist()
         assert [float(row["AU04"]), float(row["AU12"])] == pytest.approx(expected, abs=1e-5)
-    described = json.loads(out.with_suffix(".json").read_text())
+    assert out.with_suffix(".json").stat().st_size <= 2000
+    described = load_sidecar(out)
     assert described["complete"] is True
+    assert described["spotting"]["trained_on_movements"] is True
     assert (described["movements"], described["unseen"], described["fps"]) == (2, {}, FPS)
     assert described["thresholds"] == {"AU04": 0.0, "AU12": 1.0}
     assert described["spotting"]["model_sees"] == "2 frames from onset to apex"
@@ -100,12 +107,65 @@ def test_intervals_with_units_come_out(saved, clip, tmp_path, capsys):
     assert "rendered faces only" in text.err
 
 
+def test_a_folder_of_clips(saved, clip, tmp_path, capsys):
+    media, out = tmp_path / "media", tmp_path / "out"
+    for name in ("one", "deep/two", "still"):
+        shutil.copytree(clip, media / name)
+    for picture in sorted((media / "still").iterdir())[1:]:
+        picture.unlink()  # one frame
+    (media / "notes.txt").touch()
+    args = ("--model", saved, "--input", media, "--output", out, "--fps", FPS)
+    assert spot.run(*options(*args)) == 3
+    said = capsys.readouterr()
+    assert f"{out}: 2 tables (0 finished before), 4 brief movements found now; 1 file failed" in said.out
+    assert "still: A photo has no movement" in said.err
+    assert "1 file skipped (1 × .txt)" in said.err
+    first = (out / "one.csv").read_bytes()
+    assert first == (out / "deep" / "two.csv").read_bytes()
+    assert len([*out.glob("_shared_*.json")]) == 1
+    (out / "deep" / "two.csv").write_text("lost")
+    described = json.loads((out / "deep" / "two.json").read_text())
+    (out / "deep" / "two.json").write_text(json.dumps(described | {"complete": False}))
+    shutil.rmtree(media / "still")
+    assert spot.run(*options(*args)) == 0
+    said = capsys.readouterr()
+    assert f"{out}: 2 tables (1 finished before), 2 brief movements found now\n" in said.out
+    assert (out / "deep" / "two.csv").read_bytes() == first
+    assert spot.run(*options(*args, "--longest", 0.4)) == 3
+    assert "The existing table has another spotting. Give another output" in capsys.readouterr().err
+    (out / "one.json").unlink()
+    assert spot.run(*options(*args)) == 3
+    assert "one.csv: The existing file has no metadata of a table of movements" in capsys.readouterr().err
+    assert spot.run(*options(*args, "--overwrite")) == 0
+    assert (out / "one.csv").read_bytes() == first
+
+
+def test_a_model_of_longer_expressions_is_named(clip, tmp_path, capsys):
+    make({"type": "au", "space": "AU12", "per_frame": True}).save_pretrained(tmp_path / "model")
+    out = tmp_path / "t.csv"
+    args = ("--model", tmp_path / "model", "--input", clip, "--output", out, "--fps", FPS)
+    assert spot.run(*options(*args)) == 0
+    assert "this model was not trained on micro-expressions" in capsys.readouterr().err
+    assert {row["warning"] for row in read(out)} == {"The model was not trained on micro-expressions."}
+    assert load_sidecar(out)["spotting"]["trained_on_movements"] is False
+    finder = MovementFinder(Predictor(make(), faces="center"))
+    assert (finder.sees_movements, finder.warning) == (True, None)
+
+
+def test_photos_in_folders_are_no_clips(saved, clip, tmp_path, capsys):
+    (media := tmp_path / "media").mkdir()
+    shutil.copy(clip / "000.png", media)
+    args = ("--model", saved, "--input", media, "--output", tmp_path / "out", "--images", "photos")
+    with pytest.raises(VideoError, match="only photos"):
+        spot.run(*options(*args))
+
+
 def test_nothing_found_is_an_empty_table_and_no_error(saved, clip, tmp_path, capsys):
     out = tmp_path / "none.csv"
     args = ("--model", saved, "--input", clip, "--output", out, "--fps", FPS, "--spot-threshold", "1e9")
     assert spot.run(*options(*args)) == 0
     assert read(out) == []
-    assert json.loads(out.with_suffix(".json").read_text())["movements"] == 0
+    assert load_sidecar(out)["movements"] == 0
     text = capsys.readouterr()
     assert "no brief movement" in text.out
     assert "a lower --spot-threshold" in text.err
@@ -113,8 +173,10 @@ def test_nothing_found_is_an_empty_table_and_no_error(saved, clip, tmp_path, cap
 
 def test_faults_are_named(saved, clip, tmp_path):
     out = tmp_path / "x.csv"
-    with pytest.raises(ConfigError, match="one clip at a time"):
-        spot.run(*options("--model", saved, "--input", clip, clip, "--output", out))
+    with pytest.raises(ConfigError, match="2 media cannot go to the one table"):
+        spot.run(
+            *options("--model", saved, "--input", clip, clip.parent / "clip" / "000.png", "--output", out)
+        )
     with pytest.raises(ConfigError, match="--format does not go with --spot"):
         spot.run(*options("--model", saved, "--input", clip, "--output", out, "--format", "jsonl"))
     base = ("--model", saved, "--output", out)
@@ -225,8 +287,6 @@ def test_models_see_what_they_were_trained_on(head, frames, sees, numbers):
 
 
 def test_one_reader_does_and_damage_is_no_end(clip, tmp_path):
-    import shutil
-
     damaged = tmp_path / "damaged"
     shutil.copytree(clip, damaged)
     for t in (3, 4, 60):

@@ -55,10 +55,30 @@ def test_the_page_holds_every_value(clip, tmp_path):
     assert base64.b64decode(stored) == clip.read_bytes()
 
 
+def test_the_page_holds_what_is_drawn(clip, tmp_path):
+    data = table(12, failed=range(4, 6))
+    points = {f"{axis}_{k}": data["x"].fillna(0) + k + (axis == "y") / 8 for axis in "xy" for k in range(68)}
+    drawn = pd.concat([data, pd.DataFrame(points)], axis=1)
+    drawn.attrs = data.attrs
+    made = write_clip_report(drawn, tmp_path / "page.html", video=clip, draw=["mesh"])
+    _, readout = read(made.path)
+    assert (readout["points"], len(readout["lines"])) == (68, 9)
+    assert readout["lines"][0] == {"places": list(range(17)), "color": "#ebeef2", "wide": False}
+    steps = np.frombuffer(base64.b64decode(readout["faces"][0]["points"]), "<i2").reshape(12, 68, 2)
+    assert (steps[4:6] == -32768).all()
+    expected = np.stack([12.8 + np.arange(68), 12.925 + np.arange(68)], axis=1)
+    np.testing.assert_allclose(steps[0] * readout["grain"], expected, atol=0.01)
+    _, readout = read(write_clip_report(drawn, tmp_path / "page.html", video=clip).path)
+    assert (readout["points"], readout["lines"], readout["faces"][0]["points"]) == (0, [], "")
+    with pytest.raises(ConfigError, match=r"none\.html: There is no video or photo to draw on"):
+        write_clip_report(drawn, tmp_path / "none.html", draw=["mesh"])
+
+
 def test_the_page_says_what_must_be_said(clip, tmp_path):
     text, _ = read(write_clip_report(table(12, failed=range(2)), tmp_path / "p.html", video=clip).path)
     for said in (
-        "This model was trained on rendered faces only.", "0123456789abcdef", "Apache-2.0", "AU12 0.6",
+        "This model was trained on rendered faces only.", "not validated against certified coders",
+        "no emotion is inferred", "0123456789abcdef", "Apache-2.0", "AU12 0.6",
         "each frame, 3 before and 4 after it (0.32 s in all)", "2 (no face: 2)", "intensity 0-5",
         "found by CenterFace; aligned by: eyes and mouth; margin: 0.1", "12, 0.48 s",
         "Action units: probability, 0 to 1", "Intensities: 0 to 5", "lip corner puller", "prefers-color-scheme: dark",

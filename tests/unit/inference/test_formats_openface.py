@@ -97,6 +97,10 @@ def test_missing_units_are_left_out_or_filled_as_asked(tmp_path):
     assert len(OPENFACE_OCCURRENCES) == 18
     assert frame["AU28_c"].tolist() == frame["AU45_r"].tolist() == [0.0] * 4
     assert frame["AU12_r"].tolist() == [5.0, 5.0, 0.0, 0.0]
+    # Of a unit of which only the presence or the intensity is predicted, 0 would deny the other.
+    assert frame["AU01_c"].tolist() == [0.0, 1.0, 0.0, 0.0]
+    assert frame["AU01_r"].isna().all()
+    assert frame["AU06_c"].isna().all()
     assert frame.attrs["affectkit"]["units_not_predicted"] == "0.00"
     frame = read_openface(write(tmp_path / "nan.csv", fill_missing=math.nan))
     assert frame["AU45_r"].isna().all()

@@ -33,7 +33,7 @@ def test_a_strip_for_every_value():
     title, key = figure.get_suptitle().splitlines()
     assert title == "talk.mp4, model model, face 0: values in 17 of 20 frames"
     assert "orange: at or above it" in key
-    assert figure.get_supxlabel() == clip.warning
+    assert figure.get_supxlabel().replace("\n", " ") == clip.caution
 
 
 def test_long_clips_are_thinned_and_say_so():
@@ -45,6 +45,39 @@ def test_long_clips_are_thinned_and_say_so():
     high = figure.axes[0].patches[-1].get_data().values
     assert len(high) == 1200
     assert high[600] == pytest.approx(1.0)
+
+
+def test_a_photo_has_bars():
+    data = table(1).assign(valence=-0.5, AU02=np.nan, AU12=[0.7])
+    data.attrs["affectkit"]["heads"]["va"] = {"columns": ["valence"], "values": "value", "range": [-1.0, 1.0]}
+    clip = ClipTable(data)
+    (axes,) = (figure := timeline_figure(clip, 0)).axes
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names[:4] == [
+        "AU1  inner brow raiser",
+        "AU2  outer brow raiser",
+        "AU6  cheek raiser",
+        "AU12  lip corner puller",
+    ]
+    bars = {
+        round(one.get_y() + 0.25): one
+        for one in axes.patches
+        if one.get_facecolor()[:3] != (0xEC / 255, 0xEE / 255, 0xF2 / 255)
+    }
+    values = clip.values(0)[0]
+    assert 1 not in bars  # NaN
+    place = [signal.column for signal in clip.signals].index("valence")
+    assert (bars[place].get_x(), bars[place].get_width()) == pytest.approx((0.25, 0.25))  # from 0 to −0.5
+    for k in {*bars} - {place}:
+        assert bars[k].get_width() == pytest.approx(float(clip.signals[k].scale(values[k])), abs=1e-6)
+    assert bars[3].get_facecolor() != bars[0].get_facecolor()  # at its threshold
+    assert [line.get_xdata()[0] for line in axes.lines] == [0.4, 0.5, 0.5, 0.6, 0.5]
+    texts = [text.get_text() for text in axes.texts]
+    assert (texts[1], texts[3]) == ("no value", "0.70")
+    assert texts[5] == f"{values[5]:.2f} of 5"
+    assert "hatched" not in figure.get_suptitle()
+    (empty,) = timeline_figure(ClipTable(table(1, failed=range(1))), None).axes
+    assert {text.get_text() for text in empty.texts} == {"no value"}
 
 
 def test_a_figure_for_each_face(tmp_path):

@@ -14,6 +14,7 @@
     ...face,
     values: new Uint16Array(bytes(face.values)),
     boxes: new Int16Array(bytes(face.boxes)),
+    points: new Int16Array(bytes(face.points)),
   }));
 
   const video = byId("video");
@@ -43,6 +44,24 @@
   const box = (face, place) => {
     const at = (place - face.first) * 4;
     return place < face.first || at + 4 > face.boxes.length || face.boxes[at] === -32768 ? undefined : face.boxes.subarray(at, at + 4);
+  };
+  const shape = (name, facts) => {
+    const part = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, fact] of Object.entries(facts)) part.setAttribute(key, fact);
+    return part;
+  };
+  // The lines of a face: landmarks, gaze and pose, each above its dark edge.
+  const lines = (face, place) => {
+    const start = (place - face.first) * clip.points * 2;
+    if (place < face.first || start + clip.points * 2 > face.points.length) return [];
+    return clip.lines.flatMap((line) => {
+      const at = line.places.flatMap((point) => [face.points[start + 2 * point], face.points[start + 2 * point + 1]]);
+      if (at.includes(-32768)) return [];
+      // The middle of the first pixel is at 0 in the table and at 0.5 in the picture.
+      const points = at.map((step) => (step * clip.grain + 0.5).toFixed(2)).join(" ");
+      const kind = line.wide ? "wide" : "thin";
+      return [shape("polyline", { points, class: `edge ${kind}` }), shape("polyline", { points, class: kind, stroke: line.color })];
+    });
   };
   // The last frame that has begun at a time.
   const placeAt = (time) => {
@@ -98,11 +117,9 @@
     if (boxes) {
       boxes.replaceChildren(...faces.flatMap((one) => {
         const edges = box(one, place);
-        if (!edges) return [];
-        const rect = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-        ["x", "y", "width", "height"].forEach((name, k) => rect.setAttribute(name, edges[k]));
-        rect.setAttribute("stroke", color(one.id));
-        return [rect];
+        const [x, y, width, height] = edges || [];
+        const rect = edges ? [shape("rect", { x, y, width, height, stroke: color(one.id) })] : [];
+        return [...rect, ...lines(one, place)];
       }));
     }
   };

@@ -1,7 +1,6 @@
 """Prediction by text prototypes: of the model's own labels, and of classes that it was never trained on."""
 
 import csv
-import json
 import math
 
 import pytest
@@ -11,7 +10,7 @@ from PIL import Image
 from affectkit.cli.main import main
 from affectkit.errors import ConfigError, LabelSpaceError
 from affectkit.faces import Crop
-from affectkit.inference import Predictor
+from affectkit.inference import Predictor, read_table
 from affectkit.models import AffectModel
 
 HEADS = {
@@ -136,14 +135,14 @@ def test_from_the_command_line(folder, photo, tmp_path, capsys):
     with table.open(encoding="utf-8", newline="") as file:
         (row,) = csv.DictReader(file)
     assert list(row)[-5:] == ["AU06", "AU12", "smile.AU12", "contempt", "happiness"]
-    said = json.loads(table.with_suffix(".json").read_text())
+    said = read_table(table).attrs["affectkit"]
     assert said["zero_shot_classes"] == ["contempt", "Happy"]
     assert said["heads"]["expression"]["columns"] == ["contempt", "happiness"]
     assert said["heads"]["au"]["answers_by"] == "prototypes"
     assert said["model"] == str(folder)
     assert len(said["model_sha256"]) == 64
     assert main([*arguments, "--overwrite"]) == 0
-    said = json.loads(table.with_suffix(".json").read_text())
+    said = read_table(table).attrs["affectkit"]
     assert said["zero_shot_classes"] is None
     assert main([*arguments, "--classes", "fear"]) == 3
     assert "fewer than two classes" in capsys.readouterr().err
