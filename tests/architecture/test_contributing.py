@@ -14,7 +14,7 @@ import torch
 from affectkit import facs, losses, metrics, models
 from affectkit.cli.main import main
 from affectkit.facs import spaces
-from affectkit.losses import registry as loss_registry
+from affectkit.losses import base as loss_registry
 from affectkit.models import AffectModel, Backbone, Head
 from affectkit.models import registry as model_registry
 from affectkit.models.convert import model_of_checkpoint
