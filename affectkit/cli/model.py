@@ -150,6 +150,7 @@ def calibrate(args: Sequence[str]) -> int:
     model = open_model(options.model)
     model.to(options.device)
     data = build_part(recipe, "data")
+    data.adapt(model)
     data.prepare_data()
     collected = calibration.collect_logits(model, _loaders(data, "validate"))
     calibration.calibrate(model, collected)

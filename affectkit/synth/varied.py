@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -111,6 +110,8 @@ def degrade(
     Returns:
         uint8 [T, H, W, 3].
     """
+    import cv2
+
     images = images.copy()
     size = images.shape[1]
     if rng.uniform() < 0.1:
