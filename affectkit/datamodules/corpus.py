@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
 from affectkit.data import ClipTransform, Compose, FrameSampler
-from affectkit.datamodules.single import SingleDataModule, Split
+from affectkit.datamodules.single import ModelInput, SingleDataModule, Split
 from affectkit.datasets import AffectDataset, Corpus, Fold, Protocol
 from affectkit.datasets.registry import keyword_options
 from affectkit.datasets.rendered import RenderedDataset
@@ -111,6 +111,12 @@ class CorpusDataModule(SingleDataModule):
         options = {"transform": self.train_transform if training else self.eval_transform}
         return self._open(split, **options, **({} if sampler is None else {"sampler": sampler}))
 
+    def evaluate_only(self, model: ModelInput) -> None:
+        """See `SingleDataModule`; faces are cropped as the model says, unless they come from prepared crops."""
+        super().evaluate_only(model)
+        if self.options.get("prepared") is None:
+            self.crop_faces, self.eval_transform = True, Compose([])
+
     @property
     def measures(self) -> bool:
         """See `SingleDataModule`."""
@@ -155,6 +161,7 @@ class FoldDataModule(CorpusDataModule):
         self.fold = fold
         self.protocol_name = protocol
         self.split_seed = split_seed
+        self.whole = False
 
     @property
     def fold_protocol(self) -> Protocol:
@@ -164,7 +171,14 @@ class FoldDataModule(CorpusDataModule):
     @property
     def protocol(self) -> str:
         """See `SingleDataModule`."""
+        if self.whole:
+            return f"{self.dataset_class.name}: all subjects, no training on them"
         return self.fold_protocol.description + ("" if self.fold is None else f"; fold {self.fold}")
+
+    def evaluate_only(self, model: ModelInput) -> None:
+        """See `SingleDataModule`; without a fold, on all subjects, because none of them is needed for training."""
+        super().evaluate_only(model)
+        self.whole = self.fold is None and len(self.folds()) > 1
 
     def folds(self) -> tuple[Fold, ...]:
         """All folds of the protocol."""
@@ -172,7 +186,7 @@ class FoldDataModule(CorpusDataModule):
 
     def _open(self, split: Split | Literal["all"], **options: Any) -> Corpus:
         fold = {"fold": self.fold, "protocol": self.protocol_name, "seed": self.split_seed}
-        return cast("Corpus", super()._open(split, **fold, **options))
+        return cast("Corpus", super()._open("all" if self.whole else split, **fold, **options))
 
 
 class RenderedDataModule(CorpusDataModule):

@@ -119,6 +119,10 @@ class SingleDataModule(TrainingStatistics, LightningDataModule):
         task = getattr(self.trainer, "lightning_module", None)
         self.model = model or getattr(task, "model", None) or self.model
 
+    def evaluate_only(self, model: ModelInput) -> None:
+        """Evaluate a saved model that was trained elsewhere: provide its input, see `adapt`."""
+        self.adapt(model)
+
     def prepare_data(self) -> None:
         """Measure the signals that the model needs and that are not on disk yet, in `num_workers` processes."""
         self.adapt()
