@@ -112,10 +112,9 @@ class CorpusDataModule(SingleDataModule):
         return self._open(split, **options, **({} if sampler is None else {"sampler": sampler}))
 
     def evaluate_only(self, model: ModelInput) -> None:
-        """See `SingleDataModule`; faces are cropped as the model says, unless they come from prepared crops."""
+        """See `SingleDataModule`; faces are cropped as the model says, without the recipe's transform."""
         super().evaluate_only(model)
-        if self.options.get("prepared") is None:
-            self.crop_faces, self.eval_transform = True, Compose([])
+        self.crop_faces, self.eval_transform = True, Compose([])
 
     @property
     def measures(self) -> bool:

@@ -111,5 +111,7 @@ def test_faults_name_their_remedy(saved, tmp_path, capsys):
     assert "no model folder" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="No head of the model fits"):
         launch(["test", "--config", "au/bp4d", *QUIET, "--data.targets=[intensity]"], model=str(saved))
+    assert evaluate(tmp_path, "--config", "au/bp4d", "--model", "demo", f"--data.prepared={tmp_path}") == 2
+    assert "prepared" in capsys.readouterr().err
     # A class is not the name of a saved model.
     assert evaluate(tmp_path, "--config", "au/bp4d", "--model", "Nothing") == 2

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from affectkit.datasets.bases.dataset import AffectDataset
+from affectkit.datasets.bases.signals import ClipSignals
 from affectkit.workers import Handler, run_here, run_in_processes
 
 __all__ = ["measure"]
@@ -36,17 +37,14 @@ def measure(
     Raises:
         ConfigError: The folder is not writable.
     """
-    jobs = [
-        (number, index)
-        for number, dataset in enumerate(datasets)
-        for index in (() if dataset.measured is None else dataset.measured.missing())
-    ]
+    sources = tuple(dataset.measured for dataset in datasets if dataset.measured is not None)
+    jobs = [(number, index) for number, source in enumerate(sources) for index in source.missing()]
     if not jobs:
         return 0
     report = progress or (lambda done, total: None)
     done = 0
     report(done, len(jobs))
-    start = _Start(tuple(datasets), single=workers > 0)
+    start = _Start(sources, single=workers > 0)
     events = run_in_processes(start, jobs, processes=workers) if workers else run_here(start, jobs)
     with closing(events):
         for event in events:
@@ -62,7 +60,7 @@ def measure(
 class _Start:
     """Starts a worker, with a single thread if there are several."""
 
-    datasets: tuple[AffectDataset, ...]
+    sources: tuple[ClipSignals, ...]
     single: bool
 
     def __call__(self, place: int) -> Handler:
@@ -72,5 +70,4 @@ class _Start:
 
     def handle(self, job: tuple[int, int], report: Callable[[Any], None]) -> None:
         number, index = job
-        if (measured := self.datasets[number].measured) is not None:
-            measured.measure(index)
+        self.sources[number].measure(index)

@@ -215,3 +215,5 @@ def test_faults_name_their_remedy(root, tmp_path):
     with pytest.raises(ConfigError, match="cannot be written") as caught:
         RenderedDataset(root, signals=["pose"], signals_root=file / "s")[0]
     assert "signals_root" in caught.value.remedy
+    with pytest.raises(ConfigError, match="cannot be written"):
+        measure([RenderedDataset(root, signals=["pose"], signals_root=file / "s")])
