@@ -30,6 +30,7 @@ import affectkit.methods
 import affectkit.models
 import affectkit.tasks  # noqa: F401
 from affectkit.cli.recipe import as_text, compose, find_recipe
+from affectkit.datamodules import SingleDataModule
 from affectkit.errors import ConfigError, WeightsError
 from affectkit.tasks import SavedModel
 from affectkit.tasks.callbacks import NEWEST, NewestCheckpoint, PredictionsWriter, ResultsWriter
@@ -71,7 +72,8 @@ class AffectCLI(LightningCLI):
         """Run a command of the trainer; checkpoints hold tensors and plain values only."""
         if isinstance(self.model, SavedModel):
             for data in getattr(self.datamodule, "sources", {"": self.datamodule}).values():
-                data.evaluate_only(self.model.model)
+                if isinstance(data, SingleDataModule):
+                    data.evaluate_only(self.model.model)
         elif command != "fit":
             self._require_weights(command, ckpt_path)
         if ckpt_path == "last":

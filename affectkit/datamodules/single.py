@@ -116,8 +116,8 @@ class SingleDataModule(TrainingStatistics, LightningDataModule):
         Args:
             model: The model; by default that of the trainer's task.
         """
-        task = getattr(self.trainer, "lightning_module", None)
-        self.model = model or getattr(task, "model", None) or self.model
+        found = getattr(getattr(self.trainer, "lightning_module", None), "model", None)
+        self.model = model or (found if hasattr(found, "reads_pictures") else self.model)
 
     def evaluate_only(self, model: ModelInput) -> None:
         """Evaluate a saved model that was trained elsewhere: provide its input, see `adapt`."""
