@@ -30,7 +30,9 @@ import affectkit.methods
 import affectkit.models
 import affectkit.tasks  # noqa: F401
 from affectkit.cli.recipe import as_text, compose, find_recipe
+from affectkit.datamodules import SingleDataModule
 from affectkit.errors import ConfigError, WeightsError
+from affectkit.tasks import SavedModel
 from affectkit.tasks.callbacks import NEWEST, NewestCheckpoint, PredictionsWriter, ResultsWriter
 
 __all__ = ["AffectCLI", "build_part", "launch", "quietly", "run"]
@@ -68,7 +70,11 @@ class AffectCLI(LightningCLI):
 
     def _run(self, command: str, ckpt_path: str | None = None, **options: Any) -> None:
         """Run a command of the trainer; checkpoints hold tensors and plain values only."""
-        if command != "fit":
+        if isinstance(self.model, SavedModel):
+            for data in getattr(self.datamodule, "sources", {"": self.datamodule}).values():
+                if isinstance(data, SingleDataModule):
+                    data.evaluate_only(self.model.model)
+        elif command != "fit":
             self._require_weights(command, ckpt_path)
         if ckpt_path == "last":
             ckpt_path = self._last_checkpoint()
@@ -122,15 +128,22 @@ class AffectCLI(LightningCLI):
             )
 
 
-def launch(args: Sequence[str], *, execute: bool = True, kind: type[AffectCLI] = AffectCLI) -> AffectCLI:
+def launch(
+    args: Sequence[str],
+    *,
+    execute: bool = True,
+    kind: type[AffectCLI] = AffectCLI,
+    model: str | None = None,
+) -> AffectCLI:
     """Parse a recipe, build its task, data and trainer, and run the sub-command.
 
     Args:
         args: `[subcommand, "--config", recipe, …]`, without a sub-command if `execute` is False.
         execute: False builds everything and runs nothing.
         kind: A subclass that builds less.
+        model: Name of a saved model to evaluate in place of the recipe's.
     """
-    args = _load_recipes(args)
+    args = _load_recipes(args, model)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
@@ -173,10 +186,10 @@ def build_part(args: Sequence[str], part: Literal["model", "data"], *, weights: 
     return launch(args, execute=False, kind=PartCLI).built  # type: ignore[attr-defined]
 
 
-def run(args: Sequence[str]) -> int:
-    """Run one of Lightning's sub-commands."""
+def run(args: Sequence[str], *, model: str | None = None) -> int:
+    """Run one of Lightning's sub-commands; see `launch`."""
     with quietly():
-        launch(args)
+        launch(args, model=model)
     return 0
 
 
@@ -213,8 +226,11 @@ def explain(message: str) -> str:
     return ", ".join(dict.fromkeys(places)) + (": " if places else "") + deepest.strip().removeprefix("- ")
 
 
-def _load_recipes(args: Sequence[str]) -> list[str]:
-    """Replace recipes after `--config` by their content, and import the modules under `imports`."""
+def _load_recipes(args: Sequence[str], model: str | None = None) -> list[str]:
+    """Replace recipes after `--config` by their content, and import the modules under `imports`.
+
+    A saved model, by name, replaces the models of the recipes.
+    """
     loaded: list[str] = []
     for argument in args:
         is_pair = argument.startswith(("--config=", "--imports="))
@@ -225,6 +241,9 @@ def _load_recipes(args: Sequence[str]) -> list[str]:
             loaded[i + 1] = as_text(compose(find_recipe(value)))
             recipe = yaml.safe_load(loaded[i + 1])
             modules = recipe.get("imports") if isinstance(recipe, dict) else None
+            if model is not None and isinstance(recipe, dict):
+                recipe["model"] = {"class_path": "SavedModel", "init_args": {"name": model}}
+                loaded[i + 1] = yaml.safe_dump(recipe)
         elif option == "--imports":
             with contextlib.suppress(yaml.YAMLError):  # the parser reports it better
                 modules = yaml.safe_load(value)

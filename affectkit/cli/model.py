@@ -145,11 +145,14 @@ def calibrate(args: Sequence[str]) -> int:
     parser.add_argument("--device", default="cpu", help="such as cuda:1")
     options, recipe = parse_with_recipe(parser, args)
     from affectkit.cli.lightning import build_part
+    from affectkit.datamodules import MixtureDataModule, SingleDataModule
     from affectkit.tasks import calibration
 
     model = open_model(options.model)
     model.to(options.device)
     data = build_part(recipe, "data")
+    if isinstance(data, SingleDataModule | MixtureDataModule):
+        data.adapt(model)
     data.prepare_data()
     collected = calibration.collect_logits(model, _loaders(data, "validate"))
     calibration.calibrate(model, collected)

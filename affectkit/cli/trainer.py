@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from affectkit.cli.options import check_options
+from affectkit.errors import ConfigError
 
 __all__ = ["run"]
 
@@ -21,7 +22,7 @@ usage: affectkit {command} --config RECIPE [--config OVERLAY] [--OPTION VALUE]
 
   --config RECIPE           a YAML file, or a name from `affectkit recipe list`; a second one changes the first
   --ckpt_path PATH          {checkpoint}; `last` is the newest of this recipe
-  --seed_everything N       seed of the run
+{saved}  --seed_everything N       seed of the run
   --print_config            print the whole configuration and stop
 
 Any value of the recipe is an option, by its path in the file (`affectkit recipe show RECIPE`):
@@ -38,6 +39,10 @@ Any value of the recipe is an option, by its path in the file (`affectkit recipe
                             folder of logs, checkpoints and results
 {writes}
 Options of a class: --model.help MultiTask, --data.help BP4DDataModule. All options: {everything}.
+"""
+_SAVED = """\
+  --model NAME              instead: a saved model (folder, Hub name, `demo`, .ckpt) on the recipe's data, without
+                            training; without a fold, on all subjects of the corpus
 """
 _WRITES = {
     "fit": "\nThe folder `checkpoints` of the logs holds the checkpoints that the recipe asks for, and\n"
@@ -56,6 +61,7 @@ def run(args: Sequence[str]) -> int:
                 command=command,
                 title=_TITLES[command],
                 checkpoint=f"checkpoint of `affectkit fit`{' to continue' * (command == 'fit')}",
+                saved=_SAVED if command in ("validate", "test") else "",
                 writes=_WRITES.get(command, ""),
                 everything=f"affectkit {command}{' --config RECIPE' * (command == 'predict')} --help-all",
             ),
@@ -63,8 +69,29 @@ def run(args: Sequence[str]) -> int:
         )
         return 0
     full = ["--help" if argument == "--help-all" else argument for argument in rest]
-    if full == rest:
-        check_options(command, rest)
+    saved, full = _take_model(full) if command in ("validate", "test") else (None, full)
+    if "--help" not in full:
+        check_options(command, [*full, *([] if saved is None else ["--model", "SavedModel"])])
     from affectkit.cli.lightning import run as run_recipe
 
-    return run_recipe([command, *full])
+    return run_recipe([command, *full], model=saved)
+
+
+def _take_model(args: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Take the name of a saved model out of the arguments; a class, such as `MultiTask`, is left to Lightning."""
+    kept: list[str] = []
+    name: str | None = None
+    remaining = iter(args)
+    for argument in remaining:
+        option, equals, value = argument.partition("=")
+        if option != "--model":
+            kept.append(argument)
+            continue
+        given = value if equals else next(remaining, None)
+        if given is None:
+            raise ConfigError("--model has no value.", remedy="Name a saved model, such as `demo`.")
+        if given.rpartition(".")[2][:1].isupper() and "/" not in given:
+            kept += ["--model", given]
+        else:
+            name = given
+    return name, kept

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
 from affectkit.data import ClipTransform, Compose, FrameSampler
-from affectkit.datamodules.single import SingleDataModule, Split
+from affectkit.datamodules.single import ModelInput, SingleDataModule, Split
 from affectkit.datasets import AffectDataset, Corpus, Fold, Protocol
 from affectkit.datasets.registry import keyword_options
 from affectkit.datasets.rendered import RenderedDataset
@@ -39,11 +39,13 @@ class CorpusDataModule(SingleDataModule):
         train_transform: Transform for training; the corpus's usual augmentation by default.
         eval_transform: Transform for evaluation; by default a resize and a centre crop.
         final_transform: Transform after either, such as `OpticalFlow`.
+        crop_faces: Measure the face of every frame and crop it as the model's `input_spec` says, as
+            `affectkit predict --faces mesh` does; without transforms unless they are given.
         **options: See `SingleDataModule` and the dataset.
     """
 
     dataset_class: ClassVar[type[AffectDataset]]
-    _given: ClassVar[frozenset[str]] = frozenset({"root", "split", "sampler", "transform"})
+    _given: ClassVar[frozenset[str]] = frozenset({"root", "split", "sampler", "transform", "pictures"})
 
     def __init__(
         self,
@@ -56,6 +58,7 @@ class CorpusDataModule(SingleDataModule):
         train_transform: ClipTransform | None = None,
         eval_transform: ClipTransform | None = None,
         final_transform: ClipTransform | None = None,
+        crop_faces: bool = False,
         **options: Any,
     ) -> None:
         kind = self.dataset_class
@@ -65,8 +68,10 @@ class CorpusDataModule(SingleDataModule):
         self.num_frames = num_frames or kind.clip_frames
         self.train_frames = train_frames
         self.eval_frames = eval_frames
-        self.train_transform = train_transform or kind.default_transform(size, train=True)
-        self.eval_transform = eval_transform or kind.default_transform(size, train=False)
+        self.crop_faces = crop_faces
+        usual = [None if crop_faces else kind.default_transform(size, train=train) for train in (True, False)]
+        self.train_transform = train_transform or usual[0] or Compose([])
+        self.eval_transform = eval_transform or usual[1] or Compose([])
         if final_transform is not None:
             self.train_transform = Compose([self.train_transform, final_transform])
             self.eval_transform = Compose([self.eval_transform, final_transform])
@@ -106,8 +111,25 @@ class CorpusDataModule(SingleDataModule):
         options = {"transform": self.train_transform if training else self.eval_transform}
         return self._open(split, **options, **({} if sampler is None else {"sampler": sampler}))
 
+    def evaluate_only(self, model: ModelInput) -> None:
+        """See `SingleDataModule`; faces are cropped as the model says, without the recipe's transform."""
+        super().evaluate_only(model)
+        self.crop_faces, self.eval_transform = True, Compose([])
+
+    @property
+    def measures(self) -> bool:
+        """See `SingleDataModule`."""
+        return super().measures or self.crop_faces or bool(self.options.get("signals"))
+
     def _open(self, split: Split | Literal["all"], **options: Any) -> AffectDataset:
         given = {**self.dataset_class.sampling(self.num_frames), **self.options, **options}
+        if self.model is not None:
+            signals = dict.fromkeys((*given.get("signals", ()), *self.model.signals))
+            given |= {"signals": tuple(signals)} if signals else {}
+            if self.crop_faces and self.model.reads_pictures:
+                given["pictures"] = self.model.input_spec
+            elif not self.model.reads_pictures:
+                given["pictures"] = "none"
         return self.dataset_class(self.root, split=split, **given)
 
 
@@ -138,6 +160,7 @@ class FoldDataModule(CorpusDataModule):
         self.fold = fold
         self.protocol_name = protocol
         self.split_seed = split_seed
+        self.whole = False
 
     @property
     def fold_protocol(self) -> Protocol:
@@ -147,7 +170,14 @@ class FoldDataModule(CorpusDataModule):
     @property
     def protocol(self) -> str:
         """See `SingleDataModule`."""
+        if self.whole:
+            return f"{self.dataset_class.name}: all subjects, no training on them"
         return self.fold_protocol.description + ("" if self.fold is None else f"; fold {self.fold}")
+
+    def evaluate_only(self, model: ModelInput) -> None:
+        """See `SingleDataModule`; without a fold, on all subjects, because none of them is needed for training."""
+        super().evaluate_only(model)
+        self.whole = self.fold is None and len(self.folds()) > 1
 
     def folds(self) -> tuple[Fold, ...]:
         """All folds of the protocol."""
@@ -155,7 +185,7 @@ class FoldDataModule(CorpusDataModule):
 
     def _open(self, split: Split | Literal["all"], **options: Any) -> Corpus:
         fold = {"fold": self.fold, "protocol": self.protocol_name, "seed": self.split_seed}
-        return cast("Corpus", super()._open(split, **fold, **options))
+        return cast("Corpus", super()._open("all" if self.whole else split, **fold, **options))
 
 
 class RenderedDataModule(CorpusDataModule):
@@ -179,6 +209,7 @@ class RenderedDataModule(CorpusDataModule):
             from affectkit.synth import render_corpus
 
             render_corpus(self.root, **self.render)
+        super().prepare_data()
 
 
 @functools.cache

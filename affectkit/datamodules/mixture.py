@@ -5,7 +5,7 @@ from __future__ import annotations
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import CombinedLoader
 
-from affectkit.datamodules.single import Loader, SingleDataModule
+from affectkit.datamodules.single import Loader, ModelInput, SingleDataModule
 from affectkit.datamodules.statistics import TrainingStatistics
 from affectkit.datasets import AffectDataset
 from affectkit.errors import ConfigError
@@ -45,11 +45,19 @@ class MixtureDataModule(TrainingStatistics, LightningDataModule):
 
     def prepare_data(self) -> None:
         """Prepare every source."""
+        self.adapt()
         for source in self.sources.values():
             source.prepare_data()
 
+    def adapt(self, model: ModelInput | None = None) -> None:
+        """See `SingleDataModule.adapt`."""
+        for source in self.sources.values():
+            source.trainer = self.trainer
+            source.adapt(model)
+
     def setup(self, stage: str) -> None:
         """Set up every source, with the same number of steps and its name in the mixture."""
+        self.adapt()
         for name, source in self.sources.items():
             source.setup(stage)
             for dataset in source.datasets.values():

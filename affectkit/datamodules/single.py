@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -13,12 +13,41 @@ from torch.utils.data import DataLoader
 from affectkit.data import Draw, EvalSampler, ReplaySampler, check_disjoint, collate, draw_weights
 from affectkit.datamodules.statistics import TrainingStatistics, clip_positives
 from affectkit.datasets import AffectDataset
+from affectkit.datasets.preparing import measure
 from affectkit.errors import ConfigError
 
-__all__ = ["SingleDataModule", "Split"]
+if TYPE_CHECKING:
+    from affectkit.faces import PictureSpec
+
+__all__ = ["ModelInput", "SingleDataModule", "Split"]
 
 Split = Literal["train", "val", "test"]
 Loader = DataLoader[Draw]
+
+_SPLITS: dict[str, tuple[Split, ...]] = {
+    "fit": ("train", "val"),
+    "validate": ("val",),
+    "test": ("test",),
+}
+
+
+class ModelInput(Protocol):
+    """Input that a model needs; `affectkit.models.AffectModel` states it."""
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """Names of signals."""
+        ...
+
+    @property
+    def reads_pictures(self) -> bool:
+        """Whether it reads pictures."""
+        ...
+
+    @property
+    def input_spec(self) -> PictureSpec:
+        """Format of the pictures."""
+        ...
 
 
 class SingleDataModule(TrainingStatistics, LightningDataModule):
@@ -63,6 +92,7 @@ class SingleDataModule(TrainingStatistics, LightningDataModule):
         self.predict_split: Split = predict_split
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
         self.datasets: dict[Split, AffectDataset] = {}
+        self.model: ModelInput | None = None
 
     @property
     def protocol(self) -> str:
@@ -80,19 +110,60 @@ class SingleDataModule(TrainingStatistics, LightningDataModule):
     def make_dataset(self, split: Split) -> AffectDataset:
         """Build the dataset of one split with its transforms."""
 
+    def adapt(self, model: ModelInput | None = None) -> None:
+        """Provide the input of a model: its signals, and pictures only if it reads them.
+
+        Args:
+            model: The model; by default that of the trainer's task.
+        """
+        found = getattr(getattr(self.trainer, "lightning_module", None), "model", None)
+        self.model = model or (found if hasattr(found, "reads_pictures") else self.model)
+
+    def evaluate_only(self, model: ModelInput) -> None:
+        """Evaluate a saved model that was trained elsewhere: provide its input, see `adapt`."""
+        self.adapt(model)
+
+    def prepare_data(self) -> None:
+        """Measure the signals that the model needs and that are not on disk yet, in `num_workers` processes."""
+        self.adapt()
+        if not self.measures:
+            return
+        from rich.console import Console
+        from rich.progress import MofNCompleteColumn, Progress
+
+        stage = getattr(getattr(self.trainer, "state", None), "fn", None)
+        splits = self._splits(stage) if stage else ("train", "val", "test")
+        console = Console(stderr=True)
+        with Progress(
+            *Progress.get_default_columns(),
+            MofNCompleteColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        ) as bar:
+            task = bar.add_task("Measuring faces", total=None)
+            measure(
+                [self.make_dataset(split) for split in splits],
+                workers=self.num_workers,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+
+    @property
+    def measures(self) -> bool:
+        """Whether the datasets measure faces."""
+        return self.model is not None and bool(self.model.signals)
+
+    def _splits(self, stage: str) -> tuple[Split, ...]:
+        return (self.predict_split,) if stage == "predict" else _SPLITS[stage]
+
     def setup(self, stage: str) -> None:
         """Build the datasets of a stage.
 
         Raises:
             SubjectLeakError: A subject is in two of the splits.
         """
-        needed: dict[str, tuple[Split, ...]] = {
-            "fit": ("train", "val"),
-            "validate": ("val",),
-            "test": ("test",),
-            "predict": (self.predict_split,),
-        }
-        for split in needed[stage]:
+        self.adapt()
+        for split in self._splits(stage):
             if split not in self.datasets:
                 self.datasets[split] = self.make_dataset(split)
         check_disjoint({split: data.subjects for split, data in self.datasets.items() if data.has_subjects})

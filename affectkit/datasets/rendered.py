@@ -53,6 +53,11 @@ class RenderedDataset(TableDataset):
         self.units = AUSet.parse(self.manifest["au_space"])
         super().__init__(root, **options)
 
+    @property
+    def signals_folder(self) -> Path:
+        """See `AffectDataset`; in the corpus, so that a new rendering discards the signals of the old one."""
+        return self.root / "signals"
+
     def records(self) -> list[ClipRecord]:
         """See `TableDataset`; the label spaces are those of the manifest."""
         records = super().records()

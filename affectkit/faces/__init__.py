@@ -37,6 +37,7 @@ from affectkit.faces.pose import (
     estimate_pose,
     head_points,
 )
+from affectkit.faces.signals import SIGNALS_VERSION, measure_signals
 from affectkit.faces.track import FaceTracker
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "LANDMARKS_68",
     "MARGINS",
     "SIGNALS",
+    "SIGNALS_VERSION",
     "Camera",
     "CenterFace",
     "Crop",
@@ -75,6 +77,7 @@ __all__ = [
     "head_points",
     "largest_face",
     "margin_of",
+    "measure_signals",
     "picture_transform",
     "place_face",
     "read_clip",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,11 +20,13 @@ from affectkit.faces.face import Face, FaceDetector, detector_name, find_faces
 from affectkit.faces.mesh import FaceMesh
 from affectkit.faces.networks import load_network
 
-__all__ = ["MeshDetector", "Region", "region_of_mesh"]
+__all__ = ["NETWORKS", "MeshDetector", "Region", "region_of_mesh"]
 
 _DETECTOR: Final = "8a8e9561c9c070f80eb41165e8dfe36059c9f3c2c1fbe0b73c205b4274f2f530"
 _MESH: Final = "9868555856f5d6d90627a8635ce872d90e3edc138d2ce063f3bca733e75fddfe"
 _BLENDSHAPES: Final = "526e7609dfd30390bfc32380fc365d04be803d9db605f0ee18049c349aee6e1d"
+NETWORKS: Final = hashlib.sha256(f"{_DETECTOR}{_MESH}{_BLENDSHAPES}".encode()).hexdigest()[:16]
+"""Hash of the three networks."""
 
 _SIDE: Final = 256  # pixels of the sides of the mesh network's input
 _MARGIN: Final = 1.5  # the region's side, in longer sides of the face's box

@@ -152,6 +152,11 @@ class AffectModel(nn.Module):
         """Signals that the backbone needs besides the frames."""
         return self.backbone.signals
 
+    @property
+    def reads_pictures(self) -> bool:
+        """Whether the backbone reads the pixels of the frames."""
+        return self.backbone.reads_pictures
+
     def features(
         self,
         frames: Tensor,

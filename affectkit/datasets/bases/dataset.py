@@ -31,8 +31,9 @@ from affectkit.data.transforms import (
     Resize,
 )
 from affectkit.data.video import Backend, open_video
+from affectkit.datasets.bases.signals import ClipSignals, default_folder
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError, VideoError
-from affectkit.faces import FacePicture, face_landmarks
+from affectkit.faces import SIGNALS, FacePicture, PictureSpec, face_landmarks
 
 if TYPE_CHECKING:
     from affectkit.data.shards import CropShards
@@ -63,11 +64,18 @@ class AffectDataset(Dataset[Clip], ABC):
             annotation still from `root`. Aligned crops of frames without landmarks get those of the mean face.
         targets: Names of the annotations to return; all by default. A mapping also renames them:
             `{"au": "micro_au"}` returns action units alone, as the target "micro_au".
+        signals: Measurements of the face to return, names of `affectkit.faces.SIGNALS`. They are measured on the
+            original frames, before crops and transforms, when a clip is first read, and kept on disk.
+        signals_root: Folder of the kept signals; by default the folder `.signals` beside the corpus if it is writable,
+            else the user's cache.
+        pictures: Pictures of a clip: its frames ("frames"); the face of each frame, cropped as this input of a model
+            says, at the measured place; or black pictures of one pixel without any transform ("none"), for models
+            that read signals alone.
 
     Raises:
         DatasetNotFoundError: `root` does not exist, or `prepared` holds no finished crops.
-        ConfigError: The crops in `prepared` belong to another corpus or to other media, or `targets` is unknown,
-            empty or ambiguous.
+        ConfigError: The crops in `prepared` belong to another corpus or to other media, `targets` is unknown, empty or
+            ambiguous, a signal is unknown, or faces are to be cropped from prepared crops.
 
     Attributes:
         name: Published name of the corpus.
@@ -110,6 +118,9 @@ class AffectDataset(Dataset[Clip], ABC):
         cache: Literal["none", "memory"] = "none",
         prepared: str | Path | None = None,
         targets: Sequence[str] | Mapping[str, str] | None = None,
+        signals: Sequence[str] = (),
+        signals_root: str | Path | None = None,
+        pictures: Literal["frames", "none"] | PictureSpec = "frames",
     ) -> None:
         self.root = Path(root)
         if not self.root.exists():
@@ -123,6 +134,22 @@ class AffectDataset(Dataset[Clip], ABC):
         self._cache: dict[int, Tensor] | None = {} if cache == "memory" else None
         self._lengths: dict[int, int] = {}
         self._verified: set[str] = set()  # clips whose crops were made from the same media
+        self.pictures = pictures
+        self.signals = tuple(signals)
+        if unknown := set(signals) - SIGNALS.keys():
+            raise ConfigError(
+                f"There is no signal {', '.join(sorted(unknown))}.",
+                remedy=f"Choose from {', '.join(SIGNALS)}.",
+            )
+        if not isinstance(pictures, str) and prepared is not None:
+            raise ConfigError(
+                "Faces cannot be cropped from prepared crops.",
+                remedy="Leave out `prepared` or the crops by mesh.",
+            )
+        self.measured = None
+        if signals or not isinstance(pictures, str):
+            folder = self.signals_folder if signals_root is None else Path(signals_root)
+            self.measured = ClipSignals(self, folder)
         self.clips = self.records()
         self._crops = None if prepared is None else self._open_prepared(prepared)
         # One flag per clip in shared memory, so that data-loader workers report to the main process.
@@ -217,6 +244,11 @@ class AffectDataset(Dataset[Clip], ABC):
         """Whether the faces are rendered (a rehearsal): a model trained on them does not fit real faces."""
         return (self.root / "rehearsal.json").is_file()
 
+    @property
+    def signals_folder(self) -> Path:
+        """Default of `signals_root`."""
+        return default_folder(self.root)
+
     def people(self) -> dict[str, tuple[str | None, ...]]:
         """Attributes of the subjects for results per group, such as "sex".
 
@@ -299,34 +331,51 @@ class AffectDataset(Dataset[Clip], ABC):
         except AnnotationError as error:
             raise AnnotationError(error.fault, path=record.path, remedy=error.remedy) from error
         indices = [record.start + position for position in positions]
-        points = self._read_landmarks(record, indices)
+        points = self._read_landmarks(draw.index, indices)
         clip = Clip.make(
             self._read_frames(draw.index, positions),
             self.annotate(record, indices),
             landmarks=None if points is None else points[0],
             landmarks_mask=None if points is None else points[1],
+            signals=self._read_signals(draw.index, indices, self.signals),
             key_frames=[indices.index(key) if key in indices else -1 for key in record.key_frames],
             valid=draw.valid,
             subject=self._group_index(draw.index),
             meta={"dataset": self.name, "clip": record.clip, "subject": record.subject, "indices": indices},
         )
-        return clip if self.transform is None else self.transform(clip, rng)
+        return clip if self.transform is None or self.pictures == "none" else self.transform(clip, rng)
 
     def _read_frames(self, index: int, positions: Sequence[int]) -> Tensor:
-        record = self.clips[index]
+        start = self.clips[index].start
+        if self.pictures == "none":
+            return torch.zeros(len(positions), 3, 1, 1, dtype=torch.uint8)
         if self._cache is None:
-            return self._read_media(record, [record.start + position for position in positions])
+            return self._read_media(index, [start + position for position in positions])
         if index not in self._cache:
-            stop = record.start + self.length(index)
-            self._cache[index] = self._read_media(record, range(record.start, stop))
+            self._cache[index] = self._read_media(index, range(start, start + self.length(index)))
         return self._cache[index][list(positions)]
 
-    def _read_media(self, record: ClipRecord, indices: Sequence[int]) -> Tensor:
-        if self._crops is None:
-            return self.load(record, indices)
-        return self._crops.read(self.crop_key(record), indices)
+    def _read_media(self, index: int, indices: Sequence[int]) -> Tensor:
+        record = self.clips[index]
+        if self._crops is not None:
+            return self._crops.read(self.crop_key(record), indices)
+        frames = self.load(record, indices)
+        if self.measured is None or isinstance(self.pictures, str):
+            return frames
+        points = self._read_signals(index, indices, ["landmarks"])["landmarks"]
+        return self.measured.crop(frames, points, self.pictures)
 
-    def _read_landmarks(self, record: ClipRecord, indices: Sequence[int]) -> tuple[Tensor, Tensor] | None:
+    def _read_signals(self, index: int, indices: Sequence[int], names: Sequence[str]) -> dict[str, Tensor]:
+        if self.measured is None or not names:
+            return {}
+        return self.measured.read(index, indices, names)
+
+    def _read_landmarks(self, index: int, indices: Sequence[int]) -> tuple[Tensor, Tensor] | None:
+        record = self.clips[index]
+        if self.measured is not None and not isinstance(self.pictures, str):
+            measured = self._read_signals(index, indices, ["landmarks"])["landmarks"]
+            placed = self.measured.place(measured, self.pictures)
+            return placed, placed.isfinite().all(-1)
         if self._crops is None:
             return self.landmarks(record, indices)
         key = self.crop_key(record)
@@ -380,6 +429,7 @@ class AffectDataset(Dataset[Clip], ABC):
             valid=False,
             subject=self._group_index(draw.index),
             meta=meta,
+            signals={name: torch.full_like(values, torch.nan) for name, values in like.signals.items()},
         )
 
     def _group_index(self, index: int) -> int:

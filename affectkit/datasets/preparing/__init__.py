@@ -1,7 +1,8 @@
-"""Prepared face crops of a corpus, made once and read by every recipe."""
+"""Face crops and signals of a corpus, made once and read by every recipe."""
 
 from __future__ import annotations
 
 from affectkit.datasets.preparing.run import Prepared, prepare
+from affectkit.datasets.preparing.signals import measure
 
-__all__ = ["Prepared", "prepare"]
+__all__ = ["Prepared", "measure", "prepare"]

@@ -23,6 +23,8 @@ class Backbone(nn.Module, ABC):
     num_features: int
     signals: tuple[str, ...] = ()
     """Signals that `forward` needs besides the frames, as arguments `signals` and `signals_mask`."""
+    reads_pictures: bool = True
+    """Whether `forward` reads the pixels of the frames; if not, datasets do not decode them."""
     input_spec: InputSpec
     config: dict[str, Any]
 

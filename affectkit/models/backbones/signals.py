@@ -63,6 +63,7 @@ class SignalBackbone(Backbone):
                 remedy="Name at least one signal.",
             )
         self.signals = tuple(signals)
+        self.reads_pictures = False
         self.sizes = dict(signals)
         self.noise, self.limit = noise, limit
         self.standardize = nn.BatchNorm1d(sum(signals.values()), affine=False, momentum=0.01)
@@ -151,6 +152,7 @@ class FusedBackbone(Backbone):
         built = {n: build("backbone", p) if isinstance(p, Mapping) else p for n, p in parts.items()}
         self.parts = nn.ModuleDict(built)
         self.part_dropout = part_dropout
+        self.reads_pictures = any(part.reads_pictures for part in built.values())
         self.signals = tuple(dict.fromkeys(name for part in built.values() for name in part.signals))
         self.num_features = sum(part.num_features for part in built.values())
         self.input_spec = next(iter(built.values())).input_spec

@@ -1,0 +1,73 @@
+"""Measurement of the signals of a whole dataset, so that training does not search faces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from affectkit.datasets.bases.dataset import AffectDataset
+from affectkit.datasets.bases.signals import ClipSignals
+from affectkit.workers import Handler, run_here, run_in_processes
+
+__all__ = ["measure"]
+
+
+def measure(
+    datasets: Sequence[AffectDataset],
+    *,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Measure the signals of all clips that are not on disk yet.
+
+    An interrupted run continues with the same call. Unreadable frames are masked.
+
+    Args:
+        datasets: Datasets, such as the splits of a corpus; those without signals are left out.
+        workers: Number of processes; 0 uses the current one.
+        progress: Called with the numbers of finished recordings and of all recordings to measure.
+
+    Returns:
+        Number of recordings measured.
+
+    Raises:
+        ConfigError: The folder is not writable.
+    """
+    sources = tuple(dataset.measured for dataset in datasets if dataset.measured is not None)
+    jobs = [(number, index) for number, source in enumerate(sources) for index in source.missing()]
+    if not jobs:
+        return 0
+    report = progress or (lambda done, total: None)
+    done = 0
+    report(done, len(jobs))
+    start = _Start(sources, single=workers > 0)
+    events = run_in_processes(start, jobs, processes=workers) if workers else run_here(start, jobs)
+    with closing(events):
+        for event in events:
+            if event.kind == "failed":
+                raise event.content
+            if event.kind == "done":
+                done += 1
+                report(done, len(jobs))
+    return done
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Starts a worker, with a single thread if there are several."""
+
+    sources: tuple[ClipSignals, ...]
+    single: bool
+
+    def __call__(self, place: int) -> Handler:
+        if self.single:
+            torch.set_num_threads(1)
+        return self.handle
+
+    def handle(self, job: tuple[int, int], report: Callable[[Any], None]) -> None:
+        number, index = job
+        self.sources[number].measure(index)
