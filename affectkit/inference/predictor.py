@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from math import isfinite, nan
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -17,9 +18,10 @@ from torch import Tensor
 import affectkit
 from affectkit.data.video import Backend, VideoReader, open_video
 from affectkit.errors import ConfigError
-from affectkit.faces import FrameFaces, SeenFace, face_landmarks, frame_faces
-from affectkit.faces.frames import FaceSource, describe, face_source
+from affectkit.faces import FaceMesh, FrameFaces, MeshDetector, SeenFace, face_landmarks, frame_faces
+from affectkit.faces.frames import FaceSource, MeshFaces, describe, face_source
 from affectkit.facs import AUSet, Dimensions, ExpressionSet, UnitSpace
+from affectkit.inference.measures import MEASURED
 from affectkit.models import AffectModel, hub
 from affectkit.models.zero_shot import heads_with_prototypes, prototype_only, use_classes
 
@@ -46,6 +48,7 @@ class Row:
         box: Left, top, width and height of the face in pixels of the frame; None if no detector was used.
         points: Eyes, nose tip and mouth corners (x, y) in pixels of the frame, left ones in the picture first; None
             if unknown.
+        mesh: Mesh of the face, with head pose, gaze and landmarks; None if it was not measured.
     """
 
     frame: int
@@ -57,6 +60,7 @@ class Row:
     score: float = nan
     box: tuple[float, float, float, float] | None = None
     points: tuple[tuple[float, float], ...] | None = None
+    mesh: FaceMesh | None = None
 
 
 class Predictor:
@@ -69,17 +73,22 @@ class Predictor:
     depends on frames outside the window. Frames missing in a window (beyond the ends, unreadable, or without the face)
     are replaced by the next one towards the middle; a photo is a clip of equal frames.
 
+    A model that needs `signals`, such as the mesh of the face, gets them for the same frames, also if the faces are
+    found in another way; a face whose mesh cannot be measured then has no values. A predictor may serve several threads
+    at once.
+
     Args:
         model: A model, or the folder or Hub name of a saved one.
         device: Device of the model, for example "cpu" or "cuda:1".
         batch_size: Number of faces per forward pass, from one or several frames.
-        faces: "detect" (default) finds faces with the bundled detector; "center" takes the centred square of every
-            frame, "x,y,w,h" this box in pixels, as one face; or a `Crop` or `FaceDetector`.
+        faces: "mesh" (default) finds and follows faces with their meshes; "centerface" finds faces from about 11 pixels
+            on without meshes; "center" takes the centred square of every frame, "x,y,w,h" this box in pixels, as one
+            face; or a `Crop` or `FaceDetector`. See `affectkit.faces.frames.face_source`.
         classes: Classes for the expression head in place of its own, without training: names or free texts. The head
             then predicts by prototypes; see `affectkit.models.use_classes`.
         prototype_only: Whether all heads with prototypes predict by them alone; see `affectkit.models.prototype_only`.
-        detector_size: Longest side in pixels of the input of the detector of "detect" (default: 640); larger frames
-            are reduced. Larger values find smaller faces; see `CenterFace`.
+        detector_size: Longest side in pixels of the input of `CenterFace` (default: 640); larger frames are reduced.
+            Larger values find smaller faces. With "mesh", `CenterFace` then finds the faces of videos too.
 
     Attributes:
         columns: Names of the values: `AU01` … (probabilities), `AU01_i` … (intensities 0–5), then those of the other
@@ -134,7 +143,9 @@ class Predictor:
             raise ConfigError(fault, remedy="Choose cpu, or an accelerator that torch supports.") from error
         self._landmarks = face_landmarks(self.model.input_spec).to(self.device)
         self.batch_size = batch_size
-        self.faces = face_source("detect" if faces is None else faces, self.device, detector_size)
+        self.faces = face_source("mesh" if faces is None else faces, self.device, detector_size)
+        self._mesh = MeshDetector(device=self.device) if self.model.signals else None
+        self._lock = Lock()
         spaces = {name: model.head(name).space for name in model.heads}
         self._heads = sorted(
             spaces, key=lambda name: [not isinstance(spaces[name], kind) for kind in (AUSet, UnitSpace)]
@@ -181,15 +192,15 @@ class Predictor:
         """
         clips = self._clips(video, start)
         while batch := list(islice(clips, self.batch_size)):
-            pictures = [clip for _, _, clip in batch if clip is not None]
-            values = iter(self._run(torch.stack(pictures)) if pictures else ())
+            windows = [clip for _, _, clip in batch if clip is not None]
+            values = iter(self._run(windows) if windows else ())
             for frame, face, clip in batch:
                 numbers = [nan] * len(self.columns) if clip is None else next(values)
                 row = dict(zip(self.columns, numbers, strict=True))
                 if face is None:
                     yield Row(frame.number, frame.timestamp, False, row, frame.reason)
                 else:
-                    seen = (face.identity, face.score, face.box, face.points)
+                    seen = (face.identity, face.score, face.box, face.points, face.mesh)
                     yield Row(frame.number, frame.timestamp, clip is not None, row, face.reason, *seen)
 
     def window(self, fps: float = nan) -> tuple[int, int]:
@@ -219,9 +230,15 @@ class Predictor:
             "model_metadata": self.model.metadata,
             "input": self.model.input_spec.to_dict(),
             "faces": describe(self.faces, self.model.input_spec),
+            "measured": list(MEASURED) if self.has_meshes else [],
             "zero_shot_classes": None if self.classes is None else list(self.classes),
             "heads": heads,
         }
+
+    @property
+    def has_meshes(self) -> bool:
+        """Whether rows have meshes."""
+        return self._mesh is not None or isinstance(self.faces, (MeshFaces, MeshDetector))
 
     def _sha256(self) -> str:
         """Hash of the weights file, or of the tensors of a model in memory."""
@@ -239,11 +256,20 @@ class Predictor:
         wanted = self.model.input_spec.fps
         return max(1, round(fps / wanted)) if wanted and isfinite(fps) else 1
 
-    def _run(self, clips: Tensor) -> list[list[float]]:
-        """Values [n][columns] of clips [n, T, 3, S, S], at the middle frame."""
-        answers = self.model.predict(
-            clips.to(self.device), landmarks=self._landmarks.expand(*clips.shape[:2], -1, -1)
-        )
+    def _run(self, windows: Sequence[Sequence[SeenFace]]) -> list[list[float]]:
+        """Values [n][columns] of windows of faces [n][T], at the middle frame."""
+        clips = torch.stack([_stack([face.picture for face in window]) for window in windows])
+        signals = {
+            name: torch.stack([_stack([face.signals and face.signals[name] for face in w]) for w in windows])
+            for name in self.model.signals
+        }
+        landmarks = self._landmarks.expand(*clips.shape[:2], -1, -1)
+        with self._lock:  # `AffectModel.predict` changes the mode of the model
+            answers = self.model.predict(
+                clips.to(self.device),
+                landmarks=landmarks,
+                signals={name: values.to(self.device) for name, values in signals.items()} or None,
+            )
         middle = (clips.shape[1] - 1) // 2
         per_frame = {name: self.model.head(name).per_frame for name in self._heads}
         parts = [answers[name][:, middle] if per_frame[name] else answers[name] for name in self._heads]
@@ -252,13 +278,14 @@ class Predictor:
 
     def _clips(
         self, video: VideoReader, start: int
-    ) -> Iterator[tuple[FrameFaces, SeenFace | None, Tensor | None]]:
-        """Each face of each frame with its window [T, 3, S, S]; None without a face or a picture of it."""
+    ) -> Iterator[tuple[FrameFaces, SeenFace | None, list[SeenFace] | None]]:
+        """Each face of each frame with its window [T]; None without a face or a picture of it."""
         before, after = self.window(video.fps)
         step = self._step(video.fps)
         near: dict[int, FrameFaces] = {}
         row = start
-        frames = frame_faces(video, self.faces, self.model.input_spec, start=max(0, start - before))
+        first = max(0, start - before)
+        frames = frame_faces(video, self.faces, self.model.input_spec, start=first, mesh=self._mesh)
         for frame in chain(frames, repeat(None, after)):
             if frame is not None:
                 near[frame.number] = frame
@@ -274,19 +301,22 @@ class Predictor:
                     continue
                 past = _fill(near, identity, range(row, row - before - 1, -step))
                 future = _fill(near, identity, range(row, row + after + 1, step))
-                yield middle, face, torch.stack([*reversed(past), *future[1:]])
+                yield middle, face, [*reversed(past), *future[1:]]
             row += 1
             near.pop(row - 1 - before, None)
 
 
-def _fill(near: Mapping[int, FrameFaces], identity: int, numbers: Sequence[int]) -> list[Tensor]:
-    """Pictures of a face from the middle outwards; a missing one repeats the one before."""
-    pictures: list[Tensor] = []
+def _fill(near: Mapping[int, FrameFaces], identity: int, numbers: Sequence[int]) -> list[SeenFace]:
+    """A face with pictures from the middle outwards; where it has none, the one before is repeated."""
+    faces: list[SeenFace] = []
     for number in numbers:
         face = near[number].faces.get(identity) if number in near else None
-        picture = None if face is None else face.picture
-        pictures.append(pictures[-1] if picture is None else picture)
-    return pictures
+        faces.append(faces[-1] if face is None or face.picture is None else face)
+    return faces
+
+
+def _stack(values: Sequence[Tensor | None]) -> Tensor:
+    return torch.stack([value for value in values if value is not None])
 
 
 def _by_prototypes(model: AffectModel, classes: Sequence[str] | None, *, everywhere: bool) -> AffectModel:

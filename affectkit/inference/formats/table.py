@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from affectkit.errors import AnnotationError, ConfigError
 from affectkit.inference.baseline import subtract_baseline
+from affectkit.inference.measures import columns_of, measure
 from affectkit.inference.predictor import Row
 
 if TYPE_CHECKING:
@@ -41,14 +42,24 @@ def schema(columns: Sequence[str], metadata: Mapping[bytes, bytes] | None = None
     return pa.schema(fields, metadata=metadata)
 
 
-def cells(row: Row, columns: Sequence[str]) -> dict[str, Any]:
+def cells(row: Row, columns: Sequence[str], groups: Sequence[str] = ()) -> dict[str, Any]:
     """Plain values of a row by column name, in the order of the table; None where a value is missing.
+
+    Args:
+        row: The row.
+        columns: Names of the values.
+        groups: Groups of measures after the values, see `affectkit.inference.measures`.
 
     Raises:
         ConfigError: The row lacks a value.
     """
+    names = columns_of(groups)
+    measures: Sequence[float | None] = [None] * len(names)
+    if row.mesh is not None and groups:
+        measures = measure(row.mesh, groups)
     try:
-        numbers = (row.score, *(row.box or [None] * 4), *(row.values[name] for name in columns))
+        values = [row.values[name] for name in columns]
+        numbers = (row.score, *(row.box or [None] * 4), *values, *measures)
     except KeyError as error:
         raise ConfigError(
             f"The row has no value for the column {error}.",
@@ -59,7 +70,7 @@ def cells(row: Row, columns: Sequence[str]) -> dict[str, Any]:
         float(value) if value is not None and isfinite(value) else None for value in (row.timestamp, *numbers)
     )
     leading = (row.frame, timestamp, row.face, row.success, one_line(row.reason or "") or None)
-    return dict(zip((*LEADING, *columns), (*leading, *known), strict=True))
+    return dict(zip((*LEADING, *columns, *names), (*leading, *known), strict=True))
 
 
 def one_line(text: str) -> str:
@@ -236,8 +247,9 @@ class RowStream:
 
     @property
     def columns(self) -> list[str]:
-        """Names of the values."""
-        return list(self.schema.names[len(LEADING) :])
+        """Names of the values, without those of measures."""
+        names = self.schema.names[len(LEADING) :]
+        return list(names[: len(names) - len(columns_of(self.metadata.get("measured", ())))])
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
