@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from affectkit.cli import spot
 from affectkit.cli.arguments import (
@@ -26,6 +26,7 @@ from affectkit.cli.arguments import (
 from affectkit.errors import ConfigError, VideoError
 
 if TYPE_CHECKING:
+    from affectkit.inference.baseline import Baseline
     from affectkit.inference.run import FileResult
     from affectkit.inference.sources import Other
 
@@ -143,26 +144,32 @@ def _parser(
     group = parser.add_argument_group("faces and values")
     add = group.add_argument
     add_shared(
-        group, "--faces", help="`detect` finds and tracks all; or `center`, or a box `x,y,w,h` in pixels"
+        group,
+        "--faces",
+        help="`mesh` finds and follows all with head pose, gaze and landmarks; `centerface` finds very small ones too; "
+        "or `center`, or a box `x,y,w,h` in pixels",
     )
     add(
         "--detector-size",
         type=int,
         metavar="N",
-        help="larger frames are reduced to this longest side in pixels for detection, which misses faces narrower than "
+        help="detect with CenterFace in frames reduced to this longest side in pixels; it misses faces narrower than "
         "about 11 pixels there. Time grows with the square of N (default: 640)",
     )
     add("--smooth", metavar="WINDOW", help="smoothing window in seconds, such as 0.4, or frames, such as 9f")
     add("--smooth-by", default="hann", choices=("hann", "median"), help="weighted mean or median")
-    add(
-        "--subtract-baseline",
-        nargs="?",
-        type=float,
-        const=0.5,
-        metavar="QUANTILE",
-        help="subtract each person's usual intensities, this quantile over all frames (0.5, the median); a value then "
-        "depends on the whole clip",
+    neutral = group.add_mutually_exclusive_group()
+    neutral.add_argument(
+        "--neutral",
+        metavar="FRAMES",
+        help="neutral frames that are each person's baseline: START-END in seconds, or a photo of the person",
     )
+    neutral.add_argument(
+        "--no-baseline",
+        action="store_true",
+        help="do not subtract each person's values at rest, which models may do by default in videos",
+    )
+    add("--landmarks", action="store_true", help="also write the 68 landmarks of each face")
     add(
         "--classes",
         nargs="+",
@@ -210,8 +217,17 @@ def _table_options(options: argparse.Namespace) -> dict[str, Any]:
         "format": options.format,
         "fill_missing": options.fill_missing,
         "smoothing": None if options.smooth is None else Smoothing.parse(options.smooth, options.smooth_by),
-        "baseline": options.subtract_baseline,
+        "baseline": _baseline(options),
+        "landmarks": options.landmarks,
     }
+
+
+def _baseline(options: argparse.Namespace) -> Baseline | Literal[False] | None:
+    from affectkit.inference.baseline import Baseline
+
+    if options.neutral is not None:
+        return Baseline.parse(options.neutral)
+    return False if options.no_baseline else None
 
 
 def _predict_files(options: argparse.Namespace) -> int:
@@ -290,7 +306,9 @@ def _faceless(one: FileResult) -> str | None:
     if one.status == "failed" or not one.frames or one.failed < one.frames:
         return None
     where = "its only frame" if one.frames == 1 else f"any of its {one.frames} frames"
-    larger = "; try a larger --detector-size, such as 1920" if one.reduced else ""
+    larger = "; try --detector-size 640, or larger, which finds small faces"
+    if one.reduced:
+        larger = "; try a larger --detector-size, such as 1920"
     return f"{one.source}: no face in {where}{larger}"
 
 
@@ -325,6 +343,7 @@ def _watch(options: argparse.Namespace) -> int:
     """Predict a webcam until it is stopped."""
     from rich.console import Console
 
+    from affectkit.inference.baseline import Baseline
     from affectkit.inference.formats import partial_of
     from affectkit.inference.run import write_predictions
     from affectkit.inference.webcam import Webcam
@@ -336,6 +355,9 @@ def _watch(options: argparse.Namespace) -> int:
             "The table already exists.", path=existing[0], remedy="Use another, or --overwrite."
         )
     predictor = _make_predictor(options, batch_size=1)(device=options.device[0])
+    table_options = _table_options(options)
+    if table_options["baseline"] is None and predictor.has_baseline:
+        table_options["baseline"] = Baseline(is_causal=True)
     with (
         Webcam(options.webcam, seconds=options.seconds) as camera,
         _ctrl_c(camera.stop),
@@ -345,7 +367,7 @@ def _watch(options: argparse.Namespace) -> int:
             predictor,
             camera,
             options.output,
-            **_table_options(options),
+            **table_options,
             progress=lambda done, _: status.update(f"{counted(done, 'frame')}; press Ctrl-C to stop"),
         )
     print_notes(predictor.warning)

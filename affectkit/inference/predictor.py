@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice, repeat
 from math import isfinite, nan
 from pathlib import Path
@@ -49,6 +49,8 @@ class Row:
         points: Eyes, nose tip and mouth corners (x, y) in pixels of the frame, left ones in the picture first; None
             if unknown.
         mesh: Mesh of the face, with head pose, gaze and landmarks; None if it was not measured.
+        baseline: Amounts that were subtracted from values, by column: logits for probabilities; None if nothing was
+            subtracted. See `RunningBaseline`.
     """
 
     frame: int
@@ -60,7 +62,8 @@ class Row:
     score: float = nan
     box: tuple[float, float, float, float] | None = None
     points: tuple[tuple[float, float], ...] | None = None
-    mesh: FaceMesh | None = None
+    mesh: FaceMesh | None = field(default=None, repr=False, compare=False)
+    baseline: Mapping[str, float] | None = None
 
 
 class Predictor:
@@ -95,6 +98,7 @@ class Predictor:
             heads: expressions and levels (probabilities), dimensions. A name that an earlier head has is prefixed by
             the head's name and a dot.
         warning: Warning about the model, or None.
+        has_baseline: Whether the model states that a person's baseline should be subtracted in videos.
         faces: The source of faces.
 
     Raises:
@@ -155,6 +159,7 @@ class Predictor:
             for column in model.head(name).columns:
                 self._columns[f"{name}.{column}" if column in self._columns else column] = name
         self.columns = tuple(self._columns)
+        self.has_baseline = self.model.metadata.get("baseline") is True
         self.warning = RENDERED_WARNING if model.metadata.get("rendered") else None
 
     def predict_file(self, path: str | Path, *, backend: Backend = "auto", start: int = 0) -> Iterator[Row]:
@@ -259,17 +264,18 @@ class Predictor:
     def _run(self, windows: Sequence[Sequence[SeenFace]]) -> list[list[float]]:
         """Values [n][columns] of windows of faces [n][T], at the middle frame."""
         clips = torch.stack([_stack([face.picture for face in window]) for window in windows])
-        signals = {
-            name: torch.stack([_stack([face.signals and face.signals[name] for face in w]) for w in windows])
-            for name in self.model.signals
-        }
+        given: dict[str, Any] = {}
+        if self.model.signals:
+            measured = [[face.signals or {} for face in window] for window in windows]
+            given["signals"] = {
+                name: torch.stack([_stack([face[name] for face in window]) for window in measured]).to(
+                    self.device
+                )
+                for name in self.model.signals
+            }
         landmarks = self._landmarks.expand(*clips.shape[:2], -1, -1)
         with self._lock:  # `AffectModel.predict` changes the mode of the model
-            answers = self.model.predict(
-                clips.to(self.device),
-                landmarks=landmarks,
-                signals={name: values.to(self.device) for name, values in signals.items()} or None,
-            )
+            answers = self.model.predict(clips.to(self.device), landmarks=landmarks, **given)
         middle = (clips.shape[1] - 1) // 2
         per_frame = {name: self.model.head(name).per_frame for name in self._heads}
         parts = [answers[name][:, middle] if per_frame[name] else answers[name] for name in self._heads]

@@ -102,7 +102,8 @@ def to_frame(
     rows = list(rows)
     if not rows:
         raise ConfigError("There are no rows.")
-    names, groups = list(rows[0].values), measures.LANDMARKS if landmarks else measures.MEASURED
+    names = list(rows[0].values)
+    groups: tuple[str, ...] = measures.LANDMARKS if landmarks else measures.MEASURED
     if not any(row.mesh is not None for row in rows) and not (metadata or {}).get("measured"):
         groups = ()
     header = schema([*names, *measures.columns_of(groups)])

@@ -40,7 +40,7 @@ class TableWriter:
         metadata: Plain values stored with the table. `heads` describes the values for the formats of OpenFace;
             `measured` names groups of columns that come from the meshes of the rows (`affectkit.inference.measures`):
             gaze, pose and blinks, and with the formats of OpenFace also landmarks;
-            `baseline` subtracts baselines (see `affectkit.inference.baseline.describe_baseline`).
+            `baseline` subtracts baselines (see `affectkit.inference.Baseline.metadata`).
         format: The format; by default from the suffix of `path`: .csv, .parquet or .jsonl.
         resume: Continue an interrupted table. The last frame is written again, since it may lack faces. A complete
             table is left unchanged.
