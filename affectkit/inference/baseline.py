@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from affectkit.inference.predictor import Row
 
-__all__ = ["Baseline", "RunningBaseline", "subtract_baseline", "unit_columns"]
+__all__ = ["Baseline", "RunningBaseline", "apply_baseline", "subtract_baseline", "unit_columns"]
 
 Floats = npt.NDArray[np.float64]
 Amounts = dict[str, dict[str, float]]
@@ -305,37 +305,35 @@ def subtract_baseline(
             "A table takes no causal baseline and no neutral photo.",
             remedy="Use them while predicting, see `write_predictions`.",
         )
+    return apply_baseline(table, baseline.metadata(), by=by)
+
+
+def apply_baseline(
+    table: pd.DataFrame, entry: Mapping[str, Any], *, by: str | Sequence[str] = "face"
+) -> pd.DataFrame:
+    """Subtract the baseline that an entry of metadata describes; see `subtract_baseline`."""
     about = table.attrs.get("affectkit", {})
     if about.get("baseline"):
         raise ConfigError("The table has a baseline already.", remedy="Predict it with --no-baseline.")
     columns = unit_columns(about.get("heads", {}))
     columns = columns or {name: None for name in table.columns if str(name).endswith(("_i", "_r"))}
-    scales = Scales(
-        _some({name: limit for name, limit in columns.items() if name in table.columns}), baseline.metadata()
-    )
+    scales = Scales(_some({name: limit for name, limit in columns.items() if name in table.columns}), entry)
     people = [name for name in ([by] if isinstance(by, str) else by) if name in table.columns]
-    faces = (
-        [parts[0] if len(parts) == 1 else parts for parts in table[people].itertuples(index=False, name=None)]
-        if people
-        else [0] * len(table)
-    )
-    values = table[scales.names].to_numpy(dtype=float, na_value=np.nan).copy()
+    faces: list[Any] = [0] * len(table)
+    if people:
+        rows = table[people].itertuples(index=False, name=None)
+        faces = [row[0] if len(row) == 1 else row for row in rows]
+    given = table[scales.names].to_numpy(dtype=float, na_value=np.nan)
+    values, times = given.copy(), np.full(len(table), np.nan)
     if "success" in table.columns:
         values[~table["success"].to_numpy(dtype=bool)] = np.nan
-    times = (
-        table["timestamp"].to_numpy(dtype=float, na_value=np.nan)
-        if "timestamp" in table.columns
-        else np.full(len(table), np.nan)
-    )
+    if "timestamp" in table.columns:
+        times = table["timestamp"].to_numpy(dtype=float, na_value=np.nan)
     amounts = scales.fit(faces, times, values)
     result = table.copy()
-    result[scales.names] = scales.subtract(
-        table[scales.names].to_numpy(dtype=float, na_value=np.nan), scales.amounts(faces, amounts)
-    )
-    result.attrs = {
-        **table.attrs,
-        "affectkit": {**about, "baseline": {**baseline.metadata(), "by": people}, "baselines": amounts},
-    }
+    result[scales.names] = scales.subtract(given, scales.amounts(faces, amounts))
+    described = {**about, "baseline": {**entry, "by": people}, "baselines": amounts}
+    result.attrs = {**table.attrs, "affectkit": described}
     return result
 
 

@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain, islice, repeat
 from math import isfinite, nan
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,9 +22,14 @@ from affectkit.errors import ConfigError
 from affectkit.faces import FaceMesh, FrameFaces, MeshDetector, SeenFace, face_landmarks, frame_faces
 from affectkit.faces.frames import FaceSource, MeshFaces, describe, face_source
 from affectkit.facs import AUSet, Dimensions, ExpressionSet, UnitSpace
+from affectkit.inference.baseline import Baseline, apply_baseline, unit_columns
+from affectkit.inference.in_memory import as_list, open_media
 from affectkit.inference.measures import MEASURED
 from affectkit.models import AffectModel, hub
 from affectkit.models.zero_shot import heads_with_prototypes, prototype_only, use_classes
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["RENDERED_WARNING", "Predictor", "Row"]
 
@@ -208,6 +214,89 @@ class Predictor:
                     seen = (face.identity, face.score, face.box, face.points, face.mesh)
                     yield Row(frame.number, frame.timestamp, clip is not None, row, face.reason, *seen)
 
+    def predict(
+        self,
+        media: Any,
+        *,
+        baseline: Baseline | Literal[False] | None = None,
+        landmarks: bool = False,
+        backend: Backend = "auto",
+    ) -> pd.DataFrame:
+        """Find and predict all faces of photos and videos, on disk or in memory.
+
+        Args:
+            media: A path; `bytes`, the content of a file; a PIL picture; a NumPy array, uint8 [H, W, 3]; or a torch
+                tensor, uint8 [3, H, W]; RGB. Or a list of these, or a batch [N, H, W, 3] or [N, 3, H, W].
+            baseline: Baseline of each person to subtract; False for none. By default as in `write_predictions`.
+            landmarks: Whether to add the 68 landmarks of faces with meshes.
+            backend: Reader of video files.
+
+        Returns:
+            One row per face and frame, or one row that says why a frame has none; see `to_frame`. For a list or batch,
+            the last column `media` counts its entries from 0. `attrs["affectkit"]` describes the model.
+
+        Raises:
+            ConfigError: An entry is not a photo or video, there is none, or a fixed box exceeds the frame.
+            VideoError: A file cannot be read.
+
+        Example:
+            >>> import numpy as np
+            >>> frame = Predictor("demo").predict(np.zeros((48, 64, 3), np.uint8))
+            >>> frame[["frame", "success", "reason"]].values.tolist()
+            [[0, False, 'No face was found.']]
+        """
+        import pandas as pd
+
+        from affectkit.inference.formats.pandas import to_frame
+
+        several = as_list(media)
+        if several is not None and not several:
+            raise ConfigError("There are no photos or videos.")
+        metadata, entry = self.metadata(), self.describe_baseline(baseline)
+        frames = []
+        for number, one in enumerate([media] if several is None else several):
+            name = "picture" if several is None else f"picture {number}"
+            with open_media(one, backend, name) as video:
+                rows = list(self.predict_video(video))
+                frame = to_frame(rows, metadata, landmarks=landmarks)
+                if entry is not None and (video.num_frames > 1 or "neutral_values" in entry):
+                    frame = apply_baseline(frame, entry)
+            frames.append(frame if several is None else frame.assign(media=number))
+        if several is None:
+            return frames[0]
+        amounts = [frame.attrs["affectkit"].get("baselines", {}) for frame in frames]
+        whole = pd.concat(frames, ignore_index=True)
+        whole.attrs = {"affectkit": {**frames[0].attrs["affectkit"], "baselines": amounts}}
+        return whole
+
+    def describe_baseline(self, baseline: Baseline | Literal[False] | None = None) -> dict[str, Any] | None:
+        """Metadata of the baseline of videos; None without one.
+
+        Args:
+            baseline: The baseline; False for none; None for `Baseline()` if the model states it.
+
+        Raises:
+            ConfigError: The model predicts no action units, or the neutral photo has no face.
+        """
+        heads = {name: self._describe_head(name) for name in self._heads}
+        columns = unit_columns(heads)
+        if baseline is None:
+            return Baseline().metadata() if self.has_baseline and columns else None
+        if baseline is False:
+            return None
+        if not columns:
+            raise ConfigError(
+                "The model predicts no action units, so there is no baseline to subtract.",
+                remedy="Omit the baseline.",
+            )
+        if not isinstance(baseline.neutral, Path):
+            return baseline.metadata()
+        rows = [row for row in self.predict_file(baseline.neutral) if row.success]
+        if not rows:
+            raise ConfigError("The neutral photo has no face.", path=baseline.neutral, remedy="Give another.")
+        largest = max(rows, key=lambda row: 0.0 if row.box is None else row.box[2] * row.box[3])
+        return baseline.metadata({name: round(largest.values[name], 6) for name in columns})
+
     def window(self, fps: float = nan) -> tuple[int, int]:
         """Numbers of frames before and after a frame that its values depend on, for a frame rate (NaN: unknown)."""
         frames, step = self.model.input_spec.frames, self._step(fps)
@@ -215,20 +304,10 @@ class Predictor:
 
     def metadata(self) -> dict[str, Any]:
         """Plain metadata of the predictions: model, hash, thresholds, licence, warning."""
-        heads = {}
-        for name in self._heads:
-            head, columns = self.model.head(name), [c for c, home in self._columns.items() if home == name]
-            heads[name] = {
-                "columns": columns,
-                "values": head.values,
-                "answers_by": head.answers_by,
-                "thresholds": dict(zip(columns, head.thresholds, strict=False)),
-                **({"range": list(head.space.value_range)} if isinstance(head.space, Dimensions) else {}),
-            }
         return {
             "affectkit": affectkit.__version__,
             "model": self.source,
-            "model_sha256": self._sha256(),
+            "model_sha256": self._sha256,
             "licence": self.model.metadata.get("licence"),
             "trained_on": "rendered faces" if self.warning else self.model.metadata.get("trained_on"),
             "warning": self.warning,
@@ -237,7 +316,17 @@ class Predictor:
             "faces": describe(self.faces, self.model.input_spec),
             "measured": list(MEASURED) if self.has_meshes else [],
             "zero_shot_classes": None if self.classes is None else list(self.classes),
-            "heads": heads,
+            "heads": {name: self._describe_head(name) for name in self._heads},
+        }
+
+    def _describe_head(self, name: str) -> dict[str, Any]:
+        head, columns = self.model.head(name), [c for c, home in self._columns.items() if home == name]
+        return {
+            "columns": columns,
+            "values": head.values,
+            "answers_by": head.answers_by,
+            "thresholds": dict(zip(columns, head.thresholds, strict=False)),
+            **({"range": list(head.space.value_range)} if isinstance(head.space, Dimensions) else {}),
         }
 
     @property
@@ -245,6 +334,7 @@ class Predictor:
         """Whether rows have meshes."""
         return self._mesh is not None or isinstance(self.faces, (MeshFaces, MeshDetector))
 
+    @cached_property
     def _sha256(self) -> str:
         """Hash of the weights file, or of the tensors of a model in memory."""
         if self.source is not None:

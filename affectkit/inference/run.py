@@ -18,7 +18,7 @@ from torch import Tensor
 from affectkit.data.video import Backend, VideoReader, open_video
 from affectkit.errors import AffectKitError, ConfigError, VideoError
 from affectkit.faces.frames import NO_FACE, REDUCED
-from affectkit.inference.baseline import Baseline, unit_columns
+from affectkit.inference.baseline import Baseline
 from affectkit.inference.formats import TableWriter, table_progress
 from affectkit.inference.formats.table import Summary, plain
 from affectkit.inference.measures import LANDMARKS, OPENFACE
@@ -274,28 +274,7 @@ class _Tables:
             self.metadata["measured"] = list(LANDMARKS)
         if about["measured"] and (self.format or "").startswith("openface"):
             self.metadata["measured"] = list(OPENFACE)
-        self.entry = self._baseline_entry()
-
-    def _baseline_entry(self) -> dict[str, Any] | None:
-        """Metadata of the baseline of videos."""
-        baseline, has_units = self.baseline, bool(unit_columns(self.metadata["heads"]))
-        if baseline is None:
-            return Baseline().metadata() if self.predictor.has_baseline and has_units else None
-        if baseline is False:
-            return None
-        if not has_units:
-            raise ConfigError(
-                "The model predicts no action units, so there is no baseline to subtract.",
-                remedy="Omit the baseline.",
-            )
-        if not isinstance(baseline.neutral, Path):
-            return baseline.metadata()
-        rows = [row for row in self.predictor.predict_file(baseline.neutral) if row.success]
-        if not rows:
-            raise ConfigError("The neutral photo has no face.", path=baseline.neutral, remedy="Give another.")
-        largest = max(rows, key=lambda row: 0.0 if row.box is None else row.box[2] * row.box[3])
-        columns = unit_columns(self.metadata["heads"])
-        return baseline.metadata({name: round(largest.values[name], 6) for name in columns})
+        self.entry = self.predictor.describe_baseline(self.baseline)
 
     def __call__(self, job: tuple[Path, Path], report: Callable[[Any], None]) -> FileResult:
         source, table = job
