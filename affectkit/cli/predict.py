@@ -266,16 +266,25 @@ def _predict_files(options: argparse.Namespace) -> int:
             others=others,
             progress=show,
         )
-    return _report(results, others, options.output)
+    by_mesh = options.faces == "mesh" and options.detector_size is None
+    hint = "; try --detector-size 640, which finds smaller faces" if by_mesh else ""
+    return _report(results, others, options.output, hint)
 
 
-def _report(results: Sequence[FileResult], others: Sequence[Other], output: Path) -> int:
-    """Print the outcome and return the exit code."""
+def _report(results: Sequence[FileResult], others: Sequence[Other], output: Path, hint: str) -> int:
+    """Print the outcome and return the exit code.
+
+    Args:
+        results: Results by file.
+        others: Files without results.
+        output: Table or folder.
+        hint: What may find faces in videos that have none.
+    """
     from affectkit.inference.sources import inventory
     from affectkit.inference.wording import counted, printable
 
     print_notes(*{one.warning for one in results})
-    print_notes(*(_faceless(one) for one in results))
+    print_notes(*(_faceless(one, hint) for one in results))
     skipped = [other for other in others if other.status != "failed"]
     refused = [f"{other.path}: {other.reason}" for other in others if other.status == "failed"]
     if len(results) == 1 and results[0].error is not None and not refused:
@@ -301,12 +310,12 @@ def _report(results: Sequence[FileResult], others: Sequence[Other], output: Path
     return 3 if failed else 0
 
 
-def _faceless(one: FileResult) -> str | None:
+def _faceless(one: FileResult, hint: str) -> str | None:
     """Note about a file without any face."""
     if one.status == "failed" or not one.frames or one.failed < one.frames:
         return None
     where = "its only frame" if one.frames == 1 else f"any of its {one.frames} frames"
-    larger = "; try --detector-size 640, or larger, which finds small faces"
+    larger = hint if one.frames > 1 else ""
     if one.reduced:
         larger = "; try a larger --detector-size, such as 1920"
     return f"{one.source}: no face in {where}{larger}"

@@ -165,16 +165,13 @@ def test_openface_rows_without_a_face_and_a_resumed_table(fused, memory_video, t
     predictor, path = Predictor(fused), tmp_path / "of.csv"
     whole = write_predictions(predictor, memory_video(6, picture), path, format="openface").path.read_bytes()
 
-    class Stop(Exception):
-        pass
-
     def stop(done, total):
         if done == 4:
-            raise Stop
+            raise KeyboardInterrupt
 
     options = {"format": "openface"}
     part = tmp_path / "part" / "of.csv"
-    with pytest.raises(Stop):
+    with pytest.raises(KeyboardInterrupt):
         write_predictions(predictor, memory_video(6, picture), part, progress=stop, **options)
     write_predictions(predictor, memory_video(6, picture), part, resume=True, **options)
     assert part.read_bytes() == whole
