@@ -27,6 +27,7 @@ from affectkit.errors import ConfigError, VideoError
 
 if TYPE_CHECKING:
     from affectkit.inference.baseline import Baseline
+    from affectkit.inference.predictor import Predictor
     from affectkit.inference.run import FileResult
     from affectkit.inference.sources import Other
 
@@ -68,6 +69,8 @@ _SHOWN = 20  # failed files
 
 def run(args: Sequence[str]) -> int:
     """Predict media or the data of a recipe."""
+    # Waiting threads of torch sleep, and leave the processor to decoders; read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     forms = {form for form in ("--model", "--config") for a in args if a == form or a.startswith(f"{form}=")}
     if forms == {"--model", "--config"}:
         raise ConfigError(
@@ -198,12 +201,20 @@ def _parser(
     return parser
 
 
-def _make_predictor(options: argparse.Namespace, batch_size: int) -> Callable[..., Any]:
+def _open_predictor(model: str, **options: Any) -> Predictor:
+    """Make a predictor in a process of its own, and set the threads that pay."""
     from affectkit.inference import Predictor
+    from affectkit.inference.run import limit_threads
 
+    predictor = Predictor(model, **options)
+    limit_threads(predictor)
+    return predictor
+
+
+def _make_predictor(options: argparse.Namespace, batch_size: int) -> Callable[..., Any]:
     folder = Path(options.model)
     return functools.partial(
-        Predictor,
+        _open_predictor,
         str(folder.absolute()) if options.engine == "ray" and folder.is_dir() else options.model,
         batch_size=batch_size if options.batch_size is None else options.batch_size,
         **{name: getattr(options, name) for name in ("faces", "classes", "prototype_only", "detector_size")},

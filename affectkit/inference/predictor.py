@@ -19,7 +19,16 @@ from torch import Tensor
 import affectkit
 from affectkit.data.video import Backend, VideoReader, open_video
 from affectkit.errors import ConfigError
-from affectkit.faces import FaceMesh, FrameFaces, MeshDetector, SeenFace, face_landmarks, frame_faces
+from affectkit.faces import (
+    SIGNALS,
+    FaceMesh,
+    FrameFaces,
+    MeshDetector,
+    SeenFace,
+    face_landmarks,
+    frame_faces,
+    largest_face,
+)
 from affectkit.faces.frames import FaceSource, MeshFaces, describe, face_source
 from affectkit.facs import AUSet, Dimensions, ExpressionSet, UnitSpace
 from affectkit.inference.baseline import Baseline, apply_baseline, unit_columns
@@ -296,6 +305,30 @@ class Predictor:
             raise ConfigError("The neutral photo has no face.", path=baseline.neutral, remedy="Give another.")
         largest = max(rows, key=lambda row: 0.0 if row.box is None else row.box[2] * row.box[3])
         return baseline.metadata({name: round(largest.values[name], 6) for name in columns})
+
+    def measure(self, frames: Tensor) -> dict[str, Any]:
+        """Measure the signals that the model needs, on the largest face of each frame.
+
+        Args:
+            frames: uint8 [T, 3, H, W], whole frames.
+
+        Returns:
+            Arguments of `AffectModel.predict`: `signals`, float [1, T, ...] by name, and `signals_mask`, bool [1, T],
+            False where no mesh was found; empty if the model needs no signals.
+        """
+        if self._mesh is None:
+            return {}
+        found = [largest_face(faces) for faces in self._mesh(frames)]
+        measured = [None if face is None or face.mesh is None else face.mesh.signals() for face in found]
+        signals = {
+            name: torch.stack([torch.zeros(SIGNALS[name]) if one is None else one[name] for one in measured])
+            for name in self.model.signals
+        }
+        mask = torch.tensor([one is not None for one in measured])
+        return {
+            "signals": {name: values[None].to(self.device) for name, values in signals.items()},
+            "signals_mask": mask[None].to(self.device),
+        }
 
     def window(self, fps: float = nan) -> tuple[int, int]:
         """Numbers of frames before and after a frame that its values depend on, for a frame rate (NaN: unknown)."""

@@ -274,3 +274,29 @@ def test_videos_have_a_baseline_if_the_model_states_it(fused, memory_video, tmp_
     assert default.attrs["affectkit"]["baseline"]["quantile"] == 0.1
     assert default.attrs["affectkit"]["baselines"] == {"0": {}}  # eight frames are too few
     assert photo.attrs["affectkit"]["baseline"] is None
+
+
+def test_measured_frames_fit_the_model(fused):
+    predictor = Predictor(fused)
+    frames = torch.stack([shifted(0), torch.zeros(3, 224, 260, dtype=torch.uint8)])
+    found = predictor.measure(frames)
+    assert found["signals_mask"].tolist() == [[True, False]]
+    (face,) = MeshDetector()(frames[:1])[0]
+    for name, values in face.mesh.signals().items():
+        torch.testing.assert_close(found["signals"][name][0, 0], values)
+        assert not found["signals"][name][0, 1].any()
+    backbone = {"type": "timm", "model_name": "test_resnet", "size": 32}
+    assert Predictor(AffectModel(backbone, {"au": {"type": "au", "space": "AU12"}})).measure(frames) == {}
+
+
+def test_a_model_wants_aligned_crops():
+    backbone = {"type": "timm", "model_name": "test_resnet", "size": 32}
+    model = AffectModel(backbone, {"au": {"type": "au", "space": "AU12"}}).eval()
+    crops = torch.zeros(1, 1, 3, 32, 32, dtype=torch.uint8)
+    assert model.predict(crops=crops)["au"].shape == (1, 1)
+    with pytest.raises(ConfigError, match=r"torch tensor of aligned face crops .* not ndarray.*Predictor"):
+        model.predict(PHOTO)
+    with pytest.raises(ConfigError, match=r"channels .* come before height and width"):
+        model.predict(torch.zeros(1, 1, 32, 32, 3))
+    with pytest.warns(UserWarning, match="224 by 320 pixels are hardly aligned face crops of 32 by 32"):
+        model.predict(torch.from_numpy(PHOTO).permute(2, 0, 1)[None, None])

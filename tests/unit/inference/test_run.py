@@ -510,3 +510,19 @@ def test_nothing_is_written_for_what_cannot_be_opened(predictor, tmp_path):
     with pytest.raises(VideoError):
         write_predictions(predictor, tmp_path / "missing.mp4", tmp_path / "out.csv")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("small", "most", "threads"), [(10**9, None, 1), (10**9, 4, 1), (0, 4, 4), (0, None, 3)]
+)
+def test_small_models_get_one_thread(model, monkeypatch, small, most, threads):
+    given = []
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(run, "_SMALL", small)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 3)
+    monkeypatch.setattr("torch.set_num_threads", given.append)
+    run.limit_threads(Predictor(model, faces="center"), most)
+    assert given == [threads]
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    run.limit_threads(Predictor(model, faces="center"), most)
+    assert given == [threads]
