@@ -186,7 +186,7 @@ def speed(options: argparse.Namespace, folder: Path) -> None:
 
 def peak(path: Path, table: Path) -> tuple[float, int]:
     """Megabytes at the peak, and rows, of a process that predicts a video."""
-    arguments = [sys.executable, __file__, "--child", str(path), str(table)]
+    arguments = [sys.executable, "-P", __file__, "--child", str(path), str(table)]
     done = subprocess.run(arguments, check=True, capture_output=True, text=True)
     megabytes, rows = done.stdout.split()
     return float(megabytes), int(rows)
