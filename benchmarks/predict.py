@@ -1,26 +1,28 @@
-"""What prediction costs besides the model, and that its memory does not grow with the video; prints ratios.
+"""Processor time of prediction per frame and stage, and that its memory does not grow with the video.
 
-    python benchmarks/predict.py [--seconds 8] [--rounds 3] [--size 480x360]
+    python benchmarks/predict.py [--seconds 8] [--rounds 3] [--size 640x360] [--threads 1] [--model FOLDER]
 
-A video of a rendered face that moves is predicted by a network of the size of those in the recipes (ResNet-18, pictures
-of 112 pixels), on one core: the model alone on pictures that are cut out already, with decoding and a fixed crop, and
-with decoding, detection, tracking and alignment; the last two into a CSV table. The rounds alternate, so that a busy
-machine is busy for all three.
+A video of a rendered face that moves is predicted into a CSV table by the default path: decoding, detection, the mesh
+of the followed face, alignment, a network that reads picture and mesh, and the table with pose and gaze. Processor time
+counts all threads; it is measured on the machine as it is, and again with a busy process on every processor. The bar is
+27 ms a frame.
 
-Memory is the peak of a process of its own that predicts 30 minutes of a small video with detection, against one that
-predicts a minute of it. `--memory` measures only that.
+Memory is the peak of a process of its own that predicts 30 minutes of a small video, against one that predicts a minute
+of it. `--memory` measures only that.
 """
 
 import argparse
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -29,10 +31,11 @@ import cv2
 import numpy as np
 import torch
 
-from affectkit.data.video import open_video
-from affectkit.faces import Crop
-from affectkit.inference import Predictor, write_predictions
-from affectkit.models import AffectModel
+from affectkit.data.video.pyav import PyAVReader
+from affectkit.faces import MeshDetector
+from affectkit.inference import Predictor, TableWriter, write_predictions
+from affectkit.inference.wording import counted
+from affectkit.models import AffectModel, load
 from affectkit.synth import Face, FaceRenderer, Person, Scene
 
 MEMORY_SIZE, MEMORY_FPS = (160, 120), 5  # a small video: it is the number of frames that counts
@@ -66,50 +69,124 @@ def write_video(path: Path, width: int, height: int, fps: int, seconds: float) -
 
 
 def make_model(name: str, size: int) -> AffectModel:
-    """A network with the heads of the recipes, untrained: its speed is that of a trained one."""
-    heads = {"au": {"type": "au", "space": "bp4d12"}, "expression": {"type": "expression", "space": "basic7"}}
-    return AffectModel({"type": "timm", "model_name": name, "size": size}, heads).eval()
-
-
-def model_only(predictor: Predictor, clip: torch.Tensor) -> None:
-    """All frames through the model, in the batches of the predictor."""
-    for batch in clip.split(predictor.batch_size):
-        predictor.model.predict(batch)
-
-
-def speed(seconds: float, rounds: int, width: int, height: int, folder: Path) -> None:
-    """Frames a second of the three, and their ratios."""
-    path = folder / "face.mp4"
-    write_video(path, width, height, 25, seconds)
-    model = make_model("resnet18", 112)
-    fixed, detecting = Predictor(model, faces="center"), Predictor(model, faces="detect")
-    with open_video(path) as video:
-        frames = video.num_frames
-        clip = torch.stack([Crop()(frame, 112) for _, _, frame in video.frames()])[:, None]
-    tasks: dict[str, Callable[[], object]] = {
-        "model only": lambda: model_only(fixed, clip),
-        "with decoding, crop and table": lambda: write_predictions(fixed, path, folder / "fixed.csv"),
-        "with detection and tracking as well": lambda: write_predictions(
-            detecting, path, folder / "found.csv"
-        ),
+    """A network of pictures and meshes, untrained: its speed is that of a trained one."""
+    signals = {"type": "signals", "signals": {"mesh": 1434, "blendshapes": 52, "pose": 3}}
+    picture = {"type": "timm", "model_name": name, "size": size}
+    heads = {
+        "au": {"type": "au", "space": "bp4d12", "per_frame": True},
+        "intensity": {"type": "intensity", "space": "intensity:AU1,AU2,AU4,AU6,AU12,AU25", "per_frame": True},
     }
-    times: dict[str, list[float]] = {name: [] for name in tasks}
-    for turn in range(rounds + 1):
-        for name, task in tasks.items():
-            start = time.perf_counter()
-            task()
-            if turn:  # the first one warms caches
-                times[name].append(time.perf_counter() - start)
-    base = statistics.median(times["model only"])
-    print(f"{frames} frames of {width} x {height}, ResNet-18 at 112 pixels, one core:")
-    for name, found in times.items():
-        middle = statistics.median(found)
-        print(f"  {name}: {frames / middle:.1f} frames a second, {base / middle:.2f} of the model's")
+    return AffectModel({"type": "fused", "parts": {"picture": picture, "face": signals}}, heads).eval()
+
+
+class Stages:
+    """Processor seconds spent inside of functions, by stage; a function inside of another counts for itself."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._open: list[tuple[str, float]] = []
+
+    @contextmanager
+    def of(self, stage: str) -> Iterator[None]:
+        """Count for a stage."""
+        now = time.process_time()
+        if self._open:
+            self.seconds[self._open[-1][0]] += now - self._open[-1][1]
+        self._open.append((stage, now))
+        try:
+            yield
+        finally:
+            now = time.process_time()
+            self.seconds[stage] += now - self._open.pop()[1]
+            if self._open:
+                self._open[-1] = (self._open[-1][0], now)
+
+    def watch(self, owner: Any, name: str, stage: str) -> None:
+        """Count a method for a stage."""
+        method = getattr(owner, name)
+
+        def timed(*args: Any, **options: Any) -> Any:
+            with self.of(stage):
+                return method(*args, **options)
+
+        setattr(owner, name, timed)
+
+    def watch_frames(self, owner: Any) -> None:
+        """Count the frames of a reader for decoding."""
+        frames = owner.frames
+
+        def timed(*args: Any) -> Iterator[Any]:
+            reader = frames(*args)
+            while True:
+                with self.of("decode"):
+                    frame = next(reader, None)
+                if frame is None:
+                    return
+                yield frame
+
+        owner.frames = timed
+
+
+def cost(path: Path, folder: Path, model: AffectModel, rounds: int) -> tuple[float, dict[str, float], float]:
+    """Processor milliseconds a frame, those by stage, and wall milliseconds a frame; medians of the rounds."""
+    predictor, stages = Predictor(model), Stages()
+    stages.watch_frames(PyAVReader)
+    stages.watch(MeshDetector, "detect", "detect")
+    stages.watch(MeshDetector, "fit", "mesh")
+    stages.watch(Predictor, "_run", "units")
+    stages.watch(TableWriter, "write", "table")
+    stages.watch(TableWriter, "__exit__", "table")
+    found = []
+    for _ in range(rounds + 1):
+        stages.seconds.clear()
+        start, wall = time.process_time(), time.perf_counter()
+        frames = write_predictions(predictor, path, folder / "face.csv").frames
+        total, wall = time.process_time() - start, time.perf_counter() - wall
+        found.append(
+            (
+                1000 * total / frames,
+                {k: 1000 * s / frames for k, s in stages.seconds.items()},
+                1000 * wall / frames,
+            )
+        )
+    return sorted(found[1:], key=lambda one: one[0])[rounds // 2]  # the first round warms caches
+
+
+@contextmanager
+def neighbours(count: int) -> Iterator[None]:
+    """Busy processes beside this one."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for one in busy:
+            one.kill()
+            one.wait()
+
+
+def speed(options: argparse.Namespace, folder: Path) -> None:
+    """Processor time a frame, alone and beside others."""
+    path = folder / "face.mp4"
+    width, height = map(int, options.size.split("x"))
+    write_video(path, width, height, 25, options.seconds)
+    if options.part:
+        model = load(options.model) if options.model else make_model("resnet18", 112)
+        total, stages, wall = cost(path, folder, model, options.rounds)
+        print(f"  {options.part}: {total:.1f} ms of processor time a frame, {wall:.1f} ms on the clock")
+        rest = total - sum(stages.values())
+        for name, value in {**stages, "follow, align, rest": rest}.items():
+            print(f"    {name}: {value:.1f} ms, {value / total:.0%}")
+        return
+    print(f"{options.size}, one face, {counted(options.threads, 'thread')}; the bar is 27 ms:")
+    command = [sys.executable, "-P", *sys.argv, "--part"]
+    subprocess.run([*command, "as it is"], check=True)
+    with neighbours(os.cpu_count() or 1):
+        subprocess.run([*command, "beside busy processes"], check=True)
 
 
 def peak(path: Path, table: Path) -> tuple[float, int]:
     """Megabytes at the peak, and rows, of a process that predicts a video."""
-    arguments = [sys.executable, __file__, "--child", str(path), str(table)]
+    arguments = [sys.executable, "-P", __file__, "--child", str(path), str(table)]
     done = subprocess.run(arguments, check=True, capture_output=True, text=True)
     megabytes, rows = done.stdout.split()
     return float(megabytes), int(rows)
@@ -118,7 +195,7 @@ def peak(path: Path, table: Path) -> tuple[float, int]:
 def child(path: str, table: str) -> None:
     """Predict in this process and print its peak."""
     torch.set_num_threads(1)
-    done = write_predictions(Predictor(make_model("test_resnet", 32), faces="detect"), path, table)
+    done = write_predictions(Predictor(make_model("test_resnet", 32)), path, table)
     usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(usage / (2**20 if sys.platform == "darwin" else 2**10), done.frames)
 
@@ -141,18 +218,24 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=8.0, help="of the video whose speed is measured")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--size", default="480x360")
+    parser.add_argument("--size", default="640x360")
+    parser.add_argument("--threads", type=int, default=1, help="of torch and onnxruntime")
+    parser.add_argument(
+        "--model", help="folder of a model; by default an untrained one of ResNet-18 and a mesh"
+    )
+    parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--memory", action="store_true", help="memory alone")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         child(*options.child)
         return
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as name:
         if not options.memory:
-            speed(options.seconds, options.rounds, *map(int, options.size.split("x")), Path(name))
-        memory(Path(name))
+            speed(options, Path(name))
+        if not options.part:
+            memory(Path(name))
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ def _predict(out: Path, test: RenderedDataset) -> list[str]:
     try:
         from skimage.data import astronaut
 
-        face = Predictor(out / "model", faces="detect")
+        face = Predictor(out / "model", faces="mesh")
     except (ImportError, MissingDependencyError):
         return []
     from PIL import Image

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from affectkit.cli import spot
 from affectkit.cli.arguments import (
@@ -26,6 +26,8 @@ from affectkit.cli.arguments import (
 from affectkit.errors import ConfigError, VideoError
 
 if TYPE_CHECKING:
+    from affectkit.inference.baseline import Baseline
+    from affectkit.inference.predictor import Predictor
     from affectkit.inference.run import FileResult
     from affectkit.inference.sources import Other
 
@@ -67,6 +69,8 @@ _SHOWN = 20  # failed files
 
 def run(args: Sequence[str]) -> int:
     """Predict media or the data of a recipe."""
+    # Waiting threads of torch sleep, and leave the processor to decoders; read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     forms = {form for form in ("--model", "--config") for a in args if a == form or a.startswith(f"{form}=")}
     if forms == {"--model", "--config"}:
         raise ConfigError(
@@ -143,26 +147,32 @@ def _parser(
     group = parser.add_argument_group("faces and values")
     add = group.add_argument
     add_shared(
-        group, "--faces", help="`detect` finds and tracks all; or `center`, or a box `x,y,w,h` in pixels"
+        group,
+        "--faces",
+        help="`mesh` finds and follows all with head pose, gaze and landmarks; `centerface` finds very small ones too; "
+        "or `center`, or a box `x,y,w,h` in pixels",
     )
     add(
         "--detector-size",
         type=int,
         metavar="N",
-        help="larger frames are reduced to this longest side in pixels for detection, which misses faces narrower than "
+        help="detect with CenterFace in frames reduced to this longest side in pixels; it misses faces narrower than "
         "about 11 pixels there. Time grows with the square of N (default: 640)",
     )
     add("--smooth", metavar="WINDOW", help="smoothing window in seconds, such as 0.4, or frames, such as 9f")
     add("--smooth-by", default="hann", choices=("hann", "median"), help="weighted mean or median")
-    add(
-        "--subtract-baseline",
-        nargs="?",
-        type=float,
-        const=0.5,
-        metavar="QUANTILE",
-        help="subtract each person's usual intensities, this quantile over all frames (0.5, the median); a value then "
-        "depends on the whole clip",
+    neutral = group.add_mutually_exclusive_group()
+    neutral.add_argument(
+        "--neutral",
+        metavar="FRAMES",
+        help="neutral frames that are each person's baseline: START-END in seconds, or a photo of the person",
     )
+    neutral.add_argument(
+        "--no-baseline",
+        action="store_true",
+        help="do not subtract each person's values at rest, which models may do by default in videos",
+    )
+    add("--landmarks", action="store_true", help="also write the 68 landmarks of each face")
     add(
         "--classes",
         nargs="+",
@@ -191,12 +201,20 @@ def _parser(
     return parser
 
 
-def _make_predictor(options: argparse.Namespace, batch_size: int) -> Callable[..., Any]:
+def _open_predictor(model: str, **options: Any) -> Predictor:
+    """Make a predictor in a process of its own, and set the threads that pay."""
     from affectkit.inference import Predictor
+    from affectkit.inference.run import limit_threads
 
+    predictor = Predictor(model, **options)
+    limit_threads(predictor)
+    return predictor
+
+
+def _make_predictor(options: argparse.Namespace, batch_size: int) -> Callable[..., Any]:
     folder = Path(options.model)
     return functools.partial(
-        Predictor,
+        _open_predictor,
         str(folder.absolute()) if options.engine == "ray" and folder.is_dir() else options.model,
         batch_size=batch_size if options.batch_size is None else options.batch_size,
         **{name: getattr(options, name) for name in ("faces", "classes", "prototype_only", "detector_size")},
@@ -210,8 +228,17 @@ def _table_options(options: argparse.Namespace) -> dict[str, Any]:
         "format": options.format,
         "fill_missing": options.fill_missing,
         "smoothing": None if options.smooth is None else Smoothing.parse(options.smooth, options.smooth_by),
-        "baseline": options.subtract_baseline,
+        "baseline": _baseline(options),
+        "landmarks": options.landmarks,
     }
+
+
+def _baseline(options: argparse.Namespace) -> Baseline | Literal[False] | None:
+    from affectkit.inference.baseline import Baseline
+
+    if options.neutral is not None:
+        return Baseline.parse(options.neutral)
+    return False if options.no_baseline else None
 
 
 def _predict_files(options: argparse.Namespace) -> int:
@@ -250,16 +277,25 @@ def _predict_files(options: argparse.Namespace) -> int:
             others=others,
             progress=show,
         )
-    return _report(results, others, options.output)
+    by_mesh = options.faces == "mesh" and options.detector_size is None
+    hint = "; try --detector-size 640, which finds smaller faces" if by_mesh else ""
+    return _report(results, others, options.output, hint)
 
 
-def _report(results: Sequence[FileResult], others: Sequence[Other], output: Path) -> int:
-    """Print the outcome and return the exit code."""
+def _report(results: Sequence[FileResult], others: Sequence[Other], output: Path, hint: str) -> int:
+    """Print the outcome and return the exit code.
+
+    Args:
+        results: Results by file.
+        others: Files without results.
+        output: Table or folder.
+        hint: What may find faces in videos that have none.
+    """
     from affectkit.inference.sources import inventory
     from affectkit.inference.wording import counted, printable
 
     print_notes(*{one.warning for one in results})
-    print_notes(*(_faceless(one) for one in results))
+    print_notes(*(_faceless(one, hint) for one in results))
     skipped = [other for other in others if other.status != "failed"]
     refused = [f"{other.path}: {other.reason}" for other in others if other.status == "failed"]
     if len(results) == 1 and results[0].error is not None and not refused:
@@ -285,12 +321,14 @@ def _report(results: Sequence[FileResult], others: Sequence[Other], output: Path
     return 3 if failed else 0
 
 
-def _faceless(one: FileResult) -> str | None:
+def _faceless(one: FileResult, hint: str) -> str | None:
     """Note about a file without any face."""
     if one.status == "failed" or not one.frames or one.failed < one.frames:
         return None
     where = "its only frame" if one.frames == 1 else f"any of its {one.frames} frames"
-    larger = "; try a larger --detector-size, such as 1920" if one.reduced else ""
+    larger = hint if one.frames > 1 else ""
+    if one.reduced:
+        larger = "; try a larger --detector-size, such as 1920"
     return f"{one.source}: no face in {where}{larger}"
 
 
@@ -325,6 +363,7 @@ def _watch(options: argparse.Namespace) -> int:
     """Predict a webcam until it is stopped."""
     from rich.console import Console
 
+    from affectkit.inference.baseline import Baseline
     from affectkit.inference.formats import partial_of
     from affectkit.inference.run import write_predictions
     from affectkit.inference.webcam import Webcam
@@ -336,6 +375,9 @@ def _watch(options: argparse.Namespace) -> int:
             "The table already exists.", path=existing[0], remedy="Use another, or --overwrite."
         )
     predictor = _make_predictor(options, batch_size=1)(device=options.device[0])
+    table_options = _table_options(options)
+    if table_options["baseline"] is None and predictor.has_baseline:
+        table_options["baseline"] = Baseline(is_causal=True)
     with (
         Webcam(options.webcam, seconds=options.seconds) as camera,
         _ctrl_c(camera.stop),
@@ -345,7 +387,7 @@ def _watch(options: argparse.Namespace) -> int:
             predictor,
             camera,
             options.output,
-            **_table_options(options),
+            **table_options,
             progress=lambda done, _: status.update(f"{counted(done, 'frame')}; press Ctrl-C to stop"),
         )
     print_notes(predictor.warning)

@@ -54,7 +54,7 @@ class Crop:
         except ValueError:
             raise ConfigError(
                 f"The crop {text!r} cannot be read.",
-                remedy='Give "center", x,y,w,h in pixels, or "detect" to detect faces.',
+                remedy='Give "center", x,y,w,h in pixels, or "mesh" or "centerface" to detect faces.',
             ) from None
         return cls((x, y, w, h))
 

@@ -20,7 +20,7 @@ from affectkit.faces.face import Face, FaceDetector, detector_name, find_faces
 from affectkit.faces.mesh import FaceMesh
 from affectkit.faces.networks import load_network
 
-__all__ = ["NETWORKS", "MeshDetector", "Region", "region_of_mesh"]
+__all__ = ["NETWORKS", "MeshDetector", "Region", "region_of_face", "region_of_mesh"]
 
 _DETECTOR: Final = "8a8e9561c9c070f80eb41165e8dfe36059c9f3c2c1fbe0b73c205b4274f2f530"
 _MESH: Final = "9868555856f5d6d90627a8635ce872d90e3edc138d2ce063f3bca733e75fddfe"
@@ -180,7 +180,7 @@ class MeshDetector:
         if not len(frames):
             return []
         if self.detector is not None:
-            return [[_region_of_face(face) for face in faces] for faces in find_faces(self.detector, frames)]
+            return [[region_of_face(face) for face in faces] for faces in find_faces(self.detector, frames)]
         height, width = frames.shape[-2:]
         side = float(max(height, width))
         whole = Region(width / 2, height / 2, side, 0.0)
@@ -251,8 +251,8 @@ class MeshDetector:
         return load_network("face_blendshapes.onnx", _BLENDSHAPES, self.device)
 
 
-def _region_of_face(face: Face) -> Region:
-    """The region of a face from another detector."""
+def region_of_face(face: Face) -> Region:
+    """The region in which the mesh of a face is looked for that another detector found."""
     x, y, width, height = face.box
     left, right = ((0.0, 0.0), (1.0, 0.0)) if face.points is None else face.points[:2].tolist()
     return _region((x, y, x + width, y + height), left, right)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from affectkit.inference.baseline import describe_baseline, subtract_baseline
+from affectkit.inference.baseline import Baseline, RunningBaseline, subtract_baseline
 from affectkit.inference.formats import (
     TableWriter,
     read_openface,
@@ -27,6 +27,7 @@ from affectkit.inference.webcam import Webcam
 
 __all__ = [
     "RENDERED_WARNING",
+    "Baseline",
     "ClipReport",
     "ClipTable",
     "FileResult",
@@ -38,13 +39,13 @@ __all__ = [
     "Overlay",
     "Predictor",
     "Row",
+    "RunningBaseline",
     "Smoothing",
     "Sources",
     "Spotter",
     "Strip",
     "TableWriter",
     "Webcam",
-    "describe_baseline",
     "find_media",
     "plan_tables",
     "predict_files",

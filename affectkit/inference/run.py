@@ -9,24 +9,28 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from math import isnan
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from affectkit.data.video import Backend, VideoReader, open_video
 from affectkit.errors import AffectKitError, ConfigError, VideoError
 from affectkit.faces.frames import NO_FACE, REDUCED
-from affectkit.inference.baseline import describe_baseline
+from affectkit.inference.baseline import Baseline
 from affectkit.inference.formats import TableWriter, table_progress
 from affectkit.inference.formats.table import Summary, plain
+from affectkit.inference.measures import LANDMARKS, OPENFACE
 from affectkit.inference.predictor import Predictor, Row
 from affectkit.inference.smoothing import Smoothing
 from affectkit.inference.sources import Media, Other, fingerprint
 from affectkit.inference.wording import printable
 from affectkit.workers import Event, run_here, run_in_processes, run_on_ray
 
-__all__ = ["Engine", "FileResult", "predict_files", "write_predictions"]
+__all__ = ["Engine", "FileResult", "limit_threads", "predict_files", "write_predictions"]
+
+_SMALL: Final = 30_000_000  # parameters
 
 Engine = Literal["processes", "ray"]
 Status = Literal["waiting", "begun", "done", "there", "failed"]
@@ -65,7 +69,8 @@ def write_predictions(
     format: str | None = None,
     fill_missing: float | None = None,
     smoothing: Smoothing | None = None,
-    baseline: float | None = None,
+    baseline: Baseline | Literal[False] | None = None,
+    landmarks: bool = False,
     backend: Backend = "auto",
     resume: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -79,8 +84,9 @@ def write_predictions(
         format: Format of the table; by default from the suffix of `path`. See `affectkit.inference.TableWriter`.
         fill_missing: For OpenFace's formats, value of units that the model does not predict.
         smoothing: Smoothing of the values.
-        baseline: Quantile of each face's intensities over all frames that is subtracted when the table is complete;
-            see `subtract_baseline`. A value then depends on the whole clip.
+        baseline: Baseline of each person that is subtracted when the table is written; False for none. By default,
+            `Baseline()` for videos of models that state it (metadata `baseline: true`), none for photos.
+        landmarks: Whether to write the 68 landmarks of faces with meshes; OpenFace's formats always have them.
         backend: Reader of video files.
         resume: Continue an interrupted table, with the same rows as in one run; a complete table is left unchanged.
         progress: Called with the numbers of frames written and expected, after each row and each frame read.
@@ -94,7 +100,7 @@ def write_predictions(
             source or setting.
         AnnotationError: With `resume`, the file is not a table of affectkit.
     """
-    tables = _Tables(predictor, format, fill_missing, smoothing, baseline, backend, resume)
+    tables = _Tables(predictor, format, fill_missing, smoothing, baseline, landmarks, backend, resume)
     report = progress or (lambda *_: None)
     if isinstance(source, VideoReader):
         return tables.write(source, Path(path), report)
@@ -110,7 +116,8 @@ def predict_files(
     format: str | None = None,
     fill_missing: float | None = None,
     smoothing: Smoothing | None = None,
-    baseline: float | None = None,
+    baseline: Baseline | Literal[False] | None = None,
+    landmarks: bool = False,
     backend: Backend = "auto",
     overwrite: bool = False,
     devices: Sequence[str] = ("cpu",),
@@ -136,10 +143,11 @@ def predict_files(
             example `functools.partial(Predictor, "runs/demo/model")`.
         media: From `find_media`.
         tables: From `plan_tables`.
-        format: As in `write_predictions`, like `fill_missing`, `smoothing`, `baseline` and `backend`.
+        format: As in `write_predictions`, like the next five.
         fill_missing: See above.
         smoothing: See above.
         baseline: See above.
+        landmarks: See above.
         backend: See above.
         overwrite: Replace existing tables.
         devices: Devices of the processes, in turn.
@@ -174,7 +182,7 @@ def predict_files(
         if progress is not None:
             progress(results, event.job, done, total)
 
-    options = (format, fill_missing, smoothing, baseline, backend, not overwrite)
+    options = (format, fill_missing, smoothing, baseline, landmarks, backend, not overwrite)
     start = _Start(predictor, tuple(devices), options, threads)
     if engine == "ray":
         gpus = float(any(not device.startswith("cpu") for device in devices))
@@ -222,6 +230,23 @@ def _write_summary(results: Sequence[FileResult], others: Sequence[Other], path:
             writer.writerow([printable(other.path), "", other.status, 0, 0, printable(other.reason)])
 
 
+def limit_threads(predictor: Predictor, most: int | None = None) -> None:
+    """Set the threads of torch, and of networks loaded later, to what pays for a model.
+
+    A small model is done before its threads have met: with two threads instead of one, a network of ResNet-18's size
+    took the processors more than twice the time and was no faster. `OMP_NUM_THREADS` has priority.
+
+    Args:
+        predictor: The model.
+        most: Most threads of this process; None for torch's default.
+    """
+    if "OMP_NUM_THREADS" in os.environ:
+        return
+    size = sum(parameter.numel() for parameter in predictor.model.parameters())
+    is_small = predictor.device.type != "cpu" or size < _SMALL
+    torch.set_num_threads(1 if is_small else most or torch.get_num_threads())
+
+
 @dataclass(frozen=True)
 class _Start:
     """Creates the handler of a worker; picklable."""
@@ -232,11 +257,11 @@ class _Start:
     threads: int | None
 
     def __call__(self, place: int) -> _Tables:
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
         predictor = self.predictor
         if not isinstance(predictor, Predictor):
             predictor = predictor(device=self.devices[place % len(self.devices)])
+        if self.threads is not None:
+            limit_threads(predictor, self.threads)
         return _Tables(predictor, *self.options)
 
 
@@ -248,7 +273,8 @@ class _Tables:
     format: str | None
     fill_missing: float | None
     smoothing: Smoothing | None
-    baseline: float | None
+    baseline: Baseline | Literal[False] | None
+    landmarks: bool
     backend: Backend
     resume: bool
 
@@ -257,29 +283,40 @@ class _Tables:
         self.metadata = {
             **about,
             "smoothing": None if self.smoothing is None else self.smoothing.metadata(),
-            "baseline": None if self.baseline is None else describe_baseline(about["heads"], self.baseline),
         }
+        if self.landmarks and not about["measured"]:
+            raise ConfigError(
+                "The faces have no meshes, so there are no landmarks.",
+                remedy="Find faces with meshes: --faces mesh.",
+            )
+        if self.landmarks:
+            self.metadata["measured"] = list(LANDMARKS)
+        if about["measured"] and (self.format or "").startswith("openface"):
+            self.metadata["measured"] = list(OPENFACE)
+        self.entry = self.predictor.describe_baseline(self.baseline)
 
     def __call__(self, job: tuple[Path, Path], report: Callable[[Any], None]) -> FileResult:
         source, table = job
         found = table_progress(table) if self.resume else None
         if found is not None and found.complete:
             # Opening a video reads all of it, so this compares only what is known without it.
-            wanted = self._writer(table, self._describe(source, found.metadata)).described
+            is_photo = found.metadata["frames"] == 1
+            wanted = self._writer(table, self._describe(source, found.metadata, is_photo=is_photo)).described
             if not _differences(found.metadata, wanted):
                 return self._result(source, table, found.summary, "there")
         with open_video(source, self.backend) as video:
             writer = self.write(video, table, lambda done, total: report((done, total)))
         return self._result(source, table, writer.summary, "done")
 
-    def _describe(self, source: Path, found: Mapping[str, Any]) -> dict[str, Any]:
+    def _describe(self, source: Path, found: Mapping[str, Any], *, is_photo: bool) -> dict[str, Any]:
         """Metadata known without the video.
 
         Paths do not identify a model or a file; hashes do. So a table that was started keeps its paths.
         """
         named = {"model": self.metadata["model"], "source": str(source)}
         named = {name: found.get(name, value) for name, value in named.items()}
-        return {**self.metadata, **named, "source_fingerprint": fingerprint(source)}
+        entry = self.entry if not is_photo or "neutral_values" in (self.entry or {}) else None
+        return {**self.metadata, **named, "baseline": entry, "source_fingerprint": fingerprint(source)}
 
     def _writer(self, path: Path, metadata: Mapping[str, Any]) -> TableWriter:
         options: dict[str, Any] = {
@@ -294,7 +331,9 @@ class _Tables:
         found = table_progress(path) if self.resume else None
         before, after = self.predictor.window(video.fps)
         metadata = {
-            **self._describe(video.path, {} if found is None else found.metadata),
+            **self._describe(
+                video.path, {} if found is None else found.metadata, is_photo=video.num_frames == 1
+            ),
             "fps": None if isnan(video.fps) else video.fps,
             "window_frames": {"before": before, "after": after},
         }
@@ -303,6 +342,12 @@ class _Tables:
                 f"The existing table was made with another {', '.join(other[:4])}.",
                 path=path,
                 remedy="Give another output, or --overwrite.",
+            )
+        if "neutral_seconds" in (metadata["baseline"] or {}) and not np.isfinite(video.timestamps[0]):
+            raise ConfigError(
+                "The frames have no times, so a neutral span in seconds is not defined.",
+                path=video.path,
+                remedy="Give a neutral photo.",
             )
         with self._writer(path, metadata) as writer:
             progress(writer.frames, video.num_frames)

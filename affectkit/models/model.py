@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace as with_values
 from pathlib import Path
@@ -210,25 +211,69 @@ class AffectModel(nn.Module):
     @torch.inference_mode()
     def predict(
         self,
-        frames: Tensor,
+        crops: Tensor,
         frame_mask: Tensor | None = None,
         landmarks: Tensor | None = None,
         landmarks_mask: Tensor | None = None,
         signals: Mapping[str, Tensor] | None = None,
         signals_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Predict in evaluation mode without gradients; see `features` for the arguments.
+        """Predict aligned face crops in evaluation mode, without gradients.
+
+        No faces are searched: `affectkit.Predictor.predict` takes photos and videos, and finds, aligns and cuts out
+        their faces as this model expects them.
+
+        Args:
+            crops: [B, T, 3, H, W] RGB, uint8 in 0-255 or floating point in 0-1, of one aligned face per clip; T = 1
+                for stills. The size and alignment are those of `input_spec`.
+            frame_mask: See `features`, also for the other arguments.
+            landmarks: See `features`.
+            landmarks_mask: See `features`.
+            signals: See `features`.
+            signals_mask: See `features`.
 
         Returns:
             By head name, float32 [B, labels] or [B, T, labels]: probabilities, or values on the scale of the labels.
+
+        Raises:
+            ConfigError: `crops` is not a tensor, or its channels come last.
+
+        Warns:
+            UserWarning: The pictures can hardly be face crops, because they are not square or much larger.
         """
+        self._check_crops(crops)
         training = self.training
         self.eval()
         try:
-            logits = self(frames, frame_mask, landmarks, landmarks_mask, signals, signals_mask)
+            logits = self(crops, frame_mask, landmarks, landmarks_mask, signals, signals_mask)
             return {name: self.head(name).predict(values) for name, values in logits.items()}
         finally:
             self.train(training)
+
+    def _check_crops(self, crops: Any) -> None:
+        """Raise or warn about pictures that are not face crops."""
+        remedy = (
+            "For whole pictures, use `affectkit.Predictor(model).predict(picture)`, which finds the faces."
+        )
+        if not isinstance(crops, Tensor):
+            raise ConfigError(
+                f"A model predicts a torch tensor of aligned face crops [B, T, 3, H, W], not {type(crops).__name__}.",
+                remedy=remedy,
+            )
+        if crops.ndim >= 3 and crops.shape[-1] == 3 and crops.shape[-3] != 3:
+            raise ConfigError(
+                f"The channels of face crops come before height and width: [B, T, 3, H, W], not {list(crops.shape)}.",
+                remedy=remedy,
+            )
+        size = self.input_spec.size
+        if crops.ndim == 5 and size > 1 and (crops.shape[3] != crops.shape[4] or crops.shape[3] > 2 * size):
+            height, width = crops.shape[3:]
+            warnings.warn(
+                f"Pictures of {height} by {width} pixels are hardly aligned face crops of {size} by {size} pixels. "
+                f"{remedy}",
+                UserWarning,
+                stacklevel=4,
+            )
 
     def prototypes(self) -> dict[str, Tensor]:
         """Prototypes [L, D] by head name, with gradients. Runs the text tower: call it once per step."""

@@ -74,6 +74,22 @@ def test_rows_and_faces_of_real_media(model, name, rows, faces):
 
 
 @pytest.mark.realmedia
+@pytest.mark.parametrize(
+    ("name", "faces"),
+    [
+        ("single_face.jpg", {0: 1}),
+        ("multi_face.jpg", dict.fromkeys(range(5), 1)),
+        ("single_face.mp4", {0: 72}),
+        ("no_face.mp4", {None: 95}),
+    ],
+)
+def test_meshes_of_real_media(model, name, faces):
+    found = list(Predictor(model).predict_file(MEDIA / name))
+    assert Counter(row.face for row in found) == faces
+    assert all((row.mesh is not None) == row.success == (row.face is not None) for row in found)
+
+
+@pytest.mark.realmedia
 def test_five_people_stay_themselves_while_the_camera_moves():
     with open_video(MEDIA / "multi_face.jpg") as video:
         photo = video.read([0])

@@ -23,7 +23,7 @@ from affectkit.errors import VideoError
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["ImageReader", "has_frames", "open_picture", "picture_errors"]
+__all__ = ["ImageReader", "has_frames", "open_picture", "picture_errors", "to_rgb"]
 
 _ANIMATED: Final = ("AVIF", "GIF", "PNG", "WEBP")
 _SUBFILE_TYPE: Final = 254  # TIFF: bit 0 marks a smaller copy of another page, bit 2 a mask
@@ -73,7 +73,7 @@ class ImageReader(VideoReader):
             for index in indices:
                 with picture_errors(self.path, index):
                     image.seek(self._pages[index])
-                    pixels = _to_rgb(image)
+                    pixels = to_rgb(image)
                 yield index, pixels
 
 
@@ -106,7 +106,7 @@ def _read_one(file: Path, index: int) -> NDArray[np.uint8]:
     with picture_errors(file, index), open_picture(file) as image:
         if not has_frames(image):
             image.seek(_page_numbers(image)[0])
-            return _to_rgb(image)
+            return to_rgb(image)
     raise VideoError(
         "This frame file has several frames.",
         path=file,
@@ -196,7 +196,7 @@ def _page_starts(image: Image.Image, pages: Sequence[int]) -> NDArray[np.float64
     return np.cumsum([0.0, *durations[:-1]]) / 1000
 
 
-def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+def to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     """Decode the current page to upright uint8 RGB [H, W, 3].
 
     16-bit values keep their upper 8 bits, floating-point values range from 0 (black) to 1 (white), and transparency is

@@ -39,7 +39,7 @@ def convert(rows: table.RowStream, file: table.File, *, complete: bool) -> dict[
     Returns:
         The metadata with counts, and for CSV with the hash of the file.
     """
-    metadata = {**rows.metadata, **rows.summary().entries(complete=complete)}
+    metadata = {**rows.metadata, **rows.summary().entries(complete=complete), "baselines": rows.baselines()}
     suffix = SUFFIXES[metadata["format"]]
     write = openface.write if metadata["format"].startswith("openface") else _WRITE[suffix]
     write(file, replace(rows, metadata=metadata))

@@ -14,6 +14,7 @@ from affectkit.inference.formats.pandas import flag_edits
 from affectkit.inference.formats.sidecar import WARNING_FLAG, read_sidecar, warning_of
 from affectkit.inference.formats.table import File, RowStream
 from affectkit.inference.formats.tidy import csv_errors, join_csv, number
+from affectkit.inference.measures import COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +23,7 @@ _UNITS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45)
 OPENFACE_INTENSITIES = tuple(f"AU{unit:02d}_r" for unit in _UNITS)
 OPENFACE_OCCURRENCES = tuple(f"AU{unit:02d}_c" for unit in sorted((*_UNITS, 28)))
 
+_DECIMALS = {"gaze": 6, "pose": 1, "landmarks": 1, "landmarks_3d": 1}
 _LEADING = ("frame", "face_id", "timestamp", "confidence", "success")
 _UNIT = re.compile(r"AU\d\d")
 _MISSING = ["nan", "NaN", "-nan", "nan(ind)", "-nan(ind)", "nan(snan)", "-nan(snan)", "1.#QNAN", "-1.#IND"]
@@ -38,13 +40,13 @@ def header(columns: Sequence[str], metadata: Mapping[str, Any]) -> list[str]:
         ConfigError: No value belongs to an action unit, or a value has the name of another column.
     """
     units, _, values = _assign_columns(columns, metadata)
-    if not any(units.values()):
+    if not {*units.values()} - {None, "blink"}:
         raise ConfigError(
             "OpenFace has no column for these values: none is an intensity of an action unit, or its probability with "
             "a threshold.",
             remedy="Choose the format csv, parquet or jsonl.",
         )
-    names = [*_LEADING, *units, *(name for name, _ in values)]
+    names = [*_LEADING, *_places(metadata), *units, *(name for name, _ in values)]
     names += [WARNING_FLAG] if warning_of(metadata) else []
     if len(names) != len(set(names)):
         twice = next(name for name in names if names.count(name) > 1)
@@ -55,12 +57,16 @@ def header(columns: Sequence[str], metadata: Mapping[str, Any]) -> list[str]:
 def write(file: File, rows: RowStream) -> None:
     """Write the columns of OpenFace 2 (Baltrušaitis et al. 2018) that the model predicts.
 
-    The columns are `frame,face_id,timestamp,confidence,success`; `AU01_r` … for units with intensities; `AU01_c` …
-    (1 or 0) for units with probabilities, 1 from the stored threshold on; then columns that OpenFace lacks: `AU01_p` …
-    for probabilities of units, and all other values (expressions, one-sided units) by name. Gaze, pose, 68 points and
-    shape are not estimated, so their columns are absent. Frames count from 1, faces from 0. A row that failed has 0
-    for units, as in OpenFace, and `nan` for values; without a face, `face_id` is 0. `confidence` is the detector's
-    score: 0 if a row failed without one, `nan` if no detector was used.
+    The columns are `frame,face_id,timestamp,confidence,success`; for faces with meshes gaze, pose and 68 landmarks in
+    the picture and in space; `AU01_r` … for units with intensities; `AU01_c` … (1 or 0) for units with probabilities, 1
+    from the stored threshold on; then columns that OpenFace lacks: `AU01_p` … for probabilities of units, and all other
+    values (expressions, one-sided units) by name. Landmarks of the eyes and parameters of the shape are not estimated,
+    so their columns are absent. Frames count from 1, faces from 0. A row that failed has 0 for units, as in OpenFace,
+    and `nan` for values; without a face, `face_id` is 0. `confidence` is the score of the detector or mesh: 0 if a row
+    failed without one, `nan` if no detector was used.
+
+    If the model does not predict AU45, `AU45_r` is five times the mesh's `blink`, and `AU45_c` is 1 from a `blink` of
+    0.5 on.
 
     The format `openface` separates by a comma, as builds since 2020 do; `openface-release` by a comma and a space, as
     the releases 2.0 to 2.2 do. Some tools read only one of them. The metadata `units_not_predicted` is written for
@@ -72,6 +78,7 @@ def write(file: File, rows: RowStream) -> None:
     """
     separator = ", " if rows.metadata["format"] == "openface-release" else ","
     units, thresholds, values = _assign_columns(rows.columns, rows.metadata)
+    places = _places(rows.metadata)
     filling = rows.metadata.get("units_not_predicted", "")
     predicted = {name[:-2] for name, source in units.items() if source is not None}
     flag = ["1"] if warning_of(rows.metadata) else []
@@ -85,6 +92,7 @@ def write(file: File, rows: RowStream) -> None:
                 number(row["timestamp"], 3),
                 "0.00" if score is None and not good else number(score, 2),
                 str(int(good)),
+                *(number(row[name], decimals) for name, decimals in places.items()),
             ]
             for name, source in units.items():
                 if source is None:
@@ -92,12 +100,27 @@ def write(file: File, rows: RowStream) -> None:
                 elif not good:
                     cells.append("0.00")
                 elif name.endswith("_r") or row[source] is None:
-                    cells.append(number(row[source], 2))
+                    cells.append(number(_scaled(source, row[source]), 2))
                 else:
                     cells.append(f"{row[source] >= thresholds[source]:.2f}")
             cells += [*(number(row[source], 6) for _, source in values), *flag]
             # Behind a space pandas finds numbers, but takes "nan" for text, and then the whole column.
             file.write(join_csv(cells, separator).replace(b", nan", b",nan"))
+
+
+def _places(metadata: Mapping[str, Any]) -> dict[str, int]:
+    """Columns of gaze, pose and landmarks in OpenFace's order, with their decimals."""
+    groups = [name for name in _DECIMALS if name in (metadata.get("measured") or ())]
+    return {
+        name: 3 if name.startswith(("gaze_angle", "pose_R")) else _DECIMALS[group]
+        for group in groups
+        for name in COLUMNS[group]
+    }
+
+
+def _scaled(source: str, value: float | None) -> float | None:
+    """A value on OpenFace's scale of intensities."""
+    return 5 * value if source == "blink" and value is not None else value
 
 
 def _assign_columns(
@@ -122,6 +145,9 @@ def _assign_columns(
                 units[f"{column}_c"] = column
         else:
             values.append((column, column))
+    if "blink" in (metadata.get("measured") or ()) and not {"AU45_r", "AU45_c"} & units.keys():
+        units |= {"AU45_r": "blink", "AU45_c": "blink"}
+        thresholds["blink"] = 0.5
     if "units_not_predicted" in metadata:
         units |= {name: None for name in (*OPENFACE_INTENSITIES, *OPENFACE_OCCURRENCES) if name not in units}
     ordered = {name: units[name] for name in sorted(units, key=lambda name: (name[-2:] == "_c", name))}

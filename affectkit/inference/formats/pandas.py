@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from affectkit.errors import ConfigError
+from affectkit.inference import measures
 from affectkit.inference.formats.table import LEADING, cells, plain, schema
 from affectkit.inference.predictor import Row
 from affectkit.inference.wording import counted
@@ -23,6 +24,17 @@ _NAMES = {
     name: f"FaceRect{theirs}" for name, theirs in zip("xywh", ("X", "Y", "Width", "Height"), strict=True)
 }
 _NAMES["score"] = "FaceScore"
+_POSE = {
+    f"pose_{ours}": theirs
+    for ours, theirs in (
+        ("Rx", "Pitch"),
+        ("Rz", "Roll"),
+        ("Ry", "Yaw"),
+        ("Tx", "X"),
+        ("Ty", "Y"),
+        ("Tz", "Z"),
+    )
+}
 _UNIT = re.compile(r"AU\d\d[LR]?")
 _SHORT = {"happiness": "Happy", "sadness": "Sad"}
 _ORDER = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
@@ -63,16 +75,20 @@ def flag_edits(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     return frame
 
 
-def to_frame(rows: Iterable[Row], metadata: Mapping[str, Any] | None = None) -> pd.DataFrame:
+def to_frame(
+    rows: Iterable[Row], metadata: Mapping[str, Any] | None = None, *, landmarks: bool = False
+) -> pd.DataFrame:
     """Convert rows to a data frame.
 
     Args:
         rows: Rows of a `Predictor`; at least one.
         metadata: Value of `attrs["affectkit"]`.
+        landmarks: Whether to add the 68 landmarks of meshes.
 
     Returns:
         One row per face and frame: `frame` int64, `timestamp` in seconds, `face` Int64, `success` bool, `reason`,
-        `score`, the box `x y w h` in pixels, and the values float64. Missing values are NaN or NA.
+        `score`, the box `x y w h` in pixels, and the values float64. If rows have meshes, columns of gaze, head pose
+        and blinks follow, see `affectkit.inference.measures`. Missing values are NaN or NA.
 
     Raises:
         ConfigError: There are no rows, or a row lacks a value that the first has.
@@ -88,8 +104,13 @@ def to_frame(rows: Iterable[Row], metadata: Mapping[str, Any] | None = None) -> 
     if not rows:
         raise ConfigError("There are no rows.")
     names = list(rows[0].values)
-    table = pa.Table.from_pylist([cells(row, names) for row in rows], schema(names))
-    return as_frame(plain(metadata or {}), table)
+    groups: tuple[str, ...] = measures.LANDMARKS if landmarks else measures.MEASURED
+    if not any(row.mesh is not None for row in rows) and not (metadata or {}).get("measured"):
+        groups = ()
+    header = schema([*names, *measures.columns_of(groups)])
+    table = pa.Table.from_pylist([cells(row, names, groups) for row in rows], header)
+    described = {**(metadata or {}), **({"measured": list(groups)} if groups else {})}
+    return as_frame(plain(described), table)
 
 
 def to_pyfeat(frame: pd.DataFrame, *, emotions: Literal["v1", "v2"] = "v2") -> pd.DataFrame:
@@ -97,8 +118,9 @@ def to_pyfeat(frame: pd.DataFrame, *, emotions: Literal["v1", "v2"] = "v2") -> p
 
     The order is `FaceRectX` … `FaceScore`, units (`AU01` …, probabilities), emotions, `Identity` (`Person_0` …),
     `input` (the path), `frame`, `approx_time` ("minutes:seconds"), then the columns that py-feat lacks: `timestamp`,
-    `success`, `reason`, intensities (`AU01_i` …) and other classes. Landmarks, pose and gaze are not estimated, so
-    their columns are absent. Metadata stay in `attrs`.
+    `success`, `reason`, intensities (`AU01_i` …), gaze, blinks and other classes. If the table has them, landmarks
+    (`x_0` … `y_67`) and the pose of the head (`Pitch Roll Yaw` in radians, with the signs of OpenFace, and `X Y Z` in
+    millimetres) follow `FaceScore`. Metadata stay in `attrs`.
 
     Args:
         frame: From `read_table` or `to_frame`.
@@ -125,8 +147,10 @@ def to_pyfeat(frame: pd.DataFrame, *, emotions: Literal["v1", "v2"] = "v2") -> p
     units = [name for name in values if _UNIT.fullmatch(name)]
     order = names if emotions == "v2" else (*sorted(names.keys() - {"neutral"}), "neutral")
     expressions = [name for name in order if name in values]
-    rest = [name for name in values if name not in units and name not in expressions]
-    result = frame[[*_NAMES, *units, *expressions]].rename(columns=_NAMES | names)
+    places = [name for name in measures.COLUMNS["landmarks"] if name in values]
+    places += [name for name in _POSE if name in values]
+    rest = [name for name in values if name not in {*units, *expressions, *places}]
+    result = frame[[*_NAMES, *places, *units, *expressions]].rename(columns=_NAMES | _POSE | names)
     result["Identity"] = ("Person_" + frame["face"].astype("string")).astype("string")
     result["input"] = pd.Series(frame.attrs.get("affectkit", {}).get("source"), frame.index, dtype="string")
     result["frame"] = frame["frame"]

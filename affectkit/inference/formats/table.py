@@ -12,12 +12,18 @@ from os import SEEK_END
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from affectkit.errors import AnnotationError, ConfigError
-from affectkit.inference.baseline import subtract_baseline
+from affectkit.inference.baseline import Amounts, Baseline, RunningBaseline, Scales, unit_columns
+from affectkit.inference.measures import columns_of, measure
 from affectkit.inference.predictor import Row
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+Floats = npt.NDArray[np.float64]
 
 LEADING = ("frame", "timestamp", "face", "success", "reason", "score", "x", "y", "w", "h")
 """Columns before the values in every tidy table."""
@@ -28,8 +34,8 @@ File = BufferedRandom | BytesIO
 KEY = b"affectkit"
 """Key of the metadata, as JSON, in an Arrow schema."""
 
-SUMMARY = ("frames", "rows", "last_frame", "failed_frames", "failures", "complete", "sha256")
-"""Metadata known at the end: counts, and the hash of a text file."""
+SUMMARY = ("frames", "rows", "last_frame", "failed_frames", "failures", "complete", "baselines", "sha256")
+"""Metadata known at the end: counts, the amounts subtracted from each person, and the hash of a text file."""
 
 
 def schema(columns: Sequence[str], metadata: Mapping[bytes, bytes] | None = None) -> pa.Schema:
@@ -41,14 +47,24 @@ def schema(columns: Sequence[str], metadata: Mapping[bytes, bytes] | None = None
     return pa.schema(fields, metadata=metadata)
 
 
-def cells(row: Row, columns: Sequence[str]) -> dict[str, Any]:
+def cells(row: Row, columns: Sequence[str], groups: Sequence[str] = ()) -> dict[str, Any]:
     """Plain values of a row by column name, in the order of the table; None where a value is missing.
+
+    Args:
+        row: The row.
+        columns: Names of the values.
+        groups: Groups of measures after the values, see `affectkit.inference.measures`.
 
     Raises:
         ConfigError: The row lacks a value.
     """
+    names = columns_of(groups)
+    measures: Sequence[float | None] = [None] * len(names)
+    if row.mesh is not None and groups:
+        measures = measure(row.mesh, groups)
     try:
-        numbers = (row.score, *(row.box or [None] * 4), *(row.values[name] for name in columns))
+        values = [row.values[name] for name in columns]
+        numbers = (row.score, *(row.box or [None] * 4), *values, *measures)
     except KeyError as error:
         raise ConfigError(
             f"The row has no value for the column {error}.",
@@ -59,7 +75,7 @@ def cells(row: Row, columns: Sequence[str]) -> dict[str, Any]:
         float(value) if value is not None and isfinite(value) else None for value in (row.timestamp, *numbers)
     )
     leading = (row.frame, timestamp, row.face, row.success, one_line(row.reason or "") or None)
-    return dict(zip((*LEADING, *columns), (*leading, *known), strict=True))
+    return dict(zip((*LEADING, *columns, *names), (*leading, *known), strict=True))
 
 
 def one_line(text: str) -> str:
@@ -117,7 +133,7 @@ class Summary:
             self.failures[reason] = self.failures.get(reason, 0) + 1
 
     def entries(self, *, complete: bool) -> dict[str, Any]:
-        """Entries of the metadata."""
+        """Entries of the metadata, without baselines and hash."""
         return dict(zip(SUMMARY, (*astuple(self)[:5], complete), strict=False))
 
     @classmethod
@@ -221,26 +237,67 @@ class RowStream:
 
     @property
     def columns(self) -> list[str]:
-        """Names of the values."""
-        return list(self.schema.names[len(LEADING) :])
+        """Names of the values, without those of measures."""
+        names = self.schema.names[len(LEADING) :]
+        return list(names[: len(names) - len(columns_of(self.metadata.get("measured", ())))])
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
 
-        baseline = dict(self.metadata.get("baseline") or {})
-        columns = baseline.pop("columns", [])
-        parts = (
-            [batch.select(["face", "success", *columns]) for _, batch in self._placed()] if columns else []
-        )
-        if parts:  # only these columns are in memory at once
-            changed = subtract_baseline(pa.Table.from_batches(parts).to_pandas(), columns, **baseline)
-        start = 0
+        scales = self._scales()
+        if scales is None:
+            yield from (batch for _, batch in self._placed())
+            return
+        found, running = self.metadata.get("baselines"), self._running()
+        found = self.baselines() if found is None else found
         for _, batch in self._placed():
-            for name in columns:
-                values = pa.array(changed[name].iloc[start : start + batch.num_rows], from_pandas=True)
-                batch = batch.set_column(batch.schema.get_field_index(name), batch.schema.field(name), values)
-            start += batch.num_rows
+            faces, _, values = _units(batch, scales)
+            amounts = scales.amounts(faces, found)
+            if running is not None:
+                for k, (face, one) in enumerate(zip(faces, values, strict=True)):
+                    amounts[k] = 0.0 if np.isnan(one).all() else running.add(face, one)
+            for name, column in zip(scales.names, scales.subtract(values, amounts).T, strict=True):
+                numbers = pa.array(column, from_pandas=True)
+                batch = batch.set_column(
+                    batch.schema.get_field_index(name), batch.schema.field(name), numbers
+                )
             yield batch
+
+    def baselines(self) -> Amounts:
+        """Amounts to subtract by person and column; for a causal baseline those after the last frame."""
+        scales, running = self._scales(), self._running()
+        if scales is None:
+            return {}
+        if running is not None:
+            last: dict[Any, Any] = {}
+            for _, batch in self._placed():
+                faces, _, values = _units(batch, scales)
+                for face, one in zip(faces, values, strict=True):
+                    if not np.isnan(one).all():
+                        last[face] = running.add(face, one)
+            return {
+                str(face): {n: round(float(b), 6) for n, b in zip(scales.names, one, strict=True) if b > 0}
+                for face, one in last.items()
+            }
+        people = list[int | None]()
+        all_times, all_values = [np.empty(0)], [np.empty((0, len(scales.names)))]
+        for _, batch in self._placed():  # only these columns are in memory at once
+            faces, times, values = _units(batch, scales)
+            people += faces
+            all_times.append(times)
+            all_values.append(values)
+        return scales.fit(people, np.concatenate(all_times), np.concatenate(all_values))
+
+    def _scales(self) -> Scales | None:
+        """Scales of the columns with baselines; None without a baseline."""
+        entry = self.metadata.get("baseline")
+        return None if not entry else Scales(unit_columns(self.metadata.get("heads", {})), entry)
+
+    def _running(self) -> RunningBaseline | None:
+        entry = self.metadata.get("baseline") or {}
+        if not entry.get("is_causal"):
+            return None
+        return RunningBaseline(self.metadata["heads"], Baseline(**entry))
 
     def _placed(self) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Unchanged batches with their positions in bytes."""
@@ -286,6 +343,17 @@ class RowStream:
                     waiting, place, head = [], begin, batch.slice(0, k) if k else None
                 waiting.append(row)
         return summary, place, head
+
+
+def _units(batch: pa.RecordBatch, scales: Scales) -> tuple[list[int | None], Floats, Floats]:
+    """Faces, times [N] and values [N, C] of a batch; NaN in rows that failed."""
+    values = np.stack(
+        [batch.column(name).to_numpy(zero_copy_only=False) for name in scales.names], axis=1
+    ).astype(float)
+    failed = ~batch.column("success").to_numpy(zero_copy_only=False).astype(bool)
+    values[failed] = np.nan
+    times = batch.column("timestamp").to_numpy(zero_copy_only=False).astype(float)
+    return batch.column("face").to_pylist(), times, values
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[tuple[int, bool, str | None]]:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from affectkit.errors import ConfigError
+from affectkit.inference import measures
 from affectkit.inference.formats import openface, sidecar, table
 from affectkit.inference.formats.files import SUFFIXES, save, table_progress
 from affectkit.inference.predictor import Row
@@ -37,7 +38,9 @@ class TableWriter:
         path: The file; its folder is created if missing. An older file is replaced.
         columns: Names of the values, in order.
         metadata: Plain values stored with the table. `heads` describes the values for the formats of OpenFace;
-            `baseline` subtracts baselines (see `affectkit.inference.baseline.describe_baseline`).
+            `measured` names groups of columns that come from the meshes of the rows (`affectkit.inference.measures`):
+            gaze, pose and blinks, and with the formats of OpenFace also landmarks;
+            `baseline` subtracts baselines (see `affectkit.inference.Baseline.metadata`).
         format: The format; by default from the suffix of `path`: .csv, .parquet or .jsonl.
         resume: Continue an interrupted table. The last frame is written again, since it may lack faces. A complete
             table is left unchanged.
@@ -87,7 +90,15 @@ class TableWriter:
             if not is_plain or name in (*table.LEADING, sidecar.WARNING) or self.columns.count(name) > 1:
                 fault = f"The column name {name!r} is reserved, repeated or not a plain line."
                 raise ConfigError(fault, remedy="Rename the class.")
-        self._header = [*table.LEADING, *self.columns]
+        groups = list(self.metadata.get("measured") or ())
+        if groups and self.format.startswith("openface"):
+            groups = [*measures.OPENFACE]
+        self._groups, names = groups, measures.columns_of(groups)
+        if groups:
+            self.metadata["measured"] = groups
+        if twice := sorted({*names} & {*self.columns}):
+            raise ConfigError(f"The column name {twice[0]!r} is reserved.", remedy="Rename the class.")
+        self._header = [*table.LEADING, *self.columns, *names]
         if self.format.startswith("openface"):
             if fill_missing is not None:
                 self.metadata["units_not_predicted"] = f"{fill_missing:z.2f}"
@@ -157,7 +168,8 @@ class TableWriter:
                 path=beside,
                 remedy="Move the file, or rename the table.",
             )
-        self._schema = table.schema(self.columns, {table.KEY: table.dump(self.described)})
+        names = (*self.columns, *measures.columns_of(self._groups))
+        self._schema = table.schema(names, {table.KEY: table.dump(self.described)})
         self._file = table.partial_of(self.path).open("wb" if stream is None else "r+b", buffering=0)
         try:
             if stream is None:
@@ -184,7 +196,7 @@ class TableWriter:
         again = row.frame == last and row.face in self._faces
         if self.complete or again or row.frame < max(last, self._first):
             raise ConfigError("The table already has this or a later row.", path=self.path, frame=row.frame)
-        values = table.cells(row, self.columns)
+        values = table.cells(row, self.columns, self._groups)
         self._rows.append(values)
         self.summary.add(row.frame, row.success, values["reason"])
         self._faces = {row.face} if row.frame != last else self._faces | {row.face}

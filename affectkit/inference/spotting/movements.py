@@ -239,12 +239,14 @@ class MovementFinder:
         known = [(number, float(video.timestamps[number])) for number in numbers]
         times = tuple(time if isfinite(time) else number / rate for number, time in known)
         try:
-            clip, landmarks = read_clip(video, self._numbers(interval), self.predictor.faces, self.spec)
+            places = self._numbers(interval)
+            clip, landmarks = read_clip(video, places, self.predictor.faces, self.spec)
+            measured = self.predictor.measure(video.read(places)) if self.predictor.model.signals else {}
         except (VideoError, AnnotationError) as error:
             return Movement(interval, times, dict.fromkeys(self.columns, nan), (), error.fault)
         device = self.predictor.device
         landmarks = landmarks.expand(len(clip), -1, -1)[None].to(device)
-        answers = self.predictor.model.predict(clip[None].to(device), None, landmarks)
+        answers = self.predictor.model.predict(clip[None].to(device), None, landmarks, **measured)
         # Of frame heads, the last frame counts.
         values = {
             column: float(answers[name][0][..., place].flatten()[-1])

@@ -69,36 +69,49 @@ def test_one_video_to_one_table(call, media, tmp_path, capsys):
     assert read_table(table).attrs["affectkit"]["smoothing"] is None
 
 
-def test_intensities_less_a_baseline(media, tmp_path, capsys):
+def test_person_baselines(media, tmp_path, capsys):
     backbone = {"type": "timm", "model_name": "test_resnet", "size": 32}
     heads = {"intensity": {"type": "intensity", "space": "intensity:AU12"}}
-    AffectModel(backbone, heads).save_pretrained(tmp_path / "degrees")
+    torch.manual_seed(0)
+    AffectModel(backbone, heads).save_pretrained(tmp_path / "degrees", metadata={"baseline": True})
     (media / "a.mp4").write_bytes(video("mp4", frames=40))
     arguments = ["--input", media / "a.mp4", "--faces", "center", "--quiet", "--output"]
     found = {}
-    for quantile in ((), ("--subtract-baseline",), ("--subtract-baseline", "0.25")):
+    for option in ("--no-baseline", "", "--neutral=0-0.5", "--neutral=" + str(media / "walk" / "0.png")):
         table = tmp_path / f"{len(found)}.jsonl"
-        command = ["predict", "--model", tmp_path / "degrees", *arguments, table, *quantile]
+        command = [
+            "predict",
+            "--model",
+            tmp_path / "degrees",
+            *arguments,
+            table,
+            *([option] if option else []),
+        ]
         assert main([str(one) for one in command]) == 0
-        found[quantile] = read_table(table)["AU12_i"]
-    plain = found.pop(())
-    for quantile, less in zip((0.5, 0.25), found.values(), strict=True):
-        assert less.tolist() == pytest.approx(
-            (plain - plain.quantile(quantile)).clip(lower=0).tolist(), abs=1e-12
-        )
-        assert less.nunique() > 2
+        found[option] = read_table(table)
+    plain, default, span, photo = found.values()
+    amount = min(1.0, plain["AU12_i"].quantile(0.1))
+    assert default["AU12_i"].tolist() == pytest.approx(
+        (plain["AU12_i"] - amount).clip(lower=0).tolist(), abs=1e-5
+    )
+    middle = plain["AU12_i"][plain["timestamp"] <= 0.5].median()
+    assert span["AU12_i"].tolist() == pytest.approx(
+        (plain["AU12_i"] - middle).clip(lower=0).tolist(), abs=1e-5
+    )
+    assert photo.attrs["affectkit"]["baseline"]["neutral_photo"] == "0.png"
+    assert plain.attrs["affectkit"]["baseline"] is None
     command = [
         "predict",
         "--model",
         tmp_path / "degrees",
         *arguments,
         table,
-        "--subtract-baseline",
-        "2",
+        "--neutral",
+        "2-1",
         "--overwrite",
     ]
     assert main([str(one) for one in command]) == 2
-    assert "The quantile 2.0 is not in [0, 1]" in capsys.readouterr().err
+    assert "The neutral span 2-1 does not end after its start" in capsys.readouterr().err
 
 
 def test_many_to_a_folder_with_a_bad_one(call, media, tmp_path, capsys):
@@ -159,7 +172,9 @@ def test_a_bad_single_file_is_its_error(call, media, tmp_path, capsys):
 def test_no_face_is_noted(call, media, tmp_path, capsys):
     (tmp_path / "grey.png").write_bytes(b"")
     Image.new("RGB", (64, 64), (90, 90, 90)).save(tmp_path / "grey.png")
-    assert call("--input", tmp_path / "grey.png", "--output", tmp_path / "o.csv", "--faces", "detect") == 0
+    assert (
+        call("--input", tmp_path / "grey.png", "--output", tmp_path / "o.csv", "--faces", "centerface") == 0
+    )
     out, err = capsys.readouterr()
     assert out == f"{tmp_path / 'o.csv'}: 1 frame, 1 failed\n"
     assert "grey.png: no face in its only frame\n" in err
@@ -173,7 +188,7 @@ def test_small_faces_need_a_larger_detector_size(call, tmp_path, capsys):
     picture = Image.new("RGB", (3840, 2160), (90, 90, 90))
     picture.paste(face, (2000, 1200))
     picture.save(tmp_path / "4k.png")
-    arguments = ["--input", tmp_path / "4k.png", "--faces", "detect", "--output"]
+    arguments = ["--input", tmp_path / "4k.png", "--faces", "centerface", "--output"]
     assert call(*arguments, tmp_path / "a.csv") == 0
     assert "no face in its only frame; try a larger --detector-size" in capsys.readouterr().err
     table = read_table(tmp_path / "a.csv")
@@ -194,8 +209,8 @@ def test_small_faces_need_a_larger_detector_size(call, tmp_path, capsys):
 def test_detector_size_belongs_to_detection(call, media, tmp_path, capsys):
     arguments = ["--input", media / "a.mp4", "--output", tmp_path / "o.csv", "--detector-size"]
     assert call(*arguments, "1280") == 2  # faces are those of the centre
-    assert "belongs to faces that are detected, not to 'center'" in capsys.readouterr().err
-    assert call(*arguments, "3", "--faces", "detect") == 2
+    assert "A detector size has no effect on 'center'" in capsys.readouterr().err
+    assert call(*arguments, "3", "--faces", "centerface") == 2
     assert "longest side 3" in capsys.readouterr().err
 
 

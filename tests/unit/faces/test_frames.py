@@ -119,12 +119,12 @@ def test_a_crop_that_fits_no_frame_is_an_error_at_the_first_only(memory_video):
 
 
 def test_where_faces_come_from():
-    assert isinstance(face_source("detect"), CenterFace)
+    assert isinstance(face_source("centerface"), CenterFace)
     assert face_source("center") == Crop()
     assert face_source("1,2,3,4") == Crop((1, 2, 3, 4))
     script = Script({})
     assert face_source(script) is script
-    assert str(face_source("detect", torch.device("cuda:1")).device) == "cuda:1"
+    assert str(face_source("centerface", torch.device("cuda:1")).device) == "cuda:1"
     with pytest.raises(ConfigError, match="detect"):
         face_source("faces")
 

@@ -29,7 +29,7 @@ from affectkit.faces import (
     transform_points,
 )
 from affectkit.faces.blazeface import decode_faces, merge_faces
-from affectkit.faces.frames import face_source
+from affectkit.faces.frames import MeshFaces, face_source
 from affectkit.faces.mesh_detector import Region, region_of_mesh
 from affectkit.synth import Face, FaceRenderer, Person, Scene
 
@@ -287,9 +287,11 @@ def test_copies_and_names(detector, render):
 
 
 def test_faces_by_mesh_on_request():
-    assert isinstance(face_source("mesh"), MeshDetector)
-    assert face_source("mesh").detector is None
-    assert face_source("mesh", detector_size=320).detector.longest == 320
+    source = face_source("mesh")
+    assert isinstance(source, MeshFaces)
+    assert source.videos.detector is None
+    assert source.photos.detector.longest == 640
+    assert face_source("mesh", detector_size=320).videos.detector.longest == 320
 
 
 def test_assets_are_small_and_described_in_the_notice(monkeypatch, render):

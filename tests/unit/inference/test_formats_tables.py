@@ -48,6 +48,7 @@ def test_csv_to_the_letter(tmp_path):
         "failed_frames": 2,
         "failures": {"No face was found.": 1, 'The "frame", is damaged.': 1},
         "complete": True,
+        "baselines": {},
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
     plain = pd.read_csv(path)
@@ -76,6 +77,7 @@ def test_json_lines_to_the_letter(tmp_path):
         "failed_frames": 1,
         "failures": failures,
         "complete": True,
+        "baselines": {},
     }
     written = hashlib.sha256(content[: content.rfind(b', "sha256"')]).hexdigest()
     assert last == {"summary": counts | {"sha256": written}}

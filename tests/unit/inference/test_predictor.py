@@ -373,8 +373,9 @@ def test_the_default_finds_real_faces(make_model, tmp_path):
     (row,) = predictor.predict_file(tmp_path / "face.png")
     assert row.success
     assert row.face == 0
-    assert row.box == pytest.approx((117.5, 58.2, 88.3, 119.6), abs=3)
-    assert row.points[2] == pytest.approx((158.7, 124.5), abs=3)
+    assert row.box == pytest.approx((115.9, 70.3, 91.3, 108.3), abs=3)
+    assert row.points[2] == pytest.approx((158.7, 124.5), abs=4)
+    assert row.mesh.box == row.box
     found = largest_face(
         predictor.faces(torch.from_numpy(astronaut()).permute(2, 0, 1)[None, :, :224, 64:384])[0]
     )
@@ -383,14 +384,18 @@ def test_the_default_finds_real_faces(make_model, tmp_path):
     assert row.values["AU12"] == pytest.approx(model.predict(clip)["au"][0, 0, 1].item(), abs=1e-4)
     (turned,) = predictor.predict_file(tmp_path / "turned.png")
     assert turned == row
+    assert torch.equal(turned.mesh.points, row.mesh.points)
     (pixel,) = predictor.predict_file(tmp_path / "pixel.png")
     assert (pixel.success, pixel.face, pixel.reason) == (False, None, "No face was found.")
     assert predictor.metadata()["faces"] == {
         "found_by": "detector",
-        "detector": "CenterFace (threshold 0.5, longest side 640)",
+        "detector": str(predictor.faces),
         "alignment": "five_points",
         "crop_margin": 0.1,
     }
+    (small,) = Predictor(model, faces="centerface").predict_file(tmp_path / "face.png")
+    assert small.box == pytest.approx((117.5, 58.2, 88.3, 119.6), abs=3)
+    assert small.mesh is None
 
 
 def test_heads_that_read_landmarks_get_a_mean_face(memory_video):
@@ -419,7 +424,7 @@ def test_the_device_is_that_of_model_faces_and_pictures(make_model, memory_video
     assert seen == [("meta", "meta")]
     assert {parameter.device.type for parameter in predictor.model.parameters()} == {"meta"}
     assert not predictor.model.training
-    assert Predictor(make_model(), device="meta").faces.device.type == "meta"
+    assert Predictor(make_model(), device="meta").faces.photos.device.type == "meta"
     with pytest.raises(ConfigError, match="The device 'cuda:99' is not available"):
         centred(make_model(), device="cuda:99")
 

@@ -17,7 +17,7 @@ from helpers.killed import without_lightning
 from PIL import Image
 
 from affectkit.errors import AffectKitError, AnnotationError, ConfigError, VideoError
-from affectkit.inference import Predictor, Row, read_table, run, write_predictions
+from affectkit.inference import Baseline, Predictor, Row, read_table, run, write_predictions
 from affectkit.inference.run import predict_files
 from affectkit.inference.smoothing import Smoothing
 from affectkit.inference.sources import Media, find_media
@@ -219,6 +219,7 @@ def test_intensities_less_the_persons_usual_ones(make_model, memory_video, tmp_p
     options = {"format": "openface"} if name == "openface" else {}
     path = tmp_path / ("o.csv" if options else name)
     column, other = ("AU12_r", "AU12_p") if options else ("AU12_i", "AU12")
+    baseline = Baseline(quantile=0.25, most_intensity=5.0, most_logit=0.0)
     plain = read_table(write_predictions(predictor, memory_video(40), path, **options).path)
     usual = plain[column].quantile(0.25)
     expected = (plain[column] - usual).clip(lower=0)
@@ -229,29 +230,57 @@ def test_intensities_less_the_persons_usual_ones(make_model, memory_video, tmp_p
             raise Stop
 
     with pytest.raises(ConfigError, match="another baseline"):
-        write_predictions(predictor, memory_video(40), path, baseline=0.25, resume=True, **options)
+        write_predictions(predictor, memory_video(40), path, baseline=baseline, resume=True, **options)
     path = tmp_path / "less" / path.name
     with pytest.raises(Stop):
-        write_predictions(predictor, memory_video(40), path, baseline=0.25, progress=stop, **options)
+        write_predictions(predictor, memory_video(40), path, baseline=baseline, progress=stop, **options)
     begun = read_table(path)
     assert begun[column].tolist() == pytest.approx(
         (plain[column][:33] - plain[column][:33].quantile(0.25)).clip(lower=0), abs=0.011
     )
     less = read_table(
-        write_predictions(predictor, memory_video(40), path, baseline=0.25, resume=True, **options).path
+        write_predictions(predictor, memory_video(40), path, baseline=baseline, resume=True, **options).path
     )
     assert less[column].tolist() == pytest.approx(expected.tolist(), abs=0.011 if options else 2e-6)
     assert less[other].tolist() == plain[other].tolist()
-    assert less.attrs["affectkit"]["baseline"] == {
-        "columns": ["AU12_i"], "by": ["face"], "quantile": 0.25, "least": 30,
-    }  # fmt: skip
+    assert less.attrs["affectkit"]["baseline"] == baseline.metadata()
+    assert less.attrs["affectkit"]["baselines"] == {"0": {"AU12_i": pytest.approx(usual, abs=0.011)}}
     assert plain.attrs["affectkit"]["baseline"] is None
 
 
-def test_no_baseline_without_intensities(predictor, media, tmp_path):
-    with pytest.raises(ConfigError, match="no intensities"):
-        write_predictions(predictor, media / "a.mp4", tmp_path / "t.csv", baseline=0.5)
+def test_no_baseline_without_units(make_model, media, tmp_path):
+    predictor = Predictor(
+        make_model(heads={"mood": {"type": "expression", "space": "basic7"}}), faces="center"
+    )
+    with pytest.raises(ConfigError, match="no action units"):
+        write_predictions(predictor, media / "a.mp4", tmp_path / "t.csv", baseline=Baseline())
     assert not (tmp_path / "t.csv.partial").exists()
+
+
+def test_a_neutral_photo_and_a_neutral_span(make_model, media, tmp_path):
+    heads = {"i": {"type": "intensity", "space": "intensity:AU12"}}
+    predictor = Predictor(make_model(heads=heads), faces="center")
+    photo = media / "photo.png"
+    (row,) = predictor.predict_file(photo)
+    found = predict(predictor, media, tmp_path / "out", baseline=Baseline(neutral=photo))
+    assert [one.error for one in found] == [None] * 4
+    assert {one.status for one in found} == {"done"}
+    about = read_table(tmp_path / "out" / "a.csv").attrs["affectkit"]
+    neutral = {"AU12_i": pytest.approx(row.values["AU12_i"], abs=1e-6)}
+    assert about["baseline"] == {"neutral_photo": "photo.png", "neutral_values": neutral}
+    assert about["baselines"] == {"0": neutral}
+    assert read_table(tmp_path / "out" / "photo.csv")["AU12_i"].tolist() == pytest.approx([0.0], abs=1e-5)
+    again = predict(predictor, media, tmp_path / "out", baseline=Baseline(neutral=photo))
+    assert {one.status for one in again} == {"there"}
+    span = {
+        one.source.name: one
+        for one in predict(predictor, media, tmp_path / "span", baseline=Baseline(neutral=(0, 1)))
+    }
+    assert "no times" in str(span["walk"].error)
+    assert span["a.mp4"].status == span["photo.png"].status == "done"
+    blind = Predictor(make_model(heads=heads))
+    with pytest.raises(ConfigError, match="neutral photo has no face"):
+        write_predictions(blind, media / "a.mp4", tmp_path / "t.csv", baseline=Baseline(neutral=photo))
 
 
 def test_a_bad_file_never_stops_the_others(predictor, media, tmp_path):
@@ -363,7 +392,7 @@ def test_devices_are_dealt_in_turn(model):
         return Predictor(model, faces="center")
 
     for place in range(3):
-        _Start(make, ("cuda:0", "cuda:1"), (None, None, None, None, "auto", True), None)(place)
+        _Start(make, ("cuda:0", "cuda:1"), (None, None, None, None, False, "auto", True), None)(place)
     assert asked == ["cuda:0", "cuda:1", "cuda:0"]
 
 
@@ -382,7 +411,7 @@ def test_what_the_engines_are_told(tmp_path, monkeypatch, engine):
     arguments = {"devices": ["cpu", "cuda"], "processes": 2, "patience": 7.0, "address": "ray://head:10001"}
     predict_files(Predictor, media, tables, engine=engine, backend="pyav", format="csv", **arguments)
     start = told.pop("start")
-    assert start.options == ("csv", None, None, None, "pyav", True)
+    assert start.options == ("csv", None, None, None, False, "pyav", True)
     if engine == "ray":
         jobs = [(tmp_path / "in/a.mp4", tmp_path / "out/a.csv")]  # its workers may stand in another folder
         given = {"workers": 2, "gpus": 1.0, "patience": 7.0, "address": "ray://head:10001"}
@@ -481,3 +510,19 @@ def test_nothing_is_written_for_what_cannot_be_opened(predictor, tmp_path):
     with pytest.raises(VideoError):
         write_predictions(predictor, tmp_path / "missing.mp4", tmp_path / "out.csv")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("small", "most", "threads"), [(10**9, None, 1), (10**9, 4, 1), (0, 4, 4), (0, None, 3)]
+)
+def test_small_models_get_one_thread(model, monkeypatch, small, most, threads):
+    given = []
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(run, "_SMALL", small)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 3)
+    monkeypatch.setattr("torch.set_num_threads", given.append)
+    run.limit_threads(Predictor(model, faces="center"), most)
+    assert given == [threads]
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    run.limit_threads(Predictor(model, faces="center"), most)
+    assert given == [threads]
