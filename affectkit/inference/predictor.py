@@ -346,6 +346,7 @@ class Predictor:
             "warning": self.warning,
             "model_metadata": self.model.metadata,
             "input": self.model.input_spec.to_dict(),
+            "signals": list(self.model.signals),
             "faces": describe(self.faces, self.model.input_spec),
             "measured": list(MEASURED) if self.has_meshes else [],
             "zero_shot_classes": None if self.classes is None else list(self.classes),

@@ -28,8 +28,8 @@ from affectkit.models.card import write_card
 from affectkit.registry import plain
 
 FORMAT_VERSION = 1
-SHIPPED = {"demo": Path(__file__).with_name("assets") / "demo"}
-"""Models included in affectkit, by name; made by `tools/demo_model.py` from rendered faces."""
+SHIPPED = {name: Path(__file__).with_name("assets") / name for name in ("demo", "mesh")}
+"""Models included in affectkit, by name, learned from rendered faces: a picture model and a face-mesh model."""
 
 _PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")

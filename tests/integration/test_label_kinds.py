@@ -81,7 +81,7 @@ def test_a_checkpoint_and_a_saved_model_name_their_spaces(trained, tmp_path):
     assert (first["va"].shape, first["levels"].shape) == ((2, 3, 2), (2, 3))
     card = (tmp_path / "model" / "README.md").read_text()
     assert "| va | valence, arousal | value on each dimension, per frame | – |" in card
-    assert "| levels | none, one, two | probability of each level; they sum to 1, a clip | – |" in card
+    assert "| levels | none, one, two | probability of each level; they sum to 1, per clip | – |" in card
 
 
 def test_heads_without_probabilities_are_not_calibrated(trained):

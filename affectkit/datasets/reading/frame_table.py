@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -173,6 +174,10 @@ def _without_filling(table: Table) -> Table:
     """Remove the columns that affectkit filled in for units that its model does not predict."""
     try:
         metadata = json.loads(table.path.with_suffix(".json").read_text(encoding="utf-8"))
+        if isinstance(
+            name := metadata.get("shared"), str
+        ):  # tables of a folder share the rest of their metadata
+            metadata |= json.loads(table.path.with_name(Path(name).name).read_text(encoding="utf-8"))
         if "units_not_predicted" not in metadata:
             return table
         predicted = {name for head in metadata["heads"].values() for name in head["columns"]}

@@ -105,7 +105,7 @@ def test_a_corpus_without_landmarks_names_the_remedy(tmp_path, capsys):
     assert main([*arguments, "--detector", "none"]) == 2
     told = capsys.readouterr().err
     assert "--crop none" in told
-    assert "leave --detector and --crop out" in told
+    assert "--crop center" in told
 
 
 def test_a_corpus_without_landmarks_has_its_faces_detected(tmp_path, capsys):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -108,17 +107,11 @@ def test_inverse_frequency_weights_are_the_published_ones(full, training):
     assert [round(weight, 6) for weight in inverse_frequency_weights(rates)] == published
 
 
-def test_indexing_takes_seconds_and_then_no_time(full, monkeypatch, tmp_path):
+def test_annotations_are_parsed_once(full, monkeypatch, tmp_path):
     monkeypatch.setenv("AFFECTKIT_CACHE", str(tmp_path))
-    start = time.perf_counter()
     first = BP4D(full[0])
-    parsing = time.perf_counter() - start
     monkeypatch.setattr(BP4D, "parse", None)
-    start = time.perf_counter()
     again = BP4D(full[0])
-    cached = time.perf_counter() - start
-    assert parsing < 30
-    assert cached < parsing / 2
     assert [(r.clip, r.start, r.stop) for r in again.clips] == [
         (r.clip, r.start, r.stop) for r in first.clips
     ]

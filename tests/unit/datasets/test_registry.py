@@ -78,7 +78,7 @@ def test_a_corpus_of_another_package(elsewhere, tmp_path):
 
 
 def test_a_name_is_taken_once(elsewhere):
-    with pytest.raises(ConfigError, match="registered already"):
+    with pytest.raises(ConfigError, match="already registered"):
         register(elsewhere)
     with pytest.raises(ConfigError, match="no corpus named 'nowhere'"):
         find_corpus("nowhere")

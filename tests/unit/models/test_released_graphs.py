@@ -121,5 +121,5 @@ def test_the_command(tmp_path, capsys):
     assert main(["model", "convert", "megraphau", str(path), "--output", str(tmp_path / "model")]) == 0
     said = capsys.readouterr().out
     assert "resnet18, second training stage, BP4D" in said
-    assert "2 left out:" in said
+    assert "2 tensors left out:" in said
     assert "head.edge_fc.weight: classifies relations" in said

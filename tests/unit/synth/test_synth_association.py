@@ -52,7 +52,7 @@ def test_what_is_not_named_has_the_probability_of_other_units():
         ("1.0", "1.5", 2, r"1\.5"),
         ("1.0", "nan", 2, "nan"),
         ("1.0", "much", 2, "'much'"),
-        ("1.0,", "", 2, "7 units"),
+        ("1.0,", "", 2, "of 7 numbers"),
     ],
 )
 def test_a_damaged_file_is_named_with_its_line(tmp_path, old, new, line, fault):
