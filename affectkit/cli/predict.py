@@ -124,7 +124,7 @@ def _parser(
     )
     files = parser.add_argument_group("input and output")
     add = files.add_argument
-    add("--model", required=True, help="folder or Hub name of a saved model, or demo")
+    add("--model", default="mesh", help="folder or Hub name of a saved model, mesh or demo (default: mesh)")
     media = files.add_mutually_exclusive_group(required=True)
     media.add_argument("--input", nargs="+", metavar="PATH", help="photos, videos, folders and patterns")
     media.add_argument("--webcam", type=int, metavar="N", help="a camera, 0 for the first, until Ctrl-C")

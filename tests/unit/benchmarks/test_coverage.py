@@ -9,7 +9,7 @@ from affectkit.metrics import estimate
 
 @pytest.fixture
 def study(monkeypatch):
-    path = Path(__file__).parents[3] / "benchmarks" / "coverage.py"
+    path = Path(__file__).parents[3] / "benchmarks" / "interval_coverage.py"
     spec = importlib.util.spec_from_file_location("coverage_of_intervals", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -8,13 +8,17 @@ import stat
 from pathlib import Path
 
 import huggingface_hub
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 import affectkit
 from affectkit.errors import ConfigError, WeightsError
+from affectkit.inference import Predictor
 from affectkit.models import AffectModel, AUHead, Features, Head, hub
+from affectkit.synth.render import Face as RenderedFace
+from affectkit.synth.render import FaceRenderer
 
 ROOT = Path(__file__).parents[3]
 
@@ -34,6 +38,28 @@ def test_the_demo_model_is_small_and_says_what_it_is():
     assert 0.5 < model.head("au").temperature < 2
     assert len(set(model.head("au").thresholds)) > 3
     assert next(model.parameters()).dtype == torch.float32
+
+
+def test_the_mesh_model_is_small_and_says_what_it_is():
+    folder = hub.SHIPPED["mesh"]
+    assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 1_500_000
+    model = affectkit.load("mesh")
+    assert model.signals == ("mesh", "blendshapes", "pose")
+    assert model.metadata["rendered"] is True
+    assert model.metadata["baseline"] is True
+    assert {"AU12", "AU45", "AU12L"} <= set(model.labels("au"))
+    assert "signals of the face mesh" in (folder / "README.md").read_text(encoding="utf-8")
+    assert any("certified coders" in limit for limit in model.metadata["limits"])
+
+
+def test_the_mesh_model_sees_a_rendered_smile_and_a_blink():
+    pytest.importorskip("numba")
+    renderer = FaceRenderer(256)
+    units = ({}, {12: 1.0}, {45: 1.0})
+    frames = np.stack([renderer.render(RenderedFace(shown)).image for shown in units])
+    table = Predictor("mesh").predict(list(frames))
+    assert list(table["AU12_i"] > 2.5) == [False, True, False]
+    assert list(table["AU45_i"] > 2.5) == [False, False, True]
 
 
 def test_a_model_folder_of_that_name_comes_first(tiny_model, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""How often 95 % intervals over subjects contain the true value: `python benchmarks/coverage.py`.
+"""How often 95 % intervals over subjects contain the true value: `python benchmarks/interval_coverage.py`.
 
 Every simulation draws subjects, with 100 frames of four action units and 20 clips of three expressions each, and the
 outputs of a fixed model for them. Log odds of a unit (-0.5, -1, -2 and -3 in a population) vary between subjects with
