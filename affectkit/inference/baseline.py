@@ -36,8 +36,9 @@ _LOW, _HIGH = -12.0, 12.0  # of the bins
 class Baseline:
     r"""Estimate of each person's values at rest, and its subtraction.
 
-    Low brows, or drooping corners of the mouth, look like weak action units in every frame of a person. Their amount is
-    a low quantile over the person's frames, which a few frames at rest decide, however expressive the others are. A
+    Low brows, or drooping corners of the mouth, look like weak action units in every frame of a person. The calmest
+    frames of a person, those with the smallest sum of intensities (of probabilities without intensities), show the
+    face at rest, however expressive the other frames are. The values at rest are the medians q over these frames. A
     clip without any frame at rest would lose what it shows, so the amount is bounded:
 
     * intensities: :math:`b = \min(q, b_{max})`, and :math:`\max(x - b, 0)` remains;
@@ -47,13 +48,14 @@ class Baseline:
     A value then depends on **all frames of the person**, and cutting the video may change it.
 
     Args:
-        quantile: Quantile over the person's frames, in [0, 1].
+        quantile: Share of the person's frames that count as calm, in [0, 1]; at least one frame does.
         most_intensity: Largest amount for intensities, on the scale 0 to 5.
         most_logit: Largest amount for logits of probabilities.
         least: Least number of frames of a person; the values of others stay as they are.
         neutral: Neutral frames in place of the quantile: start and end in seconds, or a photo whose largest face is the
             person, for all faces of a video. The amount is their median and is not bounded.
-        is_causal: Estimate from the past frames only, for cameras. The amount then changes from row to row.
+        is_causal: Estimate from the past frames only, for cameras: q is then the quantile of each value over them. The
+            amount changes from row to row.
 
     Raises:
         ConfigError: A number is out of range.
@@ -64,8 +66,8 @@ class Baseline:
     """
 
     quantile: float = 0.1
-    most_intensity: float = 1.0
-    most_logit: float = 2.0
+    most_intensity: float = 2.0
+    most_logit: float = 3.0
     least: int = 30
     neutral: tuple[float, float] | Path | None = None
     is_causal: bool = False
@@ -198,13 +200,16 @@ class Scales:
             else:
                 if span is not None:
                     rows &= (times >= span[0]) & (times <= span[1])
-                least, quantile = (
-                    (1, 0.5) if span is not None else (self.entry["least"], self.entry["quantile"])
-                )
-                if rows.sum() < least:
+                if rows.sum() < (1 if span is not None else self.entry["least"]):
                     found[person] = {}
                     continue
-                at_rest = np.nanquantile(scaled[rows], quantile, axis=0)
+                chosen = np.flatnonzero(rows)
+                if span is None:
+                    columns = self.is_logit.all() | ~self.is_logit  # intensities, if there are any
+                    strength = np.nansum(values[np.ix_(chosen, columns)], axis=1)
+                    count = max(1, round(self.entry["quantile"] * len(chosen)))
+                    chosen = chosen[np.argsort(strength, kind="stable")[:count]]
+                at_rest = np.nanmedian(scaled[chosen], axis=0)
             amounts = self.bound(at_rest).tolist()
             found[person] = {name: round(b, 6) for name, b in zip(self.names, amounts, strict=True) if b > 0}
         return found

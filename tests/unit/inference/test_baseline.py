@@ -31,20 +31,20 @@ def table(**columns):
     return frame
 
 
-def test_intensities_lose_a_low_quantile_up_to_a_bound():
+def test_intensities_lose_the_median_of_the_calmest_frames_up_to_a_bound():
     given = table(AU04_i=[0.5, 0.6, 0.7, 3.0, 4.0, 4.0], AU12_i=[1.0] * 6)
-    found = subtract_baseline(given, Baseline(quantile=0.2, least=6))
+    found = subtract_baseline(given, Baseline(quantile=0.5, least=6))
     assert found["AU04_i"].tolist() == pytest.approx([0.0, 0.0, 0.1, 2.4, 3.4, 3.4])
     assert found["AU12_i"].tolist() == [1.0] * 6  # of no head
     assert given["AU04_i"].tolist()[0] == 0.5  # a copy
     about = found.attrs["affectkit"]
     assert about["baselines"] == {"0": {"AU04_i": pytest.approx(0.6)}}
     assert about["baseline"] == {
-        "quantile": 0.2, "most_intensity": 1.0, "most_logit": 2.0, "least": 6, "is_causal": False, "by": ["face"],
+        "quantile": 0.5, "most_intensity": 2.0, "most_logit": 3.0, "least": 6, "is_causal": False, "by": ["face"],
     }  # fmt: skip
     assert "baseline" not in given.attrs["affectkit"]
     expressive = subtract_baseline(table(AU04_i=[3.0, 4.0, 5.0]), Baseline(least=1))
-    assert expressive["AU04_i"].tolist() == [2.0, 3.0, 4.0]
+    assert expressive["AU04_i"].tolist() == [1.0, 2.0, 3.0]
 
 
 def test_probabilities_move_on_the_scale_of_logits_and_only_if_they_are_high_at_rest():
@@ -54,11 +54,21 @@ def test_probabilities_move_on_the_scale_of_logits_and_only_if_they_are_high_at_
     found = subtract_baseline(given, Baseline(quantile=0.0, least=1))
     amount = logit(0.4) - (logit(0.5) - 2)
     assert found["AU04"].tolist() == pytest.approx(sigmoid(logit([0.4, 0.4, 0.9]) - amount).tolist())
-    bound = 2.0  # of logit(0.3) - (logit(0.2) - 2) = 2.54
-    assert found["AU12L"].tolist() == pytest.approx(sigmoid(logit([0.3, 0.3, 0.8]) - bound).tolist())
+    amount = logit(0.3) - (logit(0.2) - 2)
+    assert found["AU12L"].tolist() == pytest.approx(sigmoid(logit([0.3, 0.3, 0.8]) - amount).tolist())
     assert found["happiness"].tolist() == [0.5] * 3
-    whole = subtract_baseline(table(AU04=[0.9, 0.95, 0.99]), Baseline(least=1))["AU04"]
+    whole = subtract_baseline(table(AU04=[0.97, 0.98, 0.99]), Baseline(least=1))["AU04"]
+    assert whole.tolist() == pytest.approx(sigmoid(logit([0.97, 0.98, 0.99]) - 3).tolist())
     assert whole.min() > 0.5  # a frown in every frame stays one
+
+
+def test_all_values_are_those_of_the_same_calm_frames():
+    heads = {"i": {"columns": ["AU02_i", "AU12_i", "AU25_i"], "values": "intensity 0-5", "thresholds": {}}}
+    given = table(AU02_i=[1.5] * 2 + [0.5] * 8, AU12_i=[0.0] * 2 + [4.0] * 8, AU25_i=[0.0] * 2 + [4.0] * 8)
+    given.attrs["affectkit"]["heads"] = heads
+    found = subtract_baseline(given, Baseline(quantile=0.2, least=10))
+    assert found["AU02_i"].tolist() == [0.0] * 10  # high brows at rest, which the smile lowers
+    assert found["AU12_i"].tolist() == [0.0] * 2 + [4.0] * 8
 
 
 def test_failed_frames_have_no_part_and_stay_as_they_are():
@@ -103,7 +113,7 @@ def test_tables_without_heads_and_openface_columns():
     [
         ({"quantile": 1.5}, r"quantile 1\.5"),
         ({"least": 0}, "least 0"),
-        ({"most_logit": -1.0}, r"bounds 1\.0 and -1\.0"),
+        ({"most_logit": -1.0}, r"bounds 2\.0 and -1\.0"),
         ({"neutral": (2.0, 1.0)}, "span 2-1"),
         ({"neutral": (0.0, 1.0), "is_causal": True}, "not causal"),
     ],
@@ -162,10 +172,10 @@ def test_tables_with_running_and_other_baselines(tmp_path, suffix):
             for row in given:
                 writer.write(row)
         found[is_causal] = read_table(path)
-    low = np.quantile(values, 0.1)
-    wanted = np.maximum(np.array(values) - min(1, low), 0)
+    calm, low = np.median(np.sort(values)[:30]), np.quantile(values, 0.1)
+    wanted = np.maximum(np.array(values) - calm, 0)
     assert found[False]["AU04_i"].to_numpy() == pytest.approx(wanted, abs=2e-6)
-    assert found[False].attrs["affectkit"]["baselines"]["0"]["AU04_i"] == pytest.approx(low, abs=1e-6)
+    assert found[False].attrs["affectkit"]["baselines"]["0"]["AU04_i"] == pytest.approx(calm, abs=1e-6)
     running = [row.values["AU04_i"] for row in RunningBaseline(HEADS)(given)]
     assert found[True]["AU04_i"].to_numpy() == pytest.approx(running, abs=1e-6)
     assert running[:29] == values[:29]

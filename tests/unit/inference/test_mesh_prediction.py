@@ -264,7 +264,7 @@ def test_videos_have_a_baseline_if_the_model_states_it(fused, memory_video, tmp_
     assert raw.attrs["affectkit"]["baseline"] is None
     about = table.attrs["affectkit"]
     assert about["baseline"] == {
-        "quantile": 0.0, "most_intensity": 0.2, "most_logit": 2.0, "least": 2, "is_causal": False,
+        "quantile": 0.0, "most_intensity": 0.2, "most_logit": 3.0, "least": 2, "is_causal": False,
     }  # fmt: skip
     amount = min(0.2, raw["AU12_i"].min())
     assert about["baselines"]["0"].get("AU12_i", 0.0) == pytest.approx(amount, abs=1e-6)
