@@ -221,7 +221,7 @@ class ActionUnit:
 
     @classmethod
     def parse(cls, text: str) -> ActionUnit:
-        """Parse a unit such as `AU12`, `12`, `au12l` or ` AU01 `.
+        """Parse a unit such as `AU12`, `12`, `au12l` or `AU01`; spaces around it are ignored.
 
         Raises:
             LabelSpaceError: The text is not an action unit.

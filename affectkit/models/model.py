@@ -233,7 +233,7 @@ class AffectModel(nn.Module):
             signals_mask: See `features`.
 
         Returns:
-            By head name, float32 [B, labels] or [B, T, labels]: probabilities, or values on the scale of the labels.
+            By head name, float32 [B, L] or [B, T, L] for L labels; probabilities, or values on the scale of the labels.
 
         Raises:
             ConfigError: `crops` is not a tensor, or its channels come last.

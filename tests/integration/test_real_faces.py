@@ -1,11 +1,14 @@
 """Real faces: a photograph that is always there, and the media of `make media`."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from skimage.data import astronaut
+from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
 from affectkit.data.video import open_video
@@ -124,3 +127,35 @@ def test_small_real_faces_have_meshes(detector, faces):
         (found,) = MeshDetector(detector=detector)(video.read([0]))
     assert len(found) == faces
     assert all(face.score > 0.8 for face in found)
+
+
+def frames_of(spans):
+    return [frame for start, end in spans for frame in range(start, end)]
+
+
+@pytest.mark.realmedia
+def test_the_mesh_model_agrees_with_labels_of_a_real_smile():
+    name = "single_face.mp4"
+    labels = json.loads((MEDIA.parent / "tests" / "assets" / "real_faces.json").read_text())[name]
+    predictor = Predictor("mesh")
+    table = predictor.predict(MEDIA / name)
+    thresholds = predictor.metadata()["heads"]["au"]["thresholds"]
+    for unit in ("AU06", "AU12", "AU25", "AU45"):
+        present, absent = frames_of(labels[unit]["present"]), frames_of(labels[unit]["absent"])
+        truth = [1] * len(present) + [0] * len(absent)
+        assert roc_auc_score(truth, table[unit].iloc[present + absent]) >= 0.95
+    smile, rest = table.iloc[frames_of(labels["AU12"]["present"])], table.iloc[slice(*labels["neutral"])]
+    assert smile["AU12_i"].median() >= 1.5
+    assert rest["AU12_i"].max() < 0.3
+    for unit in ("AU04", "AU09", "AU15", "AU24"):
+        assert table[f"{unit}_i"].max() < 0.5
+    over = pd.DataFrame({unit: rest[unit] >= limit for unit, limit in thresholds.items()})
+    assert over.to_numpy().mean() <= 0.02
+
+
+@pytest.mark.realmedia
+def test_the_mesh_model_sees_the_smiles_of_a_group():
+    table = Predictor("mesh").predict(MEDIA / "multi_face.jpg")
+    units = [name for name in table if name.endswith("_i") and name[-3].isdigit()]
+    strongest = [row[units].astype(float).nlargest(2).index for _, row in table.iterrows()]
+    assert sum("AU12_i" in names for names in strongest) >= 4
