@@ -90,7 +90,7 @@ def test_person_baselines(media, tmp_path, capsys):
         assert main([str(one) for one in command]) == 0
         found[option] = read_table(table)
     plain, default, span, photo = found.values()
-    amount = min(1.0, plain["AU12_i"].quantile(0.1))
+    amount = min(2.0, plain["AU12_i"].nsmallest(4).median())  # the calmest tenth of 40 frames
     assert default["AU12_i"].tolist() == pytest.approx(
         (plain["AU12_i"] - amount).clip(lower=0).tolist(), abs=1e-5
     )
