@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, islice, repeat
@@ -30,12 +29,12 @@ from affectkit.faces import (
     largest_face,
 )
 from affectkit.faces.frames import FaceSource, MeshFaces, describe, face_source
-from affectkit.facs import AUSet, Dimensions, ExpressionSet, UnitSpace
+from affectkit.facs import AUSet, Dimensions, UnitSpace
 from affectkit.inference.baseline import Baseline, apply_baseline, unit_columns
 from affectkit.inference.in_memory import as_list, open_media
 from affectkit.inference.measures import MEASURED
 from affectkit.models import AffectModel, hub
-from affectkit.models.zero_shot import heads_with_prototypes, prototype_only, use_classes
+from affectkit.models.zero_shot import copy_by_prototypes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -153,7 +152,7 @@ class Predictor:
         model = model if isinstance(model, AffectModel) else AffectModel.from_pretrained(model)
         self.classes = None if classes is None else tuple(classes)
         if classes is not None or prototype_only:
-            model = _by_prototypes(model, classes, everywhere=prototype_only)
+            model = copy_by_prototypes(model, classes, everywhere=prototype_only)
         try:
             self.device = torch.device(device)
             self.model = model.to(self.device).eval()
@@ -447,23 +446,3 @@ def _fill(near: Mapping[int, FrameFaces], identity: int, numbers: Sequence[int])
 
 def _stack(values: Sequence[Tensor | None]) -> Tensor:
     return torch.stack([value for value in values if value is not None])
-
-
-def _by_prototypes(model: AffectModel, classes: Sequence[str] | None, *, everywhere: bool) -> AffectModel:
-    """A copy of a model in which the expression head, or every head with prototypes, predicts by them alone."""
-    model = deepcopy(model).eval()
-    having = heads_with_prototypes(model)
-    if not having:
-        raise ConfigError(
-            "No head of this model has prototypes.",
-            remedy="Use a model with a semantic bridge, such as one of the recipes joint/ssm_*.",
-        )
-    expressions = [name for name, head in having.items() if isinstance(head.space, ExpressionSet)]
-    if classes is not None and not expressions:
-        raise ConfigError("This model has no expression head with prototypes, so it cannot take new classes.")
-    if everywhere:
-        for name in having:
-            prototype_only(model, name)
-    if classes is not None:
-        use_classes(model, expressions[0], classes)
-    return model

@@ -7,7 +7,8 @@ import re
 import warnings
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +21,14 @@ from affectkit.errors import WeightsError
 from affectkit.models import hub
 from affectkit.models.model import AffectModel
 
-__all__ = ["Conversion", "Converter", "load_safely", "model_of_checkpoint", "read_checkpoint"]
+__all__ = [
+    "Conversion",
+    "Converter",
+    "explain_faults",
+    "load_safely",
+    "model_of_checkpoint",
+    "read_checkpoint",
+]
 
 # Training scripts save the object that drew their curves, with its NumPy arrays, under these names. The names are never
 # imported: a stub takes the place of the objects.
@@ -56,21 +64,36 @@ def load_safely(path: str | Path) -> Any:
         WeightsError: The file is missing or damaged, or refers to code.
     """
     path = Path(path)
+    stubs: list[Any] = [(_Stub, name) for name in _STUBBED]
+    with explain_faults(path, if_code="Save only tensors and plain values."), safe_globals(stubs):
+        # With a memory map, the optimiser's moments, twice the size of the weights, are never read.
+        return torch.load(path, "cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+
+
+@contextmanager
+def explain_faults(path: Path, *, if_code: str) -> Iterator[None]:
+    """Turn the many errors of reading a file of `torch.save` into WeightsError.
+
+    Args:
+        path: The file.
+        if_code: Remedy for files with objects that could run code.
+    """
     if not path.is_file():
         raise WeightsError(
             "There is no such file.", path=path, remedy="Give a checkpoint, such as best.ckpt."
         )
     try:
-        with safe_globals([(_Stub, name) for name in _STUBBED]), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
-            # With a memory map, the optimiser's moments, twice the size of the weights, are never read.
-            return torch.load(path, "cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            yield
+    except WeightsError:
+        raise
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL (\S+)", str(error))
         raise WeightsError(
             f"The file contains objects that could run code{f': {named[1]}' if named else ''}.",
             path=path,
-            remedy="Save only tensors and plain values.",
+            remedy=if_code,
         ) from error
     except Exception as error:  # a damaged file makes torch raise many kinds
         raise WeightsError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 
 import torch
 
@@ -11,7 +12,7 @@ from affectkit.facs import ExpressionSet
 from affectkit.models.heads import Head
 from affectkit.models.model import AffectModel
 
-__all__ = ["heads_with_prototypes", "prototype_only", "use_classes"]
+__all__ = ["copy_by_prototypes", "heads_with_prototypes", "prototype_only", "use_classes"]
 
 
 def heads_with_prototypes(model: AffectModel) -> dict[str, Head]:
@@ -69,3 +70,35 @@ def _head(model: AffectModel, name: str) -> Head:
         known = ", ".join(heads_with_prototypes(model)) or "none"
         raise ConfigError(f"The head {name!r} has no prototypes.", remedy=f"Heads with prototypes: {known}.")
     return head
+
+
+def copy_by_prototypes(
+    model: AffectModel, classes: Sequence[str] | None, *, everywhere: bool = False
+) -> AffectModel:
+    """Copy a model so that its expression head, or every head with prototypes, predicts by them alone.
+
+    Args:
+        model: The model, which stays as it is.
+        classes: New classes of the expression head, see `use_classes`; or None.
+        everywhere: Whether every head with prototypes predicts by them.
+
+    Raises:
+        ConfigError: The model has no prototypes, or none for classes.
+        LabelSpaceError: See `use_classes`.
+    """
+    model = deepcopy(model).eval()
+    having = heads_with_prototypes(model)
+    if not having:
+        raise ConfigError(
+            "No head of this model has prototypes.",
+            remedy="Use a model with a semantic bridge, such as one of the recipes joint/ssm_*.",
+        )
+    expressions = [name for name, head in having.items() if isinstance(head.space, ExpressionSet)]
+    if classes is not None and not expressions:
+        raise ConfigError("This model has no expression head with prototypes, so it cannot take new classes.")
+    if everywhere:
+        for name in having:
+            prototype_only(model, name)
+    if classes is not None:
+        use_classes(model, expressions[0], classes)
+    return model

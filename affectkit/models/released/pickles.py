@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import re
-import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +13,7 @@ from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from affectkit.errors import WeightsError
-from affectkit.models import hub
+from affectkit.models.convert import explain_faults
 
 __all__ = ["PickledModule", "load_inert"]
 
@@ -70,17 +67,13 @@ def load_inert(path: Path) -> Any:
     Raises:
         WeightsError: The file is missing or damaged, is TorchScript, or has the format before PyTorch 1.6.
     """
-    if not path.is_file():
-        raise WeightsError(
-            "There is no such file.", path=path, remedy="Give the file that the authors share."
-        )
-    if not zipfile.is_zipfile(path):
-        raise WeightsError(
-            "The file is not in the format of PyTorch 1.6 or later, so its tensors cannot be read safely.",
-            path=path,
-            remedy=_SAVE_AGAIN,
-        )
-    try:
+    with explain_faults(path, if_code="Do not load it elsewhere; get the file again from its authors."):
+        if not zipfile.is_zipfile(path):
+            raise WeightsError(
+                "The file is not in the format of PyTorch 1.6 or later, so its tensors cannot be read safely.",
+                path=path,
+                remedy=_SAVE_AGAIN,
+            )
         with zipfile.ZipFile(path) as archive:
             if any(name.endswith("/constants.pkl") for name in archive.namelist()):
                 raise WeightsError(
@@ -88,27 +81,10 @@ def load_inert(path: Path) -> Any:
                     path=path,
                     remedy="Give the file from which it was traced.",
                 )
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Detected pickle protocol")
-            foreign = get_unsafe_globals_in_checkpoint(path)
-            inert: list[Any] = [(type("_Inert", (_Inert,), {"origin": name}), name) for name in foreign]
-            with safe_globals(inert):
-                return _plain(torch.load(path, "cpu", weights_only=True, mmap=True))
-    except WeightsError:
-        raise
-    except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL (\S+)", str(error))
-        raise WeightsError(
-            f"The file contains objects that could run code{f': {named[1]}' if named else ''}.",
-            path=path,
-            remedy="Do not load it elsewhere; get the file again from its authors.",
-        ) from error
-    except Exception as error:  # a damaged file makes torch raise many kinds
-        raise WeightsError(
-            f"Cannot read the file: {type(error).__name__} {hub.one_line(error)}",
-            path=path,
-            remedy="Copy it again; it may be incomplete.",
-        ) from error
+        foreign = get_unsafe_globals_in_checkpoint(path)
+        inert: list[Any] = [(type("_Inert", (_Inert,), {"origin": name}), name) for name in foreign]
+        with safe_globals(inert):
+            return _plain(torch.load(path, "cpu", weights_only=True, mmap=True))
 
 
 def _plain(content: Any) -> Any:

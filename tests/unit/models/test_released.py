@@ -308,7 +308,7 @@ def test_a_module_within_itself_and_a_zip_of_something_else(tmp_path):
     with zipfile.ZipFile(tmp_path / "other.pt", "w") as archive:
         archive.writestr("a/b.txt", "text")
     for name in ("loop.pt", "other.pt"):
-        with pytest.raises(WeightsError, match="Cannot read the file") as caught:
+        with pytest.raises(WeightsError, match="Cannot read the checkpoint") as caught:
             load_inert(tmp_path / name)
         assert caught.value.path == tmp_path / name
         assert len(str(caught.value)) < 600
