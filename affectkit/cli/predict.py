@@ -118,7 +118,7 @@ def _parser(
         "predict",
         _DESCRIPTION,
         epilog,
-        usage="affectkit predict --model MODEL --input PATH ... --output TABLE [options]",
+        usage="affectkit predict [--model MODEL] --input PATH ... --output TABLE [options]",
         formatter_class=functools.partial(formatter, max_help_position=27),
         allow_abbrev=False,
     )
