@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from affectkit.data.video import IMAGE_SUFFIXES, open_video
@@ -118,13 +117,14 @@ def read_images(paths: Sequence[Path], indices: Sequence[int]) -> Tensor:
     Raises:
         VideoError: An image cannot be read, or has another size than the first one.
     """
-    images: list[Tensor] = []
-    for path, index in zip(paths, indices, strict=True):
-        with open_video(path) as reader:
-            images.append(reader.read([0]))
-        if images[-1].shape != images[0].shape:
-            raise VideoError("The image differs in size from those before it.", path=path, frame=index)
-    return torch.cat(images)
+    with open_video(paths) as reader:
+        try:
+            return reader.read(range(len(paths)))
+        except VideoError as fault:  # the reader counts the images of the list
+            place = int(fault.frame or 0)
+            raise VideoError(
+                fault.fault, path=paths[place], frame=indices[place], remedy=fault.remedy
+            ) from fault
 
 
 def image_fault(path: Path) -> str | None:
