@@ -7,27 +7,37 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.processes import TRAININGS
 
-HELPERS = Path(__file__).parent.parent / "helpers"
+pytestmark = pytest.mark.distributed
+TESTS = Path(__file__).parent.parent
 
 
-def train(folder, world, kind):
-    """Run the toy training of a kind on `world` gloo processes and return what the first one saved."""
-    program = (
-        [HELPERS / f"{kind}.py", folder, world]
-        if kind in ("ssm", "micro", "mood", "counting")
-        else [HELPERS / "training.py", folder, world, kind]
-    )
+def run(folder, world, *kinds):
+    """Run toy trainings on `world` gloo processes."""
     launcher = (
         ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}", f"--log-dir={folder}"]
         if world > 1
         else []
     )
-    path = os.pathsep.join(filter(None, (str(HELPERS.parent), os.environ.get("PYTHONPATH"))))
+    path = os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *launcher, *map(str, program)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250)
+    command = [sys.executable, *launcher, TESTS / "helpers" / "processes.py", folder, str(world), *kinds]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Folder with what one, two and three processes saved: starting them takes longer than the trainings."""
+    folder = tmp_path_factory.mktemp("processes")
+    for world in (1, 2):
+        run(folder, world, *TRAININGS, "counting")
+    run(folder, 3, "counting")
+    return folder
+
+
+def load(folder, kind, world):
     return torch.load(folder / f"{kind}-{world}.pt", weights_only=True)
 
 
@@ -39,13 +49,12 @@ def without_keys_bias(name, weight):
     return torch.cat([queries, values])
 
 
-@pytest.mark.distributed
-@pytest.mark.parametrize("kind", ["single", "mixture", "ssm", "micro", "mood"])
-def test_two_processes_equal_one(tmp_path, kind):
-    one, two = train(tmp_path, 1, kind), train(tmp_path, 2, kind)
+@pytest.mark.parametrize("kind", TRAININGS)
+def test_two_processes_equal_one(saved, kind):
+    one, two = load(saved, kind, 1), load(saved, kind, 2)
     assert one["weights"].keys() == two["weights"].keys()
     for name in one["weights"]:
-        first, second = (without_keys_bias(name, saved["weights"][name]) for saved in (one, two))
+        first, second = (without_keys_bias(name, run["weights"][name]) for run in (one, two))
         torch.testing.assert_close(
             second, first, rtol=0, atol=1e-5, msg=lambda fault, name=name: f"{name}: {fault}"
         )
@@ -53,15 +62,14 @@ def test_two_processes_equal_one(tmp_path, kind):
     if kind == "mood":  # results that follow every last bit of the weights
         assert two["results"].keys() == one["results"].keys()
         for name, rows in one["results"].items():
-            values = [[row["value"] for row in saved] for saved in (rows, two["results"][name])]
+            values = [[row["value"] for row in each] for each in (rows, two["results"][name])]
             assert values[1] == pytest.approx(values[0], abs=1e-4)
     else:
         assert two["results"] == one["results"]
 
 
-@pytest.mark.distributed
-def test_labels_counted_by_several_processes_give_the_numbers_of_one(tmp_path):
+def test_labels_counted_by_several_processes_give_the_numbers_of_one(saved):
     """Also with a process that has none."""
-    one, two, three = (train(tmp_path, world, "counting") for world in (1, 2, 3))
-    assert [saved.pop("kept") for saved in (one, two, three)] == [240, 100, 100]
+    one, two, three = (load(saved, "counting", world) for world in (1, 2, 3))
+    assert [run.pop("kept") for run in (one, two, three)] == [240, 100, 100]
     assert one == two == three

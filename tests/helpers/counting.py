@@ -1,6 +1,5 @@
-"""Count the same labels on any number of processes; a program, so that several can run it together."""
+"""Count the same labels on any number of processes."""
 
-import sys
 from pathlib import Path
 
 import torch
@@ -12,7 +11,7 @@ from affectkit.metrics import AUMetrics, estimate
 def main(folder, world):
     """Save results, thresholds and intervals; of three processes the second has no data."""
     world = int(world)
-    if world > 1:
+    if world > 1 and not dist.is_initialized():
         dist.init_process_group("gloo")
     rank = dist.get_rank() if world > 1 else 0
     rng = torch.Generator().manual_seed(0)
@@ -34,9 +33,3 @@ def main(folder, world):
     if rank == 0:
         saved = {"best": best, "computed": computed, "intervals": found, "kept": entries}
         torch.save(saved, Path(folder) / f"counting-{world}.pt")
-    if world > 1:
-        dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -1,6 +1,5 @@
 """A tiny Micro-AU CLIP on the toy corpus; also a program, so that several processes can train it together."""
 
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -46,8 +45,3 @@ def main(folder, world):
         results = {name: [row.to_dict() for row in rows] for name, rows in task.results.items()}
         content = {"weights": task.state_dict(), "means": losses, "results": results}
         torch.save(content, Path(folder) / f"micro-{world}.pt")
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main(*sys.argv[1:])

@@ -1,6 +1,5 @@
 """The toy corpus with valence and arousal by frame, levels and distributions; also a program for several processes."""
 
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -83,8 +82,3 @@ def main(folder, world):
         results = {name: [row.to_dict() for row in rows] for name, rows in task.results.items()}
         saved = {"weights": task.state_dict(), "results": results, "means": means}
         torch.save(saved, Path(folder) / f"mood-{world}.pt")
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main(*sys.argv[1:])

@@ -1,6 +1,5 @@
 """A tiny SSM and two toy corpora, one of action units and one of expressions; also a program for several processes."""
 
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -101,8 +100,3 @@ def main(folder, world):
         results = {name: [row.to_dict() for row in rows] for name, rows in task.results.items()}
         content = {"weights": task.state_dict(), "means": means, "results": results}
         torch.save(content, Path(folder) / f"ssm-{world}.pt")
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main(*sys.argv[1:])

@@ -1,6 +1,5 @@
-"""Train the toy task with fixed settings; also a program, so that several processes can run it together."""
+"""Train the toy task with fixed settings."""
 
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -65,8 +64,3 @@ def main(folder, world, mixture):
     if trainer.is_global_zero:
         results = {name: [row.to_dict() for row in rows] for name, rows in task.results.items()}
         torch.save({"weights": task.state_dict(), "results": results}, Path(folder) / f"{mixture}-{world}.pt")
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main(*sys.argv[1:])
