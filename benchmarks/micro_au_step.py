@@ -21,34 +21,34 @@ from affectkit.methods.micro_au_clip import MicroAU, MicroAUHead
 from affectkit.models import ClipBackbone
 from affectkit.models.clip import load_clip
 
-MODEL, BLOCKS, UNITS, SIZE = "ViT-B-16-quickgelu", 4, 8, 224
+TOWER, BLOCKS, UNITS = "ViT-B-16-quickgelu", 4, 8
 
 
-def make_task(*, compiled: bool) -> MicroAU:
+def make_task(tower: str = TOWER, *, compiled: bool, blocks: int = BLOCKS) -> MicroAU:
     """Micro-AU CLIP as in the recipe of CASME II."""
     return MicroAU(
-        ClipBackbone(MODEL, tokens=True, trainable_blocks=BLOCKS),
-        {"au": partial(MicroAUHead, space="casme2_8", text={"model_name": MODEL})},
+        ClipBackbone(tower, tokens=True, trainable_blocks=blocks),
+        {"au": partial(MicroAUHead, space="casme2_8", text={"model_name": tower})},
         compile_model=compiled,
     )
 
 
-def make_reference() -> torch.nn.Module:
+def make_reference(name: str = TOWER, *, blocks: int = BLOCKS) -> torch.nn.Module:
     """The bare tower; what `ClipBackbone(trainable_blocks=…)` does not train is not trained here either."""
-    tower: torch.nn.Module = load_clip(MODEL, part="image").visual.requires_grad_(False)
-    for part in (*tower.transformer.resblocks[-BLOCKS:], tower.ln_post):
+    tower: torch.nn.Module = load_clip(name, part="image").visual.requires_grad_(False)
+    for part in (*tower.transformer.resblocks[-blocks:], tower.ln_post):
         part.requires_grad_(True)
     tower.proj.requires_grad_(True)
     return tower
 
 
-def make_batch(clips: int) -> ClipBatch:
+def make_batch(clips: int, size: int) -> ClipBatch:
     """Noise with labels and the landmarks of a mean face."""
-    landmarks = (torch.tensor(MEAN_SHAPE_68) * SIZE - 0.5).expand(2, -1, -1)
+    landmarks = (torch.tensor(MEAN_SHAPE_68) * size - 0.5).expand(2, -1, -1)
     return collate(
         [
             Clip.make(
-                torch.randint(0, 256, (2, 3, SIZE, SIZE), dtype=torch.uint8),
+                torch.randint(0, 256, (2, 3, size, size), dtype=torch.uint8),
                 {"au": Target.make((torch.rand(UNITS) < 0.3).float(), space="casme2_8")},
                 landmarks=landmarks + torch.randn(68, 2),
             )
@@ -57,25 +57,24 @@ def make_batch(clips: int) -> ClipBatch:
     )
 
 
-def main() -> None:
-    """Measure and print."""
-    options = steps.options(__doc__)
-    cuda = torch.cuda.is_available()
-    device = torch.device("cuda" if cuda else "cpu")
-    task = make_task(compiled=cuda).to(device).train()
-    task.trainer = Trainer(
-        devices=1, logger=False, enable_checkpointing=False
-    )  # says that there is one process
-    task.log_dict = lambda *_, **__: None  # there is no fit whose log it could be
+def make_steps(
+    device: torch.device, *, tower: str = TOWER, blocks: int = BLOCKS, clips: int
+) -> tuple[dict[str, steps.Step], int]:
+    """Steps of the bare tower and of Micro-AU CLIP, and their number of pictures."""
+    compiled = device.type == "cuda"
+    task = make_task(tower, compiled=compiled, blocks=blocks).to(device).train()
+    # The trainer tells that there is one process; there is no fit to log to.
+    task.trainer = Trainer(accelerator=device.type, devices=1, logger=False, enable_checkpointing=False)
+    task.log_dict = lambda *_, **__: None
     task.cooccurrence["au"] = torch.full((UNITS, UNITS), 0.3, device=device)
-    bare = make_reference().to(device).train()
-    batch = make_batch(160 if cuda else 8).to(device)
+    bare = make_reference(tower, blocks=blocks).to(device).train()
+    batch = make_batch(clips, task.model.input_spec.size).to(device)
     pictures = task.model.backbone.normalize(batch.frames.flatten(0, 1))
-    tower = torch.compile(bare) if cuda else bare
+    forward = torch.compile(bare) if compiled else bare
 
     def reference() -> torch.Tensor:
         with steps.precision():
-            loss: torch.Tensor = tower(pictures).float().square().mean()
+            loss: torch.Tensor = forward(pictures).float().square().mean()
             return loss
 
     def ours() -> torch.Tensor:
@@ -83,11 +82,15 @@ def main() -> None:
             task.on_train_batch_start(batch, 0)
             return task.training_step(batch, 0)
 
-    steps.compare(
-        {"bare tower": (reference, bare), "Micro-AU CLIP": (ours, task)},
-        rounds=options.rounds,
-        frames=len(pictures),
-    )
+    return {"bare tower": (reference, bare), "Micro-AU CLIP": (ours, task)}, len(pictures)
+
+
+def main() -> None:
+    """Measure and print."""
+    options = steps.options(__doc__)
+    cuda = torch.cuda.is_available()
+    made, frames = make_steps(torch.device("cuda" if cuda else "cpu"), clips=160 if cuda else 8)
+    steps.compare(made, rounds=options.rounds, frames=frames)
 
 
 if __name__ == "__main__":

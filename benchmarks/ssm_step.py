@@ -20,72 +20,73 @@ from affectkit.methods.ssm import SSM, PrototypeAUHead, PrototypeExpressionHead,
 from affectkit.models import ClipBackbone
 from affectkit.models.clip import load_clip
 
-MODEL, FRAMES = "ViT-B-16-quickgelu", 16
+TOWER, FRAMES = "ViT-B-16-quickgelu", 16
 CLASSES = "happiness,sadness,neutral,anger,surprise,disgust,fear"
 
 
-def make_task(*, compiled: bool) -> SSM:
+def make_task(tower: str = TOWER, *, compiled: bool, experts: int = 6) -> SSM:
     """SSM as published for BP4D and seven classes."""
     return SSM(
-        ClipBackbone(MODEL, moe={}),
+        ClipBackbone(tower, moe={"last": experts}),
         {
             "expression": partial(
                 PrototypeExpressionHead, space=CLASSES, per_frame=False, temporal={"type": "clip_token"}
             ),
             "au": partial(PrototypeAUHead, space="bp4d12", per_frame=True, temporal={"type": "framewise"}),
         },
-        partial(SemanticBridge, text={"model_name": MODEL}, prior="ssm_bp4d7", prompts="ssm_bp4d"),
+        partial(SemanticBridge, text={"model_name": tower}, prior="ssm_bp4d7", prompts="ssm_bp4d"),
         compile_model=compiled,
     )
 
 
-def make_batches(clips: dict[str, int]) -> dict[str, ClipBatch]:
+def make_batches(clips: dict[str, int], size: int) -> dict[str, ClipBatch]:
     """Noise with labels: one source of expressions, one of action units."""
     batches = {}
-    for name, size in clips.items():
+    for name, number in clips.items():
         made = []
-        for index in range(size):
+        for index in range(number):
             if name == "expression":
                 target = Target.make(torch.tensor(index % len(label_space(CLASSES))), space=CLASSES)
             else:
                 target = Target.make((torch.rand(FRAMES, 12) < 0.3).float(), space="bp4d12")
-            frames = torch.randint(0, 256, (FRAMES, 3, 224, 224), dtype=torch.uint8)
+            frames = torch.randint(0, 256, (FRAMES, 3, size, size), dtype=torch.uint8)
             made.append(Clip.make(frames, {name: target}))
         batches[name] = collate(made)
     return batches
 
 
-def main() -> None:
-    """Measure and print."""
-    options = steps.options(__doc__)
+def make_steps(
+    device: torch.device, *, tower: str = TOWER, experts: int = 6, clips: dict[str, int]
+) -> tuple[dict[str, steps.Step], int]:
+    """Steps of the bare tower and of SSM, and their number of pictures."""
     warnings.filterwarnings("ignore", message=".*trainer.*not registered")  # logging without a trainer
-    cuda = torch.cuda.is_available()
-    device = torch.device("cuda" if cuda else "cpu")
-    task = make_task(compiled=cuda).to(device).train()
-    bare = load_clip(MODEL, part="image").visual.to(device).train()
-    batches = {
-        name: batch.to(device)
-        for name, batch in make_batches(
-            {"expression": 12, "au": 8} if cuda else {"expression": 1, "au": 1}
-        ).items()
-    }
+    compiled = device.type == "cuda"
+    task = make_task(tower, compiled=compiled, experts=experts).to(device).train()
+    bare = load_clip(tower, part="image").visual.to(device).train()
+    made = make_batches(clips, task.model.input_spec.size)
+    batches = {name: batch.to(device) for name, batch in made.items()}
     pictures = [task.model.backbone.normalize(batch.frames.flatten(0, 1)) for batch in batches.values()]
-    tower = torch.compile(bare) if cuda else bare
+    forward = torch.compile(bare) if compiled else bare
 
     def reference() -> torch.Tensor:
         with steps.precision():
-            return torch.stack([tower(frames).float().square().mean() for frames in pictures]).sum()
+            return torch.stack([forward(frames).float().square().mean() for frames in pictures]).sum()
 
     def ours() -> torch.Tensor:
         with steps.precision():
             task.on_train_batch_start(batches, 0)
             return task.training_step(batches, 0)
 
-    steps.compare(
-        {"bare tower": (reference, bare), "SSM": (ours, task)},
-        rounds=options.rounds,
-        frames=sum(map(len, pictures)),
-    )
+    return {"bare tower": (reference, bare), "SSM": (ours, task)}, sum(map(len, pictures))
+
+
+def main() -> None:
+    """Measure and print."""
+    options = steps.options(__doc__)
+    cuda = torch.cuda.is_available()
+    clips = {"expression": 12, "au": 8} if cuda else {"expression": 1, "au": 1}
+    made, frames = make_steps(torch.device("cuda" if cuda else "cpu"), clips=clips)
+    steps.compare(made, rounds=options.rounds, frames=frames)
 
 
 if __name__ == "__main__":

@@ -31,24 +31,30 @@ def precision() -> AbstractContextManager[object]:
     return torch.autocast("cuda", torch.bfloat16) if torch.cuda.is_available() else nullcontext()
 
 
-def compare(steps: Mapping[str, Step], *, rounds: int, frames: int) -> None:
-    """Run both, turn by turn, and print medians of seconds and of the ratio of the second to the first.
+def measure(steps: Mapping[str, Step], *, rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """Wall and processor seconds of both, turn by turn, after one turn to warm up.
 
     Args:
         steps: By name, the reference first: what gives a loss, and the module whose gradients it makes.
-        rounds: Turns; one more goes before, to warm up.
-        frames: Pictures a step, for the print.
+        rounds: Turns that are kept.
     """
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
-    for _ in range(rounds + 1):
+    for turn in range(rounds + 1):
         for name, (run, module) in steps.items():
-            times[name].append(_seconds(run, module))
+            found = _seconds(run, module)
+            times[name] += [found] if turn else []
+    return times
+
+
+def compare(steps: Mapping[str, Step], *, rounds: int, frames: int) -> None:
+    """Print medians of seconds and of the ratio of the second step to the first; see `measure`."""
+    times = measure(steps, rounds=rounds)
     reference, ours = steps
     for name, found in times.items():
-        print(f"{name}: {statistics.median(wall for wall, _ in found[1:]):.3f} s")
+        print(f"{name}: {statistics.median(wall for wall, _ in found):.3f} s")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     for kind, label in enumerate(["wall", "processor"] if device == "cpu" else ["wall"]):
-        ratios = [o[kind] / r[kind] for o, r in zip(times[ours][1:], times[reference][1:], strict=True)]
+        ratios = [o[kind] / r[kind] for o, r in zip(times[ours], times[reference], strict=True)]
         print(
             f"{ours} / {reference}, {label} time, {device}, {frames} frames: "
             f"{statistics.median(ratios):.3f} (from {min(ratios):.3f} to {max(ratios):.3f})"
@@ -58,13 +64,14 @@ def compare(steps: Mapping[str, Step], *, rounds: int, frames: int) -> None:
 def _seconds(run: Callable[[], torch.Tensor], module: torch.nn.Module) -> tuple[float, float]:
     """Wall and processor time of a forward and a backward pass."""
     module.zero_grad(set_to_none=True)
-    _wait()
+    wait()
     wall, processor = time.perf_counter(), time.process_time()
     run().backward()
-    _wait()
+    wait()
     return time.perf_counter() - wall, time.process_time() - processor
 
 
-def _wait() -> None:
+def wait() -> None:
+    """Wait for the accelerator."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
