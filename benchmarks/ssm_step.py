@@ -8,11 +8,11 @@ image tower on the same normalised frames, in as many calls of the same size, wi
 backward pass. Weights are random. On CUDA: 320 frames, bfloat16, both compiled; else 32 frames in float32.
 """
 
-import warnings
 from functools import partial
 
 import torch
 from common import steps
+from lightning.pytorch import Trainer
 
 from affectkit.data import Clip, ClipBatch, Target, collate
 from affectkit.facs import label_space
@@ -59,9 +59,11 @@ def make_steps(
     device: torch.device, *, tower: str = TOWER, experts: int = 6, clips: dict[str, int]
 ) -> tuple[dict[str, steps.Step], int]:
     """Steps of the bare tower and of SSM, and their number of pictures."""
-    warnings.filterwarnings("ignore", message=".*trainer.*not registered")  # logging without a trainer
     compiled = device.type == "cuda"
     task = make_task(tower, compiled=compiled, experts=experts).to(device).train()
+    # The trainer tells that there is one process; there is no fit to log to.
+    task.trainer = Trainer(accelerator=device.type, devices=1, logger=False, enable_checkpointing=False)
+    task.log_dict = lambda *_, **__: None
     bare = load_clip(tower, part="image").visual.to(device).train()
     made = make_batches(clips, task.model.input_spec.size)
     batches = {name: batch.to(device) for name, batch in made.items()}
