@@ -73,6 +73,7 @@ class TableDataset(AffectDataset):
     name = "table"
     citation = ""
     licence = "Your own."
+    crops_faces = True
 
     def __init__(self, root: str | Path, **options: Any) -> None:
         self._frame_tables: dict[str, FrameTable] = {}
