@@ -79,7 +79,9 @@ def test_from_a_table_to_predictions(tmp_path, recipe, caplog):
         "--output",
         str(table),
     ]
-    assert load(tmp_path / "model").input_spec.alignment == "frame"  # pictures as they are, also in prediction
+    assert (
+        load(tmp_path / "model").input_spec.alignment == "frame"
+    )  # pictures as they are, also in prediction
     assert main(["predict", *arguments, "--quiet"]) == 0
     values = pd.read_csv(table)[["überraschung", "高兴", "none"]]
     assert values.sum(axis=1).tolist() == pytest.approx([1.0], abs=1e-4)

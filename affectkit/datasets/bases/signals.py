@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from math import nan
 from pathlib import Path
@@ -33,30 +32,13 @@ from affectkit.faces import (
 if TYPE_CHECKING:
     from affectkit.datasets.bases.dataset import AffectDataset
 
-__all__ = ["ClipSignals", "FaceCount", "NoFaceError", "default_folder"]
+__all__ = ["ClipSignals", "NoFaceError", "default_folder"]
 
 _TOGETHER: Final = 32  # frames that are read at once
 
 
 class NoFaceError(VideoError):
     """No frame of a clip shows a face."""
-
-
-@dataclass(frozen=True)
-class FaceCount:
-    """Faces in the clips of a dataset.
-
-    Args:
-        clips: Number of clips.
-        frames: Number of frames of all clips.
-        seen: Number of frames with a face.
-        faceless: Positions of clips without any face.
-    """
-
-    clips: int
-    frames: int
-    seen: int
-    faceless: tuple[int, ...]
 
 
 def default_folder(root: Path) -> Path:
@@ -217,13 +199,11 @@ class ClipSignals:
         ]
         return torch.stack(placed)
 
-    def count_faces(self) -> FaceCount:
-        """Count the frames with a face, all of them measured before."""
-        frames, seen, faceless = 0, 0, []
+    def count_faces(self) -> list[tuple[int, int]]:
+        """Number of frames, and of frames with a face, of each clip; all are measured before."""
+        counts = []
         for index in range(len(self.dataset.clips)):
-            numbers = self._frames(index)
-            known = self.read(index, numbers, ["landmarks"])["landmarks"].isfinite().flatten(1).all(1)
-            frames, seen = frames + len(numbers), seen + int(known.sum())
-            if not known.any():
-                faceless.append(index)
-        return FaceCount(len(self.dataset.clips), frames, seen, tuple(faceless))
+            frames = self._frames(index)
+            points = self.read(index, frames, ["landmarks"])["landmarks"]
+            counts.append((len(frames), int(points.isfinite().flatten(1).all(1).sum())))
+        return counts

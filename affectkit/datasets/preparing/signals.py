@@ -66,27 +66,28 @@ def report_faces(datasets: Sequence[AffectDataset]) -> None:
         VideoError: The media of a clip without a face cannot be read and the dataset does not skip such clips, or no
             clip of a dataset shows a face.
     """
-    counts = [
-        (data, data.measured.count_faces())
+    counts = {
+        data: data.measured.count_faces()
         for data in datasets
         if data.measured is not None and not isinstance(data.pictures, str)
-    ]
-    if not counts:
-        return
-    frames, seen, clips = (
-        sum(getattr(count, name) for _, count in counts) for name in ("frames", "seen", "clips")
-    )
-    faceless = [data.clips[index] for data, count in counts for index in count.faceless]
-    for data, count in counts:
-        for record in (data.clips[index] for index in count.faceless if data.on_error == "raise"):
+    }
+    faceless = []
+    for data, found in counts.items():
+        missing = [record for record, (_, seen) in zip(data.clips, found, strict=True) if not seen]
+        for record in missing if data.on_error == "raise" else ():
             data.load(record, [record.start])  # raises if the media is the reason
-        if len(count.faceless) == count.clips:
+        if len(missing) == len(data):
             raise VideoError(
-                f"No face was found in any clip of the split '{data.split}' ({count.clips}).",
+                f"No face was found in any clip of the split '{data.split}' ({len(data)}).",
                 path=data.root,
                 remedy="If the media are face crops already, set `crop_faces: false` (--data.crop_faces false).",
             )
-    line = f"{counts[0][0].name}: a face in {seen:,} of {frames:,} frames of {clips:,} clips"
+        faceless += missing
+    if not counts:
+        return
+    every = [count for found in counts.values() for count in found]
+    frames, seen = (sum(column) for column in zip(*every, strict=True))
+    line = f"{next(iter(counts)).name}: a face in {seen:,} of {frames:,} frames of {len(every):,} clips"
     if faceless:
         some = ", ".join(record.clip for record in faceless[:_SHOWN]) + ", …" * (len(faceless) > _SHOWN)
         line += f"; left out without a face: {len(faceless)} ({some})"

@@ -169,10 +169,12 @@ def test_a_frame_without_a_face_has_that_of_the_nearest_frame_of_the_whole_clip(
     whole = RenderedDataset(root)[0].frames
     dataset = Shown(root, split="val", signals_root=tmp_path, pictures=PICTURE)
     bright = torch.full_like(whole[0], 200)
-    monkeypatch.setattr(Shown, "shown", {record.clip: [bright, whole[0], whole[3]] for record in dataset.clips})
+    monkeypatch.setattr(
+        Shown, "shown", {record.clip: [bright, whole[0], whole[3]] for record in dataset.clips}
+    )
     dataset.sampler = lambda length, **_: [0]
     assert dataset[0].frames.max() == 200  # the bright frame, at the place of the face in the next one
-    assert dataset.measured.count_faces().seen == 2 * len(dataset)
+    assert dataset.measured.count_faces() == [(3, 2)] * len(dataset)
 
 
 def test_faces_are_counted_before_training(root, tmp_path, monkeypatch, capsys):
@@ -210,7 +212,14 @@ def test_a_photo_is_measured_as_prediction_does(tmp_path):
     from affectkit.faces.frames import face_source
 
     root = render_corpus(
-        tmp_path / "c", identities=3, clips=1, frames_per_clip=4, size=256, seed=5, num_workers=1, progress=False
+        tmp_path / "c",
+        identities=3,
+        clips=1,
+        frames_per_clip=4,
+        size=256,
+        seed=5,
+        num_workers=1,
+        progress=False,
     )
     frame = RenderedDataset(root)[0].frames[0].permute(1, 2, 0).numpy()
     (tmp_path / "own").mkdir()
