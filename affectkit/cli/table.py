@@ -172,17 +172,22 @@ def starting_recipe(
 
 
 def _head(name: str, labels: LabelCounts) -> str:
-    """Lines of the head of a target: the registered one of its kind without further parts."""
+    """Lines of the head of a target, for the classes that training clips have."""
+    from affectkit.facs import ExpressionSet
     from affectkit.models import Head, list_models
     from affectkit.models.registry import find
 
     classes: list[type[Head]] = [find("head", one) for one in list_models("head")]
     fitting = (one for one in classes if one.target == name and one.kind == labels.space.kind)
+    space = labels.space
+    shown = [label for label in space.labels if labels.shown[label, "train"]]
+    if isinstance(space, ExpressionSet) and 1 < len(shown) < len(space):
+        space = ExpressionSet(tuple(shown))
     per_frame = ", per_frame: true" if labels.unit == "frames" else ""
     return (
         f"      {name}:\n"
         f"        class_path: {next(fitting).__name__}\n"
-        f'        init_args: {{space: "{labels.space.name}"{per_frame}, dropout: 0.2}}\n'
+        f'        init_args: {{space: "{space.name}"{per_frame}, dropout: 0.2}}\n'
     )
 
 

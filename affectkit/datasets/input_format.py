@@ -49,6 +49,9 @@ def find_format(
     Returns:
         `frames`, `fps`, `size` (an integer, or "height × width" of pictures that are not square), `alignment` and
         `crop_margin`, without those that the data do not determine.
+
+    Raises:
+        ConfigError: Training and evaluation make pictures of different sizes.
     """
     place = evaluation.face_picture
     found: dict[str, Any] = {}
@@ -61,8 +64,13 @@ def find_format(
     if not has_pictures:
         return found
     if result is not None:
-        square = result.height == result.width
-        found["size"] = result.height if square else f"{result.height} × {result.width}"
+        found["size"] = _side(result)
+        trained = _transformed(train.transform, known, frames or 1)
+        if trained is not None and _side(trained) != found["size"]:
+            raise ConfigError(
+                f"Training makes pictures of {_side(trained)} pixels, evaluation of {found['size']}.",
+                remedy="Leave out `size` of the data, or give `train_transform` and `eval_transform` the same size.",
+            )
     if known is not None and result is not None:
         tight = result.scale * known.size / (1 + 2 * margin_of(known))
         found |= {
@@ -100,6 +108,12 @@ def join_formats(formats: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
                 )
         joined |= {key: value} if having else {}
     return joined
+
+
+def _side(result: _Result) -> int | str:
+    """Side of square pictures, otherwise height and width."""
+    square = result.height == result.width
+    return result.height if square else f"{result.height} × {result.width}"
 
 
 def _transformed(transform: ClipTransform | None, place: FacePicture | None, frames: int) -> _Result | None:

@@ -106,6 +106,11 @@ class AffectModel(nn.Module):
         return self.backbone.num_features if self.temporal is None else self.temporal.num_features
 
     @property
+    def unstated(self) -> tuple[str, ...]:
+        """Input settings that were not given, so that training takes them from its data."""
+        return tuple(key for key in _CLIP_FIELDS if key not in self.stated)
+
+    @property
     def config(self) -> dict[str, Any]:
         """Constructor arguments of a model of the same shape; plain values only."""
         return {

@@ -79,12 +79,15 @@ def agree_on_input(model: AffectModel, found: Mapping[str, Any]) -> None:
 
     Args:
         model: The model; `stated` are the settings that the recipe states for itself.
-        found: Fields of `InputSpec` that the data determine. Values of the backbone and of the recipe must equal them.
+        found: Fields of `InputSpec` that the data determine. Values of the backbone and of the recipe must equal them,
+            except that a recipe may state the alignment of pictures that are used as they are.
 
     Raises:
         ConfigError: The data make something else than the backbone or the recipe states.
     """
     values = dict(found)
+    if values.get("alignment") == "frame" and "alignment" in model.stated:  # the data do not know better
+        del values["alignment"], values["crop_margin"]
     size = values.pop("size", model.input_spec.size)
     if size != model.input_spec.size:
         raise ConfigError(

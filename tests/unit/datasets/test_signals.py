@@ -181,7 +181,7 @@ def test_faces_are_counted_before_training(root, tmp_path, monkeypatch, capsys):
     face = RenderedDataset(root)[0].frames[0]
     dataset = Shown(root, split="val", signals_root=tmp_path, pictures=PICTURE)
     tables = {record.clip: [face, torch.zeros_like(face), face] for record in dataset.clips}
-    first, second = (record.clip for record in dataset.clips[:2])
+    first = dataset.clips[0].clip
     tables[first] = [torch.zeros_like(face)] * 3
     monkeypatch.setattr(Shown, "shown", tables)
     measure([dataset])
