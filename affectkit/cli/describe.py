@@ -91,8 +91,8 @@ def describe(module: nn.Module) -> dict[str, Any]:
 
     Returns:
         `parameters` (`trainable`, `frozen`, and both of each of the `modules`), `input` (see
-        `affectkit.models.InputSpec`; None for settings of a task that its data decide), `labels` by head, and `outputs` by head: `shape` (B clips, T frames), `kind`
-        and `meaning` of the values of `AffectModel.predict`.
+        `affectkit.models.InputSpec`; None for settings of a task that its data decide), `labels` by head, and `outputs`
+        by head: `shape` (B clips, T frames), `kind` and `meaning` of the values of `AffectModel.predict`.
 
     Raises:
         ConfigError: There is no `AffectModel` in it.

@@ -131,7 +131,7 @@ def _transformed(transform: ClipTransform | None, place: FacePicture | None, fra
         if place is not None:
             raise
         return None
-    scale = 1.0 if place is None else estimate_similarity(points, made.landmarks[-1])[0].norm()
+    scale = 1.0 if place is None else estimate_similarity(points, made.landmarks[-1])[0, :2].norm()
     return _Result(len(made.frames), made.frames.shape[-2], made.frames.shape[-1], float(scale))
 
 

@@ -104,7 +104,10 @@ def test_the_recipe_may_not_contradict_the_data(home, capsys):
     assert main([*fit, "--data.size=64"]) == 2
     assert "Training makes pictures of 64 pixels, evaluation of 48." in capsys.readouterr().err
     small = "--data.train_transform={class_path: RandomResizedCrop, init_args: {size: 40}}"
-    assert main([*fit, small, "--data.eval_transform=CenterCrop", "--data.eval_transform.init_args.size=40"]) == 2
+    assert (
+        main([*fit, small, "--data.eval_transform=CenterCrop", "--data.eval_transform.init_args.size=40"])
+        == 2
+    )
     message = capsys.readouterr().err
     assert "The data make pictures of 40 pixels, the backbone reads 48." in message
 

@@ -80,8 +80,8 @@ def similar_column(name: str, names: Collection[str]) -> str | None:
     synonyms = (key for key, words in _SYNONYMS.items() if key in names and re.fullmatch(words, word))
     if (found := next(synonyms, None)) is not None:
         return found
-    if (unit := _LIKE_UNIT.match(name)) is not None:
-        return f"AU{int(unit[0][-1]):02d}"
+    if _LIKE_UNIT.match(name):
+        return f"AU{int(re.findall(r'[0-9]+', name)[0]):02d}"
     return next(iter(difflib.get_close_matches(word, names, n=1, cutoff=0.75)), None)
 
 
