@@ -13,7 +13,7 @@ from affectkit.errors import ConfigError
 
 if TYPE_CHECKING:
     from affectkit.datasets import TableDataset
-    from affectkit.datasets.table_check import FaceSearch, LabelCounts
+    from affectkit.datasets.preparing.table_check import FaceSearch, LabelCounts
 
 __all__ = ["run", "starting_recipe"]
 
@@ -86,7 +86,7 @@ def run(args: Sequence[str]) -> int:
     if not (faces in ("all", "none") or (faces.isdigit() and int(faces) > 0)):
         raise ConfigError(f"--faces {faces!r} is neither a number of clips, nor all or none.")
     from affectkit.datasets import TableDataset
-    from affectkit.datasets.table_check import count_labels, find_unreadable, search_faces
+    from affectkit.datasets.preparing.table_check import count_labels, find_unreadable, search_faces
 
     cropped: dict[str, Any] = {"pictures": 224} if faces == "all" else {}
     dataset = TableDataset(options.table, levels=options.levels, **cropped)
@@ -239,7 +239,7 @@ def _print_counts(dataset: TableDataset, labels: Mapping[str, LabelCounts]) -> N
     from rich.console import Console
     from rich.table import Table
 
-    from affectkit.datasets.table_check import SPLITS, split_of
+    from affectkit.datasets.preparing.table_check import SPLITS, split_of
 
     rows = [(split_of(dataset, record.extra["row"]), record.subject) for record in dataset.clips]
     splits = [split for split in SPLITS if any(one == split for one, _ in rows)]

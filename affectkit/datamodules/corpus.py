@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final, Literal, cast
 from affectkit.data import ClipTransform, Compose, FrameSampler
 from affectkit.datamodules.single import ModelInput, SingleDataModule, Split
 from affectkit.datasets import AffectDataset, Corpus, Fold, Protocol
-from affectkit.datasets.input_format import find_format
+from affectkit.datasets.bases.input_format import find_format
 from affectkit.datasets.registry import keyword_options
 from affectkit.datasets.rendered import RenderedDataset
 

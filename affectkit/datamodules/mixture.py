@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import CombinedLoader
 from affectkit.datamodules.single import Loader, ModelInput, SingleDataModule
 from affectkit.datamodules.statistics import TrainingStatistics
 from affectkit.datasets import AffectDataset
-from affectkit.datasets.input_format import join_formats
+from affectkit.datasets.bases.input_format import join_formats
 from affectkit.errors import ConfigError
 
 __all__ = ["MixtureDataModule"]

@@ -12,7 +12,7 @@ from affectkit.cli.lightning import build_part
 from affectkit.cli.main import main
 from affectkit.data.video import open_video
 from affectkit.datasets import TableDataset
-from affectkit.datasets.table_check import count_labels
+from affectkit.datasets.preparing.table_check import count_labels
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from affectkit.data import (
 )
 from affectkit.datamodules import MixtureDataModule, RAFDBDataModule, RenderedDataModule, TableDataModule
 from affectkit.datasets import RenderedDataset, TableDataset
-from affectkit.datasets.input_format import find_format, join_formats
+from affectkit.datasets.bases.input_format import find_format, join_formats
 from affectkit.datasets.preparing import prepare
 from affectkit.errors import ConfigError
 from affectkit.faces import FacePicture, five_points
