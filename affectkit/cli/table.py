@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,9 +30,9 @@ _RECIPE = """\
 # Starting recipe for {table}. Adapt it as you like; the table's labels decide the heads.
 #
 # affectkit fit --config {recipe}
-# affectkit test --config {recipe} --ckpt_path {runs}/best.ckpt
-# affectkit model export --model {runs}/best.ckpt --output {runs}/model
-# affectkit predict --model {runs}/model --input new.mp4 --output new.csv
+# affectkit test --config {recipe} --ckpt_path {best}
+# affectkit model export --model {best} --output {model}
+# affectkit predict --model {model} --input new.mp4 --output new.csv
 seed_everything: 0
 
 trainer:
@@ -122,7 +124,7 @@ def run(args: Sequence[str]) -> int:
         recipe.write_text(starting_recipe(dataset, labels, recipe, crops=options.crops), encoding="utf-8")
         print(f"recipe: {recipe}")
     if not faults:
-        print(f"train: affectkit fit --config {recipe}")
+        print(f"train: affectkit fit --config {shlex.quote(str(recipe))}")
     return 1 if faults else 0
 
 
@@ -157,13 +159,16 @@ def starting_recipe(
         "batch_size": 32 if photos else 8,
         "num_workers": min(4, os.cpu_count() or 1),
         **({"crop_faces": "false"} if crops else {}),
-        **({"levels": f'"{dataset.levels}"'} if dataset.levels else {}),
+        **({"levels": json.dumps(dataset.levels, ensure_ascii=False)} if dataset.levels else {}),
     }
+    runs = f"runs/{recipe.stem}"
     temporal = "    temporal: {class_path: TemporalTransformer, init_args: {heads: 8, dropout: 0.1}}\n"
     return _RECIPE.format(
-        table=dataset.root,
-        recipe=recipe,
-        runs=f"runs/{recipe.stem}",
+        table=json.dumps(str(dataset.root), ensure_ascii=False),
+        recipe=shlex.quote(str(recipe)),
+        runs=json.dumps(runs, ensure_ascii=False),
+        best=shlex.quote(f"{runs}/best.ckpt"),
+        model=shlex.quote(f"{runs}/model"),
         monitor=f"{names[0]}/{monitor}",
         temporal="" if photos else temporal,
         heads="".join(_head(name, learned[name]) for name in names),

@@ -132,7 +132,7 @@ class SingleDataModule(TrainingStatistics, LightningDataModule):
         from rich.progress import MofNCompleteColumn, Progress
 
         stage = getattr(getattr(self.trainer, "state", None), "fn", None)
-        splits = self._splits(stage) if stage else ("train", "val", "test")
+        splits = self._splits(stage) if stage else _SPLITS["fit"]  # a table may have no test split
         datasets = [self.make_dataset(split) for split in splits]
         console = Console(stderr=True)
         with Progress(

@@ -187,6 +187,17 @@ def test_no_face_anywhere_and_no_label(folder, capsys):
     assert "no training clip has a label of expression" in capsys.readouterr().out
 
 
+def test_names_with_spaces_and_colons_survive(folder, capsys):
+    table(folder, "path,split,AU12", "a.png,train,1", "b.png,val,0", name="my: ä clips.csv")
+    assert (
+        main(["data", "table", "my: ä clips.csv", "--faces", "none", "--recipe", "my own, first.yaml"]) == 1
+    )
+    recipe = yaml.safe_load((folder / "my own, first.yaml").read_text(encoding="utf-8"))
+    assert recipe["data"]["init_args"]["root"] == "my: ä clips.csv"
+    assert recipe["trainer"]["logger"]["init_args"]["save_dir"] == "runs/my own, first"
+    assert "--config 'my own, first.yaml'" in (folder / "my own, first.yaml").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("faces", ["0", "some", "-3"])
 def test_faces_are_a_number_all_or_none(clips, folder, capsys, faces):
     assert main(["data", "table", str(clips), f"--faces={faces}"]) == 2
