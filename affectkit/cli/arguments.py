@@ -37,7 +37,10 @@ _SHARED: dict[str, dict[str, Any]] = {
     "--backend": {"default": "auto", "choices": ("auto", "pyav", "decord"), "help": "video reader"},
     "--config": {"action": "append", "help": "recipe; a second one overlays the first"},
     "--engine": {"default": "processes", "choices": ("processes", "ray")},
-    "--faces": {"default": "mesh", "help": "`mesh`, `centerface`, `center`, or a box `x,y,w,h` in pixels"},
+    "--faces": {
+        "help": "`mesh`, `centerface`, `center`, or a box `x,y,w,h` in pixels (default: mesh; center for models of "
+        "whole pictures)"
+    },
     "--fps": {"type": float, "metavar": "N", "help": "frames per second, if the clip does not state it"},
     "--model": {
         "required": True,

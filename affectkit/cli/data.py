@@ -1,4 +1,4 @@
-"""`affectkit data`: check, rehearse, prepare or render a corpus."""
+"""`affectkit data`: check a table or a corpus, rehearse, prepare or render one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from affectkit.datasets import AffectDataset, Corpus
     from affectkit.datasets.bases.corpus import Counts
 
-__all__ = ["MANIFEST", "check", "open_corpus", "open_dataset", "prepare", "published", "rehearse", "render"]
+__all__ = [
+    "MANIFEST",
+    "check",
+    "open_corpus",
+    "open_dataset",
+    "prepare",
+    "published",
+    "rehearse",
+    "render",
+    "table",
+]
 
 MANIFEST = "rehearsal.json"
 """File in the folder of a rehearsal with its true counts."""
@@ -93,6 +103,13 @@ def check(args: Sequence[str]) -> int:
     verdict = "nothing is missing" if good and expected is None else verdict
     print(f"{checked}: {verdict}" + (f"; {len(found.conflicts)} label conflicts" if found.conflicts else ""))
     return 0 if good else 1
+
+
+def table(args: Sequence[str]) -> int:
+    """`affectkit data table`: check a table of one's own, and write a starting recipe for it."""
+    from affectkit.cli.table import run
+
+    return run(args)
 
 
 def _expected(corpus: Corpus) -> tuple[Counts | None, str]:

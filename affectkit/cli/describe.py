@@ -91,8 +91,8 @@ def describe(module: nn.Module) -> dict[str, Any]:
 
     Returns:
         `parameters` (`trainable`, `frozen`, and both of each of the `modules`), `input` (see
-        `affectkit.models.InputSpec`), `labels` by head, and `outputs` by head: `shape` (B clips, T frames), `kind`
-        and `meaning` of the values of `AffectModel.predict`.
+        `affectkit.models.InputSpec`; None for settings of a task that its data decide), `labels` by head, and `outputs`
+        by head: `shape` (B clips, T frames), `kind` and `meaning` of the values of `AffectModel.predict`.
 
     Raises:
         ConfigError: There is no `AffectModel` in it.
@@ -118,7 +118,7 @@ def describe(module: nn.Module) -> dict[str, Any]:
     heads = {head: model.head(head) for head in model.heads}
     return {
         "parameters": _count(module, f"{name}." if name else ""),
-        "input": model.input_spec.to_dict(),
+        "input": model.input_spec.to_dict() | (dict.fromkeys(model.unstated) if model is not module else {}),
         "labels": {head: list(one.labels) for head, one in heads.items()},
         "outputs": {head: _output(one) for head, one in heads.items()},
     }
@@ -167,6 +167,8 @@ def _print(description: Mapping[str, Any]) -> None:
     console.print(
         "input: " + ", ".join(f"{key} {_short(value)}" for key, value in description["input"].items())
     )
+    if None in description["input"].values():
+        console.print("       –: decided by the data in training, or without effect")
     console.print(outputs)
 
 

@@ -27,7 +27,7 @@ COMMANDS = {
     "report": "predictions as a page, a video with overlay, or figures",
     "crossval": "all folds of a corpus's protocol, resumable: --config RECIPE",
     "model": "export, calibrate, convert or explain a trained model",
-    "data": "check, rehearse, prepare or render a corpus",
+    "data": "check your own table or a corpus; rehearse, prepare or render one",
     "recipe": "list, show or copy the recipes of affectkit",
     "describe": "parameters, input, labels and outputs of a recipe or a saved model",
     "demo": "render, train, test and predict in five minutes",
@@ -42,6 +42,7 @@ GROUPS = {
         "explain": "what a model learned, as pictures and tables",
     },
     "data": {
+        "table": "check a table of your own clips, and write a starting recipe for it",
         "check": "compare a corpus on disk with its published counts",
         "rehearse": "a rendered corpus in the layout of the real one",
         "prepare": "aligned face crops, made once, for training several times faster",

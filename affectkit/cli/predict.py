@@ -150,7 +150,7 @@ def _parser(
         group,
         "--faces",
         help="`mesh` finds and follows all with head pose, gaze and landmarks; `centerface` finds very small ones too; "
-        "or `center`, or a box `x,y,w,h` in pixels",
+        "or `center`, or a box `x,y,w,h` in pixels (default: mesh; center for models of whole pictures)",
     )
     add(
         "--detector-size",
@@ -277,7 +277,7 @@ def _predict_files(options: argparse.Namespace) -> int:
             others=others,
             progress=show,
         )
-    by_mesh = options.faces == "mesh" and options.detector_size is None
+    by_mesh = options.faces in (None, "mesh") and options.detector_size is None
     hint = "; try --detector-size 640, which finds smaller faces" if by_mesh else ""
     return _report(results, others, options.output, hint)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from affectkit.data.clip import Clip, ClipBatch, collate, concat
+from affectkit.data.clip import Clip, ClipBatch, collate, concat, is_same_setting
 from affectkit.data.frames import AllFrames, FrameSampler, OnsetApex, UniformSegments, Window
 from affectkit.data.mixup import ClipMixup
 from affectkit.data.record import ClipRecord
@@ -62,6 +62,7 @@ __all__ = [
     "concat",
     "derive_seed",
     "draw_weights",
+    "is_same_setting",
     "leave_one_subject_out",
     "open_video",
     "split_subjects",

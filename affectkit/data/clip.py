@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from math import isclose
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from affectkit.data.target import Target
 from affectkit.errors import ConfigError, LabelSpaceError
 from affectkit.facs.spaces import label_space
 
-__all__ = ["Clip", "ClipBatch", "collate", "concat"]
+__all__ = ["Clip", "ClipBatch", "collate", "concat", "is_same_setting"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,3 +268,16 @@ def _join_targets(parts: Sequence[dict[str, Target]], sizes: Sequence[int]) -> d
 @functools.cache
 def _common_space(names: tuple[str, ...]) -> str:
     return functools.reduce(lambda one, other: one.join(other), map(label_space, names)).name
+
+
+def is_same_setting(one: Any, other: Any) -> bool:
+    """Whether two settings of clips are equal; numbers that may be measured, up to 5 %, and margins up to 0.02.
+
+    Example:
+        >>> is_same_setting(0.125, 0.12), is_same_setting(25, 25.02), is_same_setting(8, 16)
+        (True, True, False)
+    """
+    if isinstance(one, float) or isinstance(other, float):
+        numbers = isinstance(one, int | float) and isinstance(other, int | float)
+        return numbers and isclose(one, other, rel_tol=0.05, abs_tol=0.02)
+    return bool(one == other)

@@ -6,15 +6,18 @@ import functools
 import inspect
 import re
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Final, Literal, cast
 
 from affectkit.data import ClipTransform, Compose, FrameSampler
 from affectkit.datamodules.single import ModelInput, SingleDataModule, Split
 from affectkit.datasets import AffectDataset, Corpus, Fold, Protocol
+from affectkit.datasets.bases.input_format import find_format
 from affectkit.datasets.registry import keyword_options
 from affectkit.datasets.rendered import RenderedDataset
 
 __all__ = ["CorpusDataModule", "FoldDataModule", "RenderedDataModule", "datamodule_of"]
+
+_SIDE: Final = 224
 
 
 def _arguments(cls: type) -> str:
@@ -33,14 +36,15 @@ class CorpusDataModule(SingleDataModule):
     Args:
         root: Folder of the corpus (of a table: the file, or the folder of its index).
         num_frames: Frames per clip; the corpus's usual number by default.
-        size: Side of the pictures in pixels.
+        size: Side of the pictures in pixels; by default that of the model, or 224 before a `final_transform`.
         train_frames: Frame sampler for training; the corpus's usual one by default.
         eval_frames: Frame sampler for evaluation.
         train_transform: Transform for training; the corpus's usual augmentation by default.
         eval_transform: Transform for evaluation; by default a resize and a centre crop.
         final_transform: Transform after either, such as `OpticalFlow`.
-        crop_faces: Measure the face of every frame and crop it as the model's `input_spec` says, as
-            `affectkit predict --faces mesh` does; without transforms unless they are given.
+        crop_faces: Measure the face of every frame once and crop it as the model's `input_spec` says, as
+            `affectkit predict --faces mesh` does. False for media that are face crops already, or whose whole frames
+            train the model. By default as the dataset states (`crops_faces`), and not with prepared crops.
         **options: See `SingleDataModule` and the dataset.
     """
 
@@ -52,13 +56,13 @@ class CorpusDataModule(SingleDataModule):
         root: str,
         *,
         num_frames: int | None = None,
-        size: int = 224,
+        size: int | None = None,
         train_frames: FrameSampler | None = None,
         eval_frames: FrameSampler | None = None,
         train_transform: ClipTransform | None = None,
         eval_transform: ClipTransform | None = None,
         final_transform: ClipTransform | None = None,
-        crop_faces: bool = False,
+        crop_faces: bool | None = None,
         **options: Any,
     ) -> None:
         kind = self.dataset_class
@@ -68,14 +72,15 @@ class CorpusDataModule(SingleDataModule):
         self.num_frames = num_frames or kind.clip_frames
         self.train_frames = train_frames
         self.eval_frames = eval_frames
-        self.crop_faces = crop_faces
-        usual = [None if crop_faces else kind.default_transform(size, train=train) for train in (True, False)]
-        self.train_transform = train_transform or usual[0] or Compose([])
-        self.eval_transform = eval_transform or usual[1] or Compose([])
-        if final_transform is not None:
-            self.train_transform = Compose([self.train_transform, final_transform])
-            self.eval_transform = Compose([self.eval_transform, final_transform])
+        self.size = size
+        self.train_transform = train_transform
+        self.eval_transform = eval_transform
+        self.final_transform = final_transform
         self.options = {name: value for name, value in options.items() if name in own}
+        self.told_to_crop = crop_faces
+        self.crop_faces = crop_faces
+        if crop_faces is None:
+            self.crop_faces = kind.crops_faces and self.options.get("prepared") is None
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Give the constructor the complete signature, against which recipes are checked."""
@@ -106,30 +111,67 @@ class CorpusDataModule(SingleDataModule):
 
     def make_dataset(self, split: Split) -> AffectDataset:
         """See `SingleDataModule`."""
-        training = split == "train"
-        sampler = self.train_frames if training else self.eval_frames
-        options = {"transform": self.train_transform if training else self.eval_transform}
-        return self._open(split, **options, **({} if sampler is None else {"sampler": sampler}))
+        sampler = self.train_frames if split == "train" else self.eval_frames
+        options = {} if sampler is None else {"sampler": sampler}
+        return self._open(split, transform=self.transform(train=split == "train"), **options)
+
+    def transform(self, *, train: bool) -> ClipTransform:
+        """Transform of clips: that of the recipe, or the corpus's usual one to the size of the model's pictures.
+
+        Cropped faces have this size already. Those of models with signals are not augmented by default, because
+        signals cannot be mirrored.
+        """
+        chosen = self.train_transform if train else self.eval_transform
+        if chosen is None:
+            measures = self.model is not None and bool(self.model.signals)
+            plain = self.crop_faces and (measures or not train)
+            chosen = Compose([]) if plain else self.dataset_class.default_transform(self.side, train=train)
+        return chosen if self.final_transform is None else Compose([chosen, self.final_transform])
+
+    @property
+    def side(self) -> int:
+        """Side of the pictures in pixels."""
+        if self.size is not None or self.model is None or self.final_transform is not None:
+            return self.size or _SIDE
+        return self.model.input_spec.size if self.model.reads_pictures else _SIDE
+
+    @property
+    def input_format(self) -> dict[str, Any]:
+        """See `TrainingStatistics`."""
+        frames = self.num_frames
+        if self.train_frames is not None:
+            frames = getattr(self.train_frames, "num_frames", None)
+        return find_format(
+            self.datasets["train"],
+            self.datasets["val"],
+            frames,
+            has_pictures=self.model is None or self.model.reads_pictures,
+        )
 
     def evaluate_only(self, model: ModelInput) -> None:
-        """See `SingleDataModule`; faces are cropped as the model says, without the recipe's transform."""
+        """See `SingleDataModule`; the model decides the pictures, without the recipe's transform.
+
+        Faces are cropped as the model says. Those of a model of whole pictures are not, nor are media that the recipe
+        states to be crops.
+        """
         super().evaluate_only(model)
-        self.crop_faces, self.eval_transform = True, Compose([])
+        self.crop_faces = self.told_to_crop is not False and model.input_spec.alignment != "frame"
+        self.size, self.eval_transform, self.final_transform = None, None, None
 
     @property
     def measures(self) -> bool:
         """See `SingleDataModule`."""
-        return super().measures or self.crop_faces or bool(self.options.get("signals"))
+        return super().measures or bool(self.crop_faces) or bool(self.options.get("signals"))
 
     def _open(self, split: Split | Literal["all"], **options: Any) -> AffectDataset:
         given = {**self.dataset_class.sampling(self.num_frames), **self.options, **options}
+        reads = self.model is None or self.model.reads_pictures
+        if self.crop_faces and reads:
+            given["pictures"] = self.side if self.model is None else self.model.input_spec
         if self.model is not None:
             signals = dict.fromkeys((*given.get("signals", ()), *self.model.signals))
             given |= {"signals": tuple(signals)} if signals else {}
-            if self.crop_faces and self.model.reads_pictures:
-                given["pictures"] = self.model.input_spec
-            elif not self.model.reads_pictures:
-                given["pictures"] = "none"
+            given |= {} if reads else {"pictures": "none"}
         return self.dataset_class(self.root, split=split, **given)
 
 

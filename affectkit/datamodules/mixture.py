@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import CombinedLoader
 
 from affectkit.datamodules.single import Loader, ModelInput, SingleDataModule
 from affectkit.datamodules.statistics import TrainingStatistics
 from affectkit.datasets import AffectDataset
+from affectkit.datasets.bases.input_format import join_formats
 from affectkit.errors import ConfigError
 
 __all__ = ["MixtureDataModule"]
@@ -42,6 +45,11 @@ class MixtureDataModule(TrainingStatistics, LightningDataModule):
     def training_sets(self) -> list[AffectDataset]:
         """See `TrainingStatistics`; the datasets of all sources."""
         return [source.datasets["train"] for source in self.sources.values()]
+
+    @property
+    def input_format(self) -> dict[str, Any]:
+        """See `TrainingStatistics`; the sources must agree."""
+        return join_formats({name: source.input_format for name, source in self.sources.items()})
 
     def prepare_data(self) -> None:
         """Prepare every source."""

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from affectkit.data import Draw, EvalSampler, ReplaySampler, check_disjoint, collate, draw_weights
 from affectkit.datamodules.statistics import TrainingStatistics, clip_positives
 from affectkit.datasets import AffectDataset
-from affectkit.datasets.preparing import measure
+from affectkit.datasets.preparing import measure, report_faces
 from affectkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -132,7 +132,8 @@ class SingleDataModule(TrainingStatistics, LightningDataModule):
         from rich.progress import MofNCompleteColumn, Progress
 
         stage = getattr(getattr(self.trainer, "state", None), "fn", None)
-        splits = self._splits(stage) if stage else ("train", "val", "test")
+        splits = self._splits(stage) if stage else _SPLITS["fit"]  # a table may have no test split
+        datasets = [self.make_dataset(split) for split in splits]
         console = Console(stderr=True)
         with Progress(
             *Progress.get_default_columns(),
@@ -143,10 +144,11 @@ class SingleDataModule(TrainingStatistics, LightningDataModule):
         ) as bar:
             task = bar.add_task("Measuring faces", total=None)
             measure(
-                [self.make_dataset(split) for split in splits],
+                datasets,
                 workers=self.num_workers,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )
+        report_faces(datasets)
 
     @property
     def measures(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,6 +35,11 @@ class TrainingStatistics(ABC):
             name = type(dataset).name
             found[name] = dataset.licence, dataset.rendered and found.get(name, ("", True))[1]
         return found
+
+    @property
+    def input_format(self) -> dict[str, Any]:
+        """Fields of the model's input that the data determine, by name in `affectkit.models.InputSpec`."""
+        return {}
 
     @property
     def annotations(self) -> dict[str, dict[str, str]]:

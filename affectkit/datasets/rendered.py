@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from affectkit.data import ClipRecord, Target
 from affectkit.datasets.registry import register
 from affectkit.datasets.table import TableDataset
 from affectkit.errors import AnnotationError, DatasetNotFoundError
+from affectkit.faces import FacePicture, five_points
+from affectkit.faces.align import EYES_MOUTH_SIDE
 from affectkit.facs import AUSet
 
 __all__ = ["RenderedDataset"]
@@ -47,6 +49,7 @@ class RenderedDataset(TableDataset):
     citation = "affectkit"
     licence = "Apache-2.0; the mesh is CC0"
     rendered = True
+    crops_faces = False
 
     def __init__(self, root: str | Path, **options: Any) -> None:
         self.manifest = _read_manifest(Path(root))
@@ -57,6 +60,20 @@ class RenderedDataset(TableDataset):
     def signals_folder(self) -> Path:
         """See `AffectDataset`; in the corpus, so that a new rendering discards the signals of the old one."""
         return self.root / "signals"
+
+    @cached_property
+    def _share(self) -> float:
+        """Median side of the tight picture of a face, as a share of the frame's side."""
+        points = five_points(self._tables[1][list(self._tables[2].values())])
+        distance = (points[:, :2].mean(1) - points[:, 3:].mean(1)).norm(dim=-1).median()
+        return float(distance) * EYES_MOUTH_SIDE / int(self.manifest["settings"]["size"])
+
+    @property
+    def face_picture(self) -> FacePicture | Literal["frame"] | None:
+        """See `AffectDataset`; frames place the face between eyes and mouth, at a distance that is measured."""
+        if (known := super().face_picture) != "frame":
+            return known
+        return FacePicture(self.manifest["settings"]["size"], (1 / self._share - 1) / 2, "eyes_mouth")
 
     def records(self) -> list[ClipRecord]:
         """See `TableDataset`; the label spaces are those of the manifest."""

@@ -16,7 +16,14 @@ from affectkit.data.splits import canonical_subject, check_disjoint
 from affectkit.data.tables import Table, read_table
 from affectkit.data.target import Target
 from affectkit.datasets.bases.dataset import AffectDataset
-from affectkit.datasets.reading.frame_table import FrameTable, like_annotation, unit_labels
+from affectkit.datasets.reading.frame_table import (
+    FrameTable,
+    is_unit_column,
+    like_annotation,
+    similar_column,
+    unit_labels,
+)
+from affectkit.datasets.reading.scale_columns import dimension_labels, level_labels
 from affectkit.datasets.registry import register
 from affectkit.errors import AnnotationError, DatasetNotFoundError, LabelSpaceError
 from affectkit.facs.coding import parse_coding
@@ -28,7 +35,8 @@ __all__ = ["TableDataset"]
 
 _INDEXES = ("index.parquet", "index.csv", "index.tsv", "index.xlsx")
 _COUNTS = ("num_frames", "onset", "apex", "offset", "stop")
-_NAMES = ("path", "clip", "subject", "split", "expression", "au", "labels", "fps", "start", *_COUNTS)
+_LABELS = ("expression", "au", "labels", "valence", "arousal", "level")
+_NAMES = ("path", "clip", "subject", "split", *_LABELS, "fps", "start", *_COUNTS)
 
 _log = logging.getLogger(__name__)
 
@@ -42,16 +50,20 @@ class TableDataset(AffectDataset):
     - `onset`, `apex`, `offset`, `start`, `stop` (excluded), `num_frames`: positions from 0; `fps`.
     - `expression`: a word. Target "expression", in the space basic7 if it has every word of the table, else in the
       alphabetical list of the words.
+    - `valence`, `arousal`: from -1 to 1. Target "va".
+    - `level`: one level of an ordered scale. Target "levels".
     - Action units in one of these ways: columns `AU01`, `AU12L` (0 or 1) and `AU01_i` (intensity 0 to 5); a column
       `au` in the coders' notation (`1+R2+L12B`); or a column `labels`, the path of a table with one row per frame:
       `frame` (position from 0), columns as in the first way, and optionally landmarks `x0 … x67`, `y0 … y67` in
-      pixels; or an output of OpenFace. Targets "au" and "intensity".
+      pixels; or an output of OpenFace. Targets "au" and "intensity"; also "va" from columns as above.
 
     Empty cells and `NA` mean not annotated and are masked. The case of column names is ignored. Columns that look like
     annotation and are not read are named in a warning and in `unread`.
 
     Args:
         root: Folder of the index, or the index itself.
+        levels: Words in the column `level` from the lowest to the highest, such as "low,medium,high"; by default they
+            are whole numbers.
         **options: See `AffectDataset`.
 
     Raises:
@@ -73,10 +85,19 @@ class TableDataset(AffectDataset):
     name = "table"
     citation = ""
     licence = "Your own."
+    crops_faces = True
 
-    def __init__(self, root: str | Path, **options: Any) -> None:
+    def __init__(self, root: str | Path, *, levels: str | None = None, **options: Any) -> None:
+        self.levels = levels
         self._frame_tables: dict[str, FrameTable] = {}
         super().__init__(root, **options)
+
+    @property
+    def ignored(self) -> dict[str, str | None]:
+        """Columns of the index that are not read, each with the most similar name of a column that would be."""
+        others = [name for name in self.index.columns if name not in _NAMES and not is_unit_column(name)]
+        free = [name for name in _NAMES if name not in self.index.columns]
+        return {name: similar_column(name, free) for name in others}
 
     @functools.cached_property
     def index(self) -> Table:
@@ -182,14 +203,18 @@ class TableDataset(AffectDataset):
         if len(ways) > 1:
             fault = f"Action units are given in several ways: {', '.join(ways)}."
             raise table.error(fault, remedy="Keep one of them.")
-        self._clip_labels = {name: values for name, (_, values) in units.items()}
-        self.spaces = {name: space for name, (space, _) in units.items()}
+        given = {**units, **dimension_labels(table), **level_labels(table, self.levels)}
+        self._clip_labels = {name: values for name, (_, values) in given.items()}
+        self.spaces = {name: space for name, (space, _) in given.items()}
         codings = [record.au for record in records if record.au is not None]
         coded = {reading.id for coding in codings for unit in coding.units for reading in unit.readings}
         if coded:
             self.spaces["au"] = AUSet.of(*sorted(coded)).name
         frame_tables = filter(None, map(self._frame_table, range(len(table))))
         if (first := next(frame_tables, None)) is not None:
+            if twice := sorted(first.labels.keys() & self.spaces.keys()):
+                fault = f"Labels per clip and per frame are given of the same target: {', '.join(twice)}."
+                raise table.error(fault, remedy=f"Remove the columns here, or in {first.table.path.name}.")
             self.spaces |= {name: space for name, (space, _) in first.labels.items()}
         words = [None if r.expression is None else canonical_expression(r.expression) for r in records]
         known = {word for word in words if word is not None}
@@ -212,7 +237,7 @@ class TableDataset(AffectDataset):
             if names:
                 _log.warning(
                     "%s: not read, though the name looks like annotation: %s. Rename annotation as AU01, AU01_i, "
-                    "expression, subject or split.",
+                    "expression, valence, arousal, level, subject or split.",
                     path,
                     ", ".join(names),
                 )

@@ -8,12 +8,14 @@ from typing import Final, Literal, Protocol
 import torch
 from torch import Tensor
 
-from affectkit.errors import AnnotationError
+from affectkit.errors import AnnotationError, ConfigError
 from affectkit.faces.face import Face
 from affectkit.faces.geometry import align_frames, estimate_similarity, reference_points
 
 __all__ = [
+    "EYES_MOUTH_SIDE",
     "MARGINS",
+    "WHOLE_FRAMES",
     "FacePicture",
     "PictureSpec",
     "align_face",
@@ -23,12 +25,25 @@ __all__ = [
     "picture_transform",
 ]
 
-Alignment = Literal["five_points", "eyes_mouth", "ffhq", "box", "raised_box"]
+Alignment = Literal["five_points", "eyes_mouth", "ffhq", "box", "raised_box", "frame"]
 
-MARGINS: Final = {"five_points": 0.15, "eyes_mouth": 0.125, "ffhq": 0.0, "box": 0.0, "raised_box": 0.0}
+MARGINS: Final = {
+    "five_points": 0.15,
+    "eyes_mouth": 0.125,
+    "ffhq": 0.0,
+    "box": 0.0,
+    "raised_box": 0.0,
+    "frame": 0.0,
+}
 """Default margins: that of `affectkit data prepare`, that of the rendered demo, and none."""
 
-_SIDE: Final = 5 / 3  # side of the tight "eyes_mouth" picture, in distances from eyes to mouth
+WHOLE_FRAMES: Final = (
+    'The model was trained on pictures as they are (alignment "frame"), not on aligned faces.'
+)
+"""Fault of searching faces for a model with the alignment "frame"."""
+
+EYES_MOUTH_SIDE: Final = 5 / 3
+"""Side of the tight "eyes_mouth" picture, in distances from eyes to mouth."""
 # Typical faces in a detector's box, as shares of its height, for faces without points.
 _MIDDLE: Final = 0.57  # from the top to the point midway between eyes and mouth
 _DISTANCE: Final = 0.4  # from eyes to mouth
@@ -62,7 +77,8 @@ class FacePicture:
         size: Side of the picture in pixels.
         crop_margin: Margin around the tight picture at each side, as a share of its side; None for the default in
             `MARGINS`.
-        alignment: "five_points", "eyes_mouth", "ffhq", "box" or "raised_box", see `affectkit.models.InputSpec`.
+        alignment: "five_points", "eyes_mouth", "ffhq", "box" or "raised_box", see `affectkit.models.InputSpec`; or
+            "frame" for pictures whose faces have no known place.
     """
 
     size: int
@@ -91,6 +107,7 @@ def picture_transform(face: Face, spec: PictureSpec) -> Tensor:
 
     Raises:
         AnnotationError: The face's points coincide or are not finite.
+        ConfigError: The alignment is "frame", which does not follow faces.
 
     Example:
         >>> face = Face((0, 0, 112, 112), 1.0, reference_points(size=112))
@@ -99,6 +116,8 @@ def picture_transform(face: Face, spec: PictureSpec) -> Tensor:
         [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
     """
     margin = margin_of(spec)
+    if spec.alignment == "frame":
+        raise ConfigError(WHOLE_FRAMES, remedy='Use the centred square of the picture (faces "center").')
     if face.points is not None and not face.points.isfinite().all():
         raise AnnotationError("The face has landmarks that are not finite.")
     x, y, w, h = face.box
@@ -115,13 +134,13 @@ def picture_transform(face: Face, spec: PictureSpec) -> Tensor:
             return box_transform(face.box, spec.size, margin=margin)
         return face_transform(face.points.float().cpu(), spec.size, margin=margin)
     if face.points is None:
-        side = _SIDE * _DISTANCE * h
+        side = EYES_MOUTH_SIDE * _DISTANCE * h
         box = (x + (w - side) / 2, y + _MIDDLE * h - side / 2, side, side)
         return box_transform(box, spec.size, margin=margin)
     shape = reference_points()
     eyes, mouth = shape[:2].mean(0), shape[3:].mean(0)
     tight = spec.size / (1 + 2 * margin)
-    scale = tight / (_SIDE * (eyes - mouth).norm())
+    scale = tight / (EYES_MOUTH_SIDE * (eyes - mouth).norm())
     goal = (shape - (eyes + mouth) / 2) * scale + (spec.size - 1) / 2
     return estimate_similarity(face.points.float().cpu(), goal)
 

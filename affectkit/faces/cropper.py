@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -13,7 +14,10 @@ from affectkit.faces.crop import Crop
 from affectkit.faces.face import Face, FaceDetector, find_faces, largest_face
 from affectkit.faces.geometry import align_frames, five_points
 
-__all__ = ["Cropper"]
+__all__ = ["ALIGNED", "Cropper"]
+
+ALIGNED: Final = ("auto", "landmarks", "detect")
+"""Crops that follow the face."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Cropper:
     detector: FaceDetector | None = None
 
     def __post_init__(self) -> None:
-        words = ("auto", "landmarks", "detect", "center", "none")
+        words = (*ALIGNED, "center", "none")
         if self.crop not in words:
             try:
                 Crop.parse(self.crop)
@@ -54,7 +58,7 @@ class Cropper:
     @property
     def aligns(self) -> bool:
         """Whether crops follow the face."""
-        return self.crop in ("auto", "landmarks", "detect")
+        return self.crop in ALIGNED
 
     def find(self, frames: Tensor, points: tuple[Tensor, Tensor] | None) -> list[Tensor | str]:
         """Locate the picture in each frame.

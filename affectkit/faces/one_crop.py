@@ -57,7 +57,8 @@ def face_landmarks(spec: PictureSpec, points: Tensor | None = None) -> Tensor:
     """Estimate the 68 landmarks in a model's pictures from an average face.
 
     Args:
-        spec: The model's input, which defines the place of faces.
+        spec: The model's input, which defines the place of faces; with the alignment "frame", the face fills the
+            picture.
         points: float [5, 2], eyes, nose tip and mouth corners of the face in the picture; an affine map fits the
             average face to them.
 
@@ -69,6 +70,8 @@ def face_landmarks(spec: PictureSpec, points: Tensor | None = None) -> Tensor:
         >>> face_landmarks(FacePicture(size=112, crop_margin=0.0))[48].round().tolist()  # a corner of the mouth
         [42.0, 93.0]
     """
+    if spec.alignment == "frame":
+        return torch.tensor(MEAN_SHAPE_68) * spec.size - 0.5
     shape = torch.tensor(MEAN_SHAPE_68) * 112
     known = five_points(shape)
     if points is None:

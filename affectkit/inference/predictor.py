@@ -20,14 +20,17 @@ from affectkit.data.video import Backend, VideoReader, open_video
 from affectkit.errors import ConfigError
 from affectkit.faces import (
     SIGNALS,
+    Crop,
     FaceMesh,
     FrameFaces,
     MeshDetector,
     SeenFace,
+    detector_name,
     face_landmarks,
     frame_faces,
     largest_face,
 )
+from affectkit.faces.align import WHOLE_FRAMES
 from affectkit.faces.frames import FaceSource, MeshFaces, describe, face_source
 from affectkit.facs import AUSet, Dimensions, UnitSpace
 from affectkit.inference.baseline import Baseline, apply_baseline, unit_columns
@@ -98,7 +101,8 @@ class Predictor:
         model: A model, or the folder or Hub name of a saved one.
         device: Device of the model, for example "cpu" or "cuda:1".
         batch_size: Number of faces per forward pass, from one or several frames.
-        faces: "mesh" (default) finds and follows faces with their meshes; "centerface" finds faces from about 11 pixels
+        faces: "mesh" finds and follows faces with their meshes, the default unless the model was trained on whole
+            pictures, whose default is "center"; "centerface" finds faces from about 11 pixels
             on without meshes; "center" takes the centred square of every frame, "x,y,w,h" this box in pixels, as one
             face; or a `Crop` or `FaceDetector`. See `affectkit.faces.frames.face_source`.
         classes: Classes for the expression head in place of its own, without training: names or free texts. The head
@@ -117,8 +121,8 @@ class Predictor:
 
     Raises:
         WeightsError: The model cannot be loaded.
-        ConfigError: `batch_size` is below 1, the device is not available, `faces` is invalid, or there are no
-            prototypes.
+        ConfigError: `batch_size` is below 1, the device is not available, `faces` is invalid or does not fit a model
+            of whole pictures, or there are no prototypes.
         LabelSpaceError: `classes` has fewer than two names, or one twice.
 
     Example:
@@ -161,7 +165,14 @@ class Predictor:
             raise ConfigError(fault, remedy="Choose cpu, or an accelerator that torch supports.") from error
         self._landmarks = face_landmarks(self.model.input_spec).to(self.device)
         self.batch_size = batch_size
-        self.faces = face_source("mesh" if faces is None else faces, self.device, detector_size)
+        as_it_is = self.model.input_spec.alignment == "frame"
+        usual = "center" if as_it_is and detector_size is None else "mesh"
+        self.faces = face_source(usual if faces is None else faces, self.device, detector_size)
+        if as_it_is and not isinstance(self.faces, Crop):
+            raise ConfigError(
+                f"{WHOLE_FRAMES} Faces found by {detector_name(self.faces)} would be something else.",
+                remedy="Leave out the choice of faces, or train on crops (`crop_faces: true` of the data).",
+            )
         self._mesh = MeshDetector(device=self.device) if self.model.signals else None
         self._lock = Lock()
         spaces = {name: model.head(name).space for name in model.heads}

@@ -15,7 +15,7 @@ from affectkit.errors import ConfigError
 __all__ = ["Features", "InputSpec", "Normalize", "Settings", "masked_mean"]
 
 Normalization = Literal["mean_std", "per_image"]
-Alignment = Literal["five_points", "eyes_mouth", "ffhq", "box", "raised_box"]
+Alignment = Literal["five_points", "eyes_mouth", "ffhq", "box", "raised_box", "frame"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,14 @@ class InputSpec(Settings):
         std: Standard deviation of each RGB channel on the 0-1 scale.
         normalize: "mean_std" subtracts `mean` and divides by `std`; "per_image" standardises each picture by its own
             mean and deviation, which removes exposure and contrast.
-        crop_margin: Margin around the face box on each side, as a fraction of the box's side; None for pictures that
-            were already cropped.
+        crop_margin: Margin around the face box on each side, as a fraction of the box's side; None for the default of
+            the alignment, see `affectkit.faces.MARGINS`.
         alignment: Definition of the face box. "five_points" is the tight picture of `affectkit.faces.reference_points`,
             as made by `affectkit data prepare`; "eyes_mouth" is the square midway between eyes and mouth with a side
             of 5/3 times their distance, as in rendered faces. Other programs' models use "ffhq", the square of the
             data set FFHQ; "box", the detector's box, stretched to a square; "raised_box", a square whose side is the
-            mean of the box's sides, raised by 15 % of it.
+            mean of the box's sides, raised by 15 % of it. "frame" is the centred square of the picture as it is, for
+            media of unknown geometry; no face is searched.
 
     Raises:
         ConfigError: A value is out of range.

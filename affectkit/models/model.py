@@ -25,6 +25,7 @@ from affectkit.registry import plain
 
 __all__ = ["AffectModel", "load"]
 
+_PLACE = frozenset({"alignment", "crop_margin"})  # input settings that place the face
 _CLIP_FIELDS = ("frames", "fps", "crop_margin", "alignment")  # input settings fixed at training time
 
 
@@ -38,7 +39,8 @@ class AffectModel(nn.Module):
         bridge: A `Bridge` or its configuration without label spaces: `{"type": "semantic", "text": {...}}`. It provides
             the prototypes of heads that use them: at every step during training, otherwise from a copy in each head,
             see `refresh_prototypes`.
-        input_spec: Input settings fixed at training time: `frames`, `fps`, `crop_margin`, `alignment`.
+        input_spec: Input settings fixed at training time: `frames`, `fps`, `crop_margin`, `alignment`. Training takes
+            those that are not given from its data.
 
     Attributes:
         backbone: The frame encoder.
@@ -46,6 +48,7 @@ class AffectModel(nn.Module):
         bridge: The bridge or None.
         heads: The heads by name, an `nn.ModuleDict`.
         input_spec: Format of the input pictures.
+        stated: Input settings that were given; training takes the others from the data.
         metadata: Training data, licence and results of a saved model; plain values.
 
     Raises:
@@ -83,7 +86,8 @@ class AffectModel(nn.Module):
                 f"`input_spec` cannot set {', '.join(unknown)}.",
                 remedy=f"Set {', '.join(_CLIP_FIELDS)}; the backbone decides the rest.",
             )
-        self.input_spec: InputSpec = with_values(self.backbone.input_spec, **(input_spec or {}))
+        self.stated: dict[str, Any] = dict(input_spec or {})
+        self.input_spec: InputSpec = with_values(self.backbone.input_spec, **self.stated)
         self.metadata: dict[str, Any] = {}
         self.heads: nn.ModuleDict = nn.ModuleDict()
         self.bridge: Bridge | None = None
@@ -100,6 +104,11 @@ class AffectModel(nn.Module):
     def num_features(self) -> int:
         """Width of the heads' input."""
         return self.backbone.num_features if self.temporal is None else self.temporal.num_features
+
+    @property
+    def unstated(self) -> tuple[str, ...]:
+        """Input settings that were not given, so that training takes them from its data."""
+        return tuple(key for key in _CLIP_FIELDS if key not in self.stated)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -378,6 +387,8 @@ class AffectModel(nn.Module):
     ) -> None:
         """Initialise from the tensors of a saved model, to fine-tune it.
 
+        The place of the face in the pictures is that of the saved model, unless this model states another.
+
         Args:
             folder: Local folder, or "owner/name" on the Hub.
             replace: Heads, "temporal" or "bridge", to leave unchanged; for a head, also the parts of the bridge that
@@ -417,6 +428,9 @@ class AffectModel(nn.Module):
             skip += [f"bridge.{prefix}" for part in replace for prefix in self.bridge.parts_of(part)]
         tensors = path / "model.safetensors"
         hub.load_strictly(self, hub.read_tensors(tensors), tensors, skip=skip)
+        place = {key: config["input"].get(key) for key in _PLACE if key in config["input"]}
+        if not self.stated.keys() & _PLACE:
+            self.input_spec = with_values(self.input_spec, **place)
         if not self.training:
             self.refresh_prototypes()  # parts of the bridge may be new here
 

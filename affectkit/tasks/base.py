@@ -17,7 +17,7 @@ from affectkit.data import ClipBatch, concat, derive_seed
 from affectkit.losses import BatchStatistic, Loss, LossTerm, inverse_frequency_weights, positive_weights
 from affectkit.metrics import Result, ThresholdRule
 from affectkit.models import AffectModel, Head
-from affectkit.tasks.data import find_unlearned, protocol_of, task_data, unlearned_warning
+from affectkit.tasks.data import agree_on_input, find_unlearned, protocol_of, task_data, unlearned_warning
 from affectkit.tasks.divergence import DivergenceWatch
 from affectkit.tasks.evaluation import Evaluation, MetricStates, align_levels
 
@@ -83,11 +83,12 @@ class AffectTask(LightningModule):
         return logits
 
     def on_fit_start(self) -> None:
-        """Check that the training data annotate every head.
+        """Adopt the format of the data as the model's input, and check that they annotate every head.
 
         Raises:
-            ConfigError: A head has no training label.
+            ConfigError: A head has no training label, or the recipe states another input than the data make.
         """
+        agree_on_input(self.model, task_data(self.trainer).input_format)
         self.unlearned = find_unlearned(self.heads, task_data(self.trainer))
         self._warn_about_unlearned()
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace as with_values
 from typing import Any, Protocol, cast
 
 from lightning.pytorch import Trainer
 from torch import Tensor
 
+from affectkit.data import is_same_setting
 from affectkit.errors import ConfigError, LabelSpaceError
-from affectkit.models import Head
+from affectkit.models import AffectModel, Head
 
-__all__ = ["TaskData", "find_unlearned", "protocol_of", "task_data", "unlearned_warning"]
+__all__ = ["TaskData", "agree_on_input", "find_unlearned", "protocol_of", "task_data", "unlearned_warning"]
 
 
 class TaskData(Protocol):
@@ -25,6 +27,11 @@ class TaskData(Protocol):
     @property
     def trained_on(self) -> Mapping[str, tuple[str, bool]]:
         """Licence of each training corpus, and whether all of its faces are rendered."""
+        return {}
+
+    @property
+    def input_format(self) -> Mapping[str, Any]:
+        """Fields of the model's input that the data determine; empty if unknown."""
         return {}
 
     @property
@@ -65,6 +72,35 @@ def protocol_of(data: TaskData, dataset: str) -> str:
     """Return the protocol of one dataset; in a mixture, that of its source."""
     sources: Mapping[str, TaskData] = getattr(data, "sources", {})
     return sources.get(dataset, data).protocol
+
+
+def agree_on_input(model: AffectModel, found: Mapping[str, Any]) -> None:
+    """Set the input of a model to the format of its training data.
+
+    Args:
+        model: The model; `stated` are the settings that the recipe states for itself.
+        found: Fields of `InputSpec` that the data determine. Values of the backbone and of the recipe must equal them,
+            except that a recipe may state the alignment of pictures that are used as they are.
+
+    Raises:
+        ConfigError: The data make something else than the backbone or the recipe states.
+    """
+    values = dict(found)
+    if values.get("alignment") == "frame" and "alignment" in model.stated:  # the data do not know better
+        del values["alignment"], values["crop_margin"]
+    size = values.pop("size", model.input_spec.size)
+    if size != model.input_spec.size:
+        raise ConfigError(
+            f"The data make pictures of {size} pixels, the backbone reads {model.input_spec.size}.",
+            remedy="Leave out `size` of the data, or change it, their transforms or `size` of the backbone.",
+        )
+    for key, stated in model.stated.items():
+        if key in values and not is_same_setting(stated, values[key]):
+            raise ConfigError(
+                f"The recipe states {key} {stated} for the model's input, but the data make {key} {values[key]}.",
+                remedy=f"Remove {key} from `input_spec` of the model, or change the data.",
+            )
+    model.input_spec = with_values(model.input_spec, **{**values, **model.stated})
 
 
 def find_unlearned(heads: Mapping[str, Head], data: TaskData) -> dict[str, list[str]]:

@@ -65,7 +65,8 @@ class MultiTask(AffectTask):
         threshold: Decision threshold of action units on test data: `fixed` at 0.5, `val` for those that maximise F1 on
             the validation subjects (frozen with the checkpoint), or `oracle`, which chooses them on the test data and
             is labelled so wherever it is printed.
-        input_spec: Input settings fixed at training time: `frames`, `fps`, `crop_margin`, `alignment`.
+        input_spec: Input settings that the data do not determine: `frames`, `fps`, `crop_margin`, `alignment`. A value
+            that differs from that of the data is an error.
         init_from: Folder or Hub name of a saved model with the initial weights.
         replace_heads: Heads not to take from `init_from`; every other tensor must fit.
         freeze: Name patterns of parameters that are not trained.

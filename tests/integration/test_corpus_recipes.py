@@ -196,7 +196,7 @@ def test_clips_of_films_mix_with_windows(corpus):
 
 def test_films_are_read_by_sixteen_segments_and_changed_as_published(corpus):
     data = FERV39kDataModule(str(corpus("ferv39k")), size=32, batch_size=2, space="basic7")
-    assert [type(step).__name__ for step in data.train_transform.transforms] == [
+    assert [type(step).__name__ for step in data.transform(train=True).transforms] == [
         "RandomRotation",
         "RandomResizedCrop",
         "HorizontalFlip",

@@ -184,7 +184,7 @@ def check_baseline(cli, overlay, side=None):
     batch = next(iter(cli.datamodule.val_dataloader()))
     assert batch.frames.shape[1:] == (length, 3, side or usual, side or usual)
     assert cli.model(batch.frames, batch.frame_mask)["au"].shape == (len(batch), 8)
-    assert cli.model.model.input_spec.frames == length
+    assert cli.datamodule.input_format["frames"] == length
     assert cli.model.hparams["recognition"] is not None
 
 

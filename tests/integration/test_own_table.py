@@ -21,7 +21,7 @@ model:
     lr: LR
 data:
   class_path: TableDataModule
-  init_args: {root: ROOT, num_frames: 1, size: 32, batch_size: 4}
+  init_args: {root: ROOT, num_frames: 1, batch_size: 4, crop_faces: false}
 trainer:
   accelerator: cpu
   max_epochs: 2
@@ -79,7 +79,10 @@ def test_from_a_table_to_predictions(tmp_path, recipe, caplog):
         "--output",
         str(table),
     ]
-    assert main(["predict", *arguments, "--faces", "center", "--quiet"]) == 0
+    assert (
+        load(tmp_path / "model").input_spec.alignment == "frame"
+    )  # pictures as they are, also in prediction
+    assert main(["predict", *arguments, "--quiet"]) == 0
     values = pd.read_csv(table)[["überraschung", "高兴", "none"]]
     assert values.sum(axis=1).tolist() == pytest.approx([1.0], abs=1e-4)
 

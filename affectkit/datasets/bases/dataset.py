@@ -31,9 +31,10 @@ from affectkit.data.transforms import (
     Resize,
 )
 from affectkit.data.video import Backend, open_video
-from affectkit.datasets.bases.signals import ClipSignals, default_folder
+from affectkit.datasets.bases.signals import ClipSignals, NoFaceError, default_folder
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError, VideoError
-from affectkit.faces import SIGNALS, FacePicture, PictureSpec, face_landmarks
+from affectkit.faces import SIGNALS, FacePicture, PictureSpec, face_landmarks, margin_of
+from affectkit.faces.cropper import ALIGNED
 
 if TYPE_CHECKING:
     from affectkit.data.shards import CropShards
@@ -58,7 +59,8 @@ class AffectDataset(Dataset[Clip], ABC):
         transform: Transform of the clip; random only for draws with a seed.
         backend: Video reader, see `affectkit.data.video.open_video`.
         on_error: "raise" the `VideoError` of an unreadable video, or "skip" it: a blank clip with masked targets and
-            `valid=False` takes its place, and `skipped_report` lists it.
+            `valid=False` takes its place, and `skipped_report` lists it. A clip without a face is always skipped in
+            this way if faces are cropped.
         cache: "memory" keeps every decoded clip, uint8 and untransformed, once per process.
         prepared: Folder or URI written by `affectkit data prepare`: frames and landmarks are read from its crops, the
             annotation still from `root`. Aligned crops of frames without landmarks get those of the mean face.
@@ -69,8 +71,8 @@ class AffectDataset(Dataset[Clip], ABC):
         signals_root: Folder of the kept signals; by default the folder `.signals` beside the corpus if it is writable,
             else the user's cache.
         pictures: Pictures of a clip: its frames ("frames"); the face of each frame, cropped as this input of a model
-            says, at the measured place; or black pictures of one pixel without any transform ("none"), for models
-            that read signals alone.
+            says (an integer: the aligned face at this size), at the measured place or at that of the nearest frame with
+            a face; or black pictures of one pixel without any transform ("none"), for models that read signals alone.
 
     Raises:
         DatasetNotFoundError: `root` does not exist, or `prepared` holds no finished crops.
@@ -93,6 +95,7 @@ class AffectDataset(Dataset[Clip], ABC):
             values are refused.
         crop: Default face search of `affectkit.datasets.preparing`; "none" for pictures cropped to the face.
         clip_frames: Default number of frames of a clip.
+        crops_faces: Whether datamodules crop the faces by default.
     """
 
     name: str
@@ -103,6 +106,7 @@ class AffectDataset(Dataset[Clip], ABC):
     media_options: ClassVar[tuple[str, ...]] = ()
     crop: str = "auto"
     clip_frames: ClassVar[int] = 8
+    crops_faces: ClassVar[bool] = False
     unread: tuple[str, ...] = ()
     spaces: dict[str, str]
 
@@ -120,7 +124,7 @@ class AffectDataset(Dataset[Clip], ABC):
         targets: Sequence[str] | Mapping[str, str] | None = None,
         signals: Sequence[str] = (),
         signals_root: str | Path | None = None,
-        pictures: Literal["frames", "none"] | PictureSpec = "frames",
+        pictures: Literal["frames", "none"] | int | PictureSpec = "frames",
     ) -> None:
         self.root = Path(root)
         if not self.root.exists():
@@ -134,20 +138,20 @@ class AffectDataset(Dataset[Clip], ABC):
         self._cache: dict[int, Tensor] | None = {} if cache == "memory" else None
         self._lengths: dict[int, int] = {}
         self._verified: set[str] = set()  # clips whose crops were made from the same media
-        self.pictures = pictures
+        self.pictures = FacePicture(pictures) if isinstance(pictures, int) else pictures
         self.signals = tuple(signals)
         if unknown := set(signals) - SIGNALS.keys():
             raise ConfigError(
                 f"There is no signal {', '.join(sorted(unknown))}.",
                 remedy=f"Choose from {', '.join(SIGNALS)}.",
             )
-        if not isinstance(pictures, str) and prepared is not None:
+        if not isinstance(self.pictures, str) and prepared is not None:
             raise ConfigError(
                 "Faces cannot be cropped from prepared crops.",
                 remedy="Leave out `prepared` or the crops by mesh.",
             )
         self.measured = None
-        if signals or not isinstance(pictures, str):
+        if signals or not isinstance(self.pictures, str):
             folder = self.signals_folder if signals_root is None else Path(signals_root)
             self.measured = ClipSignals(self, folder)
         self.clips = self.records()
@@ -249,6 +253,20 @@ class AffectDataset(Dataset[Clip], ABC):
         """Default of `signals_root`."""
         return default_folder(self.root)
 
+    @property
+    def face_picture(self) -> FacePicture | Literal["frame"] | None:
+        """Place of the face in the pictures before the transform.
+
+        "frame" if pictures are used as they are; None for pictures that the corpus distributes cropped to the face
+        without stating how.
+        """
+        if not isinstance(self.pictures, str):
+            return FacePicture(self.pictures.size, margin_of(self.pictures), self.pictures.alignment)
+        settings = {} if self._crops is None else self._crops.manifest.settings
+        if settings.get("crop") in ALIGNED:
+            return FacePicture(settings["size"], settings["margin"])
+        return None if self.crop == "none" else "frame"
+
     def people(self) -> dict[str, tuple[str | None, ...]]:
         """Attributes of the subjects for results per group, such as "sex".
 
@@ -294,7 +312,7 @@ class AffectDataset(Dataset[Clip], ABC):
         try:
             return self._load_clip(draw)
         except VideoError as fault:
-            if self.on_error == "raise":
+            if self.on_error == "raise" and not isinstance(fault, NoFaceError):
                 raise
             if not self._skipped[draw.index]:
                 _log.warning("Skipped: %s", fault)
@@ -318,7 +336,8 @@ class AffectDataset(Dataset[Clip], ABC):
             return f"{self.name}: no clip was skipped."
         were = "clip was" if len(self) == 1 else "clips were"
         some = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-        return f"{self.name}: {len(names)} of {len(self)} {were} skipped as unreadable: {some}."
+        why = "as unreadable" if isinstance(self.pictures, str) else "as unreadable or without a face"
+        return f"{self.name}: {len(names)} of {len(self)} {were} skipped {why}: {some}."
 
     def _load_clip(self, draw: Draw) -> Clip:
         record = self.clips[draw.index]
@@ -362,8 +381,7 @@ class AffectDataset(Dataset[Clip], ABC):
         frames = self.load(record, indices)
         if self.measured is None or isinstance(self.pictures, str):
             return frames
-        points = self._read_signals(index, indices, ["landmarks"])["landmarks"]
-        return self.measured.crop(frames, points, self.pictures)
+        return self.measured.crop(frames, self.measured.faces(index, indices), self.pictures)
 
     def _read_signals(self, index: int, indices: Sequence[int], names: Sequence[str]) -> dict[str, Tensor]:
         if self.measured is None or not names:
@@ -374,7 +392,7 @@ class AffectDataset(Dataset[Clip], ABC):
         record = self.clips[index]
         if self.measured is not None and not isinstance(self.pictures, str):
             measured = self._read_signals(index, indices, ["landmarks"])["landmarks"]
-            placed = self.measured.place(measured, self.pictures)
+            placed = self.measured.place(measured, self.measured.faces(index, indices), self.pictures)
             return placed, placed.isfinite().all(-1)
         if self._crops is None:
             return self.landmarks(record, indices)
@@ -389,7 +407,7 @@ class AffectDataset(Dataset[Clip], ABC):
             self._verified.add(key)
         points = self._crops.landmarks(key, indices)
         settings = self._crops.manifest.settings
-        if points[1].any() or settings["crop"] not in ("auto", "landmarks", "detect"):
+        if points[1].any() or settings["crop"] not in ALIGNED:
             return points
         # Aligned crops place every face like the mean face, even without marked points.
         mean = face_landmarks(FacePicture(settings["size"], settings["margin"]))

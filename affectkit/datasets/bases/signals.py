@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import torch
 from torch import Tensor
 
+from affectkit.data.video import open_video
 from affectkit.datasets.reading.index_cache import cache_folder
 from affectkit.datasets.reading.signal_files import SignalFiles, media_state
 from affectkit.errors import AnnotationError, VideoError
@@ -31,9 +32,13 @@ from affectkit.faces import (
 if TYPE_CHECKING:
     from affectkit.datasets.bases.dataset import AffectDataset
 
-__all__ = ["ClipSignals", "default_folder"]
+__all__ = ["ClipSignals", "NoFaceError", "default_folder"]
 
 _TOGETHER: Final = 32  # frames that are read at once
+
+
+class NoFaceError(VideoError):
+    """No frame of a clip shows a face."""
 
 
 def default_folder(root: Path) -> Path:
@@ -105,8 +110,17 @@ class ClipSignals:
         """
         key, record = self._key(index), self.dataset.clips[index]
         if frames := self._unmeasured(key):
-            values = measure_signals(self._read(index, frames), nan if record.fps is None else record.fps)
+            fps, photo = self._media(record.path)
+            values = measure_signals(self._read(index, frames), record.fps or fps, photo=photo)
             self.files.write(key, self._state(index), frames, values)
+
+    def _media(self, path: Path) -> tuple[float, bool]:
+        """Frame rate of a media, NaN if unknown, and whether it is a photo."""
+        try:
+            with open_video(path, self.dataset.backend) as video:
+                return video.fps, video.num_frames == 1
+        except VideoError:  # the corpus stores it in another way, or reading it reports the fault
+            return nan, False
 
     def _read(self, index: int, frames: Sequence[int]) -> Iterator[Tensor | None]:
         record = self.dataset.clips[index]
@@ -127,7 +141,7 @@ class ClipSignals:
         Args:
             index: Position of the clip.
             indices: T positions in its media.
-            names: Names of `affectkit.faces.SIGNALS`, and "landmarks".
+            names: Names of `affectkit.faces.SIGNALS`, "landmarks" and "box".
 
         Returns:
             float32 [T, ...] by name, NaN for frames without a face.
@@ -137,38 +151,59 @@ class ClipSignals:
             self._known[index] = self._key(index)
         return self.files.read(self._known[index], indices, names)
 
-    def crop(self, frames: Tensor, landmarks: Tensor, spec: PictureSpec) -> Tensor:
-        """Crop the face of each frame as a model expects it.
+    def faces(self, index: int, indices: Sequence[int]) -> list[Face]:
+        """Face of each frame of a clip; a frame without one has that of the nearest frame with a face.
 
-        A frame without a face is cropped like the nearest one with a face, and is black if there is none.
+        Args:
+            index: Position of the clip.
+            indices: T positions in its media.
+
+        Raises:
+            NoFaceError: No frame of the clip shows a face.
+            VideoError: The media cannot be read.
+        """
+        frames = self._frames(index)
+        found = self.read(index, frames, ["landmarks", "box"])
+        seen = found["landmarks"].isfinite().flatten(1).all(1).nonzero()[:, 0]
+        if not len(seen):
+            self.dataset.load(self.dataset.clips[index], frames[:1])  # raises if the media is the reason
+            raise NoFaceError("No face was found in the clip.", path=self.dataset.clips[index].path)
+        rows = torch.tensor(indices) - frames.start
+        nearest = seen[(seen[None] - rows[:, None]).abs().argmin(1)]
+        return [
+            Face((box[0], box[1], box[2], box[3]), 1.0, five_points(points))
+            for points, box in zip(found["landmarks"][nearest], found["box"][nearest].tolist(), strict=True)
+        ]
+
+    def crop(self, frames: Tensor, faces: Sequence[Face], spec: PictureSpec) -> Tensor:
+        """Crop the face of each frame as a model expects it; a face outside its frame is black.
 
         Args:
             frames: uint8 [T, 3, H, W].
-            landmarks: float32 [T, 68, 2] in pixels, NaN for frames without a face.
+            faces: T faces, see `faces`.
             spec: Input of the model.
 
         Returns:
             uint8 [T, 3, S, S].
         """
         pictures = frames.new_zeros(len(frames), 3, spec.size, spec.size)
-        seen = landmarks.isfinite().flatten(1).all(1).nonzero()[:, 0]
-        for t, frame in enumerate(frames if len(seen) else ()):
-            nearest = int(seen[(seen - t).abs().argmin()])
+        for picture, frame, face in zip(pictures, frames, faces, strict=True):
             with contextlib.suppress(AnnotationError):  # the face lies outside the frame
-                pictures[t] = align_face(frame, _face(landmarks[nearest]), spec)
+                picture.copy_(align_face(frame, face, spec))
         return pictures
 
-    def place(self, landmarks: Tensor, spec: PictureSpec) -> Tensor:
+    def place(self, landmarks: Tensor, faces: Sequence[Face], spec: PictureSpec) -> Tensor:
         """Landmarks of frames, float32 [T, 68, 2], in pixels of their cropped pictures; NaN stays NaN."""
-        return torch.stack(
-            [
-                transform_points(points, picture_transform(_face(points), spec))
-                if points.isfinite().all()
-                else points
-                for points in landmarks
-            ]
-        )
+        placed = [
+            transform_points(p, picture_transform(f, spec)) for p, f in zip(landmarks, faces, strict=True)
+        ]
+        return torch.stack(placed)
 
-
-def _face(landmarks: Tensor) -> Face:
-    return Face((0.0, 0.0, 1.0, 1.0), 1.0, five_points(landmarks))
+    def count_faces(self) -> list[tuple[int, int]]:
+        """Number of frames, and of frames with a face, of each clip; all are measured before."""
+        counts = []
+        for index in range(len(self.dataset.clips)):
+            frames = self._frames(index)
+            points = self.read(index, frames, ["landmarks"])["landmarks"]
+            counts.append((len(frames), int(points.isfinite().flatten(1).all(1).sum())))
+        return counts

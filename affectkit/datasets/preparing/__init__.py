@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from affectkit.datasets.preparing.run import Prepared, prepare
-from affectkit.datasets.preparing.signals import measure
+from affectkit.datasets.preparing.signals import measure, report_faces
 
-__all__ = ["Prepared", "measure", "prepare"]
+__all__ = ["Prepared", "measure", "prepare", "report_faces"]

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 from affectkit.datasets.bases.dataset import AffectDataset
 from affectkit.datasets.bases.signals import ClipSignals
+from affectkit.errors import VideoError
 from affectkit.workers import Handler, run_here, run_in_processes
 
-__all__ = ["measure"]
+__all__ = ["measure", "report_faces"]
+
+_SHOWN: Final = 5  # names in a report
 
 
 def measure(
@@ -54,6 +57,41 @@ def measure(
                 done += 1
                 report(done, len(jobs))
     return done
+
+
+def report_faces(datasets: Sequence[AffectDataset]) -> None:
+    """Print in how many frames a face was found, for measured datasets that crop faces.
+
+    Raises:
+        VideoError: The media of a clip without a face cannot be read and the dataset does not skip such clips, or no
+            clip of a dataset shows a face.
+    """
+    counts = {
+        data: data.measured.count_faces()
+        for data in datasets
+        if data.measured is not None and not isinstance(data.pictures, str)
+    }
+    faceless = []
+    for data, found in counts.items():
+        missing = [record for record, (_, seen) in zip(data.clips, found, strict=True) if not seen]
+        for record in missing if data.on_error == "raise" else ():
+            data.load(record, [record.start])  # raises if the media is the reason
+        if len(missing) == len(data):
+            raise VideoError(
+                f"No face was found in any clip of the split '{data.split}' ({len(data)}).",
+                path=data.root,
+                remedy="If the media are face crops already, set `crop_faces: false` (--data.crop_faces false).",
+            )
+        faceless += missing
+    if not counts:
+        return
+    every = [count for found in counts.values() for count in found]
+    frames, seen = (sum(column) for column in zip(*every, strict=True))
+    line = f"{next(iter(counts)).name}: a face in {seen:,} of {frames:,} frames of {len(every):,} clips"
+    if faceless:
+        some = ", ".join(record.clip for record in faceless[:_SHOWN]) + ", …" * (len(faceless) > _SHOWN)
+        line += f"; left out without a face: {len(faceless)} ({some})"
+    print(line)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Collection, Sequence
@@ -13,11 +14,12 @@ import torch
 from torch import Tensor
 
 from affectkit.data.tables import Table
+from affectkit.datasets.reading.scale_columns import dimension_labels
 from affectkit.errors import LabelSpaceError
 from affectkit.facs.sets import AUSet
 from affectkit.facs.units import ActionUnit
 
-__all__ = ["FrameTable", "like_annotation", "unit_labels"]
+__all__ = ["FrameTable", "is_unit_column", "like_annotation", "similar_column", "unit_labels"]
 
 _COLUMN = re.compile(r"AU[ _-]?(?P<unit>\d{1,2}[LR]?)([ _-](?P<way>[CIR]))?", re.ASCII | re.IGNORECASE)
 _LIKE_UNIT = re.compile(r"au[\W_]*\d", re.ASCII | re.IGNORECASE)
@@ -26,8 +28,19 @@ _SYNONYMS = {  # other names of the columns of a table of clips, as regular expr
     "au": "aus|action_units?|facs",
     "subject": "subjects|subject_?id|participant(_id)?|person(_id)?",
     "split": "set|subset|partition",
+    "level": "levels|engagement|severity",
 }
-_NAMES = ("frame", "face_id", "confidence", "success")
+_NAMES = ("frame", "face_id", "confidence", "success", "valence", "arousal")
+
+
+def is_unit_column(name: str) -> bool:
+    """Whether a column has the name of an action unit.
+
+    Example:
+        >>> is_unit_column("au_4"), is_unit_column("AU12_i"), is_unit_column("AU1x")
+        (True, True, False)
+    """
+    return _COLUMN.fullmatch(name) is not None
 
 
 def like_annotation(columns: Collection[str], *, frames: bool = False) -> tuple[str, ...]:
@@ -47,9 +60,29 @@ def like_annotation(columns: Collection[str], *, frames: bool = False) -> tuple[
     return tuple(
         name
         for name in columns
-        if (_LIKE_UNIT.match(name) and not _COLUMN.fullmatch(name))
+        if (_LIKE_UNIT.match(name) and not is_unit_column(name))
         or words.fullmatch(re.sub(r"[\s-]+", "_", name.casefold()))
     )
+
+
+def similar_column(name: str, names: Collection[str]) -> str | None:
+    """The column that a name may mean: by a synonym, as a unit, or as a misspelling.
+
+    Args:
+        name: A name that is not read.
+        names: Names that are read and that the table lacks.
+
+    Example:
+        >>> [similar_column(name, ["expression", "valence"]) for name in ("emotion", "valance", "AU1x", "notes")]
+        ['expression', 'valence', 'AU01', None]
+    """
+    word = re.sub(r"[\s-]+", "_", name.casefold())
+    synonyms = (key for key, words in _SYNONYMS.items() if key in names and re.fullmatch(words, word))
+    if (found := next(synonyms, None)) is not None:
+        return found
+    if _LIKE_UNIT.match(name):
+        return f"AU{int(re.findall(r'[0-9]+', name)[0]):02d}"
+    return next(iter(difflib.get_close_matches(word, names, n=1, cutoff=0.75)), None)
 
 
 def unit_labels(table: Table) -> dict[str, tuple[str, Tensor]]:
@@ -108,7 +141,7 @@ class FrameTable:
         table: The table.
 
     Attributes:
-        labels: Label space and values of "au" and "intensity", float [rows, A], NaN if empty.
+        labels: Label space and values of "au", "intensity" and "va", float [rows, A], NaN if empty.
         points: Landmarks float [rows, 68, 2], or None.
         frames: Frames with a row, from 0, ascending.
         unread: Columns that look like annotation and are not read.
@@ -122,7 +155,7 @@ class FrameTable:
         openface = {"frame", "confidence", "success"} <= table.columns.keys()
         if openface:
             table = _without_filling(table)
-        self.labels = unit_labels(table)
+        self.labels = {**unit_labels(table), **dimension_labels(table)}
         self.points: Tensor | None = None
         for form in ("{}{}", "{}_{}"):
             names = [form.format(axis, point) for point in range(68) for axis in "xy"]

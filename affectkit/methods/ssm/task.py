@@ -59,7 +59,8 @@ class SSM(MultiTask):
         mixup: α of MixUp; 0 for no mixing.
         normalize: Averaging of losses over processes, see `affectkit.tasks.base.reduce_losses`.
         threshold: See `affectkit.tasks.MultiTask`.
-        input_spec: Input settings fixed at training time: `frames`, `fps`, `crop_margin`, `alignment`.
+        input_spec: Input settings that the data do not determine: `frames`, `fps`, `crop_margin`, `alignment`. A value
+            that differs from that of the data is an error.
         init_from: Folder or Hub name of a saved model with the initial weights.
         replace_heads: Heads to exclude from `init_from`; every other tensor must fit.
         freeze: Name patterns of frozen parameters.

@@ -1,6 +1,7 @@
 """Signals in datasets; the truth is what `MeshTracker` measures on the frames themselves."""
 
 import os
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -9,9 +10,9 @@ from helpers.toy import ToyDataset
 from torchvision.transforms.functional import resize
 
 from affectkit.data import HorizontalFlip, collate
-from affectkit.datasets import RenderedDataset
+from affectkit.datasets import RenderedDataset, TableDataset
 from affectkit.datasets.bases.signals import default_folder
-from affectkit.datasets.preparing import measure
+from affectkit.datasets.preparing import measure, report_faces
 from affectkit.errors import ConfigError, VideoError
 from affectkit.faces import FacePicture, MeshTracker, align_face, measure_signals
 from affectkit.synth import render_corpus
@@ -143,8 +144,12 @@ def test_frames_without_the_face_are_masked(root, tmp_path, monkeypatch):
     assert clip.frames[0].max() == 0
     assert clip.frames[1].max() > 0
     nobody = dataset[1]
+    assert not nobody.valid
     assert not nobody.signals_mask.any()
     assert nobody.frames.max() == 0
+    with pytest.raises(VideoError, match="damaged"):
+        dataset[2]
+    assert "1 of 8 clips were skipped as unreadable or without a face" in dataset.skipped_report()
     dataset.on_error = "skip"
     blank = dataset[2]
     assert not blank.valid
@@ -155,8 +160,77 @@ def test_frames_without_the_face_are_masked(root, tmp_path, monkeypatch):
 def test_a_face_outside_the_frame_is_black(root):
     measured = RenderedDataset(root, pictures=PICTURE).measured
     frames = torch.full((1, 3, 40, 40), 9, dtype=torch.uint8)
-    points = RenderedDataset(root)[0].landmarks[:1] + 1000
-    assert measured.crop(frames, points, PICTURE).max() == 0
+    (face,) = measured.faces(0, [0])
+    away = replace(face, points=face.points + 1000)
+    assert measured.crop(frames, [away], PICTURE).max() == 0
+
+
+def test_a_frame_without_a_face_has_that_of_the_nearest_frame_of_the_whole_clip(root, tmp_path, monkeypatch):
+    whole = RenderedDataset(root)[0].frames
+    dataset = Shown(root, split="val", signals_root=tmp_path, pictures=PICTURE)
+    bright = torch.full_like(whole[0], 200)
+    monkeypatch.setattr(
+        Shown, "shown", {record.clip: [bright, whole[0], whole[3]] for record in dataset.clips}
+    )
+    dataset.sampler = lambda length, **_: [0]
+    assert dataset[0].frames.max() == 200  # the bright frame, at the place of the face in the next one
+    assert dataset.measured.count_faces() == [(3, 2)] * len(dataset)
+
+
+def test_faces_are_counted_before_training(root, tmp_path, monkeypatch, capsys):
+    face = RenderedDataset(root)[0].frames[0]
+    dataset = Shown(root, split="val", signals_root=tmp_path, pictures=PICTURE)
+    tables = {record.clip: [face, torch.zeros_like(face), face] for record in dataset.clips}
+    first = dataset.clips[0].clip
+    tables[first] = [torch.zeros_like(face)] * 3
+    monkeypatch.setattr(Shown, "shown", tables)
+    measure([dataset])
+    report_faces([dataset])
+    said = capsys.readouterr().out
+    assert said == f"toy: a face in 14 of 24 frames of 8 clips; left out without a face: 1 ({first})\n"
+    monkeypatch.setattr(Shown, "shown", tables | {first: [None] * 3})
+    with pytest.raises(VideoError, match="damaged"):
+        report_faces([dataset])
+    dataset.on_error = "skip"
+    report_faces([dataset])
+    report_faces([RenderedDataset(root, signals=["pose"], signals_root=tmp_path)])  # crops nothing
+    capsys.readouterr()
+    monkeypatch.setattr(Shown, "shown", {clip: [torch.zeros_like(face)] * 3 for clip in tables})
+    nobody = Shown(root, split="val", signals_root=tmp_path / "other", pictures=PICTURE)
+    measure([nobody])
+    with pytest.raises(VideoError, match="No face was found in any clip") as caught:
+        report_faces([nobody])
+    assert "crop_faces: false" in caught.value.remedy
+
+
+def test_a_photo_is_measured_as_prediction_does(tmp_path):
+    """A photo is one chance: `CenterFace` finds its faces, in prediction and in training."""
+    from PIL import Image
+
+    from affectkit.data.video import open_video
+    from affectkit.faces import frame_faces
+    from affectkit.faces.frames import face_source
+
+    root = render_corpus(
+        tmp_path / "c",
+        identities=3,
+        clips=1,
+        frames_per_clip=4,
+        size=256,
+        seed=5,
+        num_workers=1,
+        progress=False,
+    )
+    frame = RenderedDataset(root)[0].frames[0].permute(1, 2, 0).numpy()
+    (tmp_path / "own").mkdir()
+    Image.fromarray(frame).save(tmp_path / "own" / "a.png")
+    (tmp_path / "own" / "index.csv").write_text("path\na.png\n")
+    for alignment in ("five_points", "raised_box", "box"):
+        spec = FacePicture(48, None, alignment)
+        trained = TableDataset(tmp_path / "own", pictures=spec)[0].frames
+        with open_video(tmp_path / "own" / "a.png") as photo:
+            (seen,) = frame_faces(photo, face_source("mesh"), spec)
+        assert torch.equal(trained[0], seen.faces[0].picture)
 
 
 def test_media_that_end_early_are_left_to_the_reader(root, tmp_path, monkeypatch):

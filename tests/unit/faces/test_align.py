@@ -10,13 +10,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affectkit.errors import AnnotationError
+from affectkit.errors import AnnotationError, ConfigError
 from affectkit.faces import (
     MARGINS,
     Cropper,
     Face,
+    FacePicture,
     align_face,
     align_frames,
+    face_landmarks,
     margin_of,
     picture_transform,
     reference_points,
@@ -177,3 +179,13 @@ def test_what_cannot_be_seen_is_named():
     half_outside = align_face(picture, Face((0, 0, 9, 9), 1.0, points(0.3, 0, 0, 20)), spec)
     assert not half_outside[:, :, :5].any()
     assert half_outside[:, :, 10:].float().std() > 20
+
+
+def test_pictures_as_they_are_follow_no_face():
+    spec = FacePicture(size=112, alignment="frame")
+    with pytest.raises(ConfigError, match="pictures as they are"):
+        picture_transform(Face((0.0, 0.0, 4.0, 4.0), 1.0), spec)
+    # A mean face that fills the picture: brows near the top, chin at the bottom.
+    points = face_landmarks(spec)
+    assert points.min() > -1
+    assert points[8, 1] > 100

@@ -443,3 +443,19 @@ def test_on_a_gpu_the_rows_are_those_of_the_processor(make_model, memory_video):
 def test_a_batch_has_at_least_one_frame(make_model):
     with pytest.raises(ConfigError, match="batch_size"):
         centred(make_model(), batch_size=0)
+
+
+def test_a_model_of_whole_pictures_gets_them(make_model, tmp_path, memory_video):
+    model = make_model(1, alignment="frame")
+    predictor = Predictor(model)
+    assert str(predictor.faces) == "center"
+    frame = memory_video(1).picture(0)
+    Image.fromarray(frame.permute(1, 2, 0).numpy()).save(tmp_path / "face.png")
+    (row,) = predictor.predict_file(tmp_path / "face.png")
+    still = resized(frame)[None, None]
+    assert row.values["AU01"] == pytest.approx(model.predict(still)["au"].flatten()[0].item(), abs=1e-5)
+    assert str(Predictor(model, faces="1,2,30,30").faces) == "1,2,30,30"
+    for options in ({"faces": "mesh"}, {"faces": "centerface"}, {"detector_size": 640}):
+        with pytest.raises(ConfigError, match="trained on pictures as they are") as caught:
+            Predictor(model, **options)
+        assert "crop_faces: true" in caught.value.remedy
