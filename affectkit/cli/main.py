@@ -133,12 +133,12 @@ def _report(error: Exception, debug: bool) -> int:
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, AffectKitError):  # the parser wraps errors of classes
         cause = cause.__cause__ or cause.__context__
-    if cause is None:
-        text, code = f"{type(error).__name__}: {error}", 1
-    else:
+    if cause is not None:
         text, code = str(cause), 2 if isinstance(cause, ConfigError) else 3
-    line = " ".join(text.split())
-    print(f"affectkit: error: {line}" + ("" if debug else " (--debug shows the trace)"), file=sys.stderr)
+    else:
+        text, code = f"{type(error).__name__}: {error}".rstrip(".") + ".", 1
+        text += "" if debug else " Add --debug for the trace."
+    print(f"affectkit: error: {' '.join(text.split())}", file=sys.stderr)
     return code
 
 
