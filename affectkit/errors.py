@@ -15,6 +15,7 @@ __all__ = [
     "ConfigError",
     "DatasetNotFoundError",
     "DivergenceError",
+    "JobError",
     "LabelSpaceError",
     "MissingDependencyError",
     "SubjectLeakError",
@@ -92,6 +93,10 @@ class ConfigError(AffectKitError):
 
 class DivergenceError(AffectKitError):
     """A loss or a weight is no longer finite: training has diverged."""
+
+
+class JobError(AffectKitError):
+    """A process of a job has ended before the others."""
 
 
 class MissingDependencyError(AffectKitError):

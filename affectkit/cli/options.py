@@ -38,7 +38,7 @@ _CLASSES = {
     "results": "affectkit.tasks.ResultsWriter",
     "predictions": "affectkit.tasks.PredictionsWriter",
 }
-_ROOT = {"config", "imports", "seed_everything", "model", "data", *_CLASSES}
+_ROOT = {"config", "imports", "logger", "seed_everything", "model", "data", *_CLASSES}
 _SPECIAL = {"class_path", "init_args", "dict_kwargs", "help"}
 _GIVEN = {"self", "model", "train_dataloaders", "val_dataloaders", "dataloaders", "datamodule"}
 

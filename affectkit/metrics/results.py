@@ -120,7 +120,9 @@ def collect_results(
             baseline = estimates[baseline + slash + label].value
         rule = threshold_rule if result in metric.thresholded else None
         is_error = result in metric.errors
-        results.append(Result(f"{target}/{name}", value, baseline, protocol, rule, resampled, level, is_error))
+        results.append(
+            Result(f"{target}/{name}", value, baseline, protocol, rule, resampled, level, is_error)
+        )
     return results
 
 
@@ -148,7 +150,6 @@ def as_text(results: Sequence[Result], title: str | None = None, *, width: int =
             table.add_row(r.name, _text(r.estimate.value), interval, _text(r.baseline), rule, verdict)
         console.print(": ".join(filter(None, (title, about))), markup=False)
         console.print(table)
-        console.print()
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
 
 

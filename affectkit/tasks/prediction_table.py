@@ -75,7 +75,9 @@ class PredictionTable:
         for i in range(len(kept)):
             if not predicted["valid"][i]:
                 continue
-            place = (first + i) * self._trainer.world_size + self._trainer.global_rank  # order of the samplers
+            place = (
+                first + i
+            ) * self._trainer.world_size + self._trainer.global_rank  # order of the samplers
             places = [loader, place] if self._places else []
             for t, frame in enumerate(meta["indices"][i]):
                 row: Sequence[Any] = [meta["dataset"][i], meta["clip"][i], meta["subject"][i], frame]

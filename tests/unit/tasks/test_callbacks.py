@@ -70,9 +70,7 @@ def test_no_table_without_a_name_or_predictions(tmp_path):
     )
     task = make_task()
     task._predictions = lambda *_: None
-    make_trainer(tmp_path, callbacks=[PredictionsWriter()]).test(
-        task, datamodule=make_data(4), verbose=False
-    )
+    make_trainer(tmp_path, callbacks=[PredictionsWriter()]).test(task, datamodule=make_data(4), verbose=False)
     assert not list(tmp_path.iterdir())
 
 
