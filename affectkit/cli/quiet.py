@@ -9,6 +9,8 @@ import sys
 import warnings
 from collections.abc import Iterator
 
+import lightning.pytorch  # noqa: F401  sets the levels that are changed here
+
 __all__ = ["quietly"]
 
 # Warnings about intended behaviour of our recipes, and advice that is wrong for small data.
