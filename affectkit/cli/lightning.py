@@ -179,7 +179,7 @@ def launch(
         ) from error
     except argparse.ArgumentError as error:
         raise ConfigError(
-            explain(str(error)),
+            f"{explain(str(error)).rstrip('.')}.",
             remedy="Name a recipe with --config, or compare yours with `affectkit recipe show NAME`.",
         ) from error
 
