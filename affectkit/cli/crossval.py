@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from affectkit.cli.arguments import add_shared, make_parser, parse_with_recipe, replacing
+from affectkit.cli.files import check_files
 from affectkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def run(args: Sequence[str]) -> int:
         "--output", type=Path, help="results folder (default: runs/crossval/RECIPE-OVERLAY-SETTINGS)"
     )
     options, recipe = parse_with_recipe(parser, args)
+    check_files(recipe)
     from affectkit.cli.quiet import quietly
 
     with quietly():

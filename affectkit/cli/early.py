@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -17,18 +16,11 @@ _DEVICES = ("accelerator", "devices", "num_nodes", "strategy", "precision")
 
 
 def check_checkpoint(command: str, path: str | None, init_from: str | None) -> None:
-    """Raise `ConfigError` if a command that needs trained weights has none, or if their file does not exist."""
+    """Raise `ConfigError` if a command that needs trained weights has none."""
     if command != "fit" and path is None and init_from is None:
         raise ConfigError(
             f"`affectkit {command}` has no trained weights.",
             remedy="Name a checkpoint with --ckpt_path, or a saved model with --model.init_from.",
-        )
-    is_local = path is not None and str(path).endswith(".ckpt") and "://" not in str(path)
-    if is_local and not Path(str(path)).exists():
-        raise ConfigError(
-            f"There is no checkpoint {path}.",
-            remedy="Checkpoints of `affectkit fit` are in the folder `checkpoints` of its logs, below the recipe's "
-            "default_root_dir.",
         )
 
 
@@ -43,7 +35,7 @@ def check_devices(trainer: Any) -> None:
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
+    except (MisconfigurationException, ImportError, TypeError, ValueError, RuntimeError) as error:
         given = ", ".join(f"trainer.{name}={value}" for name, value in wanted.items())
         raise ConfigError(
             f"{' '.join(str(error).split()).rstrip('.')} ({given}).",

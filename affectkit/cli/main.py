@@ -30,6 +30,7 @@ COMMANDS = {
     "data": "check, rehearse, prepare or render a corpus",
     "recipe": "list, show or copy the recipes of affectkit",
     "describe": "parameters, input, labels and outputs of a recipe or a saved model",
+    "doctor": "versions, devices, cached weights, and what is missing for which command",
     "demo": "render, train, test and predict in five minutes",
 }
 """Commands with their help; each is a module with `run(args) -> exit code`, if it is no group."""

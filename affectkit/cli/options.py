@@ -22,7 +22,7 @@ import affectkit
 from affectkit.cli.recipe import compose, find_recipe
 from affectkit.errors import ConfigError, did_you_mean
 
-__all__ = ["check_class", "check_options", "parameters_of", "root_options"]
+__all__ = ["LOGGERS", "check_class", "check_options", "parameters_of", "root_options"]
 
 _HOME = Path(affectkit.__file__).parent
 # Packages whose classes recipes may name without a module.
@@ -39,6 +39,8 @@ _CLASSES = {
     "predictions": "affectkit.tasks.PredictionsWriter",
 }
 _ROOT = {"config", "imports", "logger", "seed_everything", "model", "data", *_CLASSES}
+LOGGERS = ("csv", "tensorboard", "wandb")
+"""Values of `--logger`."""
 _SPECIAL = {"class_path", "init_args", "dict_kwargs", "help"}
 _GIVEN = {"self", "model", "train_dataloaders", "val_dataloaders", "dataloaders", "datamodule"}
 
@@ -107,6 +109,8 @@ class _Tree:
             place += (key,)
         if keys[-1] == "class_path" or keys in (["model"], ["data"]):
             check_class(value or "")
+        if keys == ["logger"]:
+            _check_logger(value or "")
         if keys[-1] != "help":
             self._forget(place)
 
@@ -130,7 +134,10 @@ class _Tree:
             name = str(key.value).removesuffix("+")
             if name not in _SPECIAL:
                 mark = key.start_mark
-                self._check(name, place, path=Path(mark.name), line=mark.line + 1)
+                location = {"path": Path(mark.name), "line": mark.line + 1}
+                self._check(name, place, **location)
+                if (*place, name) == ("logger",):
+                    _check_logger(str(child.value), **location)
                 self.read(child, (*place, name))
 
     def _check(self, key: str, place: Place, text: str = "", **location: Any) -> None:
@@ -140,6 +147,11 @@ class _Tree:
         owner = f"{owner} ({'.'.join(place)})" if place else "the command"
         fault = f"There is no option {key!r} of {owner}{text}."
         raise ConfigError(fault, remedy=did_you_mean(key, names), **location)
+
+
+def _check_logger(name: str, **location: Any) -> None:
+    if name not in LOGGERS:
+        raise ConfigError(f"There is no logger {name!r}.", remedy=did_you_mean(name, LOGGERS), **location)
 
 
 def check_class(name: str, **location: Any) -> None:

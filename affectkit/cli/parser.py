@@ -80,7 +80,7 @@ class Parser(argparse.ArgumentParser):
         if wrong := _CHOICE.match(message):
             name, given, choices = wrong.groups()
             remedy = did_you_mean(given, re.findall(r"[^\s',]+", choices))
-            raise ConfigError(f"{name} cannot be {given!r}.", remedy=remedy)
+            raise ConfigError(f"There is no {name} {given!r}.", remedy=remedy)
         fault = message.removeprefix("argument ").rstrip(".")
         raise ConfigError(f"{fault[0].upper()}{fault[1:]}.", remedy=self._see_help())
 
