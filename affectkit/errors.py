@@ -5,6 +5,8 @@ Messages name the place (file, line or frame), the fault and the remedy, in one 
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from os import PathLike
 
 __all__ = [
@@ -13,6 +15,7 @@ __all__ = [
     "ConfigError",
     "DatasetNotFoundError",
     "DivergenceError",
+    "JobError",
     "LabelSpaceError",
     "MissingDependencyError",
     "SubjectLeakError",
@@ -92,5 +95,29 @@ class DivergenceError(AffectKitError):
     """A loss or a weight is no longer finite: training has diverged."""
 
 
+class JobError(AffectKitError):
+    """A process of a job has ended before the others."""
+
+
 class MissingDependencyError(AffectKitError):
     """An optional package is not installed; the remedy names the extra."""
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
+    """Remedy for an unknown name: the most similar known one, or else all of them.
+
+    Args:
+        name: The unknown name.
+        known: The names to choose from.
+        otherwise: Remedy if none is similar; by default a list of all.
+
+    Example:
+        >>> did_you_mean("batchsize", ["batch_size", "seed"])
+        'Did you mean batch_size?'
+        >>> did_you_mean("x", ["seed", "batch_size"])
+        'Choose one of: batch_size, seed.'
+    """
+    names = sorted(known)
+    if near := difflib.get_close_matches(name, names, n=1):
+        return f"Did you mean {near[0]}?"
+    return otherwise or f"Choose one of: {', '.join(names)}."

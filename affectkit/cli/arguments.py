@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from affectkit.cli.options import check_options
+from affectkit.cli.options import check_options, root_options
+from affectkit.cli.parser import HelpFormatter, Parser, make_parser
 from affectkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,27 +53,6 @@ _SHARED: dict[str, dict[str, Any]] = {
 }
 
 
-class HelpFormatter(argparse.HelpFormatter):
-    """Help that states defaults and keeps the line breaks of descriptions."""
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return text if "\n" in text else super()._fill_text(text, width, indent)
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        default = " ".join(action.default) if isinstance(action.default, list) else action.default
-        if default is False or default in (None, "", argparse.SUPPRESS):
-            return action.help
-        return f"{action.help or ''} (default: {default})"
-
-
-def make_parser(
-    command: str, description: str, epilog: str | None = None, **options: Any
-) -> argparse.ArgumentParser:
-    """Make the parser of a command such as `data check`; `options` are those of `argparse.ArgumentParser`."""
-    texts = {"description": description, "epilog": epilog, "formatter_class": HelpFormatter}
-    return argparse.ArgumentParser(prog=f"affectkit {command}", **{**texts, **options})
-
-
 def add_shared(parser: argparse._ActionsContainer, *names: str, **changes: Any) -> None:
     """Add options that several commands have, with changed settings if any."""
     for name in names:
@@ -80,10 +60,9 @@ def add_shared(parser: argparse._ActionsContainer, *names: str, **changes: Any) 
         parser.add_argument(*flags, **{**_SHARED[name], **changes})
 
 
-def parse_with_recipe(
-    parser: argparse.ArgumentParser, args: Sequence[str]
-) -> tuple[argparse.Namespace, list[str]]:
+def parse_with_recipe(parser: Parser, args: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Parse the options of a command, and return its recipes and overrides as arguments of `launch`."""
+    parser.check_names(args, root_options(None) or ())
     options, overrides = parser.parse_known_args(args)
     recipes = options.config or []
     recipe = [*(argument for name in recipes for argument in ("--config", name)), *overrides]

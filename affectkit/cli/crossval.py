@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from affectkit.cli.arguments import add_shared, make_parser, parse_with_recipe, replacing
+from affectkit.cli.files import check_files
 from affectkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -38,21 +41,26 @@ def run(args: Sequence[str]) -> int:
     parser.add_argument(
         "--fold", help="only this fold: its name (part3, sub01), its number from 1, or me-graphau/1"
     )
-    parser.add_argument("--output", type=Path, help="results folder (default: runs/crossval/RECIPE-OVERLAY)")
+    parser.add_argument(
+        "--output", type=Path, help="results folder (default: runs/crossval/RECIPE-OVERLAY-SETTINGS)"
+    )
     options, recipe = parse_with_recipe(parser, args)
-    from affectkit.cli.lightning import quietly
+    check_files(recipe)
+    from affectkit.cli.quiet import quietly
 
     with quietly():
         return _run(args, options, recipe)
 
 
 def _run(args: Sequence[str], options: argparse.Namespace, recipe: Sequence[str]) -> int:
+    from lightning.pytorch.utilities import rank_zero_only
+
     from affectkit.cli.folds import load_fold, merge_predictions, reduce_folds, run_fold
-    from affectkit.cli.lightning import launch
+    from affectkit.cli.lightning import launch, launch_part
     from affectkit.datamodules import FoldDataModule
 
-    cli = launch([*recipe, "--trainer.logger=false"], execute=False)
-    data = cli.datamodule
+    parsed = launch_part(recipe, "data")  # what is missing is found before weights are loaded
+    data = parsed.built
     if not isinstance(data, FoldDataModule):
         raise ConfigError(
             f"{type(data).__name__} has no protocol with folds.",
@@ -63,9 +71,9 @@ def _run(args: Sequence[str], options: argparse.Namespace, recipe: Sequence[str]
     protocol, folds = data.fold_protocol, data.folds()
     settings = {
         "protocol": protocol.name,
-        **_settings(json.loads(cli.parser.dump(cli.config, format="json"))),
+        **_settings(json.loads(parsed.parser.dump(parsed.config, format="json"))),
     }
-    out = options.output or Path("runs", "crossval", "-".join(Path(name).stem for name in options.config))
+    out = options.output or _folder(options.config, settings)
     folders = {fold.name: out / "folds" / fold.name.replace("/", "_") for fold in folds}
     if options.fold is None:
         left = [fold.name for fold in folds if not _finished(folders[fold.name], settings)]
@@ -80,15 +88,20 @@ def _run(args: Sequence[str], options: argparse.Namespace, recipe: Sequence[str]
     else:
         members = {name for fold in folds for name in (*fold.train, *fold.val, *fold.test)}
         fold = protocol.fold(options.fold, members, seed=data.split_seed)
+        line = "finished before"
         if not _finished(folders[fold.name], settings):
+            started = time.monotonic()
+            cli = launch([*recipe, "--trainer.logger=false"], execute=False)
+            cli.datamodule.protocol_name = data.protocol_name
             run_fold(cli, protocol, fold, folders[fold.name], settings)
-        if cli.trainer.is_global_zero:
-            print(f"fold {fold.name}: finished, {len(fold.test)} tested", flush=True)
-    if not cli.trainer.is_global_zero:
-        return 0
+            line = f"{time.monotonic() - started:.0f} s"
+        if rank_zero_only.rank:
+            return 0  # the first process reports
+        line = "; ".join([_describe(load_fold(folders[fold.name]) or {}, protocol), line])
     states = [load_fold(folder) or {} for folder in folders.values() if _finished(folder, settings)]
+    if options.fold is not None:
+        print(f"fold {fold.name}: {line}; {len(states)} of {len(folds)} folds finished", flush=True)
     if len(states) < len(folds):
-        print(f"{len(states)} of {len(folds)} folds are finished")
         return 0
     predictions = out / "predictions.csv"
     merge_predictions(folders, predictions)
@@ -96,11 +109,27 @@ def _run(args: Sequence[str], options: argparse.Namespace, recipe: Sequence[str]
     _print(results)
     _write(out / "results.json", protocol, states, results)
     rendered = all(state.get("rendered") for state in states)
-    page = _write_page(out, f"{protocol.corpus}: {', '.join(options.config)}", results, len(folds), rendered)
+    page = _write_page(out, f"{protocol.corpus}: {', '.join(options.config)}", protocol, states, results)
     print(f"results: {out / 'results.json'}; page: {page}; predictions: {predictions}")
     if rendered:
         print("note: this corpus is a rendered rehearsal; its results say nothing about the real one")
     return 0
+
+
+def _folder(recipes: Sequence[str], settings: Mapping[str, Any]) -> Path:
+    """Default folder of a cross-validation: other settings have another one."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+    return Path("runs", "crossval", "-".join([*(Path(name).stem for name in recipes), digest]))
+
+
+def _describe(state: Mapping[str, Any], protocol: Protocol) -> str:
+    """Scores of a finished fold, the number of tested subjects or photographs, and labels that it could not learn."""
+    from affectkit.cli.folds import fold_scores
+
+    scores = [f"{key} {own[state['fold']]:.3f}" for key, own in fold_scores([state], protocol).items()]
+    facts = [", ".join(scores), f"{len(state['subjects']['test'])} tested"]
+    facts += [f"no training label for {', '.join(labels)}" for labels in state["unlearned"].values()]
+    return "; ".join(facts)
 
 
 def _settings(config: dict[str, Any]) -> dict[str, Any]:
@@ -160,9 +189,14 @@ def _write(
 
 
 def _write_page(
-    out: Path, title: str, results: Mapping[str, Sequence[Result]], folds: int, rendered: bool
+    out: Path,
+    title: str,
+    protocol: Protocol,
+    states: Sequence[Mapping[str, Any]],
+    results: Mapping[str, Sequence[Result]],
 ) -> Path:
-    """Write `index.html`: means of whole corpora by all rules, and each label by the protocol's rule."""
+    """Write `index.html`: means of whole corpora by all rules, each label by the protocol's rule, and all folds."""
+    from affectkit.cli.folds import fold_scores, pooled_confusions
     from affectkit.inference.reports.report import write_report
 
     rows = [
@@ -172,7 +206,15 @@ def _write_page(
         for row in found
         if row.name.count("/") == 1 or row.threshold_rule in (None, found[0].threshold_rule)
     ]
-    return write_report(out, title=title, results=rows, facts={"Folds": folds}, rendered=rendered)
+    return write_report(
+        out,
+        title=title,
+        results=rows,
+        confusions={f"{name}, all folds": counted for name, counted in pooled_confusions(states).items()},
+        folds=fold_scores(states, protocol),
+        facts={"Folds": len(states), "Protocol": protocol.name},
+        rendered=all(state.get("rendered") for state in states),
+    )
 
 
 def _members(state: Mapping[str, Any]) -> dict[str, Any]:

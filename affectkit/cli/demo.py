@@ -43,7 +43,8 @@ def run(args: Sequence[str]) -> int:
     folders = [f"--trainer.default_root_dir={out}", f"--trainer.logger.init_args.save_dir={out}"]
     recipe = ["--config", RECIPE, "--seed_everything", str(options.seed), *folders, *overrides]
     check_options("fit", recipe)
-    from affectkit.cli.lightning import launch, quietly
+    from affectkit.cli.lightning import launch
+    from affectkit.cli.quiet import quietly
     from affectkit.datasets.rendered import RenderedDataset
     from affectkit.facs import EXPRESSION_SETS
     from affectkit.inference import write_report
@@ -82,7 +83,7 @@ def run(args: Sequence[str]) -> int:
         title="affectkit demo",
         results=results,
         curves=_curves(logs / "metrics.csv"),
-        confusion=(EXPRESSION_SETS["basic7"].labels, confusion),
+        confusions={"Expressions": (EXPRESSION_SETS["basic7"].labels, confusion)},
         strips=_strips(model, test),
         facts={
             "Test subjects": metrics["test/num_subjects"],

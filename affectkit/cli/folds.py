@@ -1,21 +1,25 @@
-"""One fold of a cross-validation, from training to saved metric states, and all folds into one table."""
+"""One fold of a cross-validation, from training to saved metric states, and all folds into tables."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
 from torchmetrics.utilities import dim_zero_cat
 
 from affectkit.cli.arguments import replacing
 from affectkit.cli.lightning import AffectCLI
-from affectkit.datasets.bases.dataset import AffectDataset
+from affectkit.cli.loggers import logger_config
+from affectkit.cli.one_job import one_job
+from affectkit.cli.progress import BestEpoch, TrainingBar
 from affectkit.datasets.bases.protocols import Fold, Protocol
 from affectkit.errors import ConfigError
 from affectkit.facs import label_space
@@ -29,11 +33,19 @@ from affectkit.metrics import (
     metric_of,
     pooled,
 )
-from affectkit.models.heads.base import Head
+from affectkit.metrics.confusion import ConfusionMetric
 from affectkit.tasks.callbacks import NEWEST, NewestCheckpoint, PredictionsWriter, ResultsWriter
 from affectkit.tasks.evaluation import groups_of
 
-__all__ = ["FINISHED", "add_truths", "load_fold", "merge_predictions", "reduce_folds", "run_fold"]
+__all__ = [
+    "FINISHED",
+    "fold_scores",
+    "load_fold",
+    "merge_predictions",
+    "pooled_confusions",
+    "reduce_folds",
+    "run_fold",
+]
 
 FINISHED = "fold.pt"
 """File that a fold writes last; a fold without it is not finished."""
@@ -56,25 +68,28 @@ def run_fold(cli: AffectCLI, protocol: Protocol, fold: Fold, folder: Path, setti
     best = _monitor(trainer, protocol)
     folder.mkdir(parents=True, exist_ok=True)
     data.fold = fold.name
-    trainer.logger = CSVLogger(folder, name="logs")
+    trainer.logger = cli.parser.instantiate_classes(
+        Namespace(trainer=Namespace(logger=logger_config(cli.config.logger or "csv", str(folder))))
+    ).trainer.logger
     checkpoints = (folder / "checkpoints").resolve()
     newest = checkpoints / NEWEST
-    callbacks = [one for one in trainer.callbacks if not isinstance(one, ResultsWriter | ModelCheckpoint)]  # type: ignore[attr-defined]
+    replaced = (ResultsWriter, PredictionsWriter, BestEpoch, ModelCheckpoint)
+    callbacks = [one for one in trainer.callbacks if not isinstance(one, replaced)]  # type: ignore[attr-defined]
     for callback in callbacks:
-        if isinstance(callback, PredictionsWriter):
-            callback.filename = str((folder / PREDICTIONS).resolve())
+        if isinstance(callback, TrainingBar):
+            callback.prints_epochs = False
     if best is not None:
         best.dirpath = str(checkpoints)
         callbacks.append(best)
+    callbacks.append(_FoldPredictions(test_filename=str((folder / PREDICTIONS).resolve())))
     trainer.callbacks = [*callbacks, NewestCheckpoint(str(checkpoints))]  # type: ignore[attr-defined]
-    trainer.fit(task, datamodule=data, ckpt_path=newest if newest.is_file() else None, weights_only=True)
-    chosen = str(newest) if best is None else best.best_model_path
-    trainer.test(task, datamodule=data, ckpt_path=chosen, weights_only=True, verbose=False)
+    with one_job(trainer), _without_notes():
+        trainer.fit(task, datamodule=data, ckpt_path=newest if newest.is_file() else None, weights_only=True)
+        chosen = str(newest) if best is None else best.best_model_path
+        trainer.test(task, datamodule=data, ckpt_path=chosen, weights_only=True, verbose=False)
     states = [(one, _state(one.metric)) for one in task.metric_states()]
-    trainer.predict(task, datamodule=data, ckpt_path=chosen, weights_only=True, return_predictions=False)
     if not trainer.is_global_zero:
         return
-    add_truths(folder / PREDICTIONS, data.datasets[data.predict_split], task.heads.values())
     tested = data.datasets["test"]
     content = {
         "fold": fold.name,
@@ -84,6 +99,7 @@ def run_fold(cli: AffectCLI, protocol: Protocol, fold: Fold, folder: Path, setti
         "settings": settings,
         "rendered": tested.rendered,
         "thresholds": task.thresholds,
+        "unlearned": task.unlearned,
         "counts": [
             {
                 "dataset": one.dataset,
@@ -100,6 +116,24 @@ def run_fold(cli: AffectCLI, protocol: Protocol, fold: Fold, folder: Path, setti
     }
     with replacing(folder / FINISHED) as unfinished:
         torch.save(content, unfinished)
+
+
+@contextmanager
+def _without_notes() -> Iterator[None]:
+    """Silence the warning about labels without a training label, which the line of the fold repeats."""
+    logger = logging.getLogger("affectkit.tasks.base")
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(logging.NOTSET)
+
+
+class _FoldPredictions(PredictionsWriter):
+    """Predictions of a fold, which are named when all folds are joined."""
+
+    def announce(self, line: str) -> None:
+        """Print nothing."""
 
 
 def _monitor(trainer: Trainer, protocol: Protocol) -> ModelCheckpoint | None:
@@ -221,6 +255,33 @@ def _tally(count: Mapping[str, Any], thresholds: Any) -> Tally:
     return metric.tally(thresholds) if isinstance(metric, ThresholdedMetric) else metric.tally()
 
 
+def fold_scores(folds: Sequence[Mapping[str, Any]], protocol: Protocol) -> dict[str, dict[str, float]]:
+    """Compute the main score of each fold by its name, by `dataset/head: metric`.
+
+    Thresholds are those of the protocol's rule.
+    """
+    scores: dict[str, dict[str, float]] = {}
+    for index, first in enumerate(folds[0]["counts"]):
+        monitor = type(metric_of(label_space(first["space"]), 1)).monitor
+        key = f"{first['dataset']}/{first.get('name', first['head'])}: {monitor}"
+        for fold in folds:
+            fitted = protocol.threshold_rule == "val" and first["head"] in fold["thresholds"]
+            tally = _tally(fold["counts"][index], fold["thresholds"][first["head"]] if fitted else 0.5)
+            scores.setdefault(key, {})[fold["fold"]] = tally.point()[monitor].item()
+    return scores
+
+
+def pooled_confusions(folds: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Sequence[str], torch.Tensor]]:
+    """Sum the confusion matrices of all folds, with the class names, by `dataset/head`."""
+    found: dict[str, tuple[Sequence[str], torch.Tensor]] = {}
+    for index, first in enumerate(folds[0]["counts"]):
+        metric = metric_of(label_space(first["space"]), 1)
+        if isinstance(metric, ConfusionMetric):
+            counted = torch.stack([fold["counts"][index]["state"]["counts"].sum(0) for fold in folds])
+            found[f"{first['dataset']}/{first['head']}"] = (metric.labels, counted.sum(0))
+    return found
+
+
 def merge_predictions(folders: Mapping[str, Path], path: Path) -> None:
     """Concatenate the predictions of all folds, by name, into one table with the fold in its first column."""
     with replacing(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
@@ -232,38 +293,3 @@ def merge_predictions(folders: Mapping[str, Path], path: Path) -> None:
                 if number == 0:
                     writer.writerow(["fold", *header])
                 writer.writerows([name, *row] for row in reader)
-
-
-def add_truths(table: Path, dataset: AffectDataset, heads: Iterable[Head]) -> None:
-    """Add true labels to a table of `PredictionsWriter`, so that the table alone can be scored.
-
-    Units have the column `AU01_true` (`AU01_i_true` for intensities) and dimensions `valence_true`. Classes and levels
-    have the name of the likeliest one in `expression_true`, or another name of the target. Cells are empty if nothing
-    is annotated.
-    """
-    records = {record.clip: record for record in dataset.clips}
-    known = [head for head in heads if head.target in dataset.targets]
-    columns = {
-        head: [f"{name}_true" for name in ([head.target] if head.space.indexed else head.columns)]
-        for head in known
-    }
-    with (
-        table.open(newline="", encoding="utf-8") as rows,
-        replacing(table) as unfinished,
-        unfinished.open("w", newline="", encoding="utf-8") as out,
-    ):
-        reader, writer = csv.DictReader(rows), csv.writer(out)
-        names = list(reader.fieldnames or ())
-        writer.writerow([*names, *dict.fromkeys(name for head in known for name in columns[head])])
-        for row in reader:
-            labels = dataset.annotate(records[row["clip"]], [int(row["frame"])])
-            cells: dict[str, str] = {}
-            for head in known:
-                target = labels[head.target].project(head.space.name).likeliest()
-                value, mask = target.value.flatten().tolist(), target.mask.flatten().tolist()
-                texts = [head.space.labels[int(v)] if head.space.indexed else f"{v:g}" for v in value]
-                cells |= {
-                    name: text if is_known else ""
-                    for name, text, is_known in zip(columns[head], texts, mask, strict=True)
-                }
-            writer.writerow([*(row[name] for name in names), *cells.values()])

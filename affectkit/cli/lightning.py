@@ -5,20 +5,19 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
-import logging
 import pickle
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partialmethod
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 import yaml
 from jsonargparse import Namespace
-from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -29,23 +28,19 @@ import affectkit.losses
 import affectkit.methods
 import affectkit.models
 import affectkit.tasks  # noqa: F401
+from affectkit.cli.early import check_checkpoint, check_data, check_devices
+from affectkit.cli.loggers import FigureLogger, LoggerName, logger_config
+from affectkit.cli.one_job import one_job
+from affectkit.cli.progress import BestEpoch, TrainingBar, summarize
+from affectkit.cli.quiet import quietly
 from affectkit.cli.recipe import as_text, compose, find_recipe
 from affectkit.datamodules import SingleDataModule
 from affectkit.errors import ConfigError, WeightsError
+from affectkit.models.hub import locate
 from affectkit.tasks import SavedModel
 from affectkit.tasks.callbacks import NEWEST, NewestCheckpoint, PredictionsWriter, ResultsWriter
 
-__all__ = ["AffectCLI", "build_part", "launch", "quietly", "run"]
-
-# Messages of Lightning about intended behaviour of our recipes.
-_KNOWN = (
-    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
-    "You're using the WeightAveraging callback, but loading",
-    "The dirpath has changed",
-    "The number of training batches",
-    r"Found \d+ module\(s\) in eval mode",
-    "Checkpoint directory .* exists and is not empty",  # of a continued run
-)
+__all__ = ["AffectCLI", "build_part", "launch", "launch_part", "run"]
 
 
 class AffectCLI(LightningCLI):
@@ -59,14 +54,42 @@ class AffectCLI(LightningCLI):
         parser.add_argument(
             "--imports", type=list[str], default=[], help="modules whose classes a recipe names"
         )
+        parser.add_argument(
+            "--logger", type=LoggerName | None, default=None, help="logger by name, instead of trainer.logger"
+        )
+        parser.set_defaults({"trainer.enable_model_summary": False})
         parser.add_lightning_class_args(ResultsWriter, "results")
         parser.add_lightning_class_args(PredictionsWriter, "predictions")
 
     def before_instantiate_classes(self) -> None:
-        """Add the callback that keeps the newest state, unless the trainer keeps no checkpoints."""
-        trainer = (self.config[self.subcommand] if self.subcommand else self.config).trainer
+        """Check everything that needs no weights, choose the logger, and add the callbacks of every run."""
+        config = self.config[self.subcommand] if self.subcommand else self.config
+        trainer = config.trainer
+        if config.logger is not None or trainer.logger in (None, True):
+            trainer.logger = logger_config(config.logger or "csv", trainer.default_root_dir or ".")
+        check_devices(trainer)
+        if self.subcommand is not None:
+            self._check(config)
+        callbacks: list[Callback] = [BestEpoch(), FigureLogger()]
+        if trainer.enable_progress_bar is not False and not trainer.barebones:
+            callbacks.append(TrainingBar())
         if trainer.enable_checkpointing is not False and not trainer.barebones:
-            self.trainer_defaults = {"callbacks": [NewestCheckpoint()]}
+            callbacks.append(NewestCheckpoint())
+        self.trainer_defaults = {"callbacks": callbacks}
+
+    def _check(self, config: Namespace) -> None:
+        """Check checkpoint and data of a sub-command."""
+        arguments = config.model.get("init_args", {})
+        if config.model.class_path.rpartition(".")[2] == SavedModel.__name__:
+            return  # its data have no fold
+        init_from = arguments.get("init_from")
+        if config.ckpt_path != "last":
+            check_checkpoint(str(self.subcommand), config.ckpt_path, init_from)
+        if init_from is not None:
+            locate(init_from)
+        alone = Namespace({"subcommand": self.subcommand, self.subcommand: Namespace(data=config.data)})
+        built = self.parser.instantiate_classes(alone)  # type: ignore[no-untyped-call]
+        check_data(built[self.subcommand].data, str(self.subcommand))
 
     def _run(self, command: str, ckpt_path: str | None = None, **options: Any) -> None:
         """Run a command of the trainer; checkpoints hold tensors and plain values only."""
@@ -74,8 +97,6 @@ class AffectCLI(LightningCLI):
             for data in getattr(self.datamodule, "sources", {"": self.datamodule}).values():
                 if isinstance(data, SingleDataModule):
                     data.evaluate_only(self.model.model)
-        elif command != "fit":
-            self._require_weights(command, ckpt_path)
         if ckpt_path == "last":
             ckpt_path = self._last_checkpoint()
         if command == "fit" and ckpt_path is not None and Path(ckpt_path).name == NEWEST:
@@ -83,7 +104,8 @@ class AffectCLI(LightningCLI):
         options |= {"ckpt_path": ckpt_path, "weights_only": True}
         if command == "test":
             options["verbose"] = False  # `ResultsWriter` prints the results
-        getattr(self.trainer, command)(**options)
+        with one_job(self.trainer):
+            getattr(self.trainer, command)(**options)
 
     fit = partialmethod(_run, "fit")
     validate = partialmethod(_run, "validate")
@@ -113,28 +135,17 @@ class AffectCLI(LightningCLI):
                 same = Path(folder).resolve() == path.resolve().parent
                 callback.dirpath = folder if same else None
 
-    def _require_weights(self, command: str, path: str | None) -> None:
-        if path is None and self.model.hparams.get("init_from") is None:
-            raise ConfigError(
-                f"`affectkit {command}` has no trained weights.",
-                remedy="Name a checkpoint with --ckpt_path, or a saved model with --model.init_from.",
-            )
-        is_local = path is not None and str(path).endswith(".ckpt") and "://" not in str(path)
-        if is_local and not Path(str(path)).exists():
-            raise ConfigError(
-                f"There is no checkpoint {path}.",
-                remedy="Checkpoints of `affectkit fit` are in the folder `checkpoints` of its logs, below the recipe's "
-                "default_root_dir.",
-            )
+
+Kind = TypeVar("Kind", bound=AffectCLI)
 
 
 def launch(
     args: Sequence[str],
     *,
     execute: bool = True,
-    kind: type[AffectCLI] = AffectCLI,
+    kind: type[Kind] = AffectCLI,  # type: ignore[assignment]
     model: str | None = None,
-) -> AffectCLI:
+) -> Kind:
     """Parse a recipe, build its task, data and trainer, and run the sub-command.
 
     Args:
@@ -168,47 +179,51 @@ def launch(
         ) from error
     except argparse.ArgumentError as error:
         raise ConfigError(
-            explain(str(error)),
+            f"{explain(str(error)).rstrip('.')}.",
             remedy="Name a recipe with --config, or compare yours with `affectkit recipe show NAME`.",
         ) from error
 
 
+class PartCLI(AffectCLI):
+    """Builds only the task or the datamodule of a recipe, as `built`.
+
+    Attributes:
+        part: `model` or `data`.
+        weights: Without, a task ignores its `init_from`.
+    """
+
+    part: Literal["model", "data"]
+    weights = True
+
+    def before_instantiate_classes(self) -> None:
+        """Nothing is checked, because no run follows."""
+
+    def instantiate_classes(self) -> None:
+        """Build the part."""
+        config = self.config[self.part]
+        if not self.weights and "init_from" in config.init_args:
+            config.init_args.init_from = None
+        alone = Namespace({self.part: config})
+        self.built = self.parser.instantiate_classes(alone)[self.part]  # type: ignore[no-untyped-call]
+
+
+def launch_part(args: Sequence[str], part: Literal["model", "data"], *, weights: bool = True) -> PartCLI:
+    """Parse a recipe and build only its task or its datamodule, see `PartCLI`."""
+    return launch(args, execute=False, kind=type("Part", (PartCLI,), {"part": part, "weights": weights}))
+
+
 def build_part(args: Sequence[str], part: Literal["model", "data"], *, weights: bool = True) -> Any:
     """Build only the task or the datamodule of a recipe; without weights, a task ignores its `init_from`."""
-
-    class PartCLI(AffectCLI):
-        def instantiate_classes(self) -> None:
-            config = self.config[part]
-            if not weights and "init_from" in config.init_args:
-                config.init_args.init_from = None
-            self.built = self.parser.instantiate_classes(Namespace({part: config}))[part]  # type: ignore[no-untyped-call]
-
-    return launch(args, execute=False, kind=PartCLI).built  # type: ignore[attr-defined]
+    return launch_part(args, part, weights=weights).built
 
 
 def run(args: Sequence[str], *, model: str | None = None) -> int:
-    """Run one of Lightning's sub-commands; see `launch`."""
+    """Run one of Lightning's sub-commands; see `launch`. After `fit`, print the best epoch and the next command."""
     with quietly():
-        launch(args, model=model)
+        cli = launch(args, model=model)
+    if args[0] == "fit" and cli.trainer.is_global_zero:
+        print(summarize(cli.trainer, args[1:]))
     return 0
-
-
-@contextlib.contextmanager
-def quietly() -> Iterator[None]:
-    """Silence Lightning's messages about intended behaviour, and its advertisement."""
-    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    logger.addFilter(_is_no_advertisement)
-    try:
-        with warnings.catch_warnings():
-            for message in _KNOWN:
-                warnings.filterwarnings("ignore", message=message)
-            yield
-    finally:
-        logger.removeFilter(_is_no_advertisement)
-
-
-def _is_no_advertisement(record: logging.LogRecord) -> bool:
-    return "litlogger" not in record.getMessage()
 
 
 def explain(message: str) -> str:

@@ -1,6 +1,6 @@
 """Entry point of the `affectkit` command: imports only the chosen command and reports errors in one line.
 
-Exit codes: 0 success; 1 an unexpected failure, or a result below its bar; 2 wrong usage or recipe;
+Exit codes: 0 success; 1 an unexpected failure, a process that died, or a result below its bar; 2 wrong usage or recipe;
 3 bad input (annotations, media, weights); 130 interrupted.
 """
 
@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Sequence
 
 from affectkit import __version__
-from affectkit.errors import AffectKitError, ConfigError
+from affectkit.errors import AffectKitError, ConfigError, JobError
 
 __all__ = ["main"]
 
@@ -30,6 +30,7 @@ COMMANDS = {
     "data": "check your own table or a corpus; rehearse, prepare or render one",
     "recipe": "list, show or copy the recipes of affectkit",
     "describe": "parameters, input, labels and outputs of a recipe or a saved model",
+    "doctor": "versions, devices, cached weights, and what is missing for which command",
     "demo": "render, train, test and predict in five minutes",
 }
 """Commands with their help; each is a module with `run(args) -> exit code`, if it is no group."""
@@ -134,12 +135,13 @@ def _report(error: Exception, debug: bool) -> int:
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, AffectKitError):  # the parser wraps errors of classes
         cause = cause.__cause__ or cause.__context__
-    if cause is None:
-        text, code = f"{type(error).__name__}: {error}", 1
+    if cause is not None:
+        text = str(cause)
+        code = 2 if isinstance(cause, ConfigError) else 1 if isinstance(cause, JobError) else 3
     else:
-        text, code = str(cause), 2 if isinstance(cause, ConfigError) else 3
-    line = " ".join(text.split())
-    print(f"affectkit: error: {line}" + ("" if debug else " (--debug shows the trace)"), file=sys.stderr)
+        text, code = f"{type(error).__name__}: {error}".rstrip(".") + ".", 1
+        text += "" if debug else " Add --debug for the trace."
+    print(f"affectkit: error: {' '.join(text.split())}", file=sys.stderr)
     return code
 
 

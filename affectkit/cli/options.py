@@ -20,9 +20,9 @@ import yaml
 
 import affectkit
 from affectkit.cli.recipe import compose, find_recipe
-from affectkit.errors import ConfigError
+from affectkit.errors import ConfigError, did_you_mean
 
-__all__ = ["check_options", "parameters_of", "root_options"]
+__all__ = ["LOGGERS", "check_class", "check_options", "parameters_of", "root_options"]
 
 _HOME = Path(affectkit.__file__).parent
 # Packages whose classes recipes may name without a module.
@@ -38,7 +38,9 @@ _CLASSES = {
     "results": "affectkit.tasks.ResultsWriter",
     "predictions": "affectkit.tasks.PredictionsWriter",
 }
-_ROOT = {"config", "imports", "seed_everything", "model", "data", *_CLASSES}
+_ROOT = {"config", "imports", "logger", "seed_everything", "model", "data", *_CLASSES}
+LOGGERS = ("csv", "tensorboard", "wandb")
+"""Values of `--logger`."""
 _SPECIAL = {"class_path", "init_args", "dict_kwargs", "help"}
 _GIVEN = {"self", "model", "train_dataloaders", "val_dataloaders", "dataloaders", "datamodule"}
 
@@ -53,17 +55,21 @@ def check_options(command: str | None, args: Sequence[str]) -> None:
         command: `fit`, `validate`, `test` or `predict`; None for commands that only build a recipe.
         args: `--config` with recipes, and options that override them.
     """
+    if args and not args[0].startswith("-"):
+        raise ConfigError(
+            f"`affectkit {command}` does not take the argument {args[0]!r}.",
+            remedy=f"Write --config {args[0]}, or --OPTION VALUE.",
+        )
     tree = _Tree(command)
-    remaining = iter(args)
-    for argument in remaining:
+    for index, argument in enumerate(args):
         option, equals, value = argument.partition("=")
+        given = value if equals else next(iter(args[index + 1 :]), None)
         if option in ("-c", "--config"):
-            name = value if equals else next(remaining, None)
-            if name is None:
+            if given is None:
                 return  # the parser reports the missing value
-            tree.read(compose(find_recipe(name)), ())
+            tree.read(compose(find_recipe(given)), ())
         elif option.startswith("--") and not option.startswith("--print_"):
-            tree.override(option)
+            tree.override(option, given)
 
 
 def root_options(command: str | None) -> Names:
@@ -92,8 +98,8 @@ class _Tree:
         for one in [one for one in self.known if one[: len(place)] == place and one not in self.fixed]:
             del self.known[one]
 
-    def override(self, option: str) -> None:
-        """Check an option of the command line."""
+    def override(self, option: str, value: str | None = None) -> None:
+        """Check an option of the command line, and its value if it is a class."""
         keys = [key for key in option.removeprefix("--").removesuffix("+").split(".") if key != "init_args"]
         place: Place = ()
         for key in keys:
@@ -101,6 +107,10 @@ class _Tree:
                 break
             self._check(key, place, f", in {option}")
             place += (key,)
+        if keys[-1] == "class_path" or keys in (["model"], ["data"]):
+            check_class(value or "")
+        if keys == ["logger"]:
+            _check_logger(value or "")
         if keys[-1] != "help":
             self._forget(place)
 
@@ -115,6 +125,7 @@ class _Tree:
         children = {key.value: child for key, child in node.value if isinstance(key, yaml.ScalarNode)}
         if isinstance(named := children.get("class_path"), yaml.ScalarNode):
             self._forget(place)
+            check_class(named.value, path=Path(named.start_mark.name), line=named.start_mark.line + 1)
             self._enter(place, named.value)
         inner = children.get("init_args", node) if place not in self.fixed else node
         if "class_path" in children and inner is node:
@@ -123,7 +134,10 @@ class _Tree:
             name = str(key.value).removesuffix("+")
             if name not in _SPECIAL:
                 mark = key.start_mark
-                self._check(name, place, path=Path(mark.name), line=mark.line + 1)
+                location = {"path": Path(mark.name), "line": mark.line + 1}
+                self._check(name, place, **location)
+                if (*place, name) == ("logger",):
+                    _check_logger(str(child.value), **location)
                 self.read(child, (*place, name))
 
     def _check(self, key: str, place: Place, text: str = "", **location: Any) -> None:
@@ -131,12 +145,50 @@ class _Tree:
         if names is None or key in names:
             return
         owner = f"{owner} ({'.'.join(place)})" if place else "the command"
-        near = difflib.get_close_matches(key, names, n=1)
-        raise ConfigError(
-            f"There is no option {key!r} of {owner}{text}.",
-            remedy=f"Did you mean {near[0]}?" if near else f"Choose one of: {', '.join(sorted(names))}.",
-            **location,
-        )
+        fault = f"There is no option {key!r} of {owner}{text}."
+        raise ConfigError(fault, remedy=did_you_mean(key, names), **location)
+
+
+def _check_logger(name: str, **location: Any) -> None:
+    if name not in LOGGERS:
+        raise ConfigError(f"There is no logger {name!r}.", remedy=did_you_mean(name, LOGGERS), **location)
+
+
+def check_class(name: str, **location: Any) -> None:
+    """Raise `ConfigError` if a class is not found, but one of affectkit or Lightning has a similar name.
+
+    Other classes may belong to modules that a recipe imports, so they are left to the parser.
+
+    Args:
+        name: Class of a recipe, with or without its module.
+        location: File and line for the error.
+    """
+    home, _, short = name.rpartition(".")
+    if not home.startswith(("affectkit", "lightning.")) and home:
+        return
+    known = {one for module in ([home] if home in _PACKAGES else _PACKAGES) for one in _names(module)}
+    known |= _datamodules()
+    near = difflib.get_close_matches(short, known, n=1, cutoff=0.75)
+    if near and short not in known and _find(name) is None:
+        raise ConfigError(f"There is no class {name!r}.", remedy=f"Did you mean {near[0]}?", **location)
+
+
+def _names(module: str) -> set[str]:
+    """Names of the public classes of a module, its own and imported ones."""
+    names = set()
+    for node in _statements(module):
+        if isinstance(node, ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+    return {name for name in names if name[:1].isupper()}
+
+
+def _datamodules() -> set[str]:
+    """Names of the datamodules that are made from datasets."""
+    modules = (f"affectkit.datasets.{file.stem}" for file in _HOME.glob("datasets/*.py"))
+    classes = (node.name for one in modules for node in _statements(one) if isinstance(node, ast.ClassDef))
+    return {f"{name.removesuffix('Dataset')}DataModule" for name in classes}
 
 
 @cache

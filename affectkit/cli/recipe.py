@@ -6,7 +6,6 @@ order, and then the mapping's own keys.
 
 from __future__ import annotations
 
-import argparse
 import copy
 import re
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,8 @@ from pathlib import Path
 import yaml
 
 import affectkit
-from affectkit.errors import ConfigError
+from affectkit.cli.parser import Parser
+from affectkit.errors import ConfigError, did_you_mean
 
 __all__ = ["as_text", "compose", "find_recipe", "recipe_folder", "recipe_names", "run"]
 
@@ -49,9 +49,11 @@ def find_recipe(name: str) -> Path:
     """Find a recipe by its path, or by a name with or without a leading `recipes/` and a trailing `.yaml`."""
     if (found := _find(name, Path())) is not None:
         return found
-    raise ConfigError(
-        f"No recipe {name!r}.", remedy=f"Give a YAML file, or one of: {', '.join(recipe_names())}."
-    )
+    short = name.removeprefix("recipes/").removesuffix(".yaml")
+    same = [known for known in recipe_names() if known.partition("/")[2] == short]
+    otherwise = "Give a YAML file, or a name from `affectkit recipe list`."
+    remedy = f"Did you mean {' or '.join(same)}?" if same else did_you_mean(short, recipe_names(), otherwise)
+    raise ConfigError(f"There is no recipe {name!r}.", remedy=remedy)
 
 
 def _find(name: str, folder: Path) -> Path | None:
@@ -167,7 +169,7 @@ def _merged(base: yaml.Node, over: yaml.Node) -> yaml.Node:
 
 def run(args: Sequence[str]) -> int:
     """List, show or copy recipes."""
-    parser = argparse.ArgumentParser(prog="affectkit recipe", description="The recipes of affectkit.")
+    parser = Parser(prog="affectkit recipe", description="The recipes of affectkit.")
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("list", help="names and first lines")
     actions.add_parser("show", help="print a recipe").add_argument("name")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from affectkit.cli.files import check_files
 from affectkit.cli.options import check_options
 from affectkit.errors import ConfigError
 
@@ -72,6 +73,8 @@ def run(args: Sequence[str]) -> int:
     saved, full = _take_model(full) if command in ("validate", "test") else (None, full)
     if "--help" not in full:
         check_options(command, [*full, *([] if saved is None else ["--model", "SavedModel"])])
+        if not any(argument.startswith("--print_config") for argument in full):
+            check_files(full)
     from affectkit.cli.lightning import run as run_recipe
 
     return run_recipe([command, *full], model=saved)

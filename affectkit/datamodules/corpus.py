@@ -245,6 +245,11 @@ class RenderedDataModule(CorpusDataModule):
         super().__init__(root, **options)
         self.render = render
 
+    def check(self, stage: str) -> None:
+        """See `SingleDataModule`; a corpus that is rendered first has nothing to check."""
+        if self.render is None:
+            super().check(stage)
+
     def prepare_data(self) -> None:
         """Render the corpus, unless there is one with the same settings."""
         if self.render is not None:

@@ -158,6 +158,12 @@ class SingleDataModule(TrainingStatistics, LightningDataModule):
     def _splits(self, stage: str) -> tuple[Split, ...]:
         return (self.predict_split,) if stage == "predict" else _SPLITS[stage]
 
+    def check(self, stage: str) -> None:
+        """Open a dataset of a stage and its first media, to report what is missing before weights are loaded."""
+        dataset = self.make_dataset(self._splits(stage)[0])
+        if len(dataset) and dataset.on_error == "raise":
+            dataset.length(0)
+
     def setup(self, stage: str) -> None:
         """Build the datasets of a stage.
 

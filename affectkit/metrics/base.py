@@ -57,6 +57,7 @@ class GroupedMetric(Metric, ABC):
         monitor: Result that chooses an epoch; larger is better.
         baselines: Results to report, each with its trivial baseline: the name of another result, or a number.
         thresholded: Results to report that depend on a decision threshold; only of a `ThresholdedMetric`.
+        errors: Results to report of which smaller is better.
         ranges: Lowest and highest value of results, by the first part of their names; 0 and 1 by default.
         both_reductions: Whether folds are reported by both reductions, because publications use either.
 
@@ -68,6 +69,7 @@ class GroupedMetric(Metric, ABC):
     monitor: ClassVar[str]
     baselines: ClassVar[Mapping[str, str | float]]
     thresholded: ClassVar[frozenset[str]] = frozenset()
+    errors: ClassVar[frozenset[str]] = frozenset()
     ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}
     both_reductions: ClassVar[bool] = False
 

@@ -151,6 +151,7 @@ class LevelMetrics(ConfusionMetric):
 
     logged = ("qwk", "mae", "acc_adjacent")
     monitor = "qwk"
+    errors = frozenset({"mae"})
     baselines: ClassVar = {
         "qwk": 0.0,
         "mae": "mae_constant",

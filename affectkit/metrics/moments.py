@@ -110,6 +110,7 @@ class IntensityMetrics(MomentMetric):
 
     logged = ("icc31", "pcc", "mae")
     monitor = "icc31"
+    errors = frozenset({"mae"})
     baselines: ClassVar = {"icc31": 0.0, "pcc": 0.0, "mae": "mae_all_zero"}
     ranges: ClassVar = {
         **dict.fromkeys(("icc31", "pcc"), (-1.0, 1.0)),
@@ -168,6 +169,7 @@ class DimensionMetrics(MomentMetric):
 
     logged = ("ccc", "pcc", "rmse")
     monitor = "ccc"
+    errors = frozenset({"rmse"})
     baselines: ClassVar = {"ccc": 0.0, "pcc": 0.0, "rmse": "rmse_mean"}
     ranges: ClassVar = {
         **dict.fromkeys(("ccc", "pcc"), (-1.0, 1.0)),

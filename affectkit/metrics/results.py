@@ -37,10 +37,12 @@ class Result:
         threshold_rule: Source of the thresholds; None if the metric has none.
         resampled: Units left out by the interval's jackknife: subjects, or clips if a corpus has no subject ids.
         level: Coverage of the interval.
+        is_error: Whether a smaller value is better.
 
     Example:
-        >>> Result("au/f1_pos", Estimate(0.8, 0.7, 0.9), 0.4, "held-out subjects", "fixed").to_dict()["ci"]
-        [0.7, 0.9]
+        >>> result = Result("au/f1_pos", Estimate(0.8, 0.7, 0.9), 0.4, "held-out subjects", "fixed")
+        >>> result.to_dict()["ci"], result.beats_baseline
+        ([0.7, 0.9], True)
     """
 
     name: str
@@ -50,6 +52,15 @@ class Result:
     threshold_rule: ThresholdRule | None = None
     resampled: Literal["subjects", "clips"] = "subjects"
     level: float = 0.95
+    is_error: bool = False
+
+    @property
+    def beats_baseline(self) -> bool | None:
+        """Whether the value is better than that of the trivial predictor; None if either is undefined."""
+        value = self.estimate.value
+        if isnan(value) or isnan(self.baseline):
+            return None
+        return value < self.baseline if self.is_error else value > self.baseline
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain values for JSON; undefined numbers are None."""
@@ -60,6 +71,7 @@ class Result:
             "ci_level": self.level,
             "ci_over": self.resampled,
             "baseline": _number(self.baseline),
+            "beats_baseline": self.beats_baseline,
             "threshold_rule": self.threshold_rule,
             "protocol": self.protocol,
         }
@@ -107,29 +119,38 @@ def collect_results(
         if isinstance(baseline, str):
             baseline = estimates[baseline + slash + label].value
         rule = threshold_rule if result in metric.thresholded else None
-        results.append(Result(f"{target}/{name}", value, baseline, protocol, rule, resampled, level))
+        is_error = result in metric.errors
+        results.append(
+            Result(f"{target}/{name}", value, baseline, protocol, rule, resampled, level, is_error)
+        )
     return results
 
 
 def as_text(results: Sequence[Result], title: str | None = None, *, width: int = 120) -> str:
-    """Format results as a plain-text table."""
-    from rich import box
+    """Format results as plain-text tables, one for each protocol, which is stated above it."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, box=box.ASCII)
-    for heading in ("metric", "value", "interval", "baseline"):
-        table.add_column(heading, no_wrap=True, justify="left" if heading == "metric" else "right")
-    table.add_column("threshold")
-    table.add_column("protocol")
+    tables: dict[str, list[Result]] = {}
     for r in results:
-        interval = f"{_text(r.estimate.low)} – {_text(r.estimate.high)}"
-        over = f"{r.protocol}; {100 * r.level:g} % interval over {r.resampled}"
-        rule = _RULES[r.threshold_rule] if r.threshold_rule else ""
-        table.add_row(r.name, _text(r.estimate.value), interval, _text(r.baseline), rule, over)
+        about = f"{r.protocol}; {100 * r.level:g} % intervals over {r.resampled}"
+        tables.setdefault(about, []).append(r)
     file = StringIO()
-    Console(file=file, width=width, color_system=None).print(table)
-    return file.getvalue()
+    console = Console(file=file, width=width, color_system=None, highlight=False)
+    for about, rows in tables.items():
+        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+        for heading in ("metric", "value", "interval", "baseline"):
+            table.add_column(heading, no_wrap=True, justify="left" if heading == "metric" else "right")
+        table.add_column("threshold", no_wrap=True)
+        table.add_column("")
+        for r in rows:
+            interval = f"{_text(r.estimate.low)} – {_text(r.estimate.high)}"
+            rule = _RULES[r.threshold_rule] if r.threshold_rule else ""
+            verdict = "NOT BETTER than the baseline" if r.beats_baseline is False else ""
+            table.add_row(r.name, _text(r.estimate.value), interval, _text(r.baseline), rule, verdict)
+        console.print(": ".join(filter(None, (title, about))), markup=False)
+        console.print(table)
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
 
 
 def _number(value: float) -> float | None:

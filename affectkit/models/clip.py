@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from affectkit.errors import ConfigError, WeightsError
-from affectkit.models.hub import load_strictly, one_line, weights_wanted
+from affectkit.models.hub import is_hub_reachable, load_strictly, one_line, weights_wanted, why_unavailable
 
 __all__ = ["clip_config", "load_clip"]
 
@@ -142,11 +142,12 @@ def _download(model_name: str, tag: str) -> Path:
             f"The weights {tag!r} were trained with another activation than that of {model_name!r}.",
             remedy="Add '-quickgelu' to the architecture's name, or remove it.",
         )
+    is_hub_reachable()
     try:
         return Path(open_clip.download_pretrained(source))
     except (OSError, ValueError, RuntimeError) as error:
         raise WeightsError(
-            f"Cannot download the weights {tag!r} of {model_name!r}: {one_line(error)}",
+            f"Cannot download the weights {tag!r} of {model_name!r}: {why_unavailable(error)}",
             remedy="Check the connection, or give a local file as `weights`.",
         ) from error
 

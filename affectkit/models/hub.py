@@ -10,6 +10,7 @@ Only safetensors are read. Pickled weights are refused, because unpickling can r
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -52,6 +53,35 @@ def no_weights() -> Iterator[None]:
 def weights_wanted() -> bool:
     """Whether parts load initial weights; False inside `no_weights`."""
     return _weights_wanted.get()
+
+
+@functools.cache
+def is_hub_reachable() -> bool:
+    """Ask the Hub once; if it does not answer, its client reads only its cache from now on.
+
+    Otherwise the client would repeat every request for about 25 seconds.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    if not constants.HF_HUB_OFFLINE:
+        try:
+            get_session().head(constants.ENDPOINT, timeout=5)
+        except Exception:  # noqa: BLE001  transports raise many kinds
+            constants.HF_HUB_OFFLINE = True
+    return not constants.HF_HUB_OFFLINE
+
+
+def why_unavailable(error: Exception) -> str:
+    """One sentence about a failed download: the missing connection, or the error."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, LocalEntryNotFoundError):
+        cause = cause.__cause__ or cause.__context__
+    if cause is None or is_hub_reachable():
+        return one_line(error)
+    return "not in the local cache, and the Hub is unreachable."
 
 
 def check_head_name(name: str) -> str:
@@ -101,12 +131,13 @@ def locate(folder: str | Path, revision: str | None = None, *, heads_only: bool 
         )
     from huggingface_hub import snapshot_download  # only for models that are not local
 
+    is_hub_reachable()
     wanted = ["config.json", *([] if heads_only else ["model.safetensors"]), "heads/*.safetensors"]
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
     except Exception as error:  # the Hub's client and its transport raise many kinds
         raise WeightsError(
-            f"There is no local folder of this name, and the Hub repository is not available: {one_line(error)}",
+            f"There is no local folder of this name, and the Hub repository is not available: {why_unavailable(error)}",
             path=name,
             remedy="Check the name and the connection.",
         ) from error

@@ -135,9 +135,15 @@ class AffectTask(LightningModule):
         """Update the metrics with a batch of a validation corpus."""
         self.evaluation["val"].update(dataloader_idx, self(**model_inputs(batch)), batch)
 
-    def test_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Update the metrics with a batch of a test corpus."""
-        self.evaluation["test"].update(dataloader_idx, self(**model_inputs(batch)), batch)
+    def test_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
+        """Update the metrics with a batch of a test corpus, and return its predictions, see `predict_step`."""
+        logits = self(**model_inputs(batch))
+        self.evaluate(dataloader_idx, logits, batch)
+        return self._predictions(logits, batch)
+
+    def evaluate(self, loader: int, logits: dict[str, Tensor], batch: ClipBatch) -> None:
+        """Update the test metrics with the logits of a batch of the loader with this index."""
+        self.evaluation["test"].update(loader, logits, batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics and choose the thresholds of this epoch's checkpoint."""
@@ -166,7 +172,9 @@ class AffectTask(LightningModule):
 
     def predict_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """Predict probabilities (intensities for ordinal heads) by head, with the clips' metadata."""
-        logits = self(**model_inputs(batch))
+        return self._predictions(self(**model_inputs(batch)), batch)
+
+    def _predictions(self, logits: dict[str, Tensor], batch: ClipBatch) -> dict[str, Any]:
         outputs = {name: head.predict(logits[name].float()) for name, head in self.heads.items()}
         return {"outputs": outputs, "meta": batch.meta, "frame_mask": batch.frame_mask, "valid": batch.valid}
 

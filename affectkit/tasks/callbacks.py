@@ -6,12 +6,7 @@ before any `if trainer.is_global_zero`.
 
 from __future__ import annotations
 
-import csv
-import heapq
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +16,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from affectkit.data import ClipBatch
 from affectkit.metrics import Result, as_text
+from affectkit.models import Head
+from affectkit.tasks.prediction_table import PredictionTable
 
 __all__ = ["EMA", "NEWEST", "NewestCheckpoint", "PredictionsWriter", "ResultsWriter", "run_folder"]
 
@@ -59,32 +56,24 @@ class ResultsWriter(Callback):
 
 
 class PredictionsWriter(Callback):
-    """Write a row per predicted frame: dataset, clip, subject, frame, and the outputs of all heads by name.
-
-    With several processes each writes its own file, with its rank in the name and the position of each clip in the
-    first columns. At the end the first process merges the files into the table of a single process and removes them.
-    They are kept if a process dies or the first process cannot see them all.
+    """Write the predictions of `predict`, and those of `test` with the true labels, see `PredictionTable`.
 
     Args:
-        filename: File in the run's folder.
+        filename: File of `predict` in the run's folder.
+        test_filename: File of `test` in the run's folder, CSV or Parquet by its suffix; empty writes none.
     """
 
-    def __init__(self, filename: str = "predictions.csv") -> None:
+    def __init__(
+        self, filename: str = "predictions.csv", test_filename: str = "test_predictions.parquet"
+    ) -> None:
         self.filename = filename
+        self.test_filename = test_filename
+        self._table: PredictionTable | None = None
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the file and write its header."""
-        self._path = run_folder(trainer) / self.filename
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        several = trainer.world_size > 1
-        part = self._part(trainer.global_rank) if several else self._path
-        self._places = ["loader", "place"] if several else []
-        self._num_clips: dict[int, int] = {}
-        self._file = part.open("w", newline="", encoding="utf-8")
-        self._writer = csv.writer(self._file)
-        heads = pl_module.model.heads.values()  # type: ignore[union-attr, operator]
-        columns = [column for head in heads for column in head.columns]
-        self._writer.writerow([*self._places, "dataset", "clip", "subject", "frame", *columns])
+        """Open the table and write its header."""
+        self._folder = run_folder(trainer)
+        self._table = PredictionTable(self._folder / self.filename, trainer, _heads(pl_module))
 
     def on_predict_batch_end(
         self,
@@ -95,64 +84,49 @@ class PredictionsWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Write the rows of one batch; clip-level outputs are repeated in every row of their clip."""
-        columns = [values.cpu() for values in outputs["outputs"].values()]
-        meta, kept = outputs["meta"], outputs["frame_mask"].cpu()
-        first = self._num_clips.get(dataloader_idx, 0)
-        self._num_clips[dataloader_idx] = first + len(kept)
-        for i in range(len(kept)):
-            if not outputs["valid"][i]:
-                continue
-            place = (first + i) * trainer.world_size + trainer.global_rank  # order of the samplers
-            places = [dataloader_idx, place] if self._places else []
-            for t, frame in enumerate(meta["indices"][i]):
-                row: Sequence[Any] = [meta["dataset"][i], meta["clip"][i], meta["subject"][i], frame]
-                numbers = [f"{x:.6f}" for v in columns for x in (v[i, t] if v.ndim == 3 else v[i]).tolist()]
-                self._writer.writerow([*places, *row, *numbers])
-        self._file.flush()
+        """Write the rows of one batch."""
+        if self._table is not None:
+            self._table.write(outputs, dataloader_idx)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Close the file, merge those of all processes, and print the path."""
-        self._file.close()
-        if trainer.world_size > 1:
-            trainer.strategy.barrier("predictions are written")
-            if trainer.is_global_zero:
-                self._merge([self._part(rank) for rank in range(trainer.world_size)])
-            trainer.strategy.barrier("predictions are merged")
-        else:
-            print(f"predictions: {self._path}")
+        """Complete the table and print its path."""
+        if self._table is not None and (line := self._table.close()):
+            self.announce(line)
+        self._table = None
 
-    def _part(self, rank: int) -> Path:
-        return self._path.with_stem(f"{self._path.stem}-{rank}")
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the run's folder."""
+        self._folder = run_folder(trainer)
 
-    def _merge(self, parts: Sequence[Path]) -> None:
-        """Write the rows of all processes in the order of a single one."""
-        if missing := [part.name for part in parts if not part.is_file()]:
-            print(
-                f"predictions: {self._path.with_stem(f'{self._path.stem}-*')}, one table per process; "
-                f"{', '.join(missing)} is on another machine"
-            )
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: ClipBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Write the rows of one batch, if the task returns its predictions."""
+        if outputs is None or not self.test_filename:
             return
-        unfinished = self._path.with_name(f"{self._path.name}.part")
-        with ExitStack() as files, unfinished.open("w", newline="", encoding="utf-8") as out:
-            tables = [
-                csv.reader(files.enter_context(part.open(newline="", encoding="utf-8"))) for part in parts
-            ]
-            header, *_ = [next(table) for table in tables]
-            rows = heapq.merge(*map(_placed, tables), key=itemgetter(0))
-            writer = csv.writer(out)
-            writer.writerow(header[2:])
-            writer.writerows(row for _, row in rows)
-        unfinished.replace(self._path)
-        for part in parts:
-            part.unlink()
-        print(f"predictions: {self._path}")
+        if self._table is None:
+            loaders = trainer.test_dataloaders
+            datasets = [one.dataset for one in (loaders if isinstance(loaders, list) else [loaders])]
+            targets = {target for data in datasets for target in data.targets}
+            path = self._folder / self.test_filename
+            self._table = PredictionTable(path, trainer, _heads(pl_module), targets)
+        self._table.write(outputs, dataloader_idx, batch.targets)
+
+    on_test_end = on_predict_end
+
+    def announce(self, line: str) -> None:
+        """Print where the predictions are."""
+        print(f"predictions: {line}")
 
 
-def _placed(table: Iterable[list[str]]) -> Iterator[tuple[tuple[int, int], list[str]]]:
-    """Split off the position of each row: loader and clip."""
-    for loader, place, *row in table:
-        yield (int(loader), int(place)), row
+def _heads(task: LightningModule) -> list[Head]:
+    return list(task.model.heads.values())  # type: ignore[union-attr, operator]
 
 
 class NewestCheckpoint(ModelCheckpoint):

@@ -22,6 +22,7 @@ from affectkit.metrics import (
     estimate,
     metric_of,
 )
+from affectkit.metrics.confusion import ConfusionMetric
 from affectkit.models import Head
 
 __all__ = ["Evaluation", "EvaluationData", "MetricStates", "align_levels", "groups_of", "mean_log_odds"]
@@ -140,6 +141,14 @@ class Evaluation:
             MetricStates(dataset, name, name, metric, self.heads[name].space)
             for (dataset, name), metric in self.metrics.items()
         ]
+
+    def confusions(self) -> dict[str, tuple[Sequence[str], Tensor]]:
+        """Return class names and confusion matrix, int64 [E, E], rows true, by `dataset/head`."""
+        return {
+            f"{dataset}/{name}": (metric.labels, metric.confusion().cpu())
+            for (dataset, name), metric in self.metrics.items()
+            if isinstance(metric, ConfusionMetric)
+        }
 
     def best_thresholds(self) -> dict[str, dict[str, float]]:
         """Find the thresholds that maximise each head's F1, on the first corpus with its target."""

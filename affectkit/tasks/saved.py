@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities import rank_zero_info
 
 from affectkit.data import Target
 from affectkit.errors import ConfigError, LabelSpaceError
@@ -50,7 +50,7 @@ class SavedModel(AffectTask):
         faults = {name: _fault(head, datasets) for name, head in self.heads.items()}
         for name, fault in faults.items():
             if fault:
-                rank_zero_info(f"note: the head {name!r} is left out: {fault}")
+                self._note(f"the head {name!r} is left out: {fault}")
         fitting = {name: head for name, head in self.heads.items() if not faults[name]}
         if not fitting:
             raise ConfigError(
@@ -60,8 +60,12 @@ class SavedModel(AffectTask):
         for name, head in fitting.items():
             for data in datasets:
                 for note in _differences(name, head, data):
-                    rank_zero_info(f"note: {note}")
+                    self._note(note)
         return Evaluation(fitting, datasets, self.device)
+
+    def _note(self, text: str) -> None:
+        if self.trainer.is_global_zero:
+            print(f"note: {text}", file=sys.stderr)
 
     def _protocol(self, dataset: str) -> str:
         """Protocol of a corpus, with what is known of the model's training."""

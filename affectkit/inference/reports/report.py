@@ -6,13 +6,20 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, pstdev
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from affectkit.facs import ActionUnit
-from affectkit.inference.reports.figures import bar_chart, confusion_chart, curve_charts
+from affectkit.inference.reports.figures import (
+    bar_chart,
+    confusion_chart,
+    curve_charts,
+    fold_chart,
+    label_metrics,
+)
 from affectkit.inference.reports.page_media import encode_jpeg, render_page
 
 if TYPE_CHECKING:
@@ -72,7 +79,8 @@ def write_report(
     title: str,
     results: Sequence[Result],
     curves: Mapping[str, Sequence[float]] | None = None,
-    confusion: tuple[Sequence[str], Tensor] | None = None,
+    confusions: Mapping[str, tuple[Sequence[str], Tensor]] | None = None,
+    folds: Mapping[str, Mapping[str, float]] | None = None,
     strips: Sequence[Strip] = (),
     facts: Mapping[str, object] | None = None,
     notes: Sequence[str] = (),
@@ -84,9 +92,10 @@ def write_report(
         folder: Output folder; created if missing.
         title: Heading of the page.
         results: From `collect_results`. Means come first on the page; results such as `au/f1_pos/AU12` make the bar
-            chart.
+            charts. Those that are not better than their trivial baseline are marked.
         curves: Training curves by column: `epoch` and one column per curve, NaN where nothing was logged.
-        confusion: Class names and counts [E, E], rows true, columns predicted.
+        confusions: Class names and counts [E, E], rows true, columns predicted, by title.
+        folds: Scores of the folds of a cross-validation by name, NaN if undefined, by title.
         strips: Example clips.
         facts: Short facts for the head of the page, for example {"Test subjects": 24}.
         notes: Paragraphs needed to judge the numbers.
@@ -108,8 +117,9 @@ def write_report(
         sections.setdefault((row["target"], f"{row['protocol']}; intervals {row['level']}"), []).append(row)
     page = render_page(
         "run.html",
-        bars=bar_chart(results, "au/f1_pos"),
-        confusion=confusion and confusion_chart(*confusion),
+        bars=[(_label_title(metric), bar_chart(results, metric)) for metric in label_metrics(results)],
+        confusions=[(name, confusion_chart(*counted)) for name, counted in (confusions or {}).items()],
+        folds=[(name, fold_chart(scores), *_spread(scores)) for name, scores in (folds or {}).items()],
         title=title,
         rendered=rendered,
         facts={name: str(value) for name, value in (facts or {}).items()},
@@ -141,8 +151,25 @@ def _row(result: Result) -> dict[str, Any]:
         "baseline": _text(result.baseline),
         "rule": _RULES[result.threshold_rule] if result.threshold_rule else "",
         "oracle": result.threshold_rule == "oracle",
+        "worse": result.beats_baseline is False,
         "protocol": result.protocol,
     }
+
+
+def _label_title(metric: str) -> str:
+    """Title of a bar chart: target and metric in words."""
+    target, _, name = metric.partition("/")
+    return f"{_TARGETS.get(target, target)}: {_NAMES.get(name, name)}"
+
+
+def _spread(scores: Mapping[str, float]) -> tuple[str, int]:
+    """Mean, standard deviation and range of the folds with a score, and the number of those without."""
+    known = [value for value in scores.values() if not math.isnan(value)]
+    missing = len(scores) - len(known)
+    if not known:
+        return "no fold has a score", missing
+    text = f"{fmean(known):.3f} ± {pstdev(known):.3f}, from {min(known):.3f} to {max(known):.3f}"
+    return text, missing
 
 
 def _strip(strip: Strip) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from affectkit.methods.micro_au_clip.head import MicroAUHead, MicroAUOutputs
 from affectkit.methods.micro_au_clip.losses import CrossSampleContrast, GlobalDependencyLoss
 from affectkit.methods.micro_au_clip.recognition import RuleRecognition, rules_of
 from affectkit.models import Features
-from affectkit.tasks.base import model_inputs
 from affectkit.tasks.data import task_data
 from affectkit.tasks.evaluation import MetricStates, align_levels
 from affectkit.tasks.multitask import MultiTask
@@ -124,12 +123,11 @@ class MicroAU(MultiTask):
             for name, classes in self.recognition.items()
         }
 
-    def test_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Evaluate a batch of a test corpus."""
-        logits = self(**model_inputs(batch))
-        self.evaluation["test"].update(dataloader_idx, logits, batch)
+    def evaluate(self, loader: int, logits: dict[str, Tensor], batch: ClipBatch) -> None:
+        """See `AffectTask`; recognition by rules is evaluated too."""
+        super().evaluate(loader, logits, batch)
         for name, rules in self.by_rules.items():
-            rules.update(dataloader_idx, logits[name], batch)
+            rules.update(loader, logits[name], batch)
 
     def metric_states(self) -> list[MetricStates]:
         """See `AffectTask`; recognition by rules comes last."""

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from affectkit.errors import ConfigError, WeightsError
 from affectkit.models.backbones.base import Backbone
 from affectkit.models.features import Features, InputSpec, Normalization, Normalize
-from affectkit.models.hub import weights_wanted
+from affectkit.models.hub import is_hub_reachable, weights_wanted, why_unavailable
 from affectkit.models.registry import register
 from affectkit.registry import plain
 
@@ -159,6 +159,8 @@ def _create(
         raise WeightsError("This is not a weight file.", path=weights, remedy=f"Give one of {_WEIGHT_FILES}.")
 
     start = pretrained or weights is not None
+    if pretrained and weights is None:
+        is_hub_reachable()
     try:
         defaults: Any = timm.get_pretrained_cfg(model_name)
         fixed = {"img_size": size} if size is not None and defaults.fixed_input_size else {}
@@ -179,9 +181,8 @@ def _create(
         raise ConfigError(f"{architecture!r} does not take these model_args: {error}.") from error
     except Exception as error:  # timm, torch and the Hub raise many kinds
         if start:
-            text = " ".join(
-                str(error).split()
-            )  # torch lists hundreds of missing names, then the unexpected ones
+            # torch lists hundreds of missing names, then the unexpected ones
+            text = " ".join(str(error).split()) if weights is not None else why_unavailable(error)
             raise WeightsError(
                 f"Cannot load weights for {model_name!r}: "
                 f"{text if len(text) <= 600 else f'{text[:300]} … {text[-300:]}'}",

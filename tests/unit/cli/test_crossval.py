@@ -1,8 +1,8 @@
 """`affectkit crossval`: what it refuses, how it starts folds, and how it joins their tables."""
 
+import re
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -56,7 +56,24 @@ def test_an_overlay_has_a_folder_of_its_own(tmp_path, monkeypatch):
     recipe.write_text(RECIPE)
     overlay.write_text("trainer: {max_epochs: 9}")
     assert crossval.run(["--config", str(recipe), "--config", str(overlay)]) == 1
-    assert seen[0] == Path("runs/crossval/recipe-longer/folds/sub01")
+    assert re.fullmatch(r"runs/crossval/recipe-longer-[0-9a-f]{8}/folds/sub01", str(seen[0]))
+
+
+def test_other_settings_have_another_folder(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(crossval, "_finished", lambda folder, settings: seen.append(folder))
+    monkeypatch.setattr(crossval, "_spawn", lambda args: 1)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE)
+    for override in (
+        [],
+        ["--trainer.devices", "1"],
+        ["--model.backbone.init_args.model_name", "test_resnet"],
+    ):
+        assert crossval.run(["--config", str(recipe), *override]) == 1
+    first, same, other = seen[0], seen[4], seen[8]
+    assert first == same  # devices do not change results
+    assert first != other
 
 
 def test_settings_leave_out_where_a_recipe_runs():

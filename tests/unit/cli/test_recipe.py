@@ -40,9 +40,19 @@ def test_a_users_own_file_comes_first(tmp_path, monkeypatch):
     assert recipe.find_recipe("mine.yaml").resolve() == own
 
 
-def test_unknown_recipe_lists_the_known_ones():
-    with pytest.raises(ConfigError, match=r"No recipe 'nope'.*joint/demo"):
-        recipe.find_recipe("nope")
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("nope", "a name from `affectkit recipe list`"),
+        ("joint/dmeo.yaml", "Did you mean joint/demo?"),
+        ("demo", "Did you mean joint/demo?"),
+        ("recipes/rafdb", "Did you mean expression/rafdb?"),
+    ],
+)
+def test_unknown_recipe_names_the_nearest(name, remedy):
+    with pytest.raises(ConfigError, match=f"There is no recipe '{name}'") as raised:
+        recipe.find_recipe(name)
+    assert remedy in raised.value.remedy
 
 
 def test_copy_makes_folders_and_never_overwrites(tmp_path, capsys):

@@ -2,6 +2,8 @@ import csv
 import json
 from types import SimpleNamespace
 
+import pandas
+import pytest
 import torch
 from helpers.training import make_data, make_task, make_trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -41,6 +43,37 @@ def test_predictions_of_every_frame_once(tmp_path):
     assert all(0 <= float(row["AU12"]) <= 1 for row in rows)
 
 
+def test_tested_predictions_are_kept_with_the_truth(tmp_path, capsys):
+    task, data = make_task(), make_data(4, eval_batch_size=5)
+    make_trainer(tmp_path, callbacks=[ResultsWriter(), PredictionsWriter()]).test(
+        task, datamodule=data, verbose=False
+    )
+    table = pandas.read_parquet(tmp_path / "test_predictions.parquet")
+    assert str(tmp_path / "test_predictions.parquet") in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "test_predictions.parquet",
+        "test_results.json",
+    ]
+    assert len(table) == 3 * 4 * 3
+    assert table["subject"].unique().tolist() == ["s08", "s09", "s10"]
+    (accuracy,) = (row.estimate.value for row in task.results["toy/au"] if row.name == "au/acc/AU12")
+    known = table["AU12_true"].notna()
+    right = (table["AU12"] >= 0.5) == (table["AU12_true"] == 1)
+    assert 0 < known.sum() < len(table)
+    assert right[known].mean() == pytest.approx(accuracy)
+    assert set(table["expression_true"]) <= set(task.heads["expression"].labels)
+
+
+def test_no_table_without_a_name_or_predictions(tmp_path):
+    make_trainer(tmp_path, callbacks=[PredictionsWriter(test_filename="")]).test(
+        make_task(), datamodule=make_data(4), verbose=False
+    )
+    task = make_task()
+    task._predictions = lambda *_: None
+    make_trainer(tmp_path, callbacks=[PredictionsWriter()]).test(task, datamodule=make_data(4), verbose=False)
+    assert not list(tmp_path.iterdir())
+
+
 class Places:
     """A trainer on one of several processes that share a folder; counts what must be asked on all of them."""
 
@@ -71,7 +104,8 @@ def predicted(*clips, valid=True):
 
 def write_tables(folder, batches):
     """Let a process each write batches of (outputs, loader); return writers and trainers."""
-    task = SimpleNamespace(model=SimpleNamespace(heads={"au": SimpleNamespace(columns=["AU01"])}))
+    head = SimpleNamespace(columns=["AU01"], target="au")
+    task = SimpleNamespace(model=SimpleNamespace(heads={"au": head}))
     found = []
     for rank, its in enumerate(batches):
         trainer, writer = Places(folder, rank, len(batches)), PredictionsWriter()
@@ -125,12 +159,12 @@ def test_what_a_process_has_predicted_survives_the_death_of_another(tmp_path):
     ]
     assert not (tmp_path / "predictions.csv").exists()
     for writer, _ in started:
-        writer._file.close()
+        writer._table._file.close()
 
 
 def test_tables_on_another_machine_are_not_joined(tmp_path, capsys):
     (writer, trainer), (other, _) = write_tables(tmp_path, BATCHES)
-    other._file.close()
+    other._table._file.close()
     (tmp_path / "predictions-1.csv").rename(tmp_path / "elsewhere")
     writer.on_predict_end(trainer, None)
     assert "predictions-1.csv is on another machine" in capsys.readouterr().out

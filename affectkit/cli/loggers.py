@@ -1,0 +1,88 @@
+"""Loggers by name, `--logger tensorboard`, and the figures that they show."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING, Any, Literal
+
+from jsonargparse import Namespace
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger
+
+from affectkit.errors import MissingDependencyError
+from affectkit.inference.reports.figures import draw_bars, draw_confusion, label_metrics
+from affectkit.tasks.base import AffectTask
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from affectkit.tasks.evaluation import Evaluation
+
+__all__ = ["FigureLogger", "LoggerName", "logger_config"]
+
+LoggerName = Literal["csv", "tensorboard", "wandb"]
+
+_CLASSES = {"csv": "CSVLogger", "tensorboard": "TensorBoardLogger", "wandb": "WandbLogger"}
+
+
+def logger_config(name: LoggerName, folder: str) -> Namespace:
+    """Configuration of a logger that writes below a folder.
+
+    Raises:
+        MissingDependencyError: Its package is not installed.
+    """
+    if name != "csv" and importlib.util.find_spec(name) is None:
+        raise MissingDependencyError(
+            f"The logger {name!r} needs the package {name}, which is not installed.",
+            remedy=f"Install the extra: pip install 'affectkit[{name}]'.",
+        )
+    named = {"project": "affectkit"} if name == "wandb" else {"name": "logs"}
+    return Namespace(
+        class_path=f"lightning.pytorch.loggers.{_CLASSES[name]}",
+        init_args=Namespace(save_dir=folder, **named),
+    )
+
+
+class FigureLogger(Callback):
+    """Log confusion matrices and the results of each label as figures, if a logger takes figures."""
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log those of the validation data."""
+        if not trainer.sanity_checking and isinstance(pl_module, AffectTask):
+            self._log(trainer, "val", pl_module.evaluation["val"])
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log those of the test data."""
+        if isinstance(pl_module, AffectTask):
+            self._log(trainer, "test", pl_module.evaluation["test"])
+
+    def _log(self, trainer: Trainer, stage: str, evaluation: Evaluation) -> None:
+        # Ask every process, because computing results communicates; only the first one has a writer.
+        loggers = [logger for logger in trainer.loggers if takes_figures(logger)]
+        if not loggers:
+            return
+        confusions = evaluation.confusions()
+        results = evaluation.results(rule="fixed", thresholds={}, protocol=str)
+        if not trainer.is_global_zero:
+            return
+        figures: dict[str, Figure | None] = {
+            f"{name}/confusion": draw_confusion(*counted) for name, counted in confusions.items()
+        }
+        for name, rows in results.items():
+            figures |= {f"{name}/{metric}": draw_bars(rows, metric) for metric in label_metrics(rows)}
+        for tag, figure in figures.items():
+            for logger in loggers:
+                log_figure(logger, f"{stage}/{tag}", figure, trainer.global_step)
+
+
+def takes_figures(logger: Logger) -> bool:
+    """Whether a logger shows figures; the same on every process."""
+    return hasattr(type(logger), "log_image") or type(logger).__name__ == "TensorBoardLogger"
+
+
+def log_figure(logger: Any, tag: str, figure: Figure | None, step: int) -> None:
+    """Log a figure by the logger's own method."""
+    if hasattr(logger, "log_image"):
+        logger.log_image(tag, [figure], step=step)
+    else:
+        logger.experiment.add_figure(tag, figure, step)
