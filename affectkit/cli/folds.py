@@ -20,6 +20,7 @@ from affectkit.datasets.bases.protocols import Fold, Protocol
 from affectkit.errors import ConfigError
 from affectkit.facs import label_space
 from affectkit.metrics import (
+    GroupedMetric,
     Result,
     Tally,
     ThresholdedMetric,
@@ -32,6 +33,7 @@ from affectkit.metrics import (
 from affectkit.models.heads.base import Head
 from affectkit.tasks.callbacks import NEWEST, NewestCheckpoint, PredictionsWriter, ResultsWriter
 from affectkit.tasks.evaluation import groups_of
+from affectkit.tasks.score import SCORE, Part, join_parts, score_result
 
 __all__ = ["FINISHED", "add_truths", "load_fold", "merge_predictions", "reduce_folds", "run_fold"]
 
@@ -90,6 +92,7 @@ def run_fold(cli: AffectCLI, protocol: Protocol, fold: Fold, folder: Path, setti
                 "head": one.title,
                 "name": one.name,
                 "note": one.note,
+                "adds": one.adds,
                 "space": one.space.name,
                 "num_groups": one.metric.num_groups,
                 "has_subjects": bool(tested.has_subjects),
@@ -139,7 +142,8 @@ def reduce_folds(folds: Sequence[Mapping[str, Any]], protocol: Protocol) -> dict
 
     Results by the protocol's threshold rule come first, then those by the other rule. Intensities are reduced both
     ways, because publications differ. Results are by `dataset/head`, those of a corpus in a composite by
-    `dataset/corpus/head`, and those of a group of people by `dataset/head/sex=female`.
+    `dataset/corpus/head`, those of a group of people by `dataset/head/sex=female`, and the score of several targets by
+    `dataset/mtl`.
     """
     by_corpus = {"": folds}
     for corpus in dict.fromkeys(fold["fold"].rpartition("/")[0] for fold in folds):
@@ -154,7 +158,69 @@ def reduce_folds(folds: Sequence[Mapping[str, Any]], protocol: Protocol) -> dict
                 pairs = [pair for pair in zip(its_folds, members, strict=True) if pair[1]]
                 having, rows = zip(*pairs, strict=True)
                 results[f"{key}/{group}"] = _reduce(having, index, protocol, corpus, (group, rows))
+        for dataset, parts in _scored(folds[0]).items():
+            results["/".join(filter(None, (dataset, corpus, SCORE)))] = _reduce_score(
+                its_folds, parts, protocol, corpus
+            )
     return results
+
+
+def _scored(fold: Mapping[str, Any]) -> dict[str, list[int]]:
+    """Datasets with a score of several targets, and the indices of the metrics that it adds."""
+    scored: dict[str, list[int]] = {}
+    for index, count in enumerate(fold["counts"]):
+        if count.get("adds"):
+            scored.setdefault(count["dataset"], []).append(index)
+    return scored
+
+
+def _reduce_score(
+    folds: Sequence[Mapping[str, Any]], parts: Sequence[int], protocol: Protocol, corpus: str
+) -> list[Result]:
+    """Compute the score of several targets over some folds."""
+    reduce, name = _REDUCTIONS[protocol.reduction]
+    counts = [folds[0]["counts"][index] for index in parts]
+    metrics = [_metric_class(count) for count in counts]
+    heads = [count["head"] for count, metric in zip(counts, metrics, strict=True) if metric.thresholded]
+    results = []
+    for rule in _rules(heads, folds, protocol):
+        wholes = [
+            join_parts(
+                [
+                    Part(metric, count["adds"], _tally(fold, index, rule))
+                    for metric, count, index in zip(metrics, counts, parts, strict=True)
+                ]
+            )
+            for fold in folds
+        ]
+        results.append(
+            score_result(
+                reduce(wholes),
+                protocol=f"{_describe(protocol, folds, corpus)}, {name}",
+                threshold_rule=rule,
+                resampled="subjects" if counts[0]["has_subjects"] else "clips",
+            )
+        )
+    return results
+
+
+def _metric_class(count: Mapping[str, Any]) -> type[GroupedMetric]:
+    return type(metric_of(label_space(count["space"]), 1))
+
+
+def _rules(
+    heads: Iterable[str], folds: Sequence[Mapping[str, Any]], protocol: Protocol
+) -> tuple[ThresholdRule, ...]:
+    """Threshold rules of results that depend on the thresholds of some heads, the protocol's first."""
+    if any(head not in fold["thresholds"] for head in heads for fold in folds):
+        return ("fixed",)
+    return ("val", "fixed") if protocol.threshold_rule == "val" else ("fixed", "val")
+
+
+def _describe(protocol: Protocol, folds: Sequence[Mapping[str, Any]], corpus: str, note: str = "") -> str:
+    """Description of the protocol, with a note and the number of folds."""
+    note = f"; {note}" if note else ""
+    return f"{protocol.description}{note}; {len(folds)} folds{' of ' if corpus else ''}{corpus}"
 
 
 def _members(folds: Sequence[Mapping[str, Any]]) -> dict[str, list[list[int]]]:
@@ -178,23 +244,17 @@ def _reduce(
     """Compute the results of one metric over some folds, for all tested people or the rows of a group."""
     counts = [fold["counts"][index] for fold in folds]
     head = counts[0]["head"]
-    metric = type(metric_of(label_space(counts[0]["space"]), 1))
+    metric = _metric_class(counts[0])
     reductions: list[str] = [protocol.reduction]
     if metric.both_reductions:
         reductions += [name for name in _REDUCTIONS if name != protocol.reduction]
-    rules: tuple[ThresholdRule, ...] = ("fixed",)
-    if metric.thresholded and all(head in fold["thresholds"] for fold in folds):
-        rules = ("val", "fixed") if protocol.threshold_rule == "val" else ("fixed", "val")
-    note = f"; {counts[0]['note']}" if counts[0].get("note") else ""
-    description = f"{protocol.description}{note}; {len(folds)} folds{' of ' if corpus else ''}{corpus}"
+    rules: tuple[ThresholdRule, ...] = _rules([head], folds, protocol) if metric.thresholded else ("fixed",)
+    description = _describe(protocol, folds, corpus, counts[0].get("note", ""))
     if group is not None:
         description += f"; {group[0]} alone, {sum(map(len, group[1]))} people"
     rows: list[Result] = []
     for rule in rules:
-        tallies = [
-            _tally(count, fold["thresholds"][head] if rule == "val" else 0.5)
-            for count, fold in zip(counts, folds, strict=True)
-        ]
+        tallies = [_tally(fold, index, rule) for fold in folds]
         if group is not None:
             tallies = [tally.only(members) for tally, members in zip(tallies, group[1], strict=True)]
         for reduction in reductions:
@@ -213,12 +273,15 @@ def _reduce(
     return rows
 
 
-def _tally(count: Mapping[str, Any], thresholds: Any) -> Tally:
+def _tally(fold: Mapping[str, Any], index: int, rule: ThresholdRule) -> Tally:
+    count = fold["counts"][index]
     # The states are those of all processes, and only the first process reduces them.
     metric = metric_of(label_space(count["space"]), count["num_groups"], sync_on_compute=False)
     metric.persistent(True)
     metric.load_state_dict(count["state"])
-    return metric.tally(thresholds) if isinstance(metric, ThresholdedMetric) else metric.tally()
+    if isinstance(metric, ThresholdedMetric):
+        return metric.tally(fold["thresholds"][count["head"]] if rule == "val" else 0.5)
+    return metric.tally()
 
 
 def merge_predictions(folders: Mapping[str, Path], path: Path) -> None:
