@@ -144,7 +144,7 @@ def test_a_target_without_labels_leaves_the_score_undefined():
     assert row.to_dict()["ci"] == [None, None]
 
 
-def saved(name, data, evaluation, thresholds):
+def saved(name, evaluation, thresholds):
     counts = []
     for one in evaluation.metric_states():
         counts.append(
@@ -167,8 +167,7 @@ def test_all_folds_have_one_score(protocol):
     datasets = [Wild(split="test"), Wild(split="train")]
     pairs = [evaluate(data) for data in datasets]
     states = [
-        saved(name, data, evaluation, CHOSEN)
-        for name, data, (evaluation, _) in zip(("one", "two"), datasets, pairs, strict=True)
+        saved(name, evaluation, CHOSEN) for name, (evaluation, _) in zip(("one", "two"), pairs, strict=True)
     ]
     rules = find_corpus(protocol).find_protocol()
     results = folds.reduce_folds(states, rules)
