@@ -21,6 +21,7 @@ from affectkit.errors import ConfigError
 from affectkit.facs import label_space
 from affectkit.metrics import (
     GroupedMetric,
+    Groups,
     Result,
     Tally,
     ThresholdedMetric,
@@ -96,6 +97,7 @@ def run_fold(cli: AffectCLI, protocol: Protocol, fold: Fold, folder: Path, setti
                 "space": one.space.name,
                 "num_groups": one.metric.num_groups,
                 "has_subjects": bool(tested.has_subjects),
+                "over": tested.groups_are,
                 "state": state,
             }
             for one, state in states
@@ -198,10 +200,16 @@ def _reduce_score(
                 reduce(wholes),
                 protocol=f"{_describe(protocol, folds, corpus)}, {name}",
                 threshold_rule=rule,
-                resampled="subjects" if counts[0]["has_subjects"] else "clips",
+                resampled=_groups_of(counts[0]),
             )
         )
     return results
+
+
+def _groups_of(count: Mapping[str, Any]) -> Groups:
+    """Kind of the groups of a metric; folds of earlier versions state only whether subjects are known."""
+    over: Groups = count.get("over") or ("subjects" if count["has_subjects"] else "clips")
+    return over
 
 
 def _metric_class(count: Mapping[str, Any]) -> type[GroupedMetric]:
@@ -265,7 +273,7 @@ def _reduce(
                 metric,
                 protocol=f"{description}, {name}",
                 threshold_rule=rule,
-                resampled="subjects" if counts[0]["has_subjects"] else "clips",
+                resampled=_groups_of(counts[0]),
                 per_label=True,
             )
             # Results without a threshold are the same by every rule.

@@ -19,7 +19,7 @@ from affectkit.metrics.calibration import expected_calibration_error, fit_temper
 from affectkit.metrics.confusion import ExpressionMetrics, LevelMetrics
 from affectkit.metrics.intervals import Estimate, Tally, estimate, mean_of_folds, pooled
 from affectkit.metrics.moments import DimensionMetrics, IntensityMetrics
-from affectkit.metrics.results import Result, ThresholdRule, as_text, collect_results
+from affectkit.metrics.results import Groups, Result, ThresholdRule, as_text, collect_results
 
 __all__ = [
     "AUMetrics",
@@ -27,6 +27,7 @@ __all__ = [
     "Estimate",
     "ExpressionMetrics",
     "GroupedMetric",
+    "Groups",
     "IntensityMetrics",
     "LevelMetrics",
     "Result",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from affectkit.errors import ConfigError
 from affectkit.facs import LabelSpace
 from affectkit.metrics import (
     GroupedMetric,
+    Groups,
     Result,
     Tally,
     ThresholdedMetric,
@@ -56,7 +57,6 @@ class EvaluationData(Protocol):
     """Facts that an evaluation needs of a dataset; `affectkit.datasets.AffectDataset` provides them."""
 
     name: str
-    has_subjects: bool
 
     @property
     def targets(self) -> Mapping[str, str]:
@@ -65,7 +65,12 @@ class EvaluationData(Protocol):
 
     @property
     def num_groups(self) -> int:
-        """Number of subjects, or of clips if subjects are unknown."""
+        """Number of independent groups of clips."""
+        ...
+
+    @property
+    def groups_are(self) -> Groups:
+        """Kind of these groups."""
         ...
 
     def people(self) -> Mapping[str, Sequence[str | None]]:
@@ -252,12 +257,10 @@ class Evaluation:
             )
         return metric.tally(metric.best_thresholds() if rule == "oracle" else thresholds[name])
 
-    def _by_group(
-        self, dataset: str, tally: Tally
-    ) -> Iterator[tuple[str, Tally, str, Literal["subjects", "clips"]]]:
+    def _by_group(self, dataset: str, tally: Tally) -> Iterator[tuple[str, Tally, str, Groups]]:
         """Tallies of a whole corpus ("") and of its groups of people (`/sex=female`), with a note and the units."""
         data = next(data for data in self.datasets if data.name == dataset)
-        over: Literal["subjects", "clips"] = "subjects" if data.has_subjects else "clips"
+        over = data.groups_are
         yield "", tally, "", over
         for group, rows in groups_of(data.people()).items():
             yield f"/{group}", tally.only(rows), f"; {group} alone, {len(rows)} {over}", over

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
 
-from affectkit.metrics import Estimate, GroupedMetric, Result, Tally, ThresholdRule
+from affectkit.metrics import Estimate, GroupedMetric, Groups, Result, Tally, ThresholdRule
 from affectkit.models import Head
 
 __all__ = ["ADDENDS", "SCORE", "Part", "find_parts", "join_parts", "score_result"]
@@ -92,7 +92,7 @@ def score_result(
     *,
     protocol: str,
     threshold_rule: ThresholdRule,
-    resampled: Literal["subjects", "clips"],
+    resampled: Groups,
 ) -> Result:
     """Combine the estimates of a tally of `join_parts` with protocol, threshold rule and baseline."""
     value, baseline = estimates["score"], estimates["score_trivial"].value

@@ -105,6 +105,18 @@ def test_lists_divide_videos(tiny):
     assert AffWild2(root, task="au").count(media=False).classes == {}
 
 
+def test_intervals_are_over_videos(tiny):
+    root, _ = tiny
+    dataset = AffWild2(root, split="train", window=4)
+    videos = {r.extra["sequence"].removesuffix("_right") for r in dataset.clips}
+    assert "video2" in videos
+    assert (dataset.num_groups, dataset.groups_are) == (len(videos), "videos")
+    groups = {}
+    for index, record in enumerate(dataset.clips):
+        groups.setdefault(record.extra["sequence"].removesuffix("_right"), set()).add(dataset[index].subject)
+    assert sorted(groups.values(), key=min) == [{i} for i in range(len(videos))]
+
+
 def test_what_is_not_there(tiny, tmp_path):
     root, _ = tiny
     with pytest.raises(ConfigError, match="task='pain'"):
