@@ -11,32 +11,35 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from torchmetrics.utilities import dim_zero_cat
 
 from affectkit.cli.arguments import replacing
 from affectkit.cli.lightning import AffectCLI
 from affectkit.datasets.bases.dataset import AffectDataset
 from affectkit.datasets.bases.protocols import Fold, Protocol
 from affectkit.errors import ConfigError
-from affectkit.facs import label_space
 from affectkit.metrics import (
-    GroupedMetric,
     Groups,
     Result,
-    Tally,
-    ThresholdedMetric,
     ThresholdRule,
     collect_results,
     mean_of_folds,
-    metric_of,
     pooled,
 )
 from affectkit.models.heads.base import Head
 from affectkit.tasks.callbacks import NEWEST, NewestCheckpoint, PredictionsWriter, ResultsWriter
 from affectkit.tasks.evaluation import groups_of
-from affectkit.tasks.score import SCORE, Part, join_parts, score_result
+from affectkit.tasks.score import SCORE, score_result
+from affectkit.tasks.states import metric_class, score_parts, score_tally, tally_of
 
-__all__ = ["FINISHED", "add_truths", "load_fold", "merge_predictions", "reduce_folds", "run_fold"]
+__all__ = [
+    "FINISHED",
+    "add_truths",
+    "groups_of_count",
+    "load_fold",
+    "merge_predictions",
+    "reduce_folds",
+    "run_fold",
+]
 
 FINISHED = "fold.pt"
 """File that a fold writes last; a fold without it is not finished."""
@@ -73,7 +76,7 @@ def run_fold(cli: AffectCLI, protocol: Protocol, fold: Fold, folder: Path, setti
     trainer.fit(task, datamodule=data, ckpt_path=newest if newest.is_file() else None, weights_only=True)
     chosen = str(newest) if best is None else best.best_model_path
     trainer.test(task, datamodule=data, ckpt_path=chosen, weights_only=True, verbose=False)
-    states = [(one, _state(one.metric)) for one in task.metric_states()]
+    states = task.test_states()
     trainer.predict(task, datamodule=data, ckpt_path=chosen, weights_only=True, return_predictions=False)
     if not trainer.is_global_zero:
         return
@@ -86,22 +89,7 @@ def run_fold(cli: AffectCLI, protocol: Protocol, fold: Fold, folder: Path, setti
         "people": {name: list(values) for name, values in tested.people().items()},
         "settings": settings,
         "rendered": tested.rendered,
-        "thresholds": task.thresholds,
-        "counts": [
-            {
-                "dataset": one.dataset,
-                "head": one.title,
-                "name": one.name,
-                "note": one.note,
-                "adds": one.adds,
-                "space": one.space.name,
-                "num_groups": one.metric.num_groups,
-                "has_subjects": bool(tested.has_subjects),
-                "over": tested.groups_are,
-                "state": state,
-            }
-            for one, state in states
-        ],
+        **states,
     }
     with replacing(folder / FINISHED) as unfinished:
         torch.save(content, unfinished)
@@ -125,12 +113,6 @@ def _monitor(trainer: Trainer, protocol: Protocol) -> ModelCheckpoint | None:
             remedy="Remove EarlyStopping and set trainer.max_epochs.",
         )
     return None
-
-
-def _state(metric: Any) -> dict[str, torch.Tensor]:
-    """States of a metric over all processes."""
-    with metric.sync_context():
-        return {name: dim_zero_cat(value).cpu().clone() for name, value in metric.metric_state.items()}
 
 
 def load_fold(folder: Path) -> dict[str, Any] | None:
@@ -160,20 +142,11 @@ def reduce_folds(folds: Sequence[Mapping[str, Any]], protocol: Protocol) -> dict
                 pairs = [pair for pair in zip(its_folds, members, strict=True) if pair[1]]
                 having, rows = zip(*pairs, strict=True)
                 results[f"{key}/{group}"] = _reduce(having, index, protocol, corpus, (group, rows))
-        for dataset, parts in _scored(folds[0]).items():
+        for dataset, parts in score_parts(folds[0]).items():
             results["/".join(filter(None, (dataset, corpus, SCORE)))] = _reduce_score(
                 its_folds, parts, protocol, corpus
             )
     return results
-
-
-def _scored(fold: Mapping[str, Any]) -> dict[str, list[int]]:
-    """Datasets with a score of several targets, and the indices of the metrics that it adds."""
-    scored: dict[str, list[int]] = {}
-    for index, count in enumerate(fold["counts"]):
-        if count.get("adds"):
-            scored.setdefault(count["dataset"], []).append(index)
-    return scored
 
 
 def _reduce_score(
@@ -182,38 +155,22 @@ def _reduce_score(
     """Compute the score of several targets over some folds."""
     reduce, name = _REDUCTIONS[protocol.reduction]
     counts = [folds[0]["counts"][index] for index in parts]
-    metrics = [_metric_class(count) for count in counts]
-    heads = [count["head"] for count, metric in zip(counts, metrics, strict=True) if metric.thresholded]
-    results = []
-    for rule in _rules(heads, folds, protocol):
-        wholes = [
-            join_parts(
-                [
-                    Part(metric, count["adds"], _tally(fold, index, rule))
-                    for metric, count, index in zip(metrics, counts, parts, strict=True)
-                ]
-            )
-            for fold in folds
-        ]
-        results.append(
-            score_result(
-                reduce(wholes),
-                protocol=f"{_describe(protocol, folds, corpus)}, {name}",
-                threshold_rule=rule,
-                resampled=_groups_of(counts[0]),
-            )
+    heads = [count["head"] for count in counts if metric_class(count).thresholded]
+    return [
+        score_result(
+            reduce([score_tally(fold, parts, rule) for fold in folds]),
+            protocol=f"{_describe(protocol, folds, corpus)}, {name}",
+            threshold_rule=rule,
+            resampled=groups_of_count(counts[0]),
         )
-    return results
+        for rule in _rules(heads, folds, protocol)
+    ]
 
 
-def _groups_of(count: Mapping[str, Any]) -> Groups:
+def groups_of_count(count: Mapping[str, Any]) -> Groups:
     """Kind of the groups of a metric; folds of earlier versions state only whether subjects are known."""
-    over: Groups = count.get("over") or ("subjects" if count["has_subjects"] else "clips")
+    over: Groups = count["over"] if "over" in count else "subjects" if count["has_subjects"] else "clips"
     return over
-
-
-def _metric_class(count: Mapping[str, Any]) -> type[GroupedMetric]:
-    return type(metric_of(label_space(count["space"]), 1))
 
 
 def _rules(
@@ -252,7 +209,7 @@ def _reduce(
     """Compute the results of one metric over some folds, for all tested people or the rows of a group."""
     counts = [fold["counts"][index] for fold in folds]
     head = counts[0]["head"]
-    metric = _metric_class(counts[0])
+    metric = metric_class(counts[0])
     reductions: list[str] = [protocol.reduction]
     if metric.both_reductions:
         reductions += [name for name in _REDUCTIONS if name != protocol.reduction]
@@ -262,7 +219,7 @@ def _reduce(
         description += f"; {group[0]} alone, {sum(map(len, group[1]))} people"
     rows: list[Result] = []
     for rule in rules:
-        tallies = [_tally(fold, index, rule) for fold in folds]
+        tallies = [tally_of(fold, index, rule) for fold in folds]
         if group is not None:
             tallies = [tally.only(members) for tally, members in zip(tallies, group[1], strict=True)]
         for reduction in reductions:
@@ -273,23 +230,12 @@ def _reduce(
                 metric,
                 protocol=f"{description}, {name}",
                 threshold_rule=rule,
-                resampled=_groups_of(counts[0]),
+                resampled=groups_of_count(counts[0]),
                 per_label=True,
             )
             # Results without a threshold are the same by every rule.
             rows += [row for row in results if rule == rules[0] or row.threshold_rule is not None]
     return rows
-
-
-def _tally(fold: Mapping[str, Any], index: int, rule: ThresholdRule) -> Tally:
-    count = fold["counts"][index]
-    # The states are those of all processes, and only the first process reduces them.
-    metric = metric_of(label_space(count["space"]), count["num_groups"], sync_on_compute=False)
-    metric.persistent(True)
-    metric.load_state_dict(count["state"])
-    if isinstance(metric, ThresholdedMetric):
-        return metric.tally(fold["thresholds"][count["head"]] if rule == "val" else 0.5)
-    return metric.tally()
 
 
 def merge_predictions(folders: Mapping[str, Path], path: Path) -> None:

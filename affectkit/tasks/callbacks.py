@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -22,10 +23,16 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from affectkit.data import ClipBatch
 from affectkit.metrics import Result, as_text
 
-__all__ = ["EMA", "NEWEST", "NewestCheckpoint", "PredictionsWriter", "ResultsWriter", "run_folder"]
+if TYPE_CHECKING:
+    from affectkit.tasks.base import AffectTask
+
+__all__ = ["EMA", "NEWEST", "STATES", "NewestCheckpoint", "PredictionsWriter", "ResultsWriter", "run_folder"]
 
 NEWEST = "newest.ckpt"
 """File name of `NewestCheckpoint`."""
+
+STATES = "test_states.pt"
+"""File name of the metric states of a test, see `AffectTask.test_states`."""
 
 
 def run_folder(trainer: Trainer) -> Path:
@@ -35,6 +42,8 @@ def run_folder(trainer: Trainer) -> Path:
 
 class ResultsWriter(Callback):
     """Print the test results with interval, baseline, threshold rule and protocol, and write them as JSON.
+
+    The states of the metrics are written beside them, to `test_states.pt`, so that runs can be compared.
 
     Args:
         filename: File in the run's folder; empty writes none.
@@ -47,7 +56,10 @@ class ResultsWriter(Callback):
         """Print and write, on the first process only."""
         results: dict[str, list[Result]] = getattr(pl_module, "results", {})
         folder = run_folder(trainer)
-        if not trainer.is_global_zero or not results:
+        if not results:
+            return
+        states = cast("AffectTask", pl_module).test_states()
+        if not trainer.is_global_zero:
             return
         for name, rows in results.items():
             print(as_text([row for row in rows if row.name.count("/") == 1], title=name))
@@ -55,6 +67,7 @@ class ResultsWriter(Callback):
             folder.mkdir(parents=True, exist_ok=True)
             content = {name: [row.to_dict() for row in rows] for name, rows in results.items()}
             (folder / self.filename).write_text(json.dumps(content, indent=1), encoding="utf-8")
+            torch.save(states, folder / STATES)
             print(f"results with those of each label: {folder / self.filename}")
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from affectkit.data import ClipBatch, Target
+from affectkit.data import ClipBatch, ClipRecord, Target
 from affectkit.errors import ConfigError
 from affectkit.facs import LabelSpace
 from affectkit.metrics import (
@@ -71,6 +71,11 @@ class EvaluationData(Protocol):
     @property
     def groups_are(self) -> Groups:
         """Kind of these groups."""
+        ...
+
+    @property
+    def clips(self) -> Sequence[ClipRecord]:
+        """The clips, in order."""
         ...
 
     def people(self) -> Mapping[str, Sequence[str | None]]:

@@ -13,6 +13,7 @@ from affectkit.metrics import AUMetrics, DimensionMetrics, ExpressionMetrics
 from affectkit.models import AUHead, AUIntensityHead, DimensionsHead, ExpressionHead
 from affectkit.tasks.evaluation import Evaluation
 from affectkit.tasks.score import Part, find_parts, join_parts
+from affectkit.tasks.states import plain_states
 
 UNITS, CLASSES = "AU1,AU12,AU4", "happiness,anger,neutral"
 HEADS = {
@@ -145,20 +146,7 @@ def test_a_target_without_labels_leaves_the_score_undefined():
 
 
 def saved(name, evaluation, thresholds):
-    counts = []
-    for one in evaluation.metric_states():
-        counts.append(
-            {
-                "dataset": one.dataset,
-                "head": one.title,
-                "name": one.name,
-                "adds": one.adds,
-                "space": one.space.name,
-                "num_groups": one.metric.num_groups,
-                "has_subjects": True,
-                "state": folds._state(one.metric),
-            }
-        )
+    counts = plain_states(evaluation.metric_states(), evaluation.datasets)
     return {"fold": name, "thresholds": thresholds, "people": {}, "counts": counts}
 
 
