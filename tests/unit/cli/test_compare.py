@@ -6,12 +6,14 @@ import re
 import pytest
 import torch
 from helpers.training import make_data, make_task, make_trainer
+from helpers.wild import Wild, evaluate
 
 from affectkit.cli import compare
 from affectkit.cli.main import main
 from affectkit.metrics import Comparison
 from affectkit.tasks import ResultsWriter
 from affectkit.tasks.callbacks import STATES
+from affectkit.tasks.states import plain_states
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +145,20 @@ def test_cross_validations_are_compared_over_all_folds(runs, tmp_path, capsys, r
     assert [cell.strip() for cell in row.split("|")[2:4]] == wanted
     assert "Protocol: 2fold: toy people, 2 folds. " in out
     assert "Paired over 6 subjects" in out
+
+
+def test_the_score_of_several_targets_is_compared_too(tmp_path, capsys):
+    data, scores = Wild(split="test"), []
+    for seed in (3, 4):
+        evaluation, _ = evaluate(data, seed=seed)
+        scores.append(f"{evaluation.values()['toy/mtl/score'].item():.3f}")
+        counts = plain_states(evaluation.metric_states(), evaluation.datasets)
+        (tmp_path / str(seed)).mkdir()
+        test = {"thresholds": {}, "protocols": {"toy": "people"}, "counts": counts}
+        torch.save(test, tmp_path / str(seed) / STATES)
+    assert main(["model", "compare", str(tmp_path / "3"), str(tmp_path / "4"), "--draws", "50"]) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("| mtl/score |"))
+    assert [cell.strip() for cell in row.split("|")[2:4]] == scores
 
 
 def test_folds_that_do_not_state_their_clips(runs, tmp_path, capsys):
