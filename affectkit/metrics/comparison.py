@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import isnan, nan
 from typing import NamedTuple
 
@@ -14,6 +14,8 @@ from affectkit.errors import LabelSpaceError
 from affectkit.metrics.intervals import Tally
 
 __all__ = ["Comparison", "compare"]
+
+_CHUNK = 1000  # draws at a time, so that thousands of groups fit in memory
 
 
 class Comparison(NamedTuple):
@@ -97,20 +99,24 @@ def compare(
     ours, theirs = ([tally.sums.flatten(1) for tally in side] for side in zip(*pairs, strict=True))
     sizes = [len(sums) for sums in ours]
     rng = np.random.default_rng(seed)
-    first, second = (_means(like, [sums.sum(0)[None] for sums in side]) for side in (ours, theirs))
-    drawn = [torch.from_numpy(rng.multinomial(n, [1 / n] * n, draws)).double() for n in sizes]
-    resampled = _differences(
-        like, *([w @ sums for w, sums in zip(drawn, side, strict=True)] for side in (ours, theirs))
-    )
-    exchanges = _exchanges(rng, sum(sizes), draws)
-    kept = list(zip(exchanges.split(sizes, dim=1), ours, theirs, strict=True))
-    exchanged = _differences(
-        like, [w @ x + (1 - w) @ y for w, x, y in kept], [(1 - w) @ x + w @ y for w, x, y in kept]
-    )
+    before, after = (_means(like, [sums.sum(0)[None] for sums in side]) for side in (ours, theirs))
+    parts = []
+    for start in range(0, draws, _CHUNK):
+        size = min(_CHUNK, draws - start)
+        drawn = [torch.from_numpy(rng.multinomial(n, [1 / n] * n, size)).double() for n in sizes]
+        both = ([w @ sums for w, sums in zip(drawn, side, strict=True)] for side in (ours, theirs))
+        parts.append(_differences(like, *both))
+    resampled = _concatenate(parts)
+    parts = []
+    for exchanges in _exchanges(rng, sum(sizes), draws):
+        kept = list(zip(torch.split(exchanges, sizes, dim=1), ours, theirs, strict=True))
+        one_side = [w @ x + (1 - w) @ y for w, x, y in kept]
+        parts.append(_differences(like, one_side, [(1 - w) @ x + w @ y for w, x, y in kept]))
+    exchanged = _concatenate(parts)
     added = int(2 ** sum(sizes) > draws)  # random exchanges lack the data as they are
     comparisons = {}
-    for name, before in first.items():
-        one, two = before.item(), second[name].item()
+    for name, value in before.items():
+        one, two = value.item(), after[name].item()
         if isnan(one) or isnan(two):
             continue
         low = high = p = nan
@@ -138,13 +144,20 @@ def _observed(first: Tally, second: Tally) -> tuple[Tally, Tally]:
     return one, two
 
 
-def _exchanges(rng: np.random.Generator, groups: int, draws: int) -> Tensor:
-    """Float64 [S, groups] of 0 and 1: all exchanges if there are at most `draws`, else as many random ones."""
-    if 2**groups <= draws:
-        patterns = np.arange(2**groups)[:, None] >> np.arange(groups) & 1
-    else:
-        patterns = rng.integers(0, 2, (draws, groups))
-    return torch.from_numpy(patterns).double()
+def _exchanges(rng: np.random.Generator, groups: int, draws: int) -> Iterator[Tensor]:
+    """Chunks of float64 [S, groups], 0 and 1: all exchanges if there are at most `draws`, else as many random ones."""
+    number = min(2**groups, draws)
+    for start in range(0, number, _CHUNK):
+        stop = min(start + _CHUNK, number)
+        if 2**groups <= draws:
+            patterns = np.arange(start, stop)[:, None] >> np.arange(groups) & 1
+        else:
+            patterns = rng.integers(0, 2, (stop - start, groups))
+        yield torch.from_numpy(patterns).double()
+
+
+def _concatenate(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def _differences(
@@ -160,5 +173,5 @@ def _means(like: Sequence[Tally], totals: Sequence[Tensor]) -> dict[str, Tensor]
     named = []
     for tally, total in zip(like, totals, strict=True):
         no_areas = total.new_full((len(total), len(tally.labels)), nan)
-        named.append(tally.results(total.unflatten(1, tally.sums.shape[1:]), no_areas))
+        named.append(tally.results(total.reshape(-1, *tally.sums.shape[1:]), no_areas))
     return {name: torch.stack([one[name] for one in named]).nanmean(0) for name in named[0]}

@@ -75,9 +75,9 @@ def join_parts(parts: Sequence[Part]) -> Tally:
 
     def results(total: Tensor, _areas: Tensor | None) -> dict[str, Tensor]:
         scores, trivial = torch.zeros(2, len(total), dtype=total.dtype)
-        for part, own in zip(parts, total.split(widths, dim=1), strict=True):
+        for part, own in zip(parts, torch.split(total, widths, dim=1), strict=True):
             unranked = own.new_full((len(own), len(part.tally.labels)), torch.nan)  # no part is an area
-            named = part.tally.results(own.unflatten(1, part.tally.sums.shape[1:]), unranked)
+            named = part.tally.results(own.reshape(-1, *part.tally.sums.shape[1:]), unranked)
             baseline = part.metric.baselines[part.result]
             scores = scores + named[part.result]
             trivial = trivial + (named[baseline] if isinstance(baseline, str) else baseline)

@@ -46,7 +46,9 @@ def f1(truth, logits):
 NAMES = ["f1_pos", "f1_pos/AU1", "f1_pos/AU12"]
 
 
-def test_bootstrap_and_exact_exchanges_equal_the_reference():
+@pytest.mark.parametrize("chunk", [7, 1000])
+def test_bootstrap_and_exact_exchanges_equal_the_reference(chunk, monkeypatch):
+    monkeypatch.setattr("affectkit.metrics.comparison._CHUNK", chunk)
     people, draws = 5, 40
     truth, first, second = tables(0, people)
     found = compare([(tally(truth, first), tally(truth, second))], draws=draws, seed=7)
