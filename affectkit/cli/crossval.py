@@ -219,5 +219,5 @@ def _write_page(
 
 def _members(state: Mapping[str, Any]) -> dict[str, Any]:
     """Subjects of each part; their number if they are photographs."""
-    people = any(count["has_subjects"] for count in state["counts"])
+    people = any(count["over"] == "subjects" for count in state["counts"])
     return {part: names if people else len(names) for part, names in state["subjects"].items()}

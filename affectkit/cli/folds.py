@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from torchmetrics.utilities import dim_zero_cat
 
 from affectkit.cli.arguments import replacing
 from affectkit.cli.lightning import AffectCLI
@@ -25,8 +24,6 @@ from affectkit.errors import ConfigError
 from affectkit.facs import label_space
 from affectkit.metrics import (
     Result,
-    Tally,
-    ThresholdedMetric,
     ThresholdRule,
     collect_results,
     mean_of_folds,
@@ -36,6 +33,8 @@ from affectkit.metrics import (
 from affectkit.metrics.confusion import ConfusionMetric
 from affectkit.tasks.callbacks import NEWEST, NewestCheckpoint, PredictionsWriter, ResultsWriter
 from affectkit.tasks.evaluation import groups_of
+from affectkit.tasks.score import SCORE, score_result
+from affectkit.tasks.states import metric_class, score_parts, score_tally, tally_of
 
 __all__ = [
     "FINISHED",
@@ -87,7 +86,7 @@ def run_fold(cli: AffectCLI, protocol: Protocol, fold: Fold, folder: Path, setti
         trainer.fit(task, datamodule=data, ckpt_path=newest if newest.is_file() else None, weights_only=True)
         chosen = str(newest) if best is None else best.best_model_path
         trainer.test(task, datamodule=data, ckpt_path=chosen, weights_only=True, verbose=False)
-    states = [(one, _state(one.metric)) for one in task.metric_states()]
+    states = task.test_states()
     if not trainer.is_global_zero:
         return
     tested = data.datasets["test"]
@@ -98,21 +97,7 @@ def run_fold(cli: AffectCLI, protocol: Protocol, fold: Fold, folder: Path, setti
         "people": {name: list(values) for name, values in tested.people().items()},
         "settings": settings,
         "rendered": tested.rendered,
-        "thresholds": task.thresholds,
-        "unlearned": task.unlearned,
-        "counts": [
-            {
-                "dataset": one.dataset,
-                "head": one.title,
-                "name": one.name,
-                "note": one.note,
-                "space": one.space.name,
-                "num_groups": one.metric.num_groups,
-                "has_subjects": bool(tested.has_subjects),
-                "state": state,
-            }
-            for one, state in states
-        ],
+        **states,
     }
     with replacing(folder / FINISHED) as unfinished:
         torch.save(content, unfinished)
@@ -156,12 +141,6 @@ def _monitor(trainer: Trainer, protocol: Protocol) -> ModelCheckpoint | None:
     return None
 
 
-def _state(metric: Any) -> dict[str, torch.Tensor]:
-    """States of a metric over all processes."""
-    with metric.sync_context():
-        return {name: dim_zero_cat(value).cpu().clone() for name, value in metric.metric_state.items()}
-
-
 def load_fold(folder: Path) -> dict[str, Any] | None:
     """Load a finished fold; None if it is not finished."""
     path = folder / FINISHED
@@ -173,7 +152,8 @@ def reduce_folds(folds: Sequence[Mapping[str, Any]], protocol: Protocol) -> dict
 
     Results by the protocol's threshold rule come first, then those by the other rule. Intensities are reduced both
     ways, because publications differ. Results are by `dataset/head`, those of a corpus in a composite by
-    `dataset/corpus/head`, and those of a group of people by `dataset/head/sex=female`.
+    `dataset/corpus/head`, those of a group of people by `dataset/head/sex=female`, and the score of several targets by
+    `dataset/mtl`.
     """
     by_corpus = {"": folds}
     for corpus in dict.fromkeys(fold["fold"].rpartition("/")[0] for fold in folds):
@@ -188,7 +168,44 @@ def reduce_folds(folds: Sequence[Mapping[str, Any]], protocol: Protocol) -> dict
                 pairs = [pair for pair in zip(its_folds, members, strict=True) if pair[1]]
                 having, rows = zip(*pairs, strict=True)
                 results[f"{key}/{group}"] = _reduce(having, index, protocol, corpus, (group, rows))
+        for dataset, parts in score_parts(folds[0]).items():
+            results["/".join(filter(None, (dataset, corpus, SCORE)))] = _reduce_score(
+                its_folds, parts, protocol, corpus
+            )
     return results
+
+
+def _reduce_score(
+    folds: Sequence[Mapping[str, Any]], parts: Sequence[int], protocol: Protocol, corpus: str
+) -> list[Result]:
+    """Compute the score of several targets over some folds."""
+    reduce, name = _REDUCTIONS[protocol.reduction]
+    counts = [folds[0]["counts"][index] for index in parts]
+    heads = [count["head"] for count in counts if metric_class(count).thresholded]
+    return [
+        score_result(
+            reduce([score_tally(fold, parts, rule) for fold in folds]),
+            protocol=f"{_describe(protocol, folds, corpus)}, {name}",
+            threshold_rule=rule,
+            resampled=counts[0]["over"],
+        )
+        for rule in _rules(heads, folds, protocol)
+    ]
+
+
+def _rules(
+    heads: Iterable[str], folds: Sequence[Mapping[str, Any]], protocol: Protocol
+) -> tuple[ThresholdRule, ...]:
+    """Threshold rules of results that depend on the thresholds of some heads, the protocol's first."""
+    if any(head not in fold["thresholds"] for head in heads for fold in folds):
+        return ("fixed",)
+    return ("val", "fixed") if protocol.threshold_rule == "val" else ("fixed", "val")
+
+
+def _describe(protocol: Protocol, folds: Sequence[Mapping[str, Any]], corpus: str, note: str = "") -> str:
+    """Description of the protocol, with a note and the number of folds."""
+    note = f"; {note}" if note else ""
+    return f"{protocol.description}{note}; {len(folds)} folds{' of ' if corpus else ''}{corpus}"
 
 
 def _members(folds: Sequence[Mapping[str, Any]]) -> dict[str, list[list[int]]]:
@@ -212,23 +229,17 @@ def _reduce(
     """Compute the results of one metric over some folds, for all tested people or the rows of a group."""
     counts = [fold["counts"][index] for fold in folds]
     head = counts[0]["head"]
-    metric = type(metric_of(label_space(counts[0]["space"]), 1))
+    metric = metric_class(counts[0])
     reductions: list[str] = [protocol.reduction]
     if metric.both_reductions:
         reductions += [name for name in _REDUCTIONS if name != protocol.reduction]
-    rules: tuple[ThresholdRule, ...] = ("fixed",)
-    if metric.thresholded and all(head in fold["thresholds"] for fold in folds):
-        rules = ("val", "fixed") if protocol.threshold_rule == "val" else ("fixed", "val")
-    note = f"; {counts[0]['note']}" if counts[0].get("note") else ""
-    description = f"{protocol.description}{note}; {len(folds)} folds{' of ' if corpus else ''}{corpus}"
+    rules: tuple[ThresholdRule, ...] = _rules([head], folds, protocol) if metric.thresholded else ("fixed",)
+    description = _describe(protocol, folds, corpus, counts[0].get("note", ""))
     if group is not None:
         description += f"; {group[0]} alone, {sum(map(len, group[1]))} people"
     rows: list[Result] = []
     for rule in rules:
-        tallies = [
-            _tally(count, fold["thresholds"][head] if rule == "val" else 0.5)
-            for count, fold in zip(counts, folds, strict=True)
-        ]
+        tallies = [tally_of(fold, index, rule) for fold in folds]
         if group is not None:
             tallies = [tally.only(members) for tally, members in zip(tallies, group[1], strict=True)]
         for reduction in reductions:
@@ -239,20 +250,12 @@ def _reduce(
                 metric,
                 protocol=f"{description}, {name}",
                 threshold_rule=rule,
-                resampled="subjects" if counts[0]["has_subjects"] else "clips",
+                resampled=counts[0]["over"],
                 per_label=True,
             )
             # Results without a threshold are the same by every rule.
             rows += [row for row in results if rule == rules[0] or row.threshold_rule is not None]
     return rows
-
-
-def _tally(count: Mapping[str, Any], thresholds: Any) -> Tally:
-    # The states are those of all processes, and only the first process reduces them.
-    metric = metric_of(label_space(count["space"]), count["num_groups"], sync_on_compute=False)
-    metric.persistent(True)
-    metric.load_state_dict(count["state"])
-    return metric.tally(thresholds) if isinstance(metric, ThresholdedMetric) else metric.tally()
 
 
 def fold_scores(folds: Sequence[Mapping[str, Any]], protocol: Protocol) -> dict[str, dict[str, float]]:
@@ -262,11 +265,11 @@ def fold_scores(folds: Sequence[Mapping[str, Any]], protocol: Protocol) -> dict[
     """
     scores: dict[str, dict[str, float]] = {}
     for index, first in enumerate(folds[0]["counts"]):
-        monitor = type(metric_of(label_space(first["space"]), 1)).monitor
+        monitor = metric_class(first).monitor
         key = f"{first['dataset']}/{first.get('name', first['head'])}: {monitor}"
         for fold in folds:
             fitted = protocol.threshold_rule == "val" and first["head"] in fold["thresholds"]
-            tally = _tally(fold["counts"][index], fold["thresholds"][first["head"]] if fitted else 0.5)
+            tally = tally_of(fold, index, "val" if fitted else "fixed")
             scores.setdefault(key, {})[fold["fold"]] = tally.point()[monitor].item()
     return scores
 

@@ -1,4 +1,4 @@
-"""`affectkit model`: export, calibrate, convert or explain a trained model."""
+"""`affectkit model`: export, calibrate, convert, explain or compare trained models."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from affectkit.cli.arguments import (
     print_notes,
     refuse_options,
 )
+from affectkit.cli.compare import run as compare
 from affectkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from affectkit.data import ClipBatch
     from affectkit.models import AffectModel
 
-__all__ = ["calibrate", "convert", "explain", "export"]
+__all__ = ["calibrate", "compare", "convert", "explain", "export"]
 
 _ONLY = {  # options of some targets
     ("hub",): ("repo", "private"),

@@ -169,7 +169,17 @@ class AffWild2(SequenceCorpus):
 
     def split_unit(self, record: ClipRecord) -> str:
         """See `Corpus`; part and video, which both people of a video share."""
-        return f"{self._part(record.clip)}/{_SIDE.sub('', record.clip)}"
+        recording = record.extra["sequence"]
+        return f"{self._part(recording)}/{_SIDE.sub('', recording)}"
+
+    @property
+    def groups_are(self) -> Literal["subjects", "clips", "videos"]:
+        """See `AffectDataset`; windows of a video are not independent."""
+        return "videos"
+
+    def group_of(self, record: ClipRecord) -> str:
+        """See `AffectDataset`."""
+        return self.split_unit(record)
 
     @functools.cached_property
     def _validated(self) -> frozenset[str]:

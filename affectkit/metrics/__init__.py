@@ -16,17 +16,20 @@ from affectkit.metrics.base import (
     register,
 )
 from affectkit.metrics.calibration import expected_calibration_error, fit_temperature, log_loss
+from affectkit.metrics.comparison import Comparison, compare
 from affectkit.metrics.confusion import ExpressionMetrics, LevelMetrics
 from affectkit.metrics.intervals import Estimate, Tally, estimate, mean_of_folds, pooled
 from affectkit.metrics.moments import DimensionMetrics, IntensityMetrics
-from affectkit.metrics.results import Result, ThresholdRule, as_text, collect_results
+from affectkit.metrics.results import Groups, Result, ThresholdRule, as_text, collect_results
 
 __all__ = [
     "AUMetrics",
+    "Comparison",
     "DimensionMetrics",
     "Estimate",
     "ExpressionMetrics",
     "GroupedMetric",
+    "Groups",
     "IntensityMetrics",
     "LevelMetrics",
     "Result",
@@ -36,6 +39,7 @@ __all__ = [
     "Thresholds",
     "as_text",
     "collect_results",
+    "compare",
     "estimate",
     "expected_calibration_error",
     "fit_temperature",

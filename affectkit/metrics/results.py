@@ -12,7 +12,10 @@ from affectkit.errors import ConfigError
 from affectkit.metrics.base import GroupedMetric
 from affectkit.metrics.intervals import Estimate
 
-__all__ = ["Result", "ThresholdRule", "as_text", "collect_results"]
+__all__ = ["Groups", "Result", "ThresholdRule", "as_text", "collect_results"]
+
+Groups = Literal["subjects", "clips", "videos"]
+"""Independent units that an interval leaves out: subjects or, if a corpus has no subject ids, clips or whole videos."""
 
 ThresholdRule = Literal["fixed", "val", "oracle"]
 """Source of thresholds: one `fixed` value (0.5), fitted on validation data (`val`), or on the test data (`oracle`, an
@@ -35,7 +38,7 @@ class Result:
         baseline: Value of a trivial predictor on the same data.
         protocol: The data, and how folds were reduced.
         threshold_rule: Source of the thresholds; None if the metric has none.
-        resampled: Units left out by the interval's jackknife: subjects, or clips if a corpus has no subject ids.
+        resampled: Units left out by the interval's jackknife.
         level: Coverage of the interval.
         is_error: Whether a smaller value is better.
 
@@ -50,7 +53,7 @@ class Result:
     baseline: float
     protocol: str
     threshold_rule: ThresholdRule | None = None
-    resampled: Literal["subjects", "clips"] = "subjects"
+    resampled: Groups = "subjects"
     level: float = 0.95
     is_error: bool = False
 
@@ -84,7 +87,7 @@ def collect_results(
     *,
     protocol: str,
     threshold_rule: ThresholdRule = "fixed",
-    resampled: Literal["subjects", "clips"] = "subjects",
+    resampled: Groups = "subjects",
     level: float = 0.95,
     per_label: bool = False,
 ) -> list[Result]:

@@ -8,7 +8,14 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from affectkit.datasets.affectnet import CLASSES, COLUMNS, TRAIN, UNDEFINED, VALIDATION
-from affectkit.rehearse.acting.studio import Studio, count_labels, expression_units, write_image, write_text
+from affectkit.rehearse.acting.studio import (
+    PLACES,
+    Studio,
+    count_labels,
+    expression_units,
+    write_image,
+    write_text,
+)
 from affectkit.rehearse.registry import Job, register
 
 __all__ = ["write_affectnet"]
@@ -18,10 +25,6 @@ _EACH: Final[dict[str, dict[str, Any]]] = {
     "full": {"train": TRAIN, "validation": VALIDATION},
 }  # fmt: skip
 _WORDS: Final = (*CLASSES.classes, "none", "uncertain", "no face")
-_PLACES: Final = {  # usual valence and arousal
-    "neutral": (0.0, 0.0), "happiness": (0.7, 0.1), "sadness": (-0.6, -0.3), "surprise": (0.2, 0.7),
-    "fear": (-0.2, 0.8), "disgust": (-0.7, 0.5), "anger": (-0.5, 0.6), "contempt": (-0.5, 0.4),
-}  # fmt: skip
 
 
 @register("affectnet")
@@ -54,9 +57,9 @@ def write_affectnet(
         for number, (label, word) in enumerate(zip(labels, names[part], strict=True)):
             digest = hashlib.blake2b(f"{job.seed} {part} {number}".encode(), digest_size=14).hexdigest()
             name = f"{number % 7 + 1}/{digest}.jpg" if layout == "lists" else f"{number}.jpg"
-            values, is_known = (UNDEFINED, UNDEFINED), word in _PLACES
+            values, is_known = (UNDEFINED, UNDEFINED), word in PLACES
             if is_known:
-                values = tuple(np.clip(np.round(rng.normal(_PLACES[word], 0.15), 4), -1, 1).tolist())
+                values = tuple(np.clip(np.round(rng.normal(PLACES[word], 0.15), 4), -1, 1).tolist())
             truths[f"{part}/{name}"] = {"class": word, "va": values if is_known else None}
             landmarks = ""
             if job.media:

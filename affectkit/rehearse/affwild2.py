@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from affectkit.datasets.affwild2 import CLASSES, UNITS
-from affectkit.rehearse.acting.coded import draw_scores, strongest
-from affectkit.rehearse.acting.studio import Studio, write_image, write_text
+from affectkit.facs.rules import DU_2014
+from affectkit.rehearse.acting.coded import draw_scores
+from affectkit.rehearse.acting.studio import PLACES, Studio, write_image, write_text
 from affectkit.rehearse.registry import Job, register
 
 __all__ = ["write_affwild2"]
@@ -23,12 +24,18 @@ _LISTS: Final = {  # folder and header
     ),
     "va": ("VA_Estimation_Challenge", "valence,arousal"),
 }  # fmt: skip
-_TASKS: Final = (("au", "expression", "va"), ("au",), ("expression", "va"))  # of the videos in turn
+_TASKS: Final = {1: ("au",), 2: ("expression", "va")}  # of every sixth video; the others have all lists
+_EPISODE: Final = 12  # frames
+_VISIBLE: Final = 0.3  # lowest intensity with a label
 
 
 @register("affwild2")
 def write_affwild2(job: Job, *, pixels: int = 64) -> dict[str, Any]:
     """Write a rehearsal of Aff-Wild2: labels of each frame for one or several challenges.
+
+    Expressions rise and fade in episodes. Units are those that people show for the expression (Du et al. 2014), and
+    valence and arousal move from the centre to its usual place with them, so all three can be learned from the
+    pictures. A frame is neutral, and a unit absent, while the intensity is below 0.3.
 
     The second video shows two people and has a list for each. In the third, one challenge trains on frames that
     another validates on. Some frames show no face, and some are not annotated.
@@ -45,8 +52,8 @@ def write_affwild2(job: Job, *, pixels: int = 64) -> dict[str, Any]:
     for number, person in ((n, person) for n in range(videos) for person in range(2 if n == 1 else 1)):
         part, suffix = "validation" if number % 3 == 2 else "train", "_right" if person else ""
         name = f"video{number + 1}{suffix}" if number % 2 else f"{number + 1}-30-640x360{suffix}"
-        labels = _draw_labels(rng, length)
-        shown = {task: labels[task] for task in _TASKS[number % 3]}
+        labels, acts = _draw_labels(rng, length)
+        shown = {task: labels[task] for task in _TASKS.get(number % 6, tuple(_LISTS))}
         for task, table in shown.items():
             folder, header = _LISTS[task]
             is_train = part == "train" or (number == 2 and task == "va")
@@ -58,9 +65,8 @@ def write_affwild2(job: Job, *, pixels: int = 64) -> dict[str, Any]:
         hidden = {3, 4} if number % 2 else set()  # frames without a face
         if job.media:
             studio.enter(7, number, person)
-        for frame, codes in enumerate(labels["au"].tolist() if job.media else (), start=1):
+        for frame, units in enumerate(acts if job.media else (), start=1):
             if frame not in hidden:
-                units = {unit.id: max(code, 0) for unit, code in zip(UNITS, codes, strict=True)}
                 path = job.out / "cropped_aligned" / name / f"{frame:05d}.jpg"
                 write_image(path, studio.shoot(units).image)
         rounded = {task: table.round(3).tolist() for task, table in shown.items()}
@@ -72,18 +78,40 @@ def write_affwild2(job: Job, *, pixels: int = 64) -> dict[str, Any]:
     return {**_count(list(recordings.values())), "parts": parts, "recordings": recordings}
 
 
-def _draw_labels(rng: np.random.Generator, length: int) -> dict[str, npt.NDArray[np.float64]]:
-    """Labels of all frames by task, [N, C]; some stretches are not annotated."""
-    units = np.stack([strongest(draw_scores(rng, [length]), length // 4) for _ in UNITS], axis=1).astype(
-        float
-    )
-    classes = np.repeat(rng.integers(0, len(CLASSES), -(-length // 8)), 8)[:length, None].astype(float)
-    place = np.stack([np.tanh(draw_scores(rng, [length])) for _ in range(2)], axis=1).astype(float).round(3)
+def _draw_labels(
+    rng: np.random.Generator, length: int
+) -> tuple[dict[str, npt.NDArray[np.float64]], list[dict[int, float]]]:
+    """Labels of all frames by task, [N, C], some of them not annotated, and the intensities of units to show."""
+    acts: list[dict[int, float]] = []
+    classes, place = np.zeros((length, 1)), np.zeros((length, 2))
+    rise = np.sin(np.pi * (np.arange(_EPISODE) + 0.5) / _EPISODE)
+    for start in range(0, length, _EPISODE):
+        code = int(rng.integers(len(CLASSES)))
+        expression = CLASSES.classes[code]
+        units = _draw_units(rng, expression)
+        for frame, level in enumerate(rise[: length - start].tolist(), start=start):
+            acts.append({unit: level * strength for unit, strength in units.items()})
+            classes[frame] = code if level >= _VISIBLE else 0
+            place[frame] = np.array(PLACES.get(expression, (0.1, 0.2))) * level
+    wandering = np.stack([draw_scores(rng, [length]) for _ in range(2)], axis=1)
+    place = np.clip(place + 0.05 * wandering, -1, 1).round(3)
+    occurrence = np.array([[float(act.get(unit.id, 0) >= _VISIBLE) for unit in UNITS] for act in acts])
     start = int(rng.integers(5, length - 10))
-    units[start : start + 3, 2] = -1
+    occurrence[start : start + 3, 2] = -1
     classes[start : start + 4] = -1
     place[start : start + 2] = -5
-    return {"au": units, "expression": classes, "va": place}
+    return {"au": occurrence, "expression": classes, "va": place}, acts
+
+
+def _draw_units(rng: np.random.Generator, expression: str) -> dict[int, float]:
+    """Units of an episode and their highest intensities."""
+    if expression in DU_2014:
+        category = DU_2014[expression]
+        units = [*category.prototypical, *(u for u, p in category.variants.items() if rng.uniform() < p)]
+    else:
+        others = [unit.id for unit in UNITS]
+        units = rng.choice(others, 2, replace=False).tolist() if expression == "other" else []
+    return {unit: float(rng.uniform(0.6, 1.0)) for unit in units}
 
 
 def _count(recordings: list[dict[str, Any]]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from affectkit.models import AffectModel, Head
 from affectkit.tasks.data import agree_on_input, find_unlearned, protocol_of, task_data, unlearned_warning
 from affectkit.tasks.divergence import DivergenceWatch
 from affectkit.tasks.evaluation import Evaluation, MetricStates, align_levels
+from affectkit.tasks.states import plain_states
 
 __all__ = [
     "AffectTask",
@@ -161,6 +162,20 @@ class AffectTask(LightningModule):
     def metric_states(self) -> list[MetricStates]:
         """Return the metric states of the last test, for merging folds."""
         return self.evaluation["test"].metric_states()
+
+    def test_states(self) -> dict[str, Any]:
+        """Return the last test as plain values, for merging folds and comparing runs; all processes must call it.
+
+        Returns:
+            `thresholds` chosen on validation data by head, `protocols` by corpus, and `counts`, see
+            `affectkit.tasks.states.plain_states`.
+        """
+        datasets = self.evaluation["test"].datasets
+        return {
+            "thresholds": self.thresholds,
+            "protocols": {data.name: protocol_of(task_data(self.trainer), data.name) for data in datasets},
+            "counts": plain_states(self.metric_states(), datasets),
+        }
 
     def _log_evaluation(self, stage: Literal["val", "test"]) -> None:
         values = {f"{stage}/{name}": value for name, value in self.evaluation[stage].values().items()}

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -19,10 +20,16 @@ from affectkit.metrics import Result, as_text
 from affectkit.models import Head
 from affectkit.tasks.prediction_table import PredictionTable
 
-__all__ = ["EMA", "NEWEST", "NewestCheckpoint", "PredictionsWriter", "ResultsWriter", "run_folder"]
+if TYPE_CHECKING:
+    from affectkit.tasks.base import AffectTask
+
+__all__ = ["EMA", "NEWEST", "STATES", "NewestCheckpoint", "PredictionsWriter", "ResultsWriter", "run_folder"]
 
 NEWEST = "newest.ckpt"
 """File name of `NewestCheckpoint`."""
+
+STATES = "test_states.pt"
+"""File name of the metric states of a test, see `AffectTask.test_states`."""
 
 
 def run_folder(trainer: Trainer) -> Path:
@@ -32,6 +39,8 @@ def run_folder(trainer: Trainer) -> Path:
 
 class ResultsWriter(Callback):
     """Print the test results with interval, baseline, threshold rule and protocol, and write them as JSON.
+
+    The states of the metrics are written beside them, to `test_states.pt`, so that runs can be compared.
 
     Args:
         filename: File in the run's folder; empty writes none.
@@ -44,7 +53,10 @@ class ResultsWriter(Callback):
         """Print and write, on the first process only."""
         results: dict[str, list[Result]] = getattr(pl_module, "results", {})
         folder = run_folder(trainer)
-        if not trainer.is_global_zero or not results:
+        if not results:
+            return
+        states = cast("AffectTask", pl_module).test_states()
+        if not trainer.is_global_zero:
             return
         for name, rows in results.items():
             print(as_text([row for row in rows if row.name.count("/") == 1], title=name))
@@ -52,6 +64,7 @@ class ResultsWriter(Callback):
             folder.mkdir(parents=True, exist_ok=True)
             content = {name: [row.to_dict() for row in rows] for name, rows in results.items()}
             (folder / self.filename).write_text(json.dumps(content, indent=1), encoding="utf-8")
+            torch.save(states, folder / STATES)
             print(f"results with those of each label: {folder / self.filename}")
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from affectkit.data import ClipBatch, Target
+from affectkit.data import ClipBatch, ClipRecord, Target
 from affectkit.errors import ConfigError
 from affectkit.facs import LabelSpace
 from affectkit.metrics import (
     GroupedMetric,
+    Groups,
     Result,
+    Tally,
     ThresholdedMetric,
     ThresholdRule,
     collect_results,
@@ -24,6 +26,7 @@ from affectkit.metrics import (
 )
 from affectkit.metrics.confusion import ConfusionMetric
 from affectkit.models import Head
+from affectkit.tasks.score import SCORE, Part, find_parts, join_parts, score_result
 
 __all__ = ["Evaluation", "EvaluationData", "MetricStates", "align_levels", "groups_of", "mean_log_odds"]
 
@@ -39,6 +42,7 @@ class MetricStates:
         metric: The metric with its states.
         space: Label space of the results.
         note: Addition to the protocol.
+        adds: Result that counts for the score of several targets, see `affectkit.tasks.score`; empty if none.
     """
 
     dataset: str
@@ -47,13 +51,13 @@ class MetricStates:
     metric: GroupedMetric
     space: LabelSpace
     note: str = ""
+    adds: str = ""
 
 
 class EvaluationData(Protocol):
     """Facts that an evaluation needs of a dataset; `affectkit.datasets.AffectDataset` provides them."""
 
     name: str
-    has_subjects: bool
 
     @property
     def targets(self) -> Mapping[str, str]:
@@ -62,7 +66,17 @@ class EvaluationData(Protocol):
 
     @property
     def num_groups(self) -> int:
-        """Number of subjects, or of clips if subjects are unknown."""
+        """Number of independent groups of clips."""
+        ...
+
+    @property
+    def groups_are(self) -> Groups:
+        """Kind of these groups."""
+        ...
+
+    @property
+    def clips(self) -> Sequence[ClipRecord]:
+        """The clips, in order."""
         ...
 
     def people(self) -> Mapping[str, Sequence[str | None]]:
@@ -127,18 +141,33 @@ class Evaluation:
             metric.update(output, target.value, target.mask, batch.subject, batch.valid)
 
     def values(self) -> dict[str, Tensor]:
-        """Compute the values to log by `dataset/head/metric`, at the fixed threshold of 0.5."""
-        return {
+        """Compute the values to log by `dataset/head/metric`, at the fixed threshold of 0.5.
+
+        A corpus with all targets of `affectkit.tasks.score.ADDENDS` also has `dataset/mtl/score`.
+        """
+        values = {
             f"{dataset}/{name}/{key}": value
             for (dataset, name), metric in self.metrics.items()
             for key, value in metric.compute().items()
             if key in metric.logged
         }
+        for dataset, parts in self._scored().items():
+            addends = [values[f"{dataset}/{name}/{result}"] for name, result in parts.items()]
+            values[f"{dataset}/{SCORE}/score"] = torch.stack(addends).sum()
+        return values
 
     def metric_states(self) -> list[MetricStates]:
         """Return the metric states of every corpus and head."""
+        scored = self._scored()
         return [
-            MetricStates(dataset, name, name, metric, self.heads[name].space)
+            MetricStates(
+                dataset,
+                name,
+                name,
+                metric,
+                self.heads[name].space,
+                adds=scored.get(dataset, {}).get(name, ""),
+            )
             for (dataset, name), metric in self.metrics.items()
         ]
 
@@ -149,6 +178,14 @@ class Evaluation:
             for (dataset, name), metric in self.metrics.items()
             if isinstance(metric, ConfusionMetric)
         }
+
+    def _scored(self) -> dict[str, dict[str, str]]:
+        """Corpora with a score of several targets, and the result that each head adds to it."""
+        by_corpus: dict[str, dict[str, GroupedMetric]] = {}
+        for (dataset, name), metric in self.metrics.items():
+            by_corpus.setdefault(dataset, {})[name] = metric
+        found = {dataset: find_parts(self.heads, metrics) for dataset, metrics in by_corpus.items()}
+        return {dataset: parts for dataset, parts in found.items() if parts}
 
     def best_thresholds(self) -> dict[str, dict[str, float]]:
         """Find the thresholds that maximise each head's F1, on the first corpus with its target."""
@@ -174,33 +211,21 @@ class Evaluation:
 
         Returns:
             Results of means and single labels by `dataset/head`, and of groups of people that the corpus knows by
-            `dataset/head/sex=female`.
+            `dataset/head/sex=female`. The score of several targets is in `dataset/mtl`.
 
         Raises:
             ConfigError: A head has no thresholds for the rule `val`.
         """
         results: dict[str, list[Result]] = {}
+        rules: tuple[ThresholdRule, ...] = ("fixed", rule)
         for (dataset, name), metric in self.metrics.items():
-            data = next(data for data in self.datasets if data.name == dataset)
-            over: Literal["subjects", "clips"] = "subjects" if data.has_subjects else "clips"
-            groups = {f"/{group}": rows for group, rows in groups_of(data.people()).items()}
-            rules: tuple[ThresholdRule, ...] = ("fixed", rule)
             for its_rule in dict.fromkeys(rules if isinstance(metric, ThresholdedMetric) else rules[:1]):
-                tally = metric.tally()
-                if isinstance(metric, ThresholdedMetric) and its_rule != "fixed":
-                    if its_rule == "val" and name not in thresholds:
-                        raise ConfigError(
-                            f"The checkpoint has no thresholds from validation data for the head {name!r}.",
-                            remedy="Run `affectkit validate` first, or use `model.threshold: fixed`.",
-                        )
-                    tally = metric.tally(
-                        metric.best_thresholds() if its_rule == "oracle" else thresholds[name]
-                    )
-                for group, rows in {"": [], **groups}.items():
-                    note = f"; {group[1:]} alone, {len(rows)} {over}" if group else ""
+                for group, tally, note, over in self._by_group(
+                    dataset, self._tally(dataset, name, its_rule, thresholds)
+                ):
                     results.setdefault(f"{dataset}/{name}{group}", []).extend(
                         collect_results(
-                            estimate(tally.only(rows) if group else tally),
+                            estimate(tally),
                             name,
                             type(metric),
                             protocol=protocol(dataset) + note,
@@ -209,7 +234,50 @@ class Evaluation:
                             per_label=True,
                         )
                     )
+        for dataset, parts in self._scored().items():
+            for its_rule in dict.fromkeys(rules):
+                whole = join_parts(
+                    [
+                        Part(
+                            type(self.metrics[dataset, name]),
+                            result,
+                            self._tally(dataset, name, its_rule, thresholds),
+                        )
+                        for name, result in parts.items()
+                    ]
+                )
+                for group, tally, note, over in self._by_group(dataset, whole):
+                    results.setdefault(f"{dataset}/{SCORE}{group}", []).append(
+                        score_result(
+                            estimate(tally),
+                            protocol=protocol(dataset) + note,
+                            threshold_rule=its_rule,
+                            resampled=over,
+                        )
+                    )
         return results
+
+    def _tally(
+        self, dataset: str, name: str, rule: ThresholdRule, thresholds: Mapping[str, Mapping[str, float]]
+    ) -> Tally:
+        """Tally of a head by a threshold rule."""
+        metric = self.metrics[dataset, name]
+        if not isinstance(metric, ThresholdedMetric) or rule == "fixed":
+            return metric.tally()
+        if rule == "val" and name not in thresholds:
+            raise ConfigError(
+                f"The checkpoint has no thresholds from validation data for the head {name!r}.",
+                remedy="Run `affectkit validate` first, or use `model.threshold: fixed`.",
+            )
+        return metric.tally(metric.best_thresholds() if rule == "oracle" else thresholds[name])
+
+    def _by_group(self, dataset: str, tally: Tally) -> Iterator[tuple[str, Tally, str, Groups]]:
+        """Tallies of a whole corpus ("") and of its groups of people (`/sex=female`), with a note and the units."""
+        data = next(data for data in self.datasets if data.name == dataset)
+        over = data.groups_are
+        yield "", tally, "", over
+        for group, rows in groups_of(data.people()).items():
+            yield f"/{group}", tally.only(rows), f"; {group} alone, {len(rows)} {over}", over
 
 
 def groups_of(people: Mapping[str, Sequence[str | None]]) -> dict[str, list[int]]:

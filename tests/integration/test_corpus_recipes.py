@@ -1,12 +1,14 @@
 """Every recipe of a published corpus is parsed, trained for a step and tested on a rehearsal of its corpus."""
 
 import importlib
+import json
 import math
 
 import pytest
 import torch
 
 from affectkit.cli.lightning import launch
+from affectkit.cli.main import main
 from affectkit.cli.recipe import as_text, compose, recipe_folder, recipe_names
 from affectkit.data import check_disjoint
 from affectkit.datamodules import (
@@ -60,7 +62,7 @@ RECIPES = {
     "au/disfa": ["fold=me-graphau/1"],
     "au/disfa_intensity": ["fold=part1"],
     "expression/affectnet": [],
-    "joint/affwild2": ["num_frames=4"],
+    "joint/affwild2_mtl": ["num_frames=4"],
     "expression/dfew": ["fold=set_5", "num_frames=3"],
     "expression/ferv39k": ["num_frames=3"],
     "expression/mafw": ["fold=1", "num_frames=3"],
@@ -89,7 +91,7 @@ def corpus(tmp_path_factory):
 
 def test_every_corpus_recipe_is_tested():
     shipped = {name for name in recipe_names() if name.partition("/")[0] in ("au", "expression", "micro")}
-    shipped.add("joint/affwild2")
+    shipped.add("joint/affwild2_mtl")
     # These are in test_ssm_recipes.py, test_micro_recipes.py and test_mesh_recipes.py.
     others = ("/ssm_", "microauclip", "/mesh")
     shipped = {name for name in shipped if not any(part in name for part in others)}
@@ -99,7 +101,7 @@ def test_every_corpus_recipe_is_tested():
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_runs_for_a_step(name, corpus, tmp_path, monkeypatch):
     for needed in {"micro/megc2019": ("smic", "casme2", "samm")}.get(
-        name, (name.partition("/")[2].removesuffix("_intensity"),)
+        name, (name.partition("/")[2].removesuffix("_intensity").removesuffix("_mtl"),)
     ):
         corpus(needed)
     monkeypatch.setenv("AFFECTKIT_DATA", str(corpus.root))
@@ -111,10 +113,45 @@ def test_a_recipe_runs_for_a_step(name, corpus, tmp_path, monkeypatch):
     assert set(monitored) <= set(cli.trainer.callback_metrics)
     cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
     heads = {key.partition("/")[2] for key in cli.model.results}
-    assert heads == set(cli.model.heads)
+    assert heads - {"mtl"} == set(cli.model.heads)
+    assert ("mtl" in heads) == name.endswith("_mtl")
     check_disjoint({split: data.subjects for split, data in cli.datamodule.datasets.items()})
     (rows, *_) = cli.model.results.values()
     assert cli.datamodule.fold_protocol.description in rows[0].protocol
+
+
+def test_aff_wild2_is_rehearsed_in_three_commands(tmp_path, capsys):
+    root, out = tmp_path / "affwild2", tmp_path / "runs"
+    assert main(["data", "rehearse", "affwild2", "--output", str(root)]) == 0
+    recipe = [
+        "--config",
+        "joint/affwild2_mtl",
+        "--config",
+        "joint/affwild2_rehearsal",
+        "--data.root",
+        str(root),
+    ]
+    quick = [
+        "--trainer.max_epochs=1",
+        "--trainer.limit_train_batches=1",
+        "--trainer.enable_progress_bar=false",
+    ]
+    recipe += [*quick, f"--trainer.default_root_dir={out}", f"--trainer.logger.save_dir={out}"]
+    assert main(["fit", *recipe]) == 0
+    (best,) = out.rglob("best.ckpt")
+    capsys.readouterr()
+    assert main(["test", *recipe, "--ckpt_path", str(best)]) == 0
+    printed = capsys.readouterr().out
+    assert "AffWild2/mtl" in printed
+    assert "| mtl/score |" in printed
+    (path,) = out.rglob("test_results.json")
+    results = json.loads(path.read_text(encoding="utf-8"))
+    assert list(results) == ["AffWild2/au", "AffWild2/expression", "AffWild2/va", "AffWild2/mtl"]
+    (score,) = results["AffWild2/mtl"]
+    named = {row["name"]: row["value"] for rows in results.values() for row in rows}
+    assert score["value"] == pytest.approx(named["au/f1_pos"] + named["expression/uf1"] + named["va/ccc"])
+    assert "the validation lists are tested" in score["protocol"]
+    assert score["ci_over"] == "videos"
 
 
 def test_recipes_start_with_what_they_are():

@@ -161,7 +161,8 @@ class AffectDataset(Dataset[Clip], ABC):
         self._skipped.share_memory_()  # type: ignore[no-untyped-call]
         names = {record.subject for record in self.clips}
         self.subjects = tuple(sorted(name for name in names if name is not None)) if None not in names else ()
-        self._subject_index = {name: index for index, name in enumerate(self.subjects)}
+        groups = self.subjects or dict.fromkeys(self.group_of(record) for record in self.clips)
+        self._groups = {name: index for index, name in enumerate(groups)}
         self._chosen = targets
         unknown, given = self.names.keys() - self.spaces.keys(), list(self.names.values())
         if unknown or len(set(given)) < len(given) or (targets is not None and not given):
@@ -321,8 +322,17 @@ class AffectDataset(Dataset[Clip], ABC):
 
     @property
     def num_groups(self) -> int:
-        """Number of independent groups of clips: subjects, or clips if subjects are unknown."""
-        return len(self.subjects) or len(self)
+        """Number of independent groups of clips, see `groups_are`."""
+        return len(self.subjects) or len(self._groups)
+
+    @property
+    def groups_are(self) -> Literal["subjects", "clips", "videos"]:
+        """Groups of clips that intervals leave out: subjects or, if they are unknown, clips or whole videos."""
+        return "subjects" if self.has_subjects else "clips"
+
+    def group_of(self, record: ClipRecord) -> str:
+        """Name of the independent group of a clip if subjects are unknown; by default the clip."""
+        return record.clip
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -451,5 +461,6 @@ class AffectDataset(Dataset[Clip], ABC):
         )
 
     def _group_index(self, index: int) -> int:
-        subject = self.clips[index].subject
-        return self._subject_index[subject] if subject is not None and self.subjects else index
+        record = self.clips[index]
+        subject = record.subject if self.subjects else None
+        return self._groups[self.group_of(record) if subject is None else subject]

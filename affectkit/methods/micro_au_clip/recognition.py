@@ -110,7 +110,7 @@ class RuleRecognition:
                     ExpressionMetrics,
                     protocol=f"{protocol(data.name)}; {self.note}",
                     threshold_rule="fixed",
-                    resampled="subjects" if data.has_subjects else "clips",
+                    resampled=data.groups_are,
                     per_label=True,
                 )
         return found

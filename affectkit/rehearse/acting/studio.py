@@ -15,7 +15,7 @@ from affectkit.synth.render import Face, FaceRenderer, Rendered
 from affectkit.synth.rig import RIG_UNITS
 from affectkit.synth.sampling import sample_person, sample_scene
 
-__all__ = ["Studio", "count_labels", "expression_units", "write_image", "write_sheet", "write_text"]
+__all__ = ["PLACES", "Studio", "count_labels", "expression_units", "write_image", "write_sheet", "write_text"]
 
 # Units of classes without a table, from their verbal definitions.
 _UNITS: Final[Mapping[str, Sequence[int]]] = {
@@ -24,6 +24,12 @@ _UNITS: Final[Mapping[str, Sequence[int]]] = {
     "helplessness": (1, 4, 15, 26),
     "disappointment": (1, 4, 15, 25),
 }
+
+PLACES: Final[Mapping[str, tuple[float, float]]] = {
+    "neutral": (0.0, 0.0), "happiness": (0.7, 0.1), "sadness": (-0.6, -0.3), "surprise": (0.2, 0.7),
+    "fear": (-0.2, 0.8), "disgust": (-0.7, 0.5), "anger": (-0.5, 0.6), "contempt": (-0.5, 0.4),
+}  # fmt: skip
+"""Usual valence and arousal of expressions."""
 
 
 def expression_units(label: str) -> Sequence[int]:

@@ -12,6 +12,7 @@ from affectkit.cli import crossval, folds
 from affectkit.datasets import find_corpus
 from affectkit.errors import ConfigError
 from affectkit.metrics import ExpressionMetrics, IntensityMetrics
+from affectkit.tasks.states import gather
 
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
 
@@ -117,7 +118,7 @@ def saved(metric, space, head, fold="1"):
     """A fold as `run_fold` saves it."""
     count = {"dataset": "d", "head": head, "space": space, "has_subjects": head == "intensity"}
     count["num_groups"] = metric.num_groups
-    return {"fold": fold, "thresholds": {}, "counts": [{**count, "state": folds._state(metric)}]}
+    return {"fold": fold, "thresholds": {}, "counts": [{**count, "state": gather(metric)}]}
 
 
 def test_intensities_are_reduced_both_ways():

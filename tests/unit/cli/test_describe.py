@@ -20,6 +20,7 @@ BASES = {
     "ablation/micro_": "micro/microauclip_rendered",
     "baseline/micro_": "micro/microauclip_rendered",
     "micro/microauclip_rehearsal": "micro/casme2_microauclip",
+    "joint/affwild2_rehearsal": "joint/affwild2_mtl",
 }
 RECIPES = {
     name: [part for start, base in BASES.items() if name.startswith(start) for part in ("--config", base)]

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from affectkit.datasets import AffWild2
+from affectkit.datasets.affwild2 import CLASSES, UNITS
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
+from affectkit.rehearse.acting.studio import PLACES
 from affectkit.rehearse.affwild2 import write_affwild2
 
 AU = "annotations/AU_Detection_Challenge/Train_Set"
@@ -41,6 +43,25 @@ def truth_of(manifest, target, *, shown=True):
         for column, value in enumerate(row)
         if value != invalid and not (shown and frame in its["hidden"])
     }
+
+
+def test_labels_of_a_frame_agree_and_videos_of_both_parts_have_all(tmp_path):
+    manifest = write_affwild2(tmp_path, size="small", media=False)
+    videos = [its for its in manifest["recordings"].values() if len(its["labels"]) == 3]
+    assert {its["part"] for its in videos} == {"train", "validation"}
+    codes, places, units = (
+        np.concatenate([its["labels"][target] for its in videos]) for target in ("expression", "va", "au")
+    )
+    known = (codes[:, 0] >= 0) & (places[:, 0] > -5) & (units[:, 2] >= 0)
+    smiles = {}
+    for code, word in enumerate(CLASSES.classes):
+        rows = known & (codes[:, 0] == code)
+        valence, arousal = places[rows].mean(0)
+        smiles[word] = units[rows, UNITS.labels.index("AU12")].mean()
+        if word in PLACES:
+            assert (valence, arousal) == pytest.approx(np.array(PLACES[word]) * 0.75, abs=0.12)
+    assert smiles["happiness"] > 0.6
+    assert max(smiles[word] for word in ("anger", "disgust", "sadness", "neutral")) < 0.2
 
 
 @pytest.mark.parametrize("target", ["au", "expression", "va"])
@@ -82,6 +103,18 @@ def test_lists_divide_videos(tiny):
     assert "3-30-640x360" not in {r.extra["sequence"] for r in alone.clips}
     assert set(alone.spaces) == {"va"}
     assert AffWild2(root, task="au").count(media=False).classes == {}
+
+
+def test_intervals_are_over_videos(tiny):
+    root, _ = tiny
+    dataset = AffWild2(root, split="train", window=4)
+    videos = {r.extra["sequence"].removesuffix("_right") for r in dataset.clips}
+    assert "video2" in videos
+    assert (dataset.num_groups, dataset.groups_are) == (len(videos), "videos")
+    groups = {}
+    for index, record in enumerate(dataset.clips):
+        groups.setdefault(record.extra["sequence"].removesuffix("_right"), set()).add(dataset[index].subject)
+    assert sorted(groups.values(), key=min) == [{i} for i in range(len(videos))]
 
 
 def test_what_is_not_there(tiny, tmp_path):

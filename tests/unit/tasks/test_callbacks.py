@@ -141,10 +141,12 @@ def test_every_process_takes_part_in_what_processes_do_together(tmp_path):
     asked = []
     for writer, trainer in write_tables(tmp_path, BATCHES):
         writer.on_predict_end(trainer, None)
-        ResultsWriter().on_test_end(trainer, SimpleNamespace(results={"toy/au": []}))
+        states = lambda trainer=trainer: trainer.asked.append("states") or {"counts": []}  # noqa: E731
+        ResultsWriter().on_test_end(trainer, SimpleNamespace(results={"toy/au": []}, test_states=states))
         asked.append(trainer.asked)
     assert asked[0] == asked[1]
     assert asked[0].count("log_dir") == 2
+    assert asked[0].count("states") == 1
 
 
 def test_what_a_process_has_predicted_survives_the_death_of_another(tmp_path):
