@@ -28,6 +28,7 @@ from affectkit.models.heads import (
     Head,
     LevelsHead,
     LinearDimensionsHead,
+    NominalLevelsHead,
     ScaledIntensityHead,
 )
 from affectkit.models.model import AffectModel, load
@@ -73,6 +74,7 @@ __all__ = [
     "MeanPool",
     "MobileFaceNet",
     "MotionPool",
+    "NominalLevelsHead",
     "Normalize",
     "OffApexNet",
     "STSTNet",
