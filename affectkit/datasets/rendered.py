@@ -28,7 +28,8 @@ class RenderedDataset(TableDataset):
     """Faces rendered from a FACS rig; a model trained on them alone does not fit real faces.
 
     Targets: `au`, occurrence per frame (intensity at or above the manifest's level: 2 of 5 in macro clips);
-    `intensity`, 0 to 5 per frame; `expression`, one of `basic7` per clip. 68 landmarks per frame.
+    `intensity`, 0 to 5 per frame; `expression`, one of `basic7` per clip, or `engagement`, one of four levels per clip,
+    in the regime "engagement". 68 landmarks per frame. Frames without a face are masked.
 
     Args:
         root: Folder written by `affectkit data render` or `affectkit.synth.render_corpus`.
@@ -64,8 +65,10 @@ class RenderedDataset(TableDataset):
         self.spaces = {
             "au": self.units.name,
             "intensity": self.units.as_intensity().name,
-            "expression": self.manifest["expression_space"],
         }
+        for name in ("expression", "engagement"):
+            if (space := self.manifest.get(f"{name}_space")) is not None:
+                self.spaces[name] = space
         return records
 
     @cached_property
@@ -97,14 +100,18 @@ class RenderedDataset(TableDataset):
         strength = self._tables[0][self._rows(record, indices)]
         acting = (strength >= self.manifest["occurrence_at"]).float()
         targets = super().labels(record, indices)
-        targets["au"] = Target.make(acting, space=self.units.name)
+        targets["au"] = Target.make(acting.masked_fill(strength.isnan(), torch.nan), space=self.units.name)
         targets["intensity"] = Target.make(5 * strength, space=self.units.as_intensity().name)
+        if "engagement" in self.spaces:
+            level = self.index.count("engagement", record.extra["row"])
+            value = torch.tensor(-1 if level is None else level)
+            targets["engagement"] = Target.make(value, space=self.spaces["engagement"])
         return targets
 
     def landmarks(self, record: ClipRecord, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """See `AffectDataset`."""
         points = self._tables[1][self._rows(record, indices)]
-        return points, torch.ones(points.shape[:2], dtype=torch.bool)
+        return points, points.isfinite().all(-1)
 
 
 def _read_manifest(root: Path) -> dict[str, Any]:

@@ -55,11 +55,12 @@ class ClipSignals:
     Args:
         dataset: The dataset.
         folder: Folder of the files.
+        version: Version of the measurement; that of `affectkit.faces.measure_signals` by default.
     """
 
-    def __init__(self, dataset: AffectDataset, folder: Path) -> None:
+    def __init__(self, dataset: AffectDataset, folder: Path, version: str | None = None) -> None:
         self.dataset = dataset
-        self.files = SignalFiles(folder, SIGNALS_VERSION)
+        self.files = SignalFiles(folder, version or SIGNALS_VERSION)
         self._known: dict[int, str] = {}  # key of each clip whose frames are measured
 
     @cached_property
@@ -107,6 +108,10 @@ class ClipSignals:
         if frames := self._unmeasured(key):
             values = measure_signals(self._read(index, frames), nan if record.fps is None else record.fps)
             self.files.write(key, self._state(index), frames, values)
+
+    def num_frames(self, index: int) -> int | None:
+        """Number of frames of the media of a clip, if the signals tell."""
+        return None
 
     def _read(self, index: int, frames: Sequence[int]) -> Iterator[Tensor | None]:
         record = self.dataset.clips[index]
