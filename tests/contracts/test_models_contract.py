@@ -22,6 +22,7 @@ RESIDUAL = {"depth": 2, "heads": 2, "head_width": 3, "max_frames": 8}
 TEMPORALS = {
     "mean": {},
     "transformer": {"depth": 2, "heads": 2, "max_frames": 8},
+    "transformer/max": {"heads": 2, "max_frames": 8, "pool": "max"},
     "clip_token": RESIDUAL,
     "framewise": RESIDUAL,
     "local_attention": {"heads": 2, "max_frames": 8},
@@ -53,7 +54,7 @@ WIDTH = 8
 # test_released.py, test_micro_au_head.py and test_graph_head.py; or parts that need signals: test_signal_backbones.py
 # and tests/unit/methods/engagement.
 ELSEWHERE = {
-    "backbone": {"led", "ststnet", "offapexnet", "mobilefacenet", "signals", "fused", "tcctnet"},
+    "backbone": {"led", "ststnet", "offapexnet", "mobilefacenet", "signals", "fused", "signal_segments", "tcctnet"},
     "head": {"micro_au", "graph_au", "tcct_levels"},
 }
 

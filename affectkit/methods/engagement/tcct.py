@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from affectkit.errors import ConfigError
 from affectkit.methods.engagement.wavelets import MorletMagnitude
 from affectkit.models import Backbone, Features, InputSpec, NominalLevelsHead, register
+from affectkit.models.backbones.signals import join_signals
 from affectkit.registry import plain
 
 __all__ = ["TCCTBackbone", "TCCTHead"]
@@ -147,15 +148,8 @@ class TCCTBackbone(Backbone):
 
     def _standardized(self, signals: Mapping[str, Tensor], mask: Tensor | None) -> Tensor:
         """Chosen columns [B, T, F], standardised; 0 where unknown."""
-        parts = [signals[name].flatten(2) for name in self.sizes if name in signals]
-        if [part.shape[2] for part in parts] != list(self.sizes.values()):
-            found = {name: list(values.shape[2:]) for name, values in signals.items()}
-            raise ConfigError(
-                f"The signals {found} are not those of the model, {self.sizes}.",
-                remedy="Use a dataset that measures the model's signals.",
-            )
         mean = cast("Tensor", self.standardize.running_mean)
-        values = torch.cat(parts, dim=2)[..., self.columns].to(mean.dtype)
+        values = join_signals(signals, self.sizes)[..., self.columns].to(mean.dtype)
         known = torch.ones_like(values[..., :1], dtype=torch.bool) if mask is None else mask[..., None]
         values = torch.where(known, values, mean)
         flat = values.reshape(-1, len(mean))

@@ -155,7 +155,7 @@ def test_a_head_on_other_features(width):
 
 @pytest.mark.parametrize("signals", [{}, {"pose": torch.zeros(2, 5, 4)}])
 def test_missing_signals_are_named(signals):
-    with pytest.raises(ConfigError, match="are not those of the model"):
+    with pytest.raises(ConfigError, match="The signal 'pose'"):
         small()(inputs()[0], signals=signals)
 
 
