@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from affectkit.data import ClipRecord, Target
+from affectkit.data import ClipRecord, Target, derive_seed
 from affectkit.datasets.registry import register
 from affectkit.datasets.table import TableDataset
-from affectkit.errors import AnnotationError, DatasetNotFoundError
-from affectkit.facs import AUSet
+from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
+from affectkit.facs import AUSet, label_space
 
 __all__ = ["RenderedDataset"]
 
@@ -33,6 +33,8 @@ class RenderedDataset(TableDataset):
 
     Args:
         root: Folder written by `affectkit data render` or `affectkit.synth.render_corpus`.
+        wrong: Share of the expressions that are replaced by another class at random, in the training and validation
+            splits; for studies of label noise.
         **options: See `AffectDataset`.
 
     Attributes:
@@ -49,7 +51,10 @@ class RenderedDataset(TableDataset):
     licence = "Apache-2.0; the mesh is CC0"
     rendered = True
 
-    def __init__(self, root: str | Path, **options: Any) -> None:
+    def __init__(self, root: str | Path, *, wrong: float = 0.0, **options: Any) -> None:
+        if not 0 <= wrong <= 1:
+            raise ConfigError(f"wrong={wrong} is not a share from 0 to 1.")
+        self.wrong = wrong
         self.manifest = _read_manifest(Path(root))
         self.units = AUSet.parse(self.manifest["au_space"])
         super().__init__(root, **options)
@@ -100,6 +105,8 @@ class RenderedDataset(TableDataset):
         strength = self._tables[0][self._rows(record, indices)]
         acting = (strength >= self.manifest["occurrence_at"]).float()
         targets = super().labels(record, indices)
+        if "expression" in targets and self.split in ("train", "val"):
+            targets["expression"] = self._with_errors(record.clip, targets["expression"])
         targets["au"] = Target.make(acting.masked_fill(strength.isnan(), torch.nan), space=self.units.name)
         targets["intensity"] = Target.make(5 * strength, space=self.units.as_intensity().name)
         if "engagement" in self.spaces:
@@ -107,6 +114,15 @@ class RenderedDataset(TableDataset):
             value = torch.tensor(-1 if level is None else level)
             targets["engagement"] = Target.make(value, space=self.spaces["engagement"])
         return targets
+
+    def _with_errors(self, clip: str, label: Target) -> Target:
+        """The label, or another one for a share `wrong` of the clips, always the same ones."""
+        rng = torch.Generator().manual_seed(derive_seed("wrong", clip))
+        if float(torch.rand((), generator=rng)) >= self.wrong:
+            return label
+        classes = len(label_space(label.space))
+        step = 1 + int(torch.randint(classes - 1, (), generator=rng))
+        return Target(torch.where(label.mask, (label.value + step) % classes, 0), label.mask, label.space)
 
     def landmarks(self, record: ClipRecord, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """See `AffectDataset`."""

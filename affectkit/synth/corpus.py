@@ -1,7 +1,8 @@
 """Render a corpus of labelled face clips to disk.
 
 The folder holds `index.parquet` (one row per clip), `frames.parquet` (one row per frame: AU intensities from
-0 to 1 and 68 landmarks in pixels), `manifest.json`, and `videos/` or `frames/`. It is written to a temporary
+0 to 1 and 68 landmarks in pixels), `manifest.json`, `truth.csv` (expression or level of each clip without errors),
+`ratings.csv` (answers of a simulated rater, a fifth of them arbitrary), and `videos/` or `frames/`. It is written to a temporary
 folder and renamed when complete. The manifest stores a hash of the settings and the renderer, so rendering
 the same corpus again returns immediately.
 """
@@ -35,8 +36,8 @@ from affectkit.synth.engagement import (
     ENGAGEMENT_LEVELS,
     FLIP_RATE,
     sample_engaged_clip,
-    write_ratings,
 )
+from affectkit.synth.ratings import rate_units, write_ratings
 from affectkit.synth.render import RENDERER_VERSION, Face, FaceRenderer, load_kernels
 from affectkit.synth.sampling import Regime, draw_units, sample_clip, sample_person, sample_scene
 from affectkit.synth.varied import VARIED_UNITS, degrade, sample_varied_clip, sample_varied_units
@@ -55,7 +56,7 @@ _OCCURRENCE: Final = {"macro": 0.4, "micro": 0.1, "varied": 0.4, "engagement": 0
 """Intensity from which a unit counts as occurring: 2 of 5 (B), or the onset of A in micro clips."""
 
 _OUTSIDE: Final = (3.0, 0.0)  # shift of a face that is not in the picture
-_UNWRITTEN: Final = ("units", "level", "answers")  # parts of a row that are not columns of the index
+_UNWRITTEN: Final = ("units", "truth", "answers")  # parts of a row that are not columns of the index
 
 # Rows of `index.parquet`, intensities [N, U] and landmarks [N, 68, 2] of one person.
 _Part = tuple[list[dict[str, Any]], npt.NDArray[np.float32], npt.NDArray[np.float32]]
@@ -74,8 +75,8 @@ class CorpusSettings:
         regime: "macro", "micro" (small movements of at most half a second), "varied" (free combinations of units,
             turned heads, speech, poor pictures; see `affectkit.synth.varied`) or "engagement" (people in front of a
             screen; see `affectkit.synth.engagement`). In "varied" clips, half of the clips show an expression, and the
-            others have none. "engagement" clips have none; a quarter of their training and validation labels is wrong,
-            `truth.csv` holds the true levels, and `ratings.csv` the answers of a rater.
+            others have none. "engagement" clips have none, and a quarter of their training and validation labels is
+            wrong.
         fps: Frames per second.
         val: Fraction of people in the validation split.
         test: Fraction of people in the test split.
@@ -254,6 +255,10 @@ def _render_person(
             plan = sample_varied_clip(rng, active, frames=length, fps=settings.fps)
         else:
             plan = sample_clip(rng, active, _IDS, frames=length, fps=settings.fps, regime=settings.regime)
+        truth = ENGAGEMENT_LEVELS[drawn] if engaged else _EXPRESSIONS.classes[drawn] if posed else None
+        answers = plan.answers
+        if not engaged:
+            answers = rate_units(np.random.default_rng([settings.seed, 6, identity, number]), active, _IDS)
         scene = sample_scene(rng)
         if varied or engaged:
             scene = replace(scene, zoom=scene.zoom * float(rng.uniform(0.65, 1.05)))
@@ -283,8 +288,8 @@ def _render_person(
                 "clip": clip,
                 "subject": f"p{identity:04d}",
                 "split": split,
-                "expression": _EXPRESSIONS.classes[drawn] if posed else None,
-                "engagement": None if plan.level is None else plan.level[0],
+                "expression": truth if posed else None,
+                "engagement": plan.level,
                 "onset": plan.onset,
                 "apex": plan.apex,
                 "offset": plan.offset,
@@ -292,8 +297,8 @@ def _render_person(
                 "num_frames": length,
                 "source": "rendered",
                 "units": active,
-                "level": plan.level,
-                "answers": plan.answers,
+                "truth": truth,
+                "answers": answers,
             }
         )
         intensities.append(plan.intensities)
@@ -322,8 +327,8 @@ def _write_tables(settings: CorpusSettings, digest: str, folder: Path, parts: li
     intensities, landmarks = (np.concatenate([part[k] for part in parts]) for k in (1, 2))
     kept = [{name: value for name, value in row.items() if name not in _UNWRITTEN} for row in rows]
     pq.write_table(pa.Table.from_pylist(kept), folder / "index.parquet")
-    if engaged := settings.regime == "engagement":
-        write_ratings(folder, rows)
+    write_ratings(folder, rows)
+    engaged = settings.regime == "engagement"
     length = settings.frames_per_clip
     columns: dict[str, Any] = {
         "clip": pa.array([row["clip"] for row in rows for _ in range(length)]).dictionary_encode(),

@@ -7,15 +7,14 @@ speech occur at every level. Labels and answers of a rater are drawn with known 
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from affectkit.synth.ratings import disturb
 from affectkit.synth.render import Face
 from affectkit.synth.sampling import ClipPlan, envelope, sway
 
@@ -24,17 +23,13 @@ __all__ = [
     "FLIP_RATE",
     "Behaviour",
     "give_level",
-    "rate_behaviour",
     "sample_behaviour",
     "sample_engaged_clip",
-    "write_ratings",
 ]
 
 ENGAGEMENT_LEVELS: Final = ("not engaged", "barely engaged", "engaged", "highly engaged")
 FLIP_RATE: Final = 0.25
 """Share of wrong labels in training and validation clips of a rendered corpus."""
-RATER_NOISE: Final = 0.2
-"""Share of the answers of the simulated rater that are arbitrary."""
 
 Series = npt.NDArray[np.float64]
 
@@ -207,24 +202,6 @@ def give_level(rng: np.random.Generator, degree: float, bias: float, rate: float
     return int(np.clip(np.floor(degree + error), 0, len(ENGAGEMENT_LEVELS) - 1))
 
 
-def rate_behaviour(
-    rng: np.random.Generator, behaviour: Behaviour, noise: float = RATER_NOISE
-) -> Mapping[str, float]:
-    """Draw the answers of a simulated rater, 0 to 1 by question; a share `noise` of them is arbitrary.
-
-    Example:
-        >>> behaviour = sample_behaviour(np.random.default_rng(0), 3.5, frames=50, fps=5.0)
-        >>> rate_behaviour(np.random.default_rng(1), behaviour, noise=0.0) == behaviour.cues()
-        True
-    """
-    return {
-        question: float(rng.uniform()) if draw < noise else answer
-        for (question, answer), draw in zip(
-            behaviour.cues().items(), rng.uniform(size=len(behaviour.cues())), strict=True
-        )
-    }
-
-
 def sample_engaged_clip(
     rng: np.random.Generator,
     level: int,
@@ -248,7 +225,7 @@ def sample_engaged_clip(
 
     Example:
         >>> plan = sample_engaged_clip(np.random.default_rng(0), 2, (6, 12), frames=8, fps=5.0, bias=0.0)
-        >>> plan.intensities.shape, plan.level[1]
+        >>> plan.intensities.shape, plan.level
         ((8, 2), 2)
     """
     degree = level + float(rng.uniform())
@@ -263,24 +240,6 @@ def sample_engaged_clip(
         apex=int(np.nansum(intensities, axis=1).argmax()),
         offset=frames - 1,
         present=tuple(behaviour.present.tolist()),
-        level=(give_level(rng, degree, bias, flip_rate), level),
-        answers=rate_behaviour(rng, behaviour),
+        level=give_level(rng, degree, bias, flip_rate),
+        answers=disturb(rng, behaviour.cues()),
     )
-
-
-def write_ratings(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write the answers of the rater, `ratings.csv`, and the true levels, `truth.csv`, of clips.
-
-    Args:
-        folder: Folder of the files.
-        rows: Clips with `clip`, `answers` and `level`, see `ClipPlan`.
-    """
-    with (folder / "ratings.csv").open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["clip", "question", "answer"])
-        for row in rows:
-            table.writerows((row["clip"], name, f"{answer:.3f}") for name, answer in row["answers"].items())
-    with (folder / "truth.csv").open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["clip", "label"])
-        table.writerows((row["clip"], ENGAGEMENT_LEVELS[row["level"][1]]) for row in rows)

@@ -61,7 +61,7 @@ class ClipPlan:
         apex: Frame of the highest total intensity; a planned frame in clips without movement.
         offset: Last frame with a movement, or the last frame.
         present: Whether the face is in the picture, one per frame; None if it always is.
-        level: Level of engagement that an annotator gives, and the true one; None in clips of other regimes.
+        level: Level of engagement that an annotator gives; None in clips of other regimes.
         answers: Answers of a rater, by question.
     """
 
@@ -71,7 +71,7 @@ class ClipPlan:
     apex: int
     offset: int
     present: tuple[bool, ...] | None = None
-    level: tuple[int, int] | None = None
+    level: int | None = None
     answers: Mapping[str, float] = field(default_factory=dict)
 
 
