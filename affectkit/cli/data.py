@@ -266,7 +266,12 @@ def render(args: Sequence[str]) -> int:
     add("--clips", type=int, default=7, help="clips per person")
     add("--frames-per-clip", type=int, default=16, help="length of a clip")
     add("--size", type=int, default=112, help="side of a frame in pixels")
-    add("--regime", choices=("macro", "micro", "varied", "engagement"), default="macro", help="kind of movements")
+    add(
+        "--regime",
+        choices=("macro", "micro", "varied", "engagement"),
+        default="macro",
+        help="kind of movements",
+    )
     add("--media", choices=("video", "frames"), default="video", help="storage of frames")
     add(
         "--association",

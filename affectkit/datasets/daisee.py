@@ -44,18 +44,13 @@ class DAiSEE(LeveledCorpus):
     )
     licence = "For research; not redistributable."
     protocols = (fixed_parts("DAiSEE"),)
+    lists = _LIST
     scales: ClassVar[Mapping[str, Levels]] = dict.fromkeys(STATES, LEVELS)
     labels_hint = "Labels/TrainLabels.csv, ValidationLabels.csv and TestLabels.csv"
     closed = re.compile("(?!)")  # none
 
-    def read_all(self) -> list[ClipRecord]:
+    def read_list(self, path: Path, part: str) -> Iterator[ClipRecord]:
         """See `LeveledCorpus`."""
-        lists = self.find_files(_LIST)
-        if not lists:
-            raise self.no_labels()
-        return [record for path, match in lists for record in self._read_list(path, match[1].lower())]
-
-    def _read_list(self, path: Path, part: str) -> Iterator[ClipRecord]:
         table = read_table(path).with_names(("clipid", *STATES))
         if missing := sorted({"clipid", *STATES} - table.columns.keys()):
             raise table.error(f"The list lacks the column {missing[0]}.", remedy="Get the original list.")

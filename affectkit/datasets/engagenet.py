@@ -50,8 +50,11 @@ class EngageNet(LeveledCorpus):
     )
     licence = "On request by e-mail, for research; not redistributable."
     protocols = (fixed_parts("EngageNet"),)
+    lists = _LIST
     scales: ClassVar[Mapping[str, Levels]] = {"engagement": LEVELS}
-    labels_hint = "train_engagement_labels.xlsx, validation_engagement_labels.xlsx and test_engagement_labels.csv"
+    labels_hint = (
+        "train_engagement_labels.xlsx, validation_engagement_labels.xlsx and test_engagement_labels.csv"
+    )
     closed = re.compile("MARLIN_.*", re.IGNORECASE)
     expected: ClassVar[Mapping[str, Counts]] = {
         "EngageNet": Counts(
@@ -61,14 +64,8 @@ class EngageNet(LeveledCorpus):
         )
     }
 
-    def read_all(self) -> list[ClipRecord]:
+    def read_list(self, path: Path, part: str) -> Iterator[ClipRecord]:
         """See `LeveledCorpus`."""
-        lists = self.find_files(_LIST)
-        if not lists:
-            raise self.no_labels()
-        return [record for path, match in lists for record in self._read_list(path, match[1].lower())]
-
-    def _read_list(self, path: Path, part: str) -> Iterator[ClipRecord]:
         table = read_table(path).with_names(("chunk", "label"))
         if missing := {"chunk", "label"} - table.columns.keys():
             fault = f"The list lacks the column {sorted(missing)[0]}."

@@ -30,7 +30,11 @@ def write_daisee(job: Job, *, pixels: int = 64, openface: bool = True) -> dict[s
     names = {_name(clip): clip for clip in dealt}
     folder = job.out / "DataSet"
     paths = {
-        folder / clip.part.capitalize() / name[:6] / name / f"{name}.{'mp4' if clip.person % 5 == 4 else 'avi'}": clip
+        folder
+        / clip.part.capitalize()
+        / name[:6]
+        / name
+        / f"{name}.{'mp4' if clip.person % 5 == 4 else 'avi'}": clip
         for name, clip in names.items()
     }
     film(job, paths, pixels, job.out / "OpenFace" if openface else None)

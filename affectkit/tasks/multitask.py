@@ -118,8 +118,10 @@ class MultiTask(AffectTask):
                     f"A {kind} is given for {sorted(unknown)}.", remedy=f"Heads are {sorted(heads)}."
                 )
         self.losses = nn.ModuleDict(
-            {name: (losses or {}).get(name) or default_loss(head.space, head.loss)
-                for name, head in self.heads.items()}
+            {
+                name: (losses or {}).get(name) or default_loss(head.space, head.loss)
+                for name, head in self.heads.items()
+            }
         )
         self.balance = dict(balance or {})
         for name, rule in self.balance.items():

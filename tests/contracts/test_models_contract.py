@@ -54,7 +54,16 @@ WIDTH = 8
 # test_released.py, test_micro_au_head.py and test_graph_head.py; or parts that need signals: test_signal_backbones.py
 # and tests/unit/methods/engagement.
 ELSEWHERE = {
-    "backbone": {"led", "ststnet", "offapexnet", "mobilefacenet", "signals", "fused", "signal_segments", "tcctnet"},
+    "backbone": {
+        "led",
+        "ststnet",
+        "offapexnet",
+        "mobilefacenet",
+        "signals",
+        "fused",
+        "signal_segments",
+        "tcctnet",
+    },
     "head": {"micro_au", "graph_au", "tcct_levels"},
 }
 

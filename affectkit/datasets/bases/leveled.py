@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import re
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -28,14 +30,16 @@ _VIDEOS: Final = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm"})
 class LeveledCorpus(Corpus):
     """A corpus of videos with a level per clip, divided into parts of different people.
 
-    A subclass sets `scales` and implements `read_all`; the `extra` of a record holds its "part" and, by target, the
+    A subclass sets `lists` and `scales` and implements `read_list`; the `extra` of a record holds its "part" and, by target, the
     index of its level, -1 if it is not annotated. Counts of classes are those of the first scale.
 
     Attributes:
+        lists: Names of the lists; the first group is the part.
         scales: Label space of each target.
     """
 
     clip_frames = 280
+    lists: ClassVar[re.Pattern[str]]
     scales: ClassVar[Mapping[str, Levels]]
 
     def __init__(self, root: str | Path, **options: Any) -> None:
@@ -58,8 +62,8 @@ class LeveledCorpus(Corpus):
         }
 
     @abstractmethod
-    def read_all(self) -> list[ClipRecord]:
-        """Parse the rows of all lists."""
+    def read_list(self, path: Path, part: str) -> Iterator[ClipRecord]:
+        """Parse the rows of a list."""
 
     def annotations(self) -> list[ClipRecord]:
         """See `Corpus`.
@@ -68,7 +72,11 @@ class LeveledCorpus(Corpus):
             SubjectLeakError: A person is in two parts.
         """
         records: dict[str, ClipRecord] = {}
-        for record in self.read_all():
+        found = {match[1].lower(): path for path, match in self.find_files(self.lists)}
+        if not found:
+            raise self.no_labels()
+        rows = (self.read_list(found[part], part) for part in PARTS if part in found)
+        for record in chain.from_iterable(rows):
             if records.setdefault(record.clip, record) is not record:
                 self.warnings.append(f"{record.clip} is listed twice; the first row counts")
         self.revision = self.name

@@ -54,7 +54,9 @@ def read_openface_signals(path: Path) -> dict[str, Tensor]:
     table = read_table(path).with_names(("frame", "face_id", "confidence", "success"))
     if not {"frame", "confidence", "success"} <= table.columns.keys():
         fault = "The table lacks the columns frame, confidence and success."
-        raise AnnotationError(fault, path=path, line=1, remedy="Give a CSV file written by OpenFace for a video.")
+        raise AnnotationError(
+            fault, path=path, line=1, remedy="Give a CSV file written by OpenFace for a video."
+        )
     frames = FrameTable(table)
     status = torch.from_numpy(table.numbers(["success", "confidence"], flags=True))
     failed = ~(status[:, 0] > 0) | (status[:, 1] == 0)

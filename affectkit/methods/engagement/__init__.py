@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 from affectkit.methods.engagement.questions import QUESTIONS, write_questions
 from affectkit.methods.engagement.ratings import Ratings, read_labels, read_ratings
 from affectkit.methods.engagement.recombine import recombine
-from affectkit.methods.engagement.reliability import Curriculum, Reliability, assess, cross_fit
+from affectkit.methods.engagement.reliability import (
+    Curriculum,
+    Reliability,
+    assess,
+    cross_fit,
+    keep_if_skilled,
+)
 from affectkit.methods.engagement.tcct import TCCTBackbone, TCCTHead
 from affectkit.methods.engagement.wavelets import MorletMagnitude
 
@@ -25,6 +31,7 @@ __all__ = [
     "TCCTHead",
     "assess",
     "cross_fit",
+    "keep_if_skilled",
     "read_labels",
     "read_ratings",
     "recombine",

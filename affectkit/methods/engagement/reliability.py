@@ -16,10 +16,12 @@ from affectkit.data import ClipLabels
 from affectkit.errors import ConfigError
 from affectkit.methods.engagement.ratings import Ratings
 
-__all__ = ["Curriculum", "Reliability", "assess", "cross_fit", "fold_of"]
+__all__ = ["Curriculum", "Reliability", "assess", "cross_fit", "fold_of", "keep_if_skilled"]
 
 _PENALTY = 1.0  # of squared weights on standardised answers, against the sum over clips
-_NEIGHBOUR = 0.05  # share of a label that may as well be the next level; others have twice that for all classes
+_NEIGHBOUR = (
+    0.05  # share of a label that may as well be the next level; others have twice that for all classes
+)
 
 
 def fold_of(subjects: Sequence[str], folds: int, seed: int = 0) -> Tensor:
@@ -82,6 +84,28 @@ def cross_fit(
     unrated = ~direct & ratings.answers.isnan().all(1) & (labels >= 0)
     found[unrated] = F.one_hot(labels[unrated], count).double()
     return found
+
+
+def keep_if_skilled(rated: Tensor, labels: Tensor) -> Tensor:
+    """Return the distributions of a rater if they are likelier than the frequencies of the labels.
+
+    Otherwise the rater knows nothing about the labels, and doubting them would only discard rare ones: then every clip has
+    its own label as distribution, so that all labels are accepted.
+
+    Args:
+        rated: float64 [N, K], predicted by models of other people's clips.
+        labels: int64 [N], -1 if unknown.
+
+    Example:
+        >>> rated = torch.tensor([[0.9, 0.1], [0.2, 0.8]], dtype=torch.float64)
+        >>> keep_if_skilled(rated, torch.tensor([0, 1])).tolist(), keep_if_skilled(rated, torch.tensor([1, 0])).tolist()
+        ([[0.9, 0.1], [0.2, 0.8]], [[0.0, 1.0], [1.0, 0.0]])
+    """
+    known = labels >= 0
+    own = F.one_hot(labels.clamp(min=0), rated.shape[1]).double()
+    frequencies = own[known].mean(0).expand_as(rated)
+    likelihood = [(own * table.clamp(min=1e-9).log()).sum(1)[known].mean() for table in (rated, frequencies)]
+    return rated if likelihood[0] > likelihood[1] else own
 
 
 def _minimize(parameters: list[Tensor], loss: Callable[[], Tensor]) -> None:

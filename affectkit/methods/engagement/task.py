@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,13 @@ from affectkit.errors import ConfigError
 from affectkit.losses import LossTerm, MaskedLoss
 from affectkit.methods.engagement.ratings import read_labels, read_ratings
 from affectkit.methods.engagement.recombine import recombine
-from affectkit.methods.engagement.reliability import Curriculum, Reliability, assess, cross_fit
+from affectkit.methods.engagement.reliability import (
+    Curriculum,
+    Reliability,
+    assess,
+    cross_fit,
+    keep_if_skilled,
+)
 from affectkit.tasks.base import head_loss
 from affectkit.tasks.data import task_data
 from affectkit.tasks.multitask import MultiTask
@@ -25,13 +32,15 @@ __all__ = ["NoisyLabels"]
 
 Split = Literal["rated", "random", "oracle"]
 
+_log = logging.getLogger(__name__)
+
 
 class NoisyLabels(MultiTask):
     r"""`MultiTask` that trusts labels as far as a rater agrees with them.
 
     A file has the answers of a rater (a vision-language model or people) about the training clips. A model of the
     answers, fitted on other people's clips, gives a distribution over the labels of each clip, and with it the
-    reliability ρ of its given label; see `cross_fit` and `assess`. Training begins with accepted labels, rejected ones
+    reliability ρ of its given label; see `cross_fit`, `keep_if_skilled` and `assess`. Training begins with accepted labels, rejected ones
     follow by falling reliability (`Curriculum`), and labels are refined by the rater's distribution. The loss of a head
     is :math:`\sum_i w_i L_i / \sum_i w_i`. Evaluation uses the given labels of all clips.
 
@@ -72,7 +81,11 @@ class NoisyLabels(MultiTask):
         **options: Any,
     ) -> None:
         super().__init__(*args, **options)
-        self.ratings, self.truth, self.segments = dict(ratings or {}), dict(truth or {}), dict(recombine or {})
+        self.ratings, self.truth, self.segments = (
+            dict(ratings or {}),
+            dict(truth or {}),
+            dict(recombine or {}),
+        )
         self.soft, self.folds, self.split = soft, folds, split
         self.curriculum, self.accept = Curriculum(**(curriculum or {})), dict(accept or {})
         for name in (*self.ratings, *self.segments):
@@ -128,7 +141,10 @@ class NoisyLabels(MultiTask):
             return replace(found, accepted=agrees, value=agrees.double())
         ratings = read_ratings(self.ratings[name], len(space)).select(names)
         rated = cross_fit(ratings, labels.value, labels.subjects, ordered=ordered, folds=self.folds)
-        found = assess(labels.value, rated, ordered=ordered, **self.accept)
+        kept = keep_if_skilled(rated, labels.value)
+        if kept is not rated:
+            _log.warning("%s says nothing about %r: all labels are accepted.", self.ratings[name], name)
+        found = assess(labels.value, kept, ordered=ordered, **self.accept)
         if self.split == "rated":
             return found
         known = (labels.value >= 0).nonzero()[:, 0]

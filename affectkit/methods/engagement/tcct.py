@@ -78,7 +78,8 @@ class TCCTBackbone(Backbone):
         chosen = list(range(total)) if columns is None else list(columns)
         if not signals or min(signals.values()) < 1 or not chosen or not set(chosen) <= set(range(total)):
             raise ConfigError(
-                f"The signals {dict(signals)} have no columns {chosen}.", remedy=f"Columns are 0 to {total - 1}."
+                f"The signals {dict(signals)} have no columns {chosen}.",
+                remedy=f"Columns are 0 to {total - 1}.",
             )
         if length < 99 or depth < 1:
             raise ConfigError(f"length={length} must be at least 99 and depth={depth} at least 1.")
@@ -180,7 +181,9 @@ class _Block(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Relate tokens [B, N, 40]."""
-        q, k, v = rearrange(self.qkv(self.norms[0](tokens)), "b n (three h d) -> three b h n d", three=3, h=10)
+        q, k, v = rearrange(
+            self.qkv(self.norms[0](tokens)), "b n (three h d) -> three b h n d", three=3, h=10
+        )
         mixed = F.scaled_dot_product_attention(
             q, k, v, dropout_p=0.5 if self.training else 0.0, scale=1 / sqrt(_WIDTH)
         )
@@ -212,11 +215,10 @@ class TCCTHead(NominalLevelsHead):
         tokens, levels = self.in_features - _MAPS, len(self.space)
         if tokens < _WIDTH or tokens % _WIDTH:
             raise ConfigError(
-                f"{self.in_features} features are not those of a TCCT-Net.", remedy="Use the backbone tcctnet."
+                f"{self.in_features} features are not those of a TCCT-Net.",
+                remedy="Use the backbone tcctnet.",
             )
-        self.body = nn.Sequential(
-            nn.Linear(tokens, 128), nn.ELU(), nn.Dropout(0.3), nn.Linear(128, levels)
-        )
+        self.body = nn.Sequential(nn.Linear(tokens, 128), nn.ELU(), nn.Dropout(0.3), nn.Linear(128, levels))
         self.out = nn.Sequential(  # type: ignore[assignment]
             nn.Linear(_MAPS, 64), nn.Linear(64, 32), nn.ELU(), nn.Dropout(0.4), nn.Linear(32, levels)
         )

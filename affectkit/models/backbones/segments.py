@@ -110,7 +110,9 @@ class SegmentBackbone(Backbone):
         places = torch.arange(values.shape[1], device=values.device)
         lengths = real.sum(1, keepdim=True).clamp(min=1)
         count = min(self.segments, values.shape[1])
-        own = places * lengths.clamp(max=count) // lengths  # segment of each frame; short clips use the first ones
+        own = (
+            places * lengths.clamp(max=count) // lengths
+        )  # segment of each frame; short clips use the first ones
         member = (own[..., None] == torch.arange(count, device=values.device)) & known[..., None]
         share = rearrange(member.float(), "b t s -> b s t")
         total = share.sum(-1, keepdim=True).clamp(min=1)

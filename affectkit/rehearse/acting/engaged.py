@@ -88,7 +88,11 @@ def _table(behaviour: Behaviour) -> Iterator[str]:
     yield ", ".join(["frame", "face_id", "timestamp", "confidence", "success", *columns])
     for frame, (face, here) in enumerate(zip(behaviour.faces(), behaviour.present.tolist(), strict=True)):
         across, up = np.radians(25.0) * np.array(face.gaze)
-        turn = dict(zip(("pose_Rx", "pose_Ry", "pose_Rz"), np.radians([-face.pitch, face.yaw, face.roll]), strict=True))
+        turn = dict(
+            zip(
+                ("pose_Rx", "pose_Ry", "pose_Rz"), np.radians([-face.pitch, face.yaw, face.roll]), strict=True
+            )
+        )
         values: dict[str, float] = {"pose_Tz": 500.0, "gaze_angle_x": across, "gaze_angle_y": -up, **turn}
         values |= {"gaze_0_z": -1.0, "gaze_1_z": -1.0}
         for unit, intensity in face.units.items():

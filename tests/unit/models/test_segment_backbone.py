@@ -55,7 +55,9 @@ def test_padding_changes_nothing_and_short_clips_have_as_many_segments_as_frames
     torch.testing.assert_close(found.frames, plain()(frames, signals={"pose": pose}).frames)
     short = plain()(frames[:, :3], signals={"pose": pose[:, :3]})
     torch.testing.assert_close(short.frames[..., :2], pose[:, :3])
-    mixed = plain()(frames[:, :8], torch.tensor([[True] * 2 + [False] * 6, [True] * 8]), {"pose": pose[:, :8]})
+    mixed = plain()(
+        frames[:, :8], torch.tensor([[True] * 2 + [False] * 6, [True] * 8]), {"pose": pose[:, :8]}
+    )
     assert mixed.frame_mask.sum(1).tolist() == [2, 5]
 
 
