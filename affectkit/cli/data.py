@@ -283,7 +283,12 @@ def render(args: Sequence[str]) -> int:
     add("--clips", type=int, default=7, help="clips per person")
     add("--frames-per-clip", type=int, default=16, help="length of a clip")
     add("--size", type=int, default=112, help="side of a frame in pixels")
-    add("--regime", choices=("macro", "micro", "varied"), default="macro", help="kind of movements")
+    add(
+        "--regime",
+        choices=("macro", "micro", "varied", "engagement"),
+        default="macro",
+        help="kind of movements",
+    )
     add("--media", choices=("video", "frames"), default="video", help="storage of frames")
     add(
         "--association",
@@ -303,9 +308,8 @@ def render(args: Sequence[str]) -> int:
         f"{root}: {manifest['num_clips']} rendered clips, {manifest['num_frames']} frames; people: {people}"
     )
     print("occurrence: " + ", ".join(f"{unit} {rate:.2f}" for unit, rate in manifest["prevalence"].items()))
-    print(
-        f"best expression UAR possible from the true action units: {manifest['expression_uar_ceiling']:.3f}"
-    )
+    if (ceiling := manifest["expression_uar_ceiling"]) is not None:
+        print(f"best expression UAR possible from the true action units: {ceiling:.3f}")
     return 0
 
 

@@ -97,6 +97,7 @@ def run_fold(cli: AffectCLI, protocol: Protocol, fold: Fold, folder: Path, setti
         "people": {name: list(values) for name, values in tested.people().items()},
         "settings": settings,
         "rendered": tested.rendered,
+        "unlearned": task.unlearned,
         **states,
     }
     with replacing(folder / FINISHED) as unfinished:

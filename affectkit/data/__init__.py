@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from affectkit.data.clip import Clip, ClipBatch, collate, concat, is_same_setting
+from affectkit.data.clip_labels import ClipLabels
 from affectkit.data.frames import AllFrames, FrameSampler, OnsetApex, UniformSegments, Window
 from affectkit.data.mixup import ClipMixup
 from affectkit.data.record import ClipRecord
@@ -35,6 +36,7 @@ __all__ = [
     "CenterCrop",
     "Clip",
     "ClipBatch",
+    "ClipLabels",
     "ClipMixup",
     "ClipRecord",
     "ClipTransform",

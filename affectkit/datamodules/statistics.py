@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from affectkit.data import ClipLabels
 from affectkit.datasets import AffectDataset
 from affectkit.errors import ConfigError
 from affectkit.facs import UnitSpace, label_space
@@ -72,6 +73,22 @@ class TrainingStatistics(ABC):
             return None
         both, first = (torch.stack(counted).sum(0) for counted in zip(*counts, strict=True))
         return both / first.clamp(min=1)
+
+    def clip_labels(self, target: str, space: str) -> ClipLabels | None:
+        """Class or level of each training clip, of the likeliest one of distributions.
+
+        A clip whose frames have different labels counts as not annotated.
+        """
+        clips, subjects, values = [], [], []
+        for dataset in self.training_sets():
+            for record in dataset.clips if target in dataset.targets else ():
+                label = dataset.annotate(record, dataset.label_frames(record))[target]
+                label = label.project(space).likeliest()
+                label = label.over_frames() if label.leading else label
+                clips.append((dataset.name, record.clip))
+                subjects.append(f"{dataset.name}/{record.subject or record.clip}")
+                values.append(int(label.value) if bool(label.mask) else -1)
+        return ClipLabels(tuple(clips), tuple(subjects), torch.tensor(values)) if clips else None
 
 
 def find_annotated(dataset: AffectDataset, target: str, space: str) -> Tensor | None:

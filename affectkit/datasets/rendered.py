@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from affectkit.data import ClipRecord, Target
+from affectkit.data import ClipRecord, Target, derive_seed
 from affectkit.datasets.registry import register
 from affectkit.datasets.table import TableDataset
-from affectkit.errors import AnnotationError, DatasetNotFoundError
+from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
 from affectkit.faces import FacePicture, five_points
 from affectkit.faces.align import EYES_MOUTH_SIDE
-from affectkit.facs import AUSet
+from affectkit.facs import AUSet, label_space
 
 __all__ = ["RenderedDataset"]
 
@@ -30,10 +30,13 @@ class RenderedDataset(TableDataset):
     """Faces rendered from a FACS rig; a model trained on them alone does not fit real faces.
 
     Targets: `au`, occurrence per frame (intensity at or above the manifest's level: 2 of 5 in macro clips);
-    `intensity`, 0 to 5 per frame; `expression`, one of `basic7` per clip. 68 landmarks per frame.
+    `intensity`, 0 to 5 per frame; `expression`, one of `basic7` per clip, or `engagement`, one of four levels per clip,
+    in the regime "engagement". 68 landmarks per frame. Frames without a face are masked.
 
     Args:
         root: Folder written by `affectkit data render` or `affectkit.synth.render_corpus`.
+        wrong: Share of the expressions that are replaced by another class at random, in the training and validation
+            splits; for studies of label noise.
         **options: See `AffectDataset`.
 
     Attributes:
@@ -51,7 +54,10 @@ class RenderedDataset(TableDataset):
     rendered = True
     crops_faces = False
 
-    def __init__(self, root: str | Path, **options: Any) -> None:
+    def __init__(self, root: str | Path, *, wrong: float = 0.0, **options: Any) -> None:
+        if not 0 <= wrong <= 1:
+            raise ConfigError(f"wrong={wrong} is not a share from 0 to 1.")
+        self.wrong = wrong
         self.manifest = _read_manifest(Path(root))
         self.units = AUSet.parse(self.manifest["au_space"])
         super().__init__(root, **options)
@@ -81,8 +87,10 @@ class RenderedDataset(TableDataset):
         self.spaces = {
             "au": self.units.name,
             "intensity": self.units.as_intensity().name,
-            "expression": self.manifest["expression_space"],
         }
+        for name in ("expression", "engagement"):
+            if (space := self.manifest.get(f"{name}_space")) is not None:
+                self.spaces[name] = space
         return records
 
     @cached_property
@@ -114,14 +122,29 @@ class RenderedDataset(TableDataset):
         strength = self._tables[0][self._rows(record, indices)]
         acting = (strength >= self.manifest["occurrence_at"]).float()
         targets = super().labels(record, indices)
-        targets["au"] = Target.make(acting, space=self.units.name)
+        if "expression" in targets and self.split in ("train", "val"):
+            targets["expression"] = self._with_errors(record.clip, targets["expression"])
+        targets["au"] = Target.make(acting.masked_fill(strength.isnan(), torch.nan), space=self.units.name)
         targets["intensity"] = Target.make(5 * strength, space=self.units.as_intensity().name)
+        if "engagement" in self.spaces:
+            level = self.index.count("engagement", record.extra["row"])
+            value = torch.tensor(-1 if level is None else level)
+            targets["engagement"] = Target.make(value, space=self.spaces["engagement"])
         return targets
+
+    def _with_errors(self, clip: str, label: Target) -> Target:
+        """The label, or another one for a share `wrong` of the clips, always the same ones."""
+        rng = torch.Generator().manual_seed(derive_seed("wrong", clip))
+        if float(torch.rand((), generator=rng)) >= self.wrong:
+            return label
+        classes = len(label_space(label.space))
+        step = 1 + int(torch.randint(classes - 1, (), generator=rng))
+        return Target(torch.where(label.mask, (label.value + step) % classes, 0), label.mask, label.space)
 
     def landmarks(self, record: ClipRecord, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """See `AffectDataset`."""
         points = self._tables[1][self._rows(record, indices)]
-        return points, torch.ones(points.shape[:2], dtype=torch.bool)
+        return points, points.isfinite().all(-1)
 
 
 def _read_manifest(root: Path) -> dict[str, Any]:

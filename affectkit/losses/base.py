@@ -102,8 +102,17 @@ class MaskedLoss(Loss):
         super().__init__()
         self._add_weights("weight", weight)
 
-    def forward(self, logits: Tensor, value: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the sum over annotated entries and their number, both scalar and of the same type."""
+    def forward(
+        self, logits: Tensor, value: Tensor, mask: Tensor, weight: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the sum over annotated entries and their number, both scalar and of the same type.
+
+        Args:
+            logits: See `Loss`.
+            value: See `Loss`.
+            mask: See `Loss`.
+            weight: Float [B], factors of the clips, which also count as such in the number; 1 by default.
+        """
         lead = logits.shape[: logits.ndim - self.entry_axes]
         spread = self.soft and value.ndim == len(lead) + 1
         if lead != (value.shape[:-1] if spread else value.shape) or lead != mask.shape:
@@ -113,7 +122,10 @@ class MaskedLoss(Loss):
         value = value.masked_fill(~(mask.unsqueeze(-1) if spread else mask), 0)
         with torch.autocast(logits.device.type, enabled=False):
             losses = self.per_entry(logits, value).masked_fill(~mask, 0.0)
-        return losses.sum(), mask.sum().to(losses.dtype)
+        if weight is None:
+            return losses.sum(), mask.sum().to(losses.dtype)
+        weight = weight.to(losses.dtype).reshape(-1, *[1] * (mask.ndim - 1))
+        return (weight * losses).sum(), (weight * mask).sum()
 
     def nothing(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Return a sum and a count of 0, connected to the logits."""
@@ -163,15 +175,15 @@ def register(name: str, *, default: bool = False) -> Callable[[type[Loss]], type
     return add
 
 
-def default_loss(space: LabelSpace) -> Loss:
-    """Build the default loss of a label space; `ConfigError` if its kind has none.
+def default_loss(space: LabelSpace, name: str | None = None) -> Loss:
+    """Build the loss `name`, by default that of the label space; `ConfigError` if its kind has none.
 
     Example:
         >>> from affectkit.facs import label_space
         >>> default_loss(label_space("basic7"))
         MaskedCrossEntropy()
     """
-    return _DEFAULTS.build({"type": space.kind})
+    return _DEFAULTS.build({"type": space.kind}) if name is None else _LOSSES.build({"type": name})
 
 
 def list_losses() -> dict[str, type[Loss]]:
@@ -179,6 +191,6 @@ def list_losses() -> dict[str, type[Loss]]:
 
     Example:
         >>> list(list_losses())
-        ['asymmetric', 'bce', 'ccc', 'cross_entropy', 'dice', 'levels', 'ordinal']
+        ['asymmetric', 'bce', 'ccc', 'cross_entropy', 'dice', 'evidential', 'levels', 'ordinal']
     """
     return {name: _LOSSES[name] for name in _LOSSES.names()}

@@ -120,7 +120,7 @@ class ExpressionMetrics(ConfusionMetric):
 
 @register("levels")
 class LevelMetrics(ConfusionMetric):
-    r"""Quadratically weighted kappa, mean absolute error and accuracies of one of K ordered levels.
+    r"""Quadratically weighted kappa, mean absolute error, macro-F1 and accuracies of one of K ordered levels.
 
     With O the counts of true level i and predicted level j, E the counts expected from their margins alone and
     :math:`d = |i - j|`, results of `compute`:
@@ -130,8 +130,9 @@ class LevelMetrics(ConfusionMetric):
     - `mae`: mean of d, in levels.
     - `acc_adjacent`: share with d of at most 1.
     - `acc`: share of right predictions.
-    - Baselines `mae_constant`, `acc_adjacent_constant`, `acc_constant`: always predicting the one level that is best
-      for the result. The baseline of `qwk` is 0.
+    - `f1_macro`: mean of `f1/level` = 2TP / (2TP + FP + FN) over the levels present in the truth.
+    - Baselines `mae_constant`, `acc_adjacent_constant`, `acc_constant`, `f1_macro_constant`: always predicting the one
+      level that is best for the result, for accuracy and F1 the most frequent one. The baseline of `qwk` is 0.
     - `num_levels`: levels present in the truth; `support/level`: rows of each level.
 
     Labels are ordered from the lowest level to the highest.
@@ -146,10 +147,10 @@ class LevelMetrics(ConfusionMetric):
 
     References:
         J. Cohen, "Weighted kappa", Psychological Bulletin 70, 1968. Tested against scikit-learn's
-        `cohen_kappa_score` and `mean_absolute_error`.
+        `cohen_kappa_score`, `mean_absolute_error` and `f1_score`.
     """
 
-    logged = ("qwk", "mae", "acc_adjacent")
+    logged = ("qwk", "mae", "acc_adjacent", "acc", "f1_macro")
     monitor = "qwk"
     errors = frozenset({"mae"})
     baselines: ClassVar = {
@@ -157,6 +158,7 @@ class LevelMetrics(ConfusionMetric):
         "mae": "mae_constant",
         "acc_adjacent": "acc_adjacent_constant",
         "acc": "acc_constant",
+        "f1_macro": "f1_macro_constant",
     }
     ranges: ClassVar = {
         "qwk": (-1.0, 1.0),
@@ -164,7 +166,7 @@ class LevelMetrics(ConfusionMetric):
     }
 
     @staticmethod
-    def _named(confusion: Tensor, _labels: Sequence[str]) -> dict[str, Tensor]:
+    def _named(confusion: Tensor, labels: Sequence[str]) -> dict[str, Tensor]:
         true, predicted = confusion.sum(-1), confusion.sum(-2)
         total = true.sum(-1)
         level = torch.arange(confusion.shape[-1], dtype=confusion.dtype)
@@ -177,5 +179,9 @@ class LevelMetrics(ConfusionMetric):
         for name, cost in costs.items():
             constant = true @ cost / total.unsqueeze(-1)  # [S, K], of always predicting one level
             named[f"{name}_constant"] = constant.amin(-1) if name == "mae" else constant.amax(-1)
+        right = confusion.diagonal(dim1=-2, dim2=-1)
+        named |= with_means({"f1": 2 * right / (true + predicted)}, labels, true > 0)
+        named["f1_macro"] = named.pop("f1")
         named["num_levels"] = (true > 0).sum(-1).double()
+        named["f1_macro_constant"] = 2 * true.amax(-1) / (true.amax(-1) + total) / named["num_levels"]
         return named

@@ -12,6 +12,7 @@ from affectkit.models.backbones import (
     LEDBackbone,
     MobileFaceNet,
     OffApexNet,
+    SegmentBackbone,
     SignalBackbone,
     STSTNet,
     TimmBackbone,
@@ -28,6 +29,7 @@ from affectkit.models.heads import (
     Head,
     LevelsHead,
     LinearDimensionsHead,
+    NominalLevelsHead,
     ScaledIntensityHead,
 )
 from affectkit.models.model import AffectModel, load
@@ -73,10 +75,12 @@ __all__ = [
     "MeanPool",
     "MobileFaceNet",
     "MotionPool",
+    "NominalLevelsHead",
     "Normalize",
     "OffApexNet",
     "STSTNet",
     "ScaledIntensityHead",
+    "SegmentBackbone",
     "SignalBackbone",
     "Temporal",
     "TemporalTransformer",

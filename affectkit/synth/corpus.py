@@ -1,7 +1,8 @@
 """Render a corpus of labelled face clips to disk.
 
 The folder holds `index.parquet` (one row per clip), `frames.parquet` (one row per frame: AU intensities from
-0 to 1 and 68 landmarks in pixels), `manifest.json`, and `videos/` or `frames/`. It is written to a temporary
+0 to 1 and 68 landmarks in pixels), `manifest.json`, `truth.csv` (expression or level of each clip without errors),
+`ratings.csv` (answers of a simulated rater, a fifth of them arbitrary), and `videos/` or `frames/`. It is written to a temporary
 folder and renamed when complete. The manifest stores a hash of the settings and the renderer, so rendering
 the same corpus again returns immediately.
 """
@@ -31,6 +32,12 @@ from affectkit.facs.priors import read_association
 from affectkit.facs.rules import prior
 from affectkit.facs.sets import AU_SETS, AUSet
 from affectkit.facs.units import ActionUnit
+from affectkit.synth.engagement import (
+    ENGAGEMENT_LEVELS,
+    FLIP_RATE,
+    sample_engaged_clip,
+)
+from affectkit.synth.ratings import rate_units, write_ratings
 from affectkit.synth.render import RENDERER_VERSION, Face, FaceRenderer, load_kernels
 from affectkit.synth.sampling import Regime, draw_units, sample_clip, sample_person, sample_scene
 from affectkit.synth.varied import VARIED_UNITS, degrade, sample_varied_clip, sample_varied_units
@@ -45,8 +52,11 @@ _EXPRESSIONS: Final = EXPRESSION_SETS["basic7"]
 _UNITS: Final = AU_SETS["rendered"]
 _IDS: Final = tuple(unit.id for unit in _UNITS)
 _SPLITS: Final = ("train", "val", "test")
-_OCCURRENCE: Final = {"macro": 0.4, "micro": 0.1, "varied": 0.4}
+_OCCURRENCE: Final = {"macro": 0.4, "micro": 0.1, "varied": 0.4, "engagement": 0.4}
 """Intensity from which a unit counts as occurring: 2 of 5 (B), or the onset of A in micro clips."""
+
+_OUTSIDE: Final = (3.0, 0.0)  # shift of a face that is not in the picture
+_UNWRITTEN: Final = ("units", "truth", "answers")  # parts of a row that are not columns of the index
 
 # Rows of `index.parquet`, intensities [N, U] and landmarks [N, 68, 2] of one person.
 _Part = tuple[list[dict[str, Any]], npt.NDArray[np.float32], npt.NDArray[np.float32]]
@@ -62,9 +72,11 @@ class CorpusSettings:
         frames_per_clip: Frames per clip, at least 4.
         size: Side of a frame in pixels, even, at least 16.
         seed: Seed of all random choices.
-        regime: "macro", "micro" (small movements of at most half a second) or "varied" (free combinations of units,
-            turned heads, speech, poor pictures; see `affectkit.synth.varied`). In "varied" clips, half of the clips
-            show an expression, and the others have none.
+        regime: "macro", "micro" (small movements of at most half a second), "varied" (free combinations of units,
+            turned heads, speech, poor pictures; see `affectkit.synth.varied`) or "engagement" (people in front of a
+            screen; see `affectkit.synth.engagement`). In "varied" clips, half of the clips show an expression, and the
+            others have none. "engagement" clips have none, and a quarter of their training and validation labels is
+            wrong.
         fps: Frames per second.
         val: Fraction of people in the validation split.
         test: Fraction of people in the test split.
@@ -199,14 +211,15 @@ def _split_people(settings: CorpusSettings) -> list[str]:
     return splits
 
 
-def _deal_expressions(settings: CorpusSettings, splits: list[str]) -> list[list[int]]:
-    """Class indices of each person's clips, dealt from shuffled decks so that a split has even classes."""
+def _deal_classes(settings: CorpusSettings, splits: list[str]) -> list[list[int]]:
+    """Expressions (or levels) of each person's clips, dealt from shuffled decks so that a split has even classes."""
+    classes = len(ENGAGEMENT_LEVELS if settings.regime == "engagement" else _EXPRESSIONS)
     hands: list[list[int]] = [[] for _ in splits]
     for number, split in enumerate(_SPLITS):
         rng = np.random.default_rng([settings.seed, 2, number])
         deck: list[int] = []
         for identity in np.repeat([k for k, own in enumerate(splits) if own == split], settings.clips):
-            deck = deck or rng.permutation(len(_EXPRESSIONS)).tolist()
+            deck = deck or rng.permutation(classes).tolist()
             hands[identity].append(deck.pop())
     return hands
 
@@ -215,30 +228,47 @@ _renderer: Final = functools.cache(FaceRenderer)  # one per process and size
 
 
 def _render_person(
-    settings: CorpusSettings, identity: int, split: str, expressions: list[int], folder: Path
+    settings: CorpusSettings, identity: int, split: str, classes: list[int], folder: Path
 ) -> _Part:
     """Render all clips of one person, the same in every process."""
     renderer = _renderer(settings.size)
     person = sample_person(np.random.default_rng([settings.seed, 3, identity]))
-    varied = settings.regime == "varied"
+    varied, engaged = settings.regime == "varied", settings.regime == "engagement"
+    bias = float(np.random.default_rng([settings.seed, 5, identity]).standard_normal())
     if varied:
         person = replace(person, shape=tuple(1.15 * coefficient for coefficient in person.shape))
     table, length = settings.table(), settings.frames_per_clip
     rows, intensities, landmarks = [], [], []
-    for number, expression in enumerate(expressions):
+    for number, drawn in enumerate(classes):
         rng = np.random.default_rng([settings.seed, 4, identity, number])
-        posed = not varied or rng.uniform() < 0.5
-        active = draw_units(rng, table[expression].tolist(), _IDS, independent=settings.independent)
-        if varied:
+        posed = not engaged and (not varied or rng.uniform() < 0.5)
+        active: tuple[int, ...] = ()
+        if not engaged:
+            active = draw_units(rng, table[drawn].tolist(), _IDS, independent=settings.independent)
+        if engaged:
+            rate = 0.0 if split == "test" else FLIP_RATE
+            plan = sample_engaged_clip(
+                rng, drawn, _IDS, frames=length, fps=settings.fps, bias=bias, flip_rate=rate
+            )
+        elif varied:
             active = active if posed else sample_varied_units(rng)
             plan = sample_varied_clip(rng, active, frames=length, fps=settings.fps)
         else:
             plan = sample_clip(rng, active, _IDS, frames=length, fps=settings.fps, regime=settings.regime)
+        truth = ENGAGEMENT_LEVELS[drawn] if engaged else _EXPRESSIONS.classes[drawn] if posed else None
+        answers = plan.answers
+        if not engaged:
+            answers = rate_units(np.random.default_rng([settings.seed, 6, identity, number]), active, _IDS)
         scene = sample_scene(rng)
-        if varied:
+        if varied or engaged:
             scene = replace(scene, zoom=scene.zoom * float(rng.uniform(0.65, 1.05)))
         renderer.set(person, scene)
         frames = [renderer.render(face) for face in plan.faces]
+        if plan.present is not None and not all(plan.present):
+            renderer.set(person, replace(scene, shift=_OUTSIDE))
+            empty = renderer.render(Face())
+            empty.landmarks[:] = np.nan
+            frames = [frame if here else empty for frame, here in zip(frames, plan.present, strict=True)]
         clip = f"p{identity:04d}_{number:02d}"
         images = np.stack([frame.image for frame in frames])
         points = np.stack([frame.landmarks for frame in frames])
@@ -258,7 +288,8 @@ def _render_person(
                 "clip": clip,
                 "subject": f"p{identity:04d}",
                 "split": split,
-                "expression": _EXPRESSIONS.classes[expression] if posed else None,
+                "expression": truth if posed else None,
+                "engagement": plan.level,
                 "onset": plan.onset,
                 "apex": plan.apex,
                 "offset": plan.offset,
@@ -266,6 +297,8 @@ def _render_person(
                 "num_frames": length,
                 "source": "rendered",
                 "units": active,
+                "truth": truth,
+                "answers": answers,
             }
         )
         intensities.append(plan.intensities)
@@ -276,7 +309,7 @@ def _render_person(
 def _render_all(settings: CorpusSettings, folder: Path, num_workers: int) -> Iterator[_Part]:
     """Render every person, in this process or in several."""
     splits = _split_people(settings)
-    hands = _deal_expressions(settings, splits)
+    hands = _deal_classes(settings, splits)
     arguments: tuple[Iterable[Any], ...] = repeat(settings), range(len(splits)), splits, hands, repeat(folder)
     if num_workers <= 1:
         yield from starmap(_render_person, zip(*arguments, strict=False))
@@ -292,7 +325,10 @@ def _write_tables(settings: CorpusSettings, digest: str, folder: Path, parts: li
 
     rows = [row for own, _, _ in parts for row in own]
     intensities, landmarks = (np.concatenate([part[k] for part in parts]) for k in (1, 2))
-    pq.write_table(pa.Table.from_pylist(rows).drop_columns("units"), folder / "index.parquet")
+    kept = [{name: value for name, value in row.items() if name not in _UNWRITTEN} for row in rows]
+    pq.write_table(pa.Table.from_pylist(kept), folder / "index.parquet")
+    write_ratings(folder, rows)
+    engaged = settings.regime == "engagement"
     length = settings.frames_per_clip
     columns: dict[str, Any] = {
         "clip": pa.array([row["clip"] for row in rows for _ in range(length)]).dictionary_encode(),
@@ -316,7 +352,8 @@ def _write_tables(settings: CorpusSettings, digest: str, folder: Path, parts: li
             for name, row in zip(_EXPRESSIONS.labels, table.tolist(), strict=True)
         },
         "au_space": settings.units.name,
-        "expression_space": _EXPRESSIONS.name,
+        "expression_space": None if engaged else _EXPRESSIONS.name,
+        "engagement_space": f"levels:{','.join(ENGAGEMENT_LEVELS)}" if engaged else None,
         "occurrence_at": level,
         "num_clips": len(rows),
         "num_frames": len(intensities),
@@ -328,7 +365,9 @@ def _write_tables(settings: CorpusSettings, digest: str, folder: Path, parts: li
             table,
             np.array([[unit in row["units"] for unit in _IDS] for row in of_test]),
             np.array([_EXPRESSIONS.index(row["expression"]) for row in of_test]),
-        ),
+        )
+        if of_test
+        else None,
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 

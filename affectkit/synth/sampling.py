@@ -7,8 +7,8 @@ from the generator passed in, so a clip depends only on its seed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import numpy as np
@@ -27,7 +27,7 @@ __all__ = [
     "sample_scene",
 ]
 
-Regime = Literal["macro", "micro", "varied"]
+Regime = Literal["macro", "micro", "varied", "engagement"]
 Colour = tuple[float, float, float]
 
 CONTRADICTIONS: Final[tuple[tuple[int, int], ...]] = (
@@ -60,6 +60,9 @@ class ClipPlan:
         onset: First frame with a movement.
         apex: Frame of the highest total intensity; a planned frame in clips without movement.
         offset: Last frame with a movement, or the last frame.
+        present: Whether the face is in the picture, one per frame; None if it always is.
+        level: Level of engagement that an annotator gives; None in clips of other regimes.
+        answers: Answers of a rater, by question.
     """
 
     faces: tuple[Face, ...]
@@ -67,6 +70,9 @@ class ClipPlan:
     onset: int
     apex: int
     offset: int
+    present: tuple[bool, ...] | None = None
+    level: int | None = None
+    answers: Mapping[str, float] = field(default_factory=dict)
 
 
 def _colour(rng: np.random.Generator, base: Colour, spread: float) -> Colour:

@@ -288,13 +288,24 @@ def _reduce_statistics(parts: Sequence[BatchStatistic], world: int, normalize: A
     return Reduced(finish(whole).float(), finish(everywhere).detach().float(), total[-1])
 
 
-def head_loss(head: Head, loss: Loss, logits: Tensor, batch: ClipBatch) -> LossTerm:
-    """Compute the loss term of a head; without labels in the batch its logits still take part in the graph."""
+def head_loss(
+    head: Head, loss: Loss, logits: Tensor, batch: ClipBatch, weight: Tensor | None = None
+) -> LossTerm:
+    """Compute the loss term of a head; without labels in the batch its logits still take part in the graph.
+
+    Args:
+        head: The head.
+        loss: Its loss; a `MaskedLoss` if there are weights.
+        logits: Output of the head.
+        batch: Input of the logits.
+        weight: Factors of the clips [B]; 1 by default.
+    """
     if head.target not in batch.targets:
         return loss.nothing(logits)
     target = batch.targets[head.target].project(head.space.name)
     logits, target = align_levels(logits, target, batch.frame_mask, axes=head.logit_axes)
-    term: LossTerm = loss(logits, target.value, target.mask)
+    weights = () if weight is None else (weight,)
+    term: LossTerm = loss(logits, target.value, target.mask, *weights)
     return term
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from affectkit.data import is_same_setting
+from affectkit.data import ClipLabels, is_same_setting
 from affectkit.errors import ConfigError, LabelSpaceError
 from affectkit.models import AffectModel, Head
 
@@ -54,6 +54,10 @@ class TaskData(Protocol):
 
     def cooccurrence(self, target: str, space: str) -> Tensor | None:
         """P(unit j | unit i) among the training labels, float64 [A, A]; None if no corpus has the target."""
+        return None
+
+    def clip_labels(self, target: str, space: str) -> ClipLabels | None:
+        """Class or level of each training clip; None if no corpus has the target."""
         return None
 
 

@@ -51,7 +51,7 @@ class MultiTask(AffectTask):
         temporal: Factory from the feature width to a module over the frames' features; their mean by default.
         bridge: Factory from the label spaces of the heads with prototypes, by head name, to the module that makes the
             prototypes; none by default.
-        losses: Losses by head name; by default that of the head's kind of labels.
+        losses: Losses by head name; by default that of the head or of its kind of labels.
         balance: Weighting of action units by their occurrence rates in the training labels, by head name:
             `inverse_frequency` weighs whole units, `positives` the positives of each unit by the square root of their
             odds against. No weights by default.
@@ -119,7 +119,10 @@ class MultiTask(AffectTask):
                     f"A {kind} is given for {sorted(unknown)}.", remedy=f"Heads are {sorted(heads)}."
                 )
         self.losses = nn.ModuleDict(
-            {name: (losses or {}).get(name) or default_loss(head.space) for name, head in self.heads.items()}
+            {
+                name: (losses or {}).get(name) or default_loss(head.space, head.loss)
+                for name, head in self.heads.items()
+            }
         )
         self.balance = dict(balance or {})
         for name, rule in self.balance.items():

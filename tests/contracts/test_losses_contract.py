@@ -23,6 +23,7 @@ LOSSES = {
     "asymmetric/unclipped": ("occurrence", {"clip": 0.0, "gamma_pos": 1.0, "gamma_neg": 1.0}),
     "dice": ("occurrence", {}),
     "dice/weighted": ("occurrence", {"weight": [0.5, 1.0, 1.5]}),
+    "evidential": ("categories", {"penalty": 0.3}),
     "levels": ("levels", {}),
     "levels/weighted": ("levels", {"weight": [0.5, 1.0, 1.5]}),
     "ordinal": ("intensity", {}),

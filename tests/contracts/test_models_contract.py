@@ -22,6 +22,7 @@ RESIDUAL = {"depth": 2, "heads": 2, "head_width": 3, "max_frames": 8}
 TEMPORALS = {
     "mean": {},
     "transformer": {"depth": 2, "heads": 2, "max_frames": 8},
+    "transformer/max": {"heads": 2, "max_frames": 8, "pool": "max"},
     "clip_token": RESIDUAL,
     "framewise": RESIDUAL,
     "local_attention": {"heads": 2, "max_frames": 8},
@@ -36,6 +37,7 @@ HEADS = {
     "expression": {"space": "basic7"},
     "levels": {"space": "levels:low,medium,high"},
     "levels/two": {"space": "levels:low,high", "target": "engagement", "hidden": 4},
+    "nominal_levels": {"space": "levels:low,medium,high"},
     "dimensions": {"space": "va"},
     "dimensions/range": {"space": "dimensions[0,9]:arousal", "target": "mood"},
     "linear_dimensions": {"space": "va"},
@@ -49,10 +51,20 @@ BRIDGES = {
 }
 WIDTH = 8
 # Parts that take pictures of one size only, or patches: tested in tests/unit/models/test_small_motion_nets.py,
-# test_released.py, test_micro_au_head.py and test_graph_head.py; or parts that need signals: test_signal_backbones.py.
+# test_released.py, test_micro_au_head.py and test_graph_head.py; or parts that need signals: test_signal_backbones.py
+# and tests/unit/methods/engagement.
 ELSEWHERE = {
-    "backbone": {"led", "ststnet", "offapexnet", "mobilefacenet", "signals", "fused"},
-    "head": {"micro_au", "graph_au"},
+    "backbone": {
+        "led",
+        "ststnet",
+        "offapexnet",
+        "mobilefacenet",
+        "signals",
+        "fused",
+        "signal_segments",
+        "tcctnet",
+    },
+    "head": {"micro_au", "graph_au", "tcct_levels"},
 }
 
 

@@ -32,6 +32,8 @@ from affectkit.data.transforms import (
 )
 from affectkit.data.video import Backend, open_video
 from affectkit.datasets.bases.signals import ClipSignals, NoFaceError, default_folder
+from affectkit.datasets.bases.table_signals import TableSignals
+from affectkit.datasets.reading.openface_signals import OPENFACE_SIGNALS
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError, VideoError
 from affectkit.faces import SIGNALS, FacePicture, PictureSpec, face_landmarks, margin_of
 from affectkit.faces.cropper import ALIGNED
@@ -68,6 +70,8 @@ class AffectDataset(Dataset[Clip], ABC):
             `{"au": "micro_au"}` returns action units alone, as the target "micro_au".
         signals: Measurements of the face to return, names of `affectkit.faces.SIGNALS`. They are measured on the
             original frames, before crops and transforms, when a clip is first read, and kept on disk.
+        signal_tables: Folder of tables that OpenFace wrote, one per clip and named like its media. `signals` then are
+            those of `affectkit.datasets.reading.openface_signals.OPENFACE_SIGNALS`, and nothing is measured.
         signals_root: Folder of the kept signals; by default the folder `.signals` beside the corpus if it is writable,
             else the user's cache.
         pictures: Pictures of a clip: its frames ("frames"); the face of each frame, cropped as this input of a model
@@ -77,7 +81,8 @@ class AffectDataset(Dataset[Clip], ABC):
     Raises:
         DatasetNotFoundError: `root` does not exist, or `prepared` holds no finished crops.
         ConfigError: The crops in `prepared` belong to another corpus or to other media, `targets` is unknown, empty or
-            ambiguous, a signal is unknown, or faces are to be cropped from prepared crops.
+            ambiguous, a signal is unknown, or faces are to be cropped from prepared crops or by
+            tables.
 
     Attributes:
         name: Published name of the corpus.
@@ -123,6 +128,7 @@ class AffectDataset(Dataset[Clip], ABC):
         prepared: str | Path | None = None,
         targets: Sequence[str] | Mapping[str, str] | None = None,
         signals: Sequence[str] = (),
+        signal_tables: str | Path | None = None,
         signals_root: str | Path | None = None,
         pictures: Literal["frames", "none"] | int | PictureSpec = "frames",
     ) -> None:
@@ -140,19 +146,27 @@ class AffectDataset(Dataset[Clip], ABC):
         self._verified: set[str] = set()  # clips whose crops were made from the same media
         self.pictures = FacePicture(pictures) if isinstance(pictures, int) else pictures
         self.signals = tuple(signals)
-        if unknown := set(signals) - SIGNALS.keys():
+        known = SIGNALS if signal_tables is None else OPENFACE_SIGNALS
+        if unknown := set(signals) - known.keys():
             raise ConfigError(
-                f"There is no signal {', '.join(sorted(unknown))}.",
-                remedy=f"Choose from {', '.join(SIGNALS)}.",
+                f"There is no signal {', '.join(sorted(unknown))}{' in tables' if signal_tables else ''}.",
+                remedy=f"Choose from {', '.join(known)}.",
             )
         if not isinstance(self.pictures, str) and prepared is not None:
             raise ConfigError(
                 "Faces cannot be cropped from prepared crops.",
                 remedy="Leave out `prepared` or the crops by mesh.",
             )
-        self.measured = None
-        if signals or not isinstance(self.pictures, str):
-            folder = self.signals_folder if signals_root is None else Path(signals_root)
+        if not isinstance(self.pictures, str) and signal_tables is not None:
+            raise ConfigError(
+                "Faces cannot be cropped by the tables of OpenFace.",
+                remedy="Leave out `signal_tables` or the crops by mesh.",
+            )
+        self.measured: ClipSignals | None = None
+        folder = self.signals_folder if signals_root is None else Path(signals_root)
+        if signal_tables is not None:
+            self.measured = TableSignals(self, folder, Path(signal_tables))
+        elif signals or not isinstance(self.pictures, str):
             self.measured = ClipSignals(self, folder)
         self.clips = self.records()
         self._crops = None if prepared is None else self._open_prepared(prepared)
@@ -297,7 +311,9 @@ class AffectDataset(Dataset[Clip], ABC):
             stop = record.num_frames if record.stop is None else record.stop
             if stop is None and self._crops is not None:
                 stop = self._crops.stop(self.crop_key(record))
-            elif stop is None:
+            elif stop is None and self.measured is not None:
+                stop = self.measured.num_frames(index)
+            if stop is None:
                 with open_video(record.path, self.backend) as reader:
                     stop = reader.num_frames
             if stop <= record.start:

@@ -44,6 +44,7 @@ class Protocol:
         parts: Subjects of each part.
         tested: Parts that are tested in turn; without any, each subject is tested in turn.
         prefix: Beginning of the names that are tested, in a single fold "official".
+        val_prefix: Beginning of the names used for validation, if the corpus chooses them; otherwise they are drawn.
         listed: Whether names begin with the folds that test them: `set_1/00151`, `set_1+set_2/00151`.
         val_fraction: Share of the training subjects used for validation, at least one subject.
         reduction: How folds become one number: the mean of their scores, or one score of all predictions.
@@ -58,6 +59,7 @@ class Protocol:
     parts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     tested: tuple[str, ...] = ()
     prefix: str | None = None
+    val_prefix: str | None = None
     listed: bool = False
     val_fraction: float = 0.1
     reduction: Literal["mean_of_folds", "pooled"] = "mean_of_folds"
@@ -125,6 +127,9 @@ class Protocol:
                 f"others {len(others)}.",
                 remedy="Check that the corpus is complete; a fold needs at least 1 test subject and 2 others.",
             )
+        if self.val_prefix is not None:
+            val = tuple(subject for subject in others if subject.startswith(self.val_prefix))
+            return Fold(name, tuple(s for s in others if s not in val), val, tuple(sorted(test)))
         share = max(self.val_fraction, 1 / len(others))
         parts = split_subjects(others, {"train": 1 - share, "val": share}, seed=seed)
         return Fold(name, parts["train"], parts["val"], tuple(sorted(test)))

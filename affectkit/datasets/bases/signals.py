@@ -60,11 +60,12 @@ class ClipSignals:
     Args:
         dataset: The dataset.
         folder: Folder of the files.
+        version: Version of the measurement; that of `affectkit.faces.measure_signals` by default.
     """
 
-    def __init__(self, dataset: AffectDataset, folder: Path) -> None:
+    def __init__(self, dataset: AffectDataset, folder: Path, version: str | None = None) -> None:
         self.dataset = dataset
-        self.files = SignalFiles(folder, SIGNALS_VERSION)
+        self.files = SignalFiles(folder, version or SIGNALS_VERSION)
         self._known: dict[int, str] = {}  # key of each clip whose frames are measured
 
     @cached_property
@@ -121,6 +122,10 @@ class ClipSignals:
                 return video.fps, video.num_frames == 1
         except VideoError:  # the corpus stores it in another way, or reading it reports the fault
             return nan, False
+
+    def num_frames(self, index: int) -> int | None:
+        """Number of frames of the media of a clip, if the signals tell."""
+        return None
 
     def _read(self, index: int, frames: Sequence[int]) -> Iterator[Tensor | None]:
         record = self.dataset.clips[index]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from affectkit.models.backbones.base import Backbone
 from affectkit.models.backbones.clip import ClipBackbone
 from affectkit.models.backbones.mobilefacenet import MobileFaceNet
+from affectkit.models.backbones.segments import SegmentBackbone
 from affectkit.models.backbones.signals import FusedBackbone, SignalBackbone
 from affectkit.models.backbones.small import LEDBackbone, OffApexNet, STSTNet
 from affectkit.models.backbones.timm import TimmBackbone
@@ -17,6 +18,7 @@ __all__ = [
     "MobileFaceNet",
     "OffApexNet",
     "STSTNet",
+    "SegmentBackbone",
     "SignalBackbone",
     "TimmBackbone",
 ]

@@ -14,7 +14,31 @@ from affectkit.models.features import Features, InputSpec
 from affectkit.models.registry import build, register
 from affectkit.registry import plain
 
-__all__ = ["FusedBackbone", "SignalBackbone"]
+__all__ = ["FusedBackbone", "SignalBackbone", "join_signals"]
+
+
+def join_signals(signals: Mapping[str, Tensor], sizes: Mapping[str, int]) -> Tensor:
+    """Flatten and join signals to [B, T, F].
+
+    Args:
+        signals: [B, T, ...] by name.
+        sizes: Number of values per frame of each signal to join.
+
+    Raises:
+        ConfigError: A signal is missing or has another size.
+
+    Example:
+        >>> join_signals({"mesh": torch.zeros(2, 5, 4, 3), "pose": torch.zeros(2, 5, 3)}, {"pose": 3, "mesh": 12}).shape
+        torch.Size([2, 5, 15])
+    """
+    for name, size in sizes.items():
+        found = signals[name].flatten(2).shape[2] if name in signals else None
+        if found != size:
+            fault = "is missing" if found is None else f"has {found} values per frame, not {size}"
+            raise ConfigError(
+                f"The signal {name!r} {fault}.", remedy="Use a dataset that measures the model's signals."
+            )
+    return torch.cat([signals[name].flatten(2) for name in sizes], dim=2)
 
 
 @register("backbone", "signals")
@@ -105,9 +129,8 @@ class SignalBackbone(Backbone):
         Raises:
             ConfigError: A signal is missing or has another size.
         """
-        parts = [self._read(signals or {}, name, size) for name, size in self.sizes.items()]
         mean = cast("Tensor", self.standardize.running_mean)
-        values = torch.cat(parts, dim=2).flatten(0, 1).to(mean.dtype)
+        values = join_signals(signals or {}, self.sizes).flatten(0, 1).to(mean.dtype)
         if signals_mask is not None:
             values = torch.where(signals_mask.reshape(-1, 1), values, mean)
         values = self.standardize(values).clamp(-self.limit, self.limit)
@@ -115,16 +138,6 @@ class SignalBackbone(Backbone):
             values = values + self.noise * torch.randn_like(values)
         vectors = self.layers(values)
         return Features.of_frames(vectors.reshape(*frames.shape[:2], -1), frame_mask)
-
-    @staticmethod
-    def _read(signals: Mapping[str, Tensor], name: str, size: int) -> Tensor:
-        found = signals[name].flatten(2) if name in signals else None
-        if found is None or found.shape[2] != size:
-            fault = "is missing" if found is None else f"has {found.shape[2]} values per frame, not {size}"
-            raise ConfigError(
-                f"The signal {name!r} {fault}.", remedy="Use a dataset that measures the model's signals."
-            )
-        return found
 
 
 @register("backbone", "fused")

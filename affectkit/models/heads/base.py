@@ -52,6 +52,7 @@ class Head(nn.Module, ABC):
         values: Unit of a prediction in tables: "probability", "value".
         meaning: Description of a prediction, such as "probability of each unit".
         has_thresholds: Whether each label has a decision threshold.
+        loss: Name of its default loss; None for that of the kind of label space.
         logit_axes: Number of logit axes after clips and frames.
         thresholds: One decision threshold per label, or empty.
         temperature: Divisor of the logits before they become probabilities.
@@ -73,6 +74,7 @@ class Head(nn.Module, ABC):
     values: ClassVar[str] = "value"
     meaning: ClassVar[str] = "value of each label"
     has_thresholds: ClassVar[bool] = False
+    loss: ClassVar[str | None] = None
     logit_axes: ClassVar[int] = 1
     uses_prototypes: bool = False
     prototypes: Tensor

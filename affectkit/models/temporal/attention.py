@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
 
 import torch
 from einops import rearrange, repeat
@@ -19,7 +20,7 @@ __all__ = ["ClipTokenTransformer", "FramewiseTransformer", "LocalTemporalAttenti
 
 @register("temporal", "transformer")
 class TemporalTransformer(Temporal):
-    """Self-attention over the real frames of a clip; the clip vector is their mean.
+    """Self-attention over the real frames of a clip; the clip vector is their mean or their maximum.
 
     Pre-norm layers, x + attention(norm(x)) and x + mlp(norm(x)), over frame vectors plus learned positions.
 
@@ -29,9 +30,10 @@ class TemporalTransformer(Temporal):
         heads: Attention heads; must divide D.
         dropout: Probability, in attention weights and after both branches.
         max_frames: Longest clip, in frames.
+        pool: Clip vector: the "mean" or the "max" over real frames, value by value.
 
     Raises:
-        ConfigError: The heads do not divide the width; in `forward`, a clip is longer than `max_frames`.
+        ConfigError: The heads do not divide the width, or `pool` is unknown; in `forward`, a clip is longer than `max_frames`.
 
     Example:
         >>> temporal = TemporalTransformer(8, heads=2)
@@ -43,15 +45,24 @@ class TemporalTransformer(Temporal):
     """
 
     def __init__(
-        self, in_features: int, *, depth: int = 1, heads: int = 4, dropout: float = 0.0, max_frames: int = 64
+        self,
+        in_features: int,
+        *,
+        depth: int = 1,
+        heads: int = 4,
+        dropout: float = 0.0,
+        max_frames: int = 64,
+        pool: Literal["mean", "max"] = "mean",
     ) -> None:
         super().__init__(in_features)
+        if pool not in ("mean", "max"):
+            raise ConfigError(f"pool={pool!r} is unknown.", remedy="Use mean or max.")
         if in_features % heads:
             raise ConfigError(
                 f"{heads} attention heads do not divide {in_features} features.",
                 remedy="Choose `heads` among the divisors of the backbone's width.",
             )
-        self.max_frames = max_frames
+        self.max_frames, self.pool = max_frames, pool
         self.config = {
             "type": "transformer",
             "depth": depth,
@@ -59,6 +70,8 @@ class TemporalTransformer(Temporal):
             "dropout": dropout,
             "max_frames": max_frames,
         }
+        if pool != "mean":
+            self.config["pool"] = pool
         self.position = nn.Parameter(torch.empty(max_frames, in_features))
         nn.init.trunc_normal_(self.position, std=0.02)
         self.layers = nn.ModuleList(
@@ -67,13 +80,23 @@ class TemporalTransformer(Temporal):
         self.norm = nn.LayerNorm(in_features)
 
     def forward(self, features: Features) -> Features:
-        """Relate frames; the mean over real frames becomes `pooled`."""
+        """Relate frames; the mean or maximum over real frames becomes `pooled`, 0 for a clip without any."""
         x = frames_of(features, self.max_frames)
         x = x + self.position[: x.shape[1]]
         allowed = _real_frames_or_itself(x, features.frame_mask)
         for layer in self.layers:
             x = layer(x, allowed)
-        return Features.of_frames(self.norm(x), features.frame_mask, features.tokens)
+        related = Features.of_frames(self.norm(x), features.frame_mask, features.tokens)
+        return related if self.pool == "mean" else replace(related, pooled=_masked_max(related))
+
+
+def _masked_max(features: Features) -> Tensor:
+    """Maximum [B, D] over real frames, 0 for a clip without any."""
+    frames, mask = frames_of(features), features.frame_mask
+    if mask is None:
+        return frames.amax(1)
+    most = frames.masked_fill(~mask[..., None], -torch.inf).amax(1)
+    return torch.where(mask.any(1, keepdim=True), most, 0.0)
 
 
 @register("temporal", "framewise")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, cohen_kappa_score, mean_absolute_error
+from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score, mean_absolute_error
 
 from affectkit.metrics import ExpressionMetrics, LevelMetrics, estimate
 
@@ -38,6 +38,13 @@ def test_values_are_those_of_scikit_learn(seed):
     assert found["mae_constant"].item() == pytest.approx(min(mae))
     assert found["acc_adjacent_constant"].item() == pytest.approx(max(adjacent))
     assert found["acc_constant"].item() == pytest.approx(max(acc))
+    f1 = f1_score(t, s, labels=np.unique(t), average=None)
+    assert found["f1_macro"].item() == pytest.approx(f1.mean())
+    assert [found[f"f1/{LABELS[level]}"].item() for level in np.unique(t)] == pytest.approx(f1.tolist())
+    majority = np.full(len(t), np.bincount(t).argmax())
+    assert found["f1_macro_constant"].item() == pytest.approx(
+        f1_score(t, majority, labels=np.unique(t), average="macro", zero_division=0)
+    )
     assert [found[f"support/{label}"] for label in LABELS] == [(t == c).sum() for c in range(4)]
     assert found["num_levels"] == len(set(t))
 

@@ -157,7 +157,7 @@ def test_hash_changes_with_every_setting_and_the_renderer(tiny_settings, monkeyp
 def test_expressions_are_dealt_evenly():
     settings = CorpusSettings(30, 7, 4, 16, 0)
     splits = corpus._split_people(settings)
-    hands = corpus._deal_expressions(settings, splits)
+    hands = corpus._deal_classes(settings, splits)
     assert splits.count("test") == 6
     assert splits.count("val") == 3
     for split in ("train", "val", "test"):
