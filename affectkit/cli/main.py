@@ -26,7 +26,7 @@ COMMANDS = {
     "predict": "action units of photos and videos (--model) or of a recipe's data (--config)",
     "report": "predictions as a page, a video with overlay, or figures",
     "crossval": "all folds of a corpus's protocol, resumable: --config RECIPE",
-    "model": "export, calibrate, convert or explain a trained model",
+    "model": "export, calibrate, convert, explain or search with a trained model",
     "data": "check, rehearse, prepare or render a corpus",
     "recipe": "list, show or copy the recipes of affectkit",
     "describe": "parameters, input, labels and outputs of a recipe or a saved model",
@@ -40,6 +40,7 @@ GROUPS = {
         "calibrate": "temperatures and thresholds from validation subjects",
         "convert": "weights trained by other programs",
         "explain": "what a model learned, as pictures and tables",
+        "neighbours": "faces of a corpus that a metric model finds most alike",
     },
     "data": {
         "check": "compare a corpus on disk with its published counts",

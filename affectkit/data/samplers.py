@@ -52,8 +52,9 @@ class ReplaySampler(DistributedSampler[Draw]):
     The corpus is an endless stream of permutations, permutation `k` seeded by (seed, k). Each epoch takes the next
     `steps_per_epoch × batch_size × W` positions: small corpora are reshuffled on every pass, large ones continue where
     the last epoch stopped, and processes never share a draw. With weights, a pass over N clips holds clip i about
-    N·w_i/Σw times, rounded up or down at random (systematic sampling). With classes, a pass draws all classes in turn, in
-    a new random order every time round, so that every global batch holds them in equal numbers, give or take one or two.
+    N·w_i/Σw times, rounded up or down at random (systematic sampling). With classes, a pass draws all classes in turn,
+    in a new random order in every round, so that the numbers of clips of two classes in a global batch differ by at
+    most a few.
 
     Args:
         dataset: Any sized object.
@@ -142,9 +143,9 @@ class ReplaySampler(DistributedSampler[Draw]):
         turns = torch.stack([torch.randperm(len(members), generator=rng) for _ in range(rounds)])
         drawn = torch.stack(
             [
-                torch.cat([own[torch.randperm(len(own), generator=rng)] for _ in range(-(-rounds // len(own)))])[
-                    :rounds
-                ]
+                torch.cat(
+                    [own[torch.randperm(len(own), generator=rng)] for _ in range(-(-rounds // len(own)))]
+                )[:rounds]
                 for own in members
             ],
             dim=1,

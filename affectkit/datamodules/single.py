@@ -66,8 +66,8 @@ class SingleDataModule(TrainingStatistics, LightningDataModule):
             clips has this share of the draws; see `affectkit.data.draw_weights`. By default every clip is drawn
             equally often.
         rare_units: Units that `rare_share` applies to; all units of the corpus by default.
-        balanced_classes: Target of classes, such as `expression`, whose classes are drawn equally often, in equal numbers
-            in every batch; clips without a class are not drawn. See `affectkit.data.ReplaySampler`.
+        balanced_classes: Target of classes, such as `expression`, whose classes are drawn equally often and in turn;
+            clips without a class are not drawn. See `affectkit.data.ReplaySampler`.
         predict_split: Split for `predict`.
         seed: Seed of every draw; by default the run's (`seed_everything`).
     """

@@ -12,7 +12,14 @@ from affectkit.datasets import AffectDataset
 from affectkit.errors import ConfigError
 from affectkit.facs import UnitSpace, label_space
 
-__all__ = ["TrainingStatistics", "clip_classes", "clip_positives", "count_labels", "count_pairs", "find_annotated"]
+__all__ = [
+    "TrainingStatistics",
+    "clip_classes",
+    "clip_positives",
+    "count_labels",
+    "count_pairs",
+    "find_annotated",
+]
 
 
 class TrainingStatistics(ABC):
@@ -144,7 +151,9 @@ def clip_classes(dataset: AffectDataset, target: str) -> Tensor:
     if target not in dataset.targets or not label_space(dataset.targets[target]).indexed:
         remedy = f"Its targets are {', '.join(dataset.targets)}."
         raise ConfigError(f"{dataset.name} has no classes {target!r}.", remedy=remedy)
-    found = [dataset.annotate(record, dataset.label_frames(record))[target].likeliest() for record in dataset.clips]
+    found = [
+        dataset.annotate(record, dataset.label_frames(record))[target].likeliest() for record in dataset.clips
+    ]
     labels = [label.over_frames() if label.leading else label for label in found]
     return torch.stack([torch.where(label.mask, label.value, -1) for label in labels])
 

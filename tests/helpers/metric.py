@@ -31,7 +31,11 @@ def main(folder, world):
     world = int(world)
     task = make_metric(identity_aware=True, warm_start=0.5)
     trainer = make_trainer(
-        folder, max_steps=8, devices=world, strategy="ddp" if world > 1 else "auto", enable_checkpointing=False
+        folder,
+        max_steps=8,
+        devices=world,
+        strategy="ddp" if world > 1 else "auto",
+        enable_checkpointing=False,
     )
     data = ToyDataModule(batch_size=8 // world, seed=0, clips=3, balanced_classes="expression")
     trainer.fit(task, datamodule=data)

@@ -6,18 +6,38 @@ from typing import TYPE_CHECKING, Any
 
 from affectkit.methods.mul_dml.head import MetricAUHead, MetricExpressionHead, MetricHead
 from affectkit.methods.mul_dml.loss import MultiThresholdTriplet, largest_threshold, mean_distance
+from affectkit.methods.mul_dml.neighbours import (
+    Gallery,
+    Neighbours,
+    embed_gallery,
+    face_vectors,
+    metric_head,
+    neighbours_by_label,
+    neighbours_of,
+    retrieval_rates,
+    write_neighbours,
+)
 
 if TYPE_CHECKING:
     from affectkit.methods.mul_dml.task import MulDML
 
 __all__ = [
+    "Gallery",
     "MetricAUHead",
     "MetricExpressionHead",
     "MetricHead",
     "MulDML",
     "MultiThresholdTriplet",
+    "Neighbours",
+    "embed_gallery",
+    "face_vectors",
     "largest_threshold",
     "mean_distance",
+    "metric_head",
+    "neighbours_by_label",
+    "neighbours_of",
+    "retrieval_rates",
+    "write_neighbours",
 ]
 
 

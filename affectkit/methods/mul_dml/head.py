@@ -24,15 +24,16 @@ _DOUBT = 1e-3  # of a vote, so that log odds are finite; all of it without any r
 class MetricHead(Head):
     r"""Base of heads that embed a face in N slices of unit length, trained by `MultiThresholdTriplet`.
 
-    A linear layer maps features to G groups of N slices: one group for expressions, one for each action unit. Slice n is
-    :math:`z_n = x_n / |x_n|`, and the vector of a group the concatenation of its slices, divided by :math:`\sqrt N`.
+    A linear layer maps features to G groups of N slices: one group for expressions, one for each action unit. Slice n
+    is :math:`z_n = x_n / |x_n|`, and the vector of a group the concatenation of its slices, divided by
+    :math:`\sqrt N`.
 
     Labels are read off these vectors by a linear layer, in training always. In evaluation, `knn` and `prototype`
     compare them with references, embeddings of training clips, which the task stores at each validation:
 
     - `knn`: vote of the k nearest references, weighted by :math:`e^{\cos / \tau}`;
-    - `prototype`: :math:`\cos / \tau` to the mean reference of each class; for units, to the mean of those that show the
-      unit minus to the mean of those that do not.
+    - `prototype`: :math:`\cos / \tau` to the mean reference of each class; for units, to the mean of those that show
+      the unit minus to the mean of those that do not.
 
     Args:
         in_features: Width of the features.

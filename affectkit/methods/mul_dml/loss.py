@@ -172,7 +172,9 @@ class MultiThresholdTriplet(nn.Module):
             losses = self._of_pairs(distances, nearest.expand_as(distances))
             farthest = distances.masked_fill(~positive, -1.0).argmax(-1, keepdim=True)
             return losses.gather(-1, farthest).squeeze(-1)
-        beyond = rearrange(negative, "g n a q -> g n a 1 q") & (distances[..., None, :] > distances[..., None])
+        beyond = rearrange(negative, "g n a q -> g n a 1 q") & (
+            distances[..., None, :] > distances[..., None]
+        )
         nearest = distances[..., None, :].masked_fill(~beyond, torch.inf).argmin(-1)
         last = distances.masked_fill(~negative, -1.0).argmax(-1, keepdim=True)
         losses = self._of_pairs(distances, torch.where(beyond.any(-1), nearest, last))

@@ -29,10 +29,10 @@ _COLLAPSED = 0.01  # mean squared distance; that of random slices is 2
 class MulDML(MultiTask):
     r"""`MultiTask` with the triplet loss of `MultiThresholdTriplet` for its metric heads.
 
-    The loss of a metric head is :math:`L_{cls} + \lambda L_{triplet}`: the loss of its linear layer (in `losses`) and the
-    triplet loss of its slices, over the clips of all processes. Clips of a class are the positives of each other; for
-    action units, clips in the same state of a unit, in the slices of that unit. Draw the classes equally often (option
-    `balanced_classes` of the data). Other heads can be part of the same run.
+    The loss of a metric head is :math:`L_{cls} + \lambda L_{triplet}`: the loss of its linear layer (in `losses`) and
+    the triplet loss of its slices, over the clips of all processes. Clips of a class are the positives of each other;
+    for action units, clips in the same state of a unit, in the slices of that unit. Draw the classes equally often
+    (option `balanced_classes` of the data). Other heads can be part of the same run.
 
     Before each validation, metric heads with the classifier `knn` or `prototype` store references: embeddings of
     training clips in the order in which the current epoch draws them. A slice whose embeddings are all alike at the end

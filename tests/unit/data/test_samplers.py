@@ -88,7 +88,12 @@ CLASSES = torch.tensor([0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 5, 5, -1])
 def test_classes_are_drawn_in_turn():
     def draws(world, rank):
         sampler = ReplaySampler(
-            range(15), batch_size=6 // world, steps_per_epoch=5, classes=CLASSES, num_replicas=world, rank=rank
+            range(15),
+            batch_size=6 // world,
+            steps_per_epoch=5,
+            classes=CLASSES,
+            num_replicas=world,
+            rank=rank,
         )
         return [draw.index for draw in sampler]
 

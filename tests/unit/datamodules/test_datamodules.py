@@ -5,7 +5,13 @@ from helpers.toy import ToyDataModule, ToyDataset
 
 from affectkit.data import Target
 from affectkit.datamodules import BP4DDataModule, DISFADataModule, MixtureDataModule
-from affectkit.datamodules.statistics import clip_classes, clip_positives, count_labels, count_pairs, find_annotated
+from affectkit.datamodules.statistics import (
+    clip_classes,
+    clip_positives,
+    count_labels,
+    count_pairs,
+    find_annotated,
+)
 from affectkit.errors import ConfigError, DatasetNotFoundError, SubjectLeakError, VideoError
 from affectkit.facs import label_space
 from affectkit.rehearse.bp4d import write_bp4d

@@ -60,7 +60,7 @@ def by_hand(embeddings, tau, *, mining, dual, labels=LABELS, people=None):
             ]
             costs = [one for one in costs if one > 0] or [0.0]
         else:
-            pairs = [max(same, key=lambda p: d[a][p])] if mining == "batch_hard" else same  # noqa: B023
+            pairs = [max(same, key=lambda p: d[a][p])] if mining == "batch_hard" else same
             costs = [cost(a, p, mined(a, p), mined(p, a)) for p in pairs]
         losses.append(sum(costs) / len(costs))
     return losses

@@ -162,7 +162,9 @@ class WithPose(ToyDataset):
     def __getitem__(self, draw):
         clip = super().__getitem__(draw)
         return replace(
-            clip, signals={"pose": clip.frames.float().mean((2, 3))}, signals_mask=torch.ones(3, dtype=torch.bool)
+            clip,
+            signals={"pose": clip.frames.float().mean((2, 3))},
+            signals_mask=torch.ones(3, dtype=torch.bool),
         )
 
 
@@ -197,7 +199,9 @@ def test_a_collapsed_slice_is_logged_and_named_once(tmp_path, caplog):
         embedding.weight[4:8] = 0
         embedding.bias[4:8] = 100.0  # the second slice maps all faces to one point
     with caplog.at_level(logging.WARNING):
-        trainer, _ = fitted(tmp_path, task, WithPoseDataModule(), max_steps=-1, max_epochs=2, log_every_n_steps=1)
+        trainer, _ = fitted(
+            tmp_path, task, WithPoseDataModule(), max_steps=-1, max_epochs=2, log_every_n_steps=1
+        )
     assert trainer.callback_metrics["train/expression/collapsed_slices"] == 1
     found = [record.message for record in caplog.records if "collapsed" in record.message]
     assert len(found) == 1
