@@ -26,7 +26,7 @@ COMMANDS = {
     "predict": "action units of photos and videos (--model) or of a recipe's data (--config)",
     "report": "predictions as a page, a video with overlay, or figures",
     "crossval": "all folds of a corpus's protocol, resumable: --config RECIPE",
-    "model": "export, calibrate, convert, explain or compare trained models",
+    "model": "export, calibrate, convert, explain, compare or search with trained models",
     "data": "check your own table or a corpus; rehearse, prepare or render one",
     "recipe": "list, show or copy the recipes of affectkit",
     "describe": "parameters, input, labels and outputs of a recipe or a saved model",
@@ -42,6 +42,7 @@ GROUPS = {
         "convert": "weights trained by other programs",
         "explain": "what a model learned, as pictures and tables",
         "compare": "two tested runs, paired over subjects, with intervals and p-values",
+        "neighbours": "faces of a corpus that a metric model finds most alike",
     },
     "data": {
         "table": "check a table of your own clips, and write a starting recipe for it",

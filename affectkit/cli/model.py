@@ -1,4 +1,4 @@
-"""`affectkit model`: export, calibrate, convert, explain or compare trained models."""
+"""`affectkit model`: export, calibrate, convert, explain, compare or search with trained models."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from affectkit.data import ClipBatch
-    from affectkit.models import AffectModel
+    from affectkit.models import AffectModel, Features
 
-__all__ = ["calibrate", "compare", "convert", "explain", "export"]
+__all__ = ["calibrate", "compare", "convert", "explain", "export", "neighbours"]
 
 _ONLY = {  # options of some targets
     ("hub",): ("repo", "private"),
@@ -298,3 +298,73 @@ def _clip(model: AffectModel, options: argparse.Namespace) -> tuple[Tensor, Tens
         numbers = OnsetApex(max(2, model.input_spec.frames))(apex + 1, onset=onset, apex=apex)
         clip, landmarks = read_clip(video, numbers, predictor.faces, model.input_spec)
         return clip, landmarks.expand(len(clip), -1, -1)
+
+
+def neighbours(args: Sequence[str]) -> int:
+    """`affectkit model neighbours`: draw the faces of a corpus that are nearest to a face."""
+    parser = make_parser(
+        "model neighbours",
+        "Draw the nearest neighbours of a face among the test clips of a recipe's data, as a picture "
+        "(neighbours.png) and a table (neighbours.csv). Without --input, draw those of the first test clip with each "
+        "label, and print how often neighbours share labels and person. The model needs a metric head "
+        "(expression/muldml_*).",
+        "Further options override the recipe, for example --data.root=FOLDER.",
+        allow_abbrev=False,
+    )
+    add_shared(parser, "--config", required=True)
+    add_shared(parser, "--model")
+    add = parser.add_argument
+    add("--output", required=True, type=Path, help="folder to write")
+    add("--input", type=Path, help="photo, video or folder of frames with the face to look up")
+    add("--head", help="the metric head (default: the first one)")
+    add("--count", type=int, default=5, metavar="N", help="number of neighbours")
+    add_shared(parser, "--faces")
+    options, recipe = parse_with_recipe(parser, args)
+    if options.count < 1:
+        raise ConfigError(f"--count {options.count} must be at least 1.")
+    from affectkit.cli.lightning import build_part
+    from affectkit.datamodules import MixtureDataModule, SingleDataModule
+    from affectkit.methods import mul_dml
+
+    model = open_model(options.model).eval()
+    head = mul_dml.metric_head(model, options.head)
+    data = build_part(recipe, "data")
+    if isinstance(data, SingleDataModule | MixtureDataModule):
+        data.adapt(model)
+    data.prepare_data()
+    gallery = mul_dml.embed_gallery(model, head, _loaders(data, "test"))
+    if options.input is None:
+        found = mul_dml.neighbours_by_label(gallery, options.count)
+        rates = mul_dml.retrieval_rates(gallery, options.count)
+        for name in ("same_label", "same_person"):
+            print(
+                f"{name.replace('_', ' ')} among {options.count} neighbours: {rates[name]:.3f} "
+                f"(chance {rates[f'{name}_chance']:.3f})"
+            )
+    else:
+        picture, features = _face(model, options)
+        vector = mul_dml.face_vectors(head, features)[0]
+        found = [mul_dml.neighbours_of(gallery, options.input.name, picture, vector, options.count)]
+        for index, cosine in zip(found[0].indices, found[0].cosines, strict=True):
+            print(f"{gallery.clips[index]}: {gallery.shown(index)}, cosine {cosine:.3f}")
+    print(*mul_dml.write_neighbours(gallery, found, options.output), sep="\n")
+    return 0
+
+
+def _face(model: AffectModel, options: argparse.Namespace) -> tuple[Tensor, Features]:
+    """Picture of the face in the input, uint8 [3, S, S], and its features."""
+    import torch
+
+    from affectkit.data import UniformSegments
+    from affectkit.data.video import open_video
+    from affectkit.faces import read_clip
+    from affectkit.inference.predictor import Predictor
+
+    predictor = Predictor(model, faces=options.faces)
+    with open_video(options.input) as video:
+        numbers = UniformSegments(min(model.input_spec.frames, video.num_frames))(video.num_frames)
+        clip, landmarks = read_clip(video, numbers, predictor.faces, model.input_spec)
+        measured = predictor.measure(video.read(numbers))
+    with torch.inference_mode():
+        points = landmarks.expand(1, len(clip), -1, -1)
+        return clip[(len(clip) - 1) // 2], model.features(clip[None], landmarks=points, **measured)

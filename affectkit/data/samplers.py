@@ -52,7 +52,9 @@ class ReplaySampler(DistributedSampler[Draw]):
     The corpus is an endless stream of permutations, permutation `k` seeded by (seed, k). Each epoch takes the next
     `steps_per_epoch × batch_size × W` positions: small corpora are reshuffled on every pass, large ones continue where
     the last epoch stopped, and processes never share a draw. With weights, a pass over N clips holds clip i about
-    N·w_i/Σw times, rounded up or down at random (systematic sampling).
+    N·w_i/Σw times, rounded up or down at random (systematic sampling). With classes, a pass draws all classes in turn,
+    in a new random order in every round, so that the numbers of clips of two classes in a global batch differ by at
+    most a few.
 
     Args:
         dataset: Any sized object.
@@ -60,11 +62,12 @@ class ReplaySampler(DistributedSampler[Draw]):
         steps_per_epoch: Steps per epoch.
         seed: Seed of the order and of each `Draw.seed`.
         weights: Non-negative relative frequency of each clip; equal by default. See `affectkit.data.draw_weights`.
+        classes: int64 [N], class of each clip, to draw all classes equally often; clips below 0 are not drawn.
         num_replicas: Number of processes `W`; by default from the initialised process group, else 1.
         rank: Index of this process, from 0; by default from the process group.
 
     Raises:
-        ConfigError: The dataset is empty, a number is not positive, or weights do not fit.
+        ConfigError: The dataset is empty, a number is not positive, weights or classes do not fit, or both are given.
 
     Example:
         >>> sampler = ReplaySampler(range(3), batch_size=2, steps_per_epoch=3)
@@ -80,6 +83,7 @@ class ReplaySampler(DistributedSampler[Draw]):
         steps_per_epoch: int,
         seed: int = 0,
         weights: Tensor | None = None,
+        classes: Tensor | None = None,
         num_replicas: int | None = None,
         rank: int | None = None,
     ) -> None:
@@ -98,10 +102,15 @@ class ReplaySampler(DistributedSampler[Draw]):
             and weights.sum() > 0
         ):
             raise ConfigError(f"{len(dataset)} clips need as many weights, non-negative and not all 0.")
+        if classes is not None and (classes.shape != (len(dataset),) or bool((classes < 0).all())):
+            raise ConfigError(f"{len(dataset)} clips need as many classes, not all of them below 0.")
+        if weights is not None and classes is not None:
+            raise ConfigError("Clips are drawn by weights or by classes.", remedy="Leave one of them out.")
         world, rank = _find_place(num_replicas, rank)
         super().__init__(cast("Dataset[Any]", dataset), world, rank, shuffle=True, seed=seed)
         self.length = len(dataset)
         self.weights = weights
+        self.classes = classes
         self.num_samples = steps_per_epoch * batch_size
         self.total_size = self.num_samples * self.num_replicas
 
@@ -118,12 +127,30 @@ class ReplaySampler(DistributedSampler[Draw]):
 
     def _order(self, rng: torch.Generator) -> list[int]:
         """Clips of one pass, as many as the corpus has, in random order."""
+        if self.classes is not None:
+            return self._in_turn(self.classes, rng)
         order = torch.randperm(self.length, generator=rng)
         if self.weights is not None:
             ends = self.weights.double().cumsum(0) * (self.length / self.weights.double().sum())
             ticks = torch.arange(self.length) + torch.rand((), generator=rng, dtype=torch.float64)
             order = torch.searchsorted(ends, ticks, right=True).clamp(max=self.length - 1)[order]
         return cast("list[int]", order.tolist())
+
+    def _in_turn(self, classes: Tensor, rng: torch.Generator) -> list[int]:
+        """Clips of one pass with all classes in turn; within a class, every clip once before any comes again."""
+        members = [(classes == one).nonzero().flatten() for one in classes[classes >= 0].unique()]
+        rounds = -(-self.length // len(members))
+        turns = torch.stack([torch.randperm(len(members), generator=rng) for _ in range(rounds)])
+        drawn = torch.stack(
+            [
+                torch.cat(
+                    [own[torch.randperm(len(own), generator=rng)] for _ in range(-(-rounds // len(own)))]
+                )[:rounds]
+                for own in members
+            ],
+            dim=1,
+        )
+        return cast("list[int]", drawn.gather(1, turns).flatten()[: self.length].tolist())
 
 
 class EvalSampler(DistributedSampler[Draw]):

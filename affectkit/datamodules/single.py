@@ -11,7 +11,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from affectkit.data import Draw, EvalSampler, ReplaySampler, check_disjoint, collate, draw_weights
-from affectkit.datamodules.statistics import TrainingStatistics, clip_positives
+from affectkit.datamodules.statistics import TrainingStatistics, clip_classes, clip_positives
 from affectkit.datasets import AffectDataset
 from affectkit.datasets.preparing import measure, report_faces
 from affectkit.errors import ConfigError
@@ -66,6 +66,8 @@ class SingleDataModule(TrainingStatistics, LightningDataModule):
             clips has this share of the draws; see `affectkit.data.draw_weights`. By default every clip is drawn
             equally often.
         rare_units: Units that `rare_share` applies to; all units of the corpus by default.
+        balanced_classes: Target of classes, such as `expression`, whose classes are drawn equally often and in turn;
+            clips without a class are not drawn. See `affectkit.data.ReplaySampler`.
         predict_split: Split for `predict`.
         seed: Seed of every draw; by default the run's (`seed_everything`).
     """
@@ -79,6 +81,7 @@ class SingleDataModule(TrainingStatistics, LightningDataModule):
         steps_per_epoch: int | None = None,
         rare_share: float | None = None,
         rare_units: str | None = None,
+        balanced_classes: str | None = None,
         predict_split: Split = "test",
         seed: int | None = None,
     ) -> None:
@@ -89,6 +92,7 @@ class SingleDataModule(TrainingStatistics, LightningDataModule):
         self.steps_per_epoch = steps_per_epoch
         self.rare_share = rare_share
         self.rare_units = rare_units
+        self.balanced_classes = balanced_classes
         self.predict_split: Split = predict_split
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
         self.datasets: dict[Split, AffectDataset] = {}
@@ -185,8 +189,14 @@ class SingleDataModule(TrainingStatistics, LightningDataModule):
         if self.rare_share is not None:
             shown = clip_positives(dataset, dataset.names.get("au", "au"), self.rare_units)
             weights = draw_weights(shown, share=self.rare_share)
+        classes = None if self.balanced_classes is None else clip_classes(dataset, self.balanced_classes)
         sampler = ReplaySampler(
-            dataset, steps_per_epoch=steps, batch_size=self.batch_size, seed=self.seed, weights=weights
+            dataset,
+            steps_per_epoch=steps,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            weights=weights,
+            classes=classes,
         )
         return self._loader(dataset, sampler, self.batch_size)
 

@@ -14,7 +14,14 @@ from affectkit.datasets import AffectDataset
 from affectkit.errors import ConfigError
 from affectkit.facs import UnitSpace, label_space
 
-__all__ = ["TrainingStatistics", "clip_positives", "count_labels", "count_pairs", "find_annotated"]
+__all__ = [
+    "TrainingStatistics",
+    "clip_classes",
+    "clip_positives",
+    "count_labels",
+    "count_pairs",
+    "find_annotated",
+]
 
 
 class TrainingStatistics(ABC):
@@ -156,6 +163,22 @@ def clip_positives(dataset: AffectDataset, target: str, units: str | None = None
         remedy = f"Its targets are {', '.join(dataset.targets)}."
         raise ConfigError(f"{dataset.name} has no action units {target!r}.", remedy=remedy)
     return torch.stack([shown.any(0) for shown, _ in rows])
+
+
+def clip_classes(dataset: AffectDataset, target: str) -> Tensor:
+    """Class of each clip, the likeliest one of a distribution, int64 `[N]`; -1 for clips without one.
+
+    Raises:
+        ConfigError: The dataset has no such target of classes.
+    """
+    if target not in dataset.targets or not label_space(dataset.targets[target]).indexed:
+        remedy = f"Its targets are {', '.join(dataset.targets)}."
+        raise ConfigError(f"{dataset.name} has no classes {target!r}.", remedy=remedy)
+    found = [
+        dataset.annotate(record, dataset.label_frames(record))[target].likeliest() for record in dataset.clips
+    ]
+    labels = [label.over_frames() if label.leading else label for label in found]
+    return torch.stack([torch.where(label.mask, label.value, -1) for label in labels])
 
 
 def _rows(dataset: AffectDataset, target: str, space: str) -> Iterator[tuple[Tensor, Tensor]] | None:

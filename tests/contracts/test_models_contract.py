@@ -43,6 +43,10 @@ HEADS = {
     "linear_dimensions": {"space": "va"},
     "prototype_au": {"space": "AU1,AU12", "per_frame": False, "temporal": {"type": "framewise", **RESIDUAL}},
     "prototype_au/plain": {"space": "AU1,AU12", "per_frame": False, "prototypes": False},
+    "metric_au": {"space": "AU1,AU12", "slices": 2, "slice_width": 4},
+    "metric_au/knn": {"space": "AU1,AU12", "slices": 2, "slice_width": 4, "classifier": "knn"},
+    "metric_expression": {"space": "basic7", "slices": 2, "slice_width": 8},
+    "metric_expression/prototype": {"space": "basic7", "slices": 2, "classifier": "prototype"},
     "prototype_expression": {"space": "basic7", "temporal": {"type": "clip_token", **RESIDUAL}},
 }
 BRIDGES = {

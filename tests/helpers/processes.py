@@ -5,9 +5,9 @@ import sys
 import torch
 import torch.distributed as dist
 
-from helpers import counting, micro, mood, ssm, training
+from helpers import counting, metric, micro, mood, ssm, training
 
-TRAININGS = ("single", "mixture", "ssm", "micro", "mood")
+TRAININGS = ("single", "mixture", "ssm", "micro", "metric", "mood")
 
 
 def main(folder, world, *kinds):
@@ -16,7 +16,9 @@ def main(folder, world, *kinds):
         if kind in ("single", "mixture"):
             training.main(folder, world, kind)
         else:
-            {"ssm": ssm, "micro": micro, "mood": mood, "counting": counting}[kind].main(folder, world)
+            {"ssm": ssm, "micro": micro, "metric": metric, "mood": mood, "counting": counting}[kind].main(
+                folder, world
+            )
     if dist.is_initialized():
         dist.destroy_process_group()
 

@@ -82,6 +82,48 @@ def test_evaluation_counts_every_clip_once(length, world):
     assert {draw.seed for draw in draws} == {None}
 
 
+CLASSES = torch.tensor([0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 5, 5, -1])
+
+
+def test_classes_are_drawn_in_turn():
+    def draws(world, rank):
+        sampler = ReplaySampler(
+            range(15),
+            batch_size=6 // world,
+            steps_per_epoch=5,
+            classes=CLASSES,
+            num_replicas=world,
+            rank=rank,
+        )
+        return [draw.index for draw in sampler]
+
+    whole = draws(1, 0)
+    assert len(whole) == 30  # two passes
+    for start in (0, 6, 15, 21):
+        counted = Counter(CLASSES[whole[start : start + 6]].tolist())
+        assert counted == {0: 2, 2: 2, 5: 2}
+    first = Counter(whole[:15])
+    assert 14 not in first
+    assert all(first[index] <= 1 for index in range(9))  # five of nine
+    assert sorted(first[index] for index in (9, 10, 11)) == [1, 2, 2]
+    assert sorted(first[index] for index in (12, 13)) == [2, 3]
+    assert [CLASSES[index] for index in whole[:15]] != [CLASSES[index] for index in whole[15:]]
+    assert [draw for both in zip(draws(2, 0), draws(2, 1), strict=True) for draw in both] == whole
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"classes": CLASSES[:3]}, "15 clips need as many classes"),
+        ({"classes": torch.full((15,), -1)}, "not all of them below 0"),
+        ({"classes": CLASSES, "weights": torch.ones(15)}, "by weights or by classes"),
+    ],
+)
+def test_impossible_classes(options, fault):
+    with pytest.raises(ConfigError, match=fault):
+        ReplaySampler(range(15), batch_size=1, steps_per_epoch=1, **options)
+
+
 def test_evaluation_of_nothing():
     assert list(EvalSampler([])) == []
 

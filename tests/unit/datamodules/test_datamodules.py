@@ -3,8 +3,15 @@ import torch
 from helpers.mood import LEVELS, MoodDataset
 from helpers.toy import ToyDataModule, ToyDataset
 
+from affectkit.data import Target
 from affectkit.datamodules import BP4DDataModule, DISFADataModule, MixtureDataModule
-from affectkit.datamodules.statistics import clip_positives, count_labels, count_pairs, find_annotated
+from affectkit.datamodules.statistics import (
+    clip_classes,
+    clip_positives,
+    count_labels,
+    count_pairs,
+    find_annotated,
+)
 from affectkit.errors import ConfigError, DatasetNotFoundError, SubjectLeakError, VideoError
 from affectkit.facs import label_space
 from affectkit.rehearse.bp4d import write_bp4d
@@ -85,6 +92,37 @@ def test_rare_units_are_drawn_more_often():
     assert balanced.train_dataloader().sampler.weights.tolist() == [1.0] * len(positive)
     with pytest.raises(ConfigError, match="no action units 'gaze'"):
         clip_positives(plain.datasets["train"], "gaze")
+
+
+def test_classes_are_drawn_equally_often():
+    data = ToyDataModule(batch_size=4, balanced_classes="expression")
+    data.setup("fit")
+    dataset = data.datasets["train"]
+    truth = [dataset.labels(record, [0])["expression"].value for record in dataset.clips]
+    found = clip_classes(dataset, "expression")
+    assert found.tolist() == [int(value) for value in truth]
+    assert 1 < len(found.unique()) <= 4
+    assert torch.equal(data.train_dataloader().sampler.classes, found)
+    drawn = torch.cat([batch.targets["expression"].value for batch in data.train_dataloader()])
+    counts = drawn.bincount()[found.unique()]
+    assert counts.max() - counts.min() <= 1
+    for target in ("gaze", "au"):
+        with pytest.raises(ConfigError, match=f"no classes '{target}'"):
+            clip_classes(dataset, target)
+
+
+class PerFrame(ToyDataset):
+    """The toy corpus with an expression per frame, which half of the clips change, and some lack."""
+
+    def labels(self, record, indices):
+        shown = torch.tensor([int(record.clip[-1])] * self.frames_each)[list(indices)]
+        shown[-1] = {"0": 5, "1": -1}.get(record.clip[-1], shown[-1])
+        return {"expression": Target.make(shown, space="basic7")}
+
+
+def test_the_class_of_a_clip_is_that_of_all_its_annotated_frames():
+    found = clip_classes(PerFrame(split="val"), "expression")
+    assert found.tolist() == 2 * [-1, 1, 2, 3]
 
 
 def test_sources_of_a_mixture_have_one_length_and_their_names():
