@@ -267,6 +267,7 @@ def render(args: Sequence[str]) -> int:
     add("--frames-per-clip", type=int, default=16, help="length of a clip")
     add("--size", type=int, default=112, help="side of a frame in pixels")
     add("--regime", choices=("macro", "micro", "varied"), default="macro", help="kind of movements")
+    add("--domain", choices=("studio", "webcam"), default="studio", help="recording conditions")
     add("--media", choices=("video", "frames"), default="video", help="storage of frames")
     add(
         "--association",
