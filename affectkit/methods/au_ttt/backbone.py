@@ -146,7 +146,7 @@ class AUTTTBackbone(Backbone):
         scan: ScanKind = "bidirectional",
         inner: bool = True,
         roi: bool = True,
-        region: float = 0.25,
+        region: float = 0.125,
         sigma: float = 20 / 128,
         landmarks: bool = True,
         msp: bool = True,
