@@ -55,12 +55,12 @@ class TTTBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.layer_drop = layer_drop
-        self.norm1 = nn.LayerNorm(width)
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.scan = make_scan(scan, width, heads, grid)
         self.regions = None if region is None else RegionScan(width, heads, region)
         self.msp = MultiScalePerception(width, grid) if msp else None
-        self.norm2 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
     def forward(self, tokens: Tensor, heat: Tensor) -> Tensor:
@@ -191,7 +191,7 @@ class AUTTTBackbone(Backbone):
             )
             for _ in range(depth)
         )
-        self.norm = nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width, eps=1e-6)
         self.take_inner_steps(inner)
         if pretrained or weights is not None:
             start_from_vit(self, vit, weights)

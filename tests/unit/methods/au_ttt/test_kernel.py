@@ -110,10 +110,10 @@ def test_padding_changes_nothing_after_it():
 def test_the_inner_model_learns_from_what_it_has_read():
     """When the same tokens come again, their targets are better predicted than the time before."""
     torch.manual_seed(0)
-    key, value = torch.randn(2, 6, 4), torch.randn(2, 6, 4)
+    key, value = torch.randn(2, 6, 8), torch.randn(2, 6, 8)
     again = [one.repeat(1, 4, 1) for one in (key, value)]
-    still = torch.zeros(4, 4), torch.zeros(1, 4), torch.ones(1, 4), torch.zeros(1, 4)
-    read = ttt_linear(again[0], *again, torch.full((2, 24), 0.2), torch.full((6,), 0.5), *still) - again[0]
+    start = 0.5 * torch.randn(8, 8), torch.zeros(1, 8), torch.ones(1, 8), torch.zeros(1, 8)
+    read = ttt_linear(again[0], *again, torch.full((2, 24), 0.1), torch.full((6,), 0.5), *start) - again[0]
     losses = (read - (again[1] - again[0])).square().unflatten(1, (4, 6)).mean(dim=(0, 2, 3))
     assert (losses.diff() < 0).all()
 
