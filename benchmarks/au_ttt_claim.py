@@ -89,7 +89,9 @@ def read(root: Path, split: str) -> Pictures:
 
 def make_model(setup: Setup, arm: str, hidden: int | None = None) -> AffectModel:
     """An untrained model."""
-    options: dict[str, Any] = {"scan": "attention", "roi": False} if arm == "attention" else {"inner": arm != "never"}
+    options: dict[str, Any] = (
+        {"scan": "attention", "roi": False} if arm == "attention" else {"inner": arm != "never"}
+    )
     backbone = AUTTTBackbone(
         UNITS,
         size=setup.size,
@@ -111,7 +113,10 @@ def count(model: nn.Module) -> int:
 def equal_hidden(setup: Setup) -> int:
     """Hidden width of the attention model's MLPs that gives it the parameters of AU-TTT."""
     wanted = count(make_model(setup, "ttt"))
-    return min(range(setup.width, 16 * setup.width), key=lambda h: abs(count(make_model(setup, "attention", h)) - wanted))
+    return min(
+        range(setup.width, 16 * setup.width),
+        key=lambda h: abs(count(make_model(setup, "attention", h)) - wanted),
+    )
 
 
 def train(setup: Setup, model: AffectModel, data: Pictures, seed: int) -> None:
@@ -121,7 +126,9 @@ def train(setup: Setup, model: AffectModel, data: Pictures, seed: int) -> None:
     mdwa.weight = dice.weight = torch.tensor(inverse_frequency_weights(rates.tolist()))
     mdwa.gamma_neg = difficulty(rates)
     optimizer = torch.optim.AdamW(model.parameters(), lr=setup.lr, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, setup.lr, total_steps=setup.steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, setup.lr, total_steps=setup.steps, pct_start=0.1
+    )
     draw = torch.Generator().manual_seed(seed)
     model.train()
     for _ in range(setup.steps):
@@ -257,7 +264,8 @@ def run_seed(setup: Setup, folder: Path, seed: int) -> dict[str, Any]:
             domain: outcomes(scores[domain], data, thresholds) for domain, data in tested.items()
         }
     everything = {
-        domain: outcomes(torch.ones_like(data.labels), data, torch.zeros(())) for domain, data in tested.items()
+        domain: outcomes(torch.ones_like(data.labels), data, torch.zeros(()))
+        for domain, data in tested.items()
     }
     return {**found, "trivial": everything}
 
@@ -287,9 +295,7 @@ def quantities(runs: list[dict[str, Any]], people: list[np.ndarray[Any, Any]]) -
 def summarise(runs: list[dict[str, Any]], draws: int = 1000) -> dict[str, tuple[float, float, float]]:
     """Each number with its 95 % interval over seeds and people."""
     rng = np.random.default_rng(0)
-    runs = [
-        {arm: {domain: np.array(run[arm][domain]) for domain in DOMAINS} for arm in ARMS} for run in runs
-    ]
+    runs = [{arm: {domain: np.array(run[arm][domain]) for domain in DOMAINS} for arm in ARMS} for run in runs]
     sizes = [len(run["ttt"]["studio"]) for run in runs]
     centre = quantities(runs, [np.arange(size) for size in sizes])
     drawn = []
@@ -298,7 +304,8 @@ def summarise(runs: list[dict[str, Any]], draws: int = 1000) -> dict[str, tuple[
         people = [rng.integers(sizes[seed], size=sizes[seed]) for seed in seeds]
         drawn.append(quantities([runs[seed] for seed in seeds], people))
     return {
-        key: (value, *np.percentile([row[key] for row in drawn], [2.5, 97.5]).tolist()) for key, value in centre.items()
+        key: (value, *np.percentile([row[key] for row in drawn], [2.5, 97.5]).tolist())
+        for key, value in centre.items()
     }
 
 
@@ -333,10 +340,14 @@ def as_markdown(runs: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     """Run what is missing, and write and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs/studies/au_ttt_claim"))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="a rehearsal in a minute; its numbers mean nothing")
+    parser.add_argument(
+        "--quick", action="store_true", help="a rehearsal in a minute; its numbers mean nothing"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     setup = Setup(people=8, clips=2, steps=3, batch=4) if options.quick else Setup()

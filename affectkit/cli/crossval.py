@@ -39,11 +39,20 @@ def run(args: Sequence[str]) -> int:
         "--fold", help="only this fold: its name (part3, sub01), its number from 1, or me-graphau/1"
     )
     parser.add_argument("--output", type=Path, help="results folder (default: runs/crossval/RECIPE-OVERLAY)")
+    parser.add_argument(
+        "--across",
+        metavar="RECIPE",
+        help="instead of folds, train on the whole corpus and test on that of this recipe, and the other way round",
+    )
     options, recipe = parse_with_recipe(parser, args)
     from affectkit.cli.lightning import quietly
 
     with quietly():
-        return _run(args, options, recipe)
+        if options.across is None:
+            return _run(args, options, recipe)
+        from affectkit.cli.across import run_across
+
+        return run_across(options, recipe)
 
 
 def _run(args: Sequence[str], options: argparse.Namespace, recipe: Sequence[str]) -> int:

@@ -24,6 +24,11 @@ PARTS = {
         {"au": {"type": "micro_au", "space": "AU4,AU12", "attention_heads": 4}},
         None,
     ),
+    "au_ttt": (
+        {"type": "au_ttt", "units": "AU6,AU12", "size": 64, "patch": 16, "width": 16, "depth": 1, "heads": 2},
+        {"au": {"type": "au_ttt", "space": "AU6,AU12"}},
+        None,
+    ),
 }
 
 
@@ -82,9 +87,9 @@ def test_a_model_of_a_method_predicts_without_lightning(method, tmp_path):
 
 
 def test_a_task_is_found_on_first_use():
-    from affectkit.methods import micro_au_clip, ssm
+    from affectkit.methods import au_ttt, micro_au_clip, ssm
 
-    for module, name in ((ssm, "SSM"), (micro_au_clip, "MicroAU")):
+    for module, name in ((ssm, "SSM"), (micro_au_clip, "MicroAU"), (au_ttt, "AUTTT")):
         assert getattr(module, name).__module__ == f"{module.__name__}.task"
         with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
             _ = module.Nothing

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import cast, get_args
 
@@ -25,7 +24,9 @@ __all__ = ["AUTTTBackbone", "TTTBlock"]
 
 
 class TTTBlock(nn.Module):
-    r"""Block of `AUTTTBackbone`: :math:`x' = x + \sum_i S_i(\mathrm{LN}(x))`, then :math:`x' + \mathrm{MLP}(\mathrm{LN}(x'))`.
+    r"""Block of `AUTTTBackbone`: three branches in parallel, then an MLP.
+
+    :math:`x' = x + \sum_i S_i(\mathrm{LN}(x))`, and the output is :math:`x' + \mathrm{MLP}(\mathrm{LN}(x'))`.
 
     The branches S are the scan of the picture, the scan of regions and multi-scale perception. The scans share queries,
     keys and values.
@@ -163,7 +164,8 @@ class AUTTTBackbone(Backbone):
             raise ConfigError(f"Unknown scan {scan!r}.", remedy=f"Known: {', '.join(get_args(ScanKind))}.")
         if size % patch or width % heads or (width // heads) % 2:
             raise ConfigError(
-                f"Pictures of {size} pixels with patches of {patch}, or the width {width} with {heads} heads do not fit.",
+                f"Pictures of {size} pixels with patches of {patch}, or the width {width} with {heads} heads, do not "
+                "fit.",
                 remedy="Make the size a multiple of the patch, and the width an even multiple of the heads.",
             )
         if not 0 < region <= 1:

@@ -39,9 +39,9 @@ class AUTTTOutputs:
 class AUTTTHead(AUHead):
     r"""Occurrence of action units from the class token and the patches of each unit's region.
 
-    The logit of unit i is :math:`w_i \cdot (f + \sum_u H_i(u) z_u / \sum_u H_i(u)) + b_i` with the frame's vector f, the
-    patches z and the heat map :math:`H_i` of the unit's region. A second linear layer predicts the signed heat map
-    :math:`\pm H_i` from the patches, for the loss.
+    The logit of unit i is :math:`w_i \cdot (f + \sum_u H_i(u) z_u / \sum_u H_i(u)) + b_i` with the vector f of the
+    frame, the patches z and the heat map :math:`H_i` of the unit's region. A second linear layer predicts the signed
+    heat map :math:`\pm H_i` from the patches, for the loss.
 
     Features must have patches (`tokens`). Without landmarks, those of a mean face are used.
 
@@ -99,9 +99,7 @@ class AUTTTHead(AUHead):
         heat = self._heat(features, grid * _FINER)
         maps = rearrange(self.maps(tokens), "b t (y x) a -> (b t) a y x", y=grid)
         maps = F.interpolate(maps, scale_factor=_FINER, mode="bilinear")
-        return AUTTTOutputs(
-            self(features), rearrange(maps, "(b t) a y x -> b t a y x", b=len(tokens)), heat
-        )
+        return AUTTTOutputs(self(features), rearrange(maps, "(b t) a y x -> b t a y x", b=len(tokens)), heat)
 
     def forward(self, features: Features | Tensor) -> Tensor:
         """Logits [B, T, A], or [B, A] per clip, of `Features` with patches; see `outputs`.

@@ -13,6 +13,7 @@ from affectkit.errors import ConfigError
 __all__ = ["InnerModel", "ttt_linear"]
 
 _EPS = 1e-6
+_CHUNK = 64  # tokens that are read with a matrix of all their products
 
 
 def ttt_linear(
@@ -73,16 +74,39 @@ def ttt_linear(
         eta, c = rate.to(kind).flatten(0, -2)[..., None], steps.to(kind)[:, None]
         square, read = gamma**2, []
         # One mini-batch fits the cache of a processor, the whole sequence may not: all arithmetic is in the loop.
-        for queries, keys, values, rates in zip(*(one.split(len(c), -2) for one in (q, k, v, eta)), strict=True):
+        for queries, keys, values, rates in zip(
+            *(one.split(len(c), -2) for one in (q, k, v, eta)), strict=True
+        ):
             aims = gamma * (values - keys - beta)
             gradient = _InnerGradient.apply(torch.baddbmm(b, keys, w), square, aims, rates)
-            seen = (c[: queries.shape[1]] * (queries @ keys.mT + 1)).tril()  # 1 stands for the bias
-            out = torch.baddbmm(torch.baddbmm(b, queries, w), seen, gradient, alpha=-1)
+            factors = c[: queries.shape[1]]
+            change, moved_w, moved_b = _causal_sums(queries, keys, gradient)
+            out = torch.baddbmm(b, queries, w) - factors * change
             read.append(queries + torch.addcmul(beta, F.layer_norm(out, out.shape[-1:], eps=_EPS), gamma))
-            last = c[-1] * gradient
-            w = torch.baddbmm(w, keys.mT, last, alpha=-1)
-            b = b - last.sum(dim=1, keepdim=True)
+            w, b = w - c[-1] * moved_w, b - c[-1] * moved_b
         return torch.cat(read, dim=1).unflatten(0, lead).to(query.dtype)
+
+
+def _causal_sums(query: Tensor, key: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums over s ≤ t of (q_t · k_s + 1) G_s for each t, and over all s of the outer products k_s G_s and of G_s.
+
+    In chunks, so that the cost is linear in the number of tokens.
+    """
+    sums: list[Tensor] = []
+    outer, total = None, None
+    chunks = (one.split(_CHUNK, 1) for one in (query, key, gradient))
+    for queries, keys, gradients in zip(*chunks, strict=True):
+        seen = (queries @ keys.mT + 1).tril()  # 1 stands for the bias
+        if outer is None or total is None:
+            sums.append(seen @ gradients)
+            outer, total = keys.mT @ gradients, gradients.sum(dim=1, keepdim=True)
+        else:
+            sums.append(torch.baddbmm(torch.baddbmm(total, queries, outer), seen, gradients))
+            outer = torch.baddbmm(outer, keys.mT, gradients)
+            total = total + gradients.sum(dim=1, keepdim=True)
+    assert outer is not None
+    assert total is not None
+    return (sums[0] if len(sums) == 1 else torch.cat(sums, dim=1)), outer, total
 
 
 class _InnerGradient(torch.autograd.Function):
@@ -114,7 +138,7 @@ class _InnerGradient(torch.autograd.Function):
 
 
 def _project(values: Tensor, normal: Tensor) -> Tensor:
-    """Remove the mean and the part along the normalised vectors: the backward pass of a layer norm but for its scale."""
+    """Remove the mean and the part along the normalised vectors, as the backward pass of a layer norm does."""
     along = (values * normal).mean(dim=-1, keepdim=True)
     return torch.addcmul(values - values.mean(dim=-1, keepdim=True), normal, along, value=-1)
 
@@ -122,8 +146,9 @@ def _project(values: Tensor, normal: Tensor) -> Tensor:
 class InnerModel(nn.Module):
     r"""Initial parameters and learning rates of the inner models of several scans.
 
-    The rate of a token x is :math:`\eta = \sigma(\theta x + b_\theta) / F`, and the factor of position t in a mini-batch
-    :math:`c_t = \max(0, 1/t + \delta_t)`, both per scan and head; :math:`\delta` is shared by heads and starts at 0.
+    The rate of a token x is :math:`\eta = \sigma(\theta x + b_\theta) / F`, and the factor of position t in a
+    mini-batch :math:`c_t = \max(0, 1/t + \delta_t)`. Rates are per scan and head; :math:`\delta` is shared and starts at
+    0.
 
     Args:
         width: Width of the tokens, a multiple of `heads`.
@@ -132,7 +157,7 @@ class InnerModel(nn.Module):
         scans: Number of scans S, such as directions.
 
     Attributes:
-        active: Whether the inner step is taken. If not, tokens are read with the initial parameters, at the same cost.
+        active: Whether inner steps are taken. If not, tokens are read with the initial parameters, at the same cost.
 
     Raises:
         ConfigError: The heads do not divide the width.
@@ -160,7 +185,9 @@ class InnerModel(nn.Module):
         logits: Tensor = self.rate(tokens)
         return logits
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, rates: Tensor, valid: Tensor | None = None) -> Tensor:
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, rates: Tensor, valid: Tensor | None = None
+    ) -> Tensor:
         """Scan tokens.
 
         Args:
@@ -180,6 +207,7 @@ class InnerModel(nn.Module):
         steps = (1 / position + self.offsets).clamp(min=0)
         weight = self.weight.unflatten(0, (self.scans, self.heads))
         vectors = (
-            one.reshape(self.scans, self.heads, 1, self.features) for one in (self.bias, self.scale, self.shift)
+            one.reshape(self.scans, self.heads, 1, self.features)
+            for one in (self.bias, self.scale, self.shift)
         )
         return ttt_linear(query, key, value, eta, steps, weight, *vectors)

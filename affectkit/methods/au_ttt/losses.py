@@ -71,7 +71,8 @@ class HeatMapLoss(nn.Module):
     r"""Squared error of heat maps: :math:`(M_i - (2y_i - 1) H_i)^2`, averaged over the map of an annotated unit.
 
     Example:
-        >>> HeatMapLoss()(torch.zeros(1, 2, 4, 4), torch.ones(1, 2, 4, 4), torch.ones(1, 2), torch.tensor([[True, False]]))
+        >>> mask = torch.tensor([[True, False]])
+        >>> HeatMapLoss()(torch.zeros(1, 2, 4, 4), torch.ones(1, 2, 4, 4), torch.ones(1, 2), mask)
         (tensor(1.), tensor(1.))
 
     References:

@@ -13,7 +13,7 @@ _DILATIONS = (1, 3, 5)
 
 
 class MultiScalePerception(nn.Module):
-    """Depthwise 3 × 3 convolutions with dilations of 1, 3 and 5 over the patches, in a bottleneck of a quarter of the width.
+    """Depthwise 3 × 3 convolutions with dilations of 1, 3 and 5 over the patches, at a quarter of the width.
 
     The last projection starts at 0. The class token gets 0.
 

@@ -56,6 +56,8 @@ class UnitMaps(PatchRegions):
         across, down = (
             rearrange(centres[..., axis], "b a c -> b a c 1") - cells for axis in range(2)
         )  # both [B, A, C, grid]
-        squared = rearrange(down, "b a c y -> b a c y 1") ** 2 + rearrange(across, "b a c x -> b a c 1 x") ** 2
+        squared = (
+            rearrange(down, "b a c y -> b a c y 1") ** 2 + rearrange(across, "b a c x -> b a c 1 x") ** 2
+        )
         maps = torch.exp(-squared / (2 * (self.sigma * picture) ** 2))
         return (maps * rearrange(self.present, "a c -> a c 1 1")).amax(dim=2)

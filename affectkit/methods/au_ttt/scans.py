@@ -20,8 +20,8 @@ __all__ = ["AttentionScan", "GlobalScan", "RegionScan", "RowScan", "Scan", "Scan
 class RowScan(nn.Module):
     """TTT-Linear over rows of patches, from top to bottom and, concatenated, from bottom to top.
 
-    One row is one mini-batch, and the class token, the last one in both directions, a mini-batch of its own. Queries and
-    keys have rotary position embeddings of the column.
+    One row is one mini-batch, and the class token, the last one in both directions, a mini-batch of its own. Queries
+    and keys have rotary position embeddings of the column.
 
     Args:
         width: Width C of the tokens.
@@ -72,7 +72,9 @@ class RowScan(nn.Module):
             rates = torch.cat([rates[:, :1], turned(rates[:, 1:, ..., None])[..., 0]], dim=1)
         out = self.inner(query, key, value, rates)
         ways = [out[:, 0], *(turned(way) for way in out[:, 1:].unbind(1))]
-        joined = [norm(rearrange(way, "b h n f -> b n (h f)")) for norm, way in zip(self.norms, ways, strict=True)]
+        joined = [
+            norm(rearrange(way, "b h n f -> b n (h f)")) for norm, way in zip(self.norms, ways, strict=True)
+        ]
         read: Tensor = self.out(torch.cat(joined, dim=-1))
         return read
 

@@ -12,8 +12,7 @@ from affectkit.losses import DiceLoss, LossTerm
 from affectkit.methods.au_ttt.head import AUTTTHead, AUTTTOutputs
 from affectkit.methods.au_ttt.losses import Gamma, HeatMapLoss, MDWALoss, difficulty
 from affectkit.models import Features
-from affectkit.tasks.base import balance_weights
-from affectkit.tasks.base import head_loss
+from affectkit.tasks.base import balance_weights, head_loss
 from affectkit.tasks.data import task_data
 from affectkit.tasks.multitask import MultiTask
 
@@ -23,9 +22,9 @@ __all__ = ["AUTTT"]
 class AUTTT(MultiTask):
     r"""`MultiTask` with the losses of `AUTTTHead` heads: units by MDWA and WDI, heat maps by their squared error.
 
-    The loss of such a head is :math:`L_{MDWA} + w_d L_{WDI} + w_m L_{MSE}`. Weights of units are counted in the training
-    labels at the start of training: inverse frequencies with mean 1, and the exponents of MDWA. Other heads and corpora
-    can be part of the same run.
+    The loss of such a head is :math:`L_{MDWA} + w_d L_{WDI} + w_m L_{MSE}`. Weights of units are counted in the
+    training labels at the start of training: inverse frequencies with mean 1, and the exponents of MDWA. Other heads
+    and corpora can be part of the same run.
 
     Args:
         \*args: As for `MultiTask`: backbone, heads, temporal.
@@ -54,10 +53,13 @@ class AUTTT(MultiTask):
         self.gamma = gamma
         self.mapped = {name: head for name, head in self.heads.items() if isinstance(head, AUTTTHead)}
         self.heatmap = HeatMapLoss()
-        self.dice = nn.ModuleDict({name: DiceLoss(weight=[1.0] * len(head.space)) for name, head in self.mapped.items()})
-        for name in self.mapped:
+        self.dice = nn.ModuleDict(
+            {name: DiceLoss(weight=[1.0] * len(head.space)) for name, head in self.mapped.items()}
+        )
+        for name, head in self.mapped.items():
             if name not in (options.get("losses") or {}):
-                self.losses[name] = MDWALoss()
+                self.losses[name] = loss = MDWALoss()  # set in on_fit_start
+                loss.weight = loss.gamma_neg = torch.ones(len(head.space))
             self.loss_weights[f"{name}/wdi"] = wdi_weight
             self.loss_weights[f"{name}/heatmap"] = heatmap_weight
 

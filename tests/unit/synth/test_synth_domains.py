@@ -46,7 +46,9 @@ def test_softened_frames_have_less_detail():
 
 
 def test_a_corpus_of_another_domain_shows_the_same_people_and_movements(tmp_path, tiny_settings, tiny_corpus):
-    webcam = render_corpus(tmp_path / "webcam", **tiny_settings, domain="webcam", num_workers=1, progress=False)
+    webcam = render_corpus(
+        tmp_path / "webcam", **tiny_settings, domain="webcam", num_workers=1, progress=False
+    )
     one, two = (pq.read_table(root / "index.parquet").to_pydict() for root in (tiny_corpus, webcam))
     assert one == two
     frames = [pq.read_table(root / "frames.parquet").to_pandas() for root in (tiny_corpus, webcam)]

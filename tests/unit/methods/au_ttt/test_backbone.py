@@ -47,7 +47,9 @@ def test_a_picture_alone_equals_itself_in_a_batch(scan):
     torch.testing.assert_close(alone.frames[0, 0], together.frames[1, 2], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{"scan": scan} for scan in SCANS] + [{"roi": False}, {"msp": False}, {"inner": False}])
+@pytest.mark.parametrize(
+    "options", [{"scan": scan} for scan in SCANS] + [{"roi": False}, {"msp": False}, {"inner": False}]
+)
 def test_gradients_reach_every_parameter(options):
     backbone = make(**options).train()
     features = backbone(*clips()[:1])
@@ -60,10 +62,11 @@ def test_gradients_reach_every_parameter(options):
 
 
 def test_parts_are_switched_off():
-    whole = {name.split(".")[2] for name, _ in make().named_parameters() if name.startswith("blocks")}
+    def parts(**options):
+        return {name.split(".")[2] for name, _ in make(**options).blocks[:1].named_parameters(prefix="all")}
+
     for option, part in (("roi", "regions"), ("msp", "msp")):
-        found = {name.split(".")[2] for name, _ in make(**{option: False}).named_parameters() if name.startswith("blocks")}
-        assert whole - found == {part}
+        assert parts() - parts(**{option: False}) == {part}
 
 
 def test_the_inner_steps_run_at_test_time_and_can_be_switched_off():
@@ -91,8 +94,12 @@ def test_landmarks_move_regions_and_a_mean_face_stands_in_for_them():
     torch.testing.assert_close(backbone(frames, None, landmarks, unknown).tokens, none)
     assert not torch.allclose(backbone(frames, None, landmarks).tokens, none)
     model = AffectModel(make(), {"au": {"type": "au_ttt", "space": "AU12"}}).eval()
-    torch.testing.assert_close(model.features(frames, None, landmarks).tokens, backbone(frames, None, landmarks).tokens)
-    fixed = AffectModel(make(landmarks=False), {"au": {"type": "au_ttt", "space": "AU12", "landmarks": False}}).eval()
+    torch.testing.assert_close(
+        model.features(frames, None, landmarks).tokens, backbone(frames, None, landmarks).tokens
+    )
+    fixed = AffectModel(
+        make(landmarks=False), {"au": {"type": "au_ttt", "space": "AU12", "landmarks": False}}
+    ).eval()
     torch.testing.assert_close(fixed.features(frames, None, landmarks).tokens, none)
     assert torch.equal(fixed(frames, None, landmarks)["au"], fixed(frames)["au"])
 
@@ -106,9 +113,21 @@ def test_heat_maps_peak_at_the_centres_of_the_units():
         for x, y in centres:
             assert heat[round(y), round(x)] > 0.999
             if len(centres) == 1:
-                assert heat[round(y), round(x) + 100] == pytest.approx(torch.exp(torch.tensor(-0.5)).item(), abs=5e-3)
+                assert heat[round(y), round(x) + 100] == pytest.approx(
+                    torch.exp(torch.tensor(-0.5)).item(), abs=5e-3
+                )
     assert maps.shape == (3, 640, 640)
     assert maps.max() <= 1
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*autograd.function.Function.*should not be instantiated"
+)  # by torch itself
+def test_it_compiles_to_one_graph():
+    backbone = make(depth=1, size=16, region=0.5)
+    frames = clips()[0][..., :16, :16]
+    compiled = torch.compile(backbone, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(frames).tokens, backbone(frames).tokens)
 
 
 def test_layers_are_dropped_only_in_training():
@@ -138,7 +157,9 @@ def test_it_starts_from_a_vit(tmp_path, scan):
     block, source = backbone.blocks[1], net.blocks[1]
     assert torch.equal(backbone.embed.weight, net.patch_embed.proj.weight)
     assert torch.equal(backbone.positions[:4], net.pos_embed[0, 1:])
-    torch.testing.assert_close(backbone.class_token + backbone.positions[4], net.cls_token[0, 0] + net.pos_embed[0, 0])
+    torch.testing.assert_close(
+        backbone.class_token + backbone.positions[4], net.cls_token[0, 0] + net.pos_embed[0, 0]
+    )
     assert torch.equal(block.qkv.weight, source.attn.qkv.weight)
     assert torch.equal(block.mlp[2].weight, source.mlp.fc2.weight)
     assert torch.equal(block.norm2.bias, source.norm2.bias)

@@ -41,9 +41,13 @@ def by_autograd(query, key, value, rate, steps, weight, bias, scale, shift):
                     given = [one.detach().requires_grad_() for one in first]
                     loss = inner_loss(*given, k[s], v[s] - k[s], gamma, beta)
                     gradients = torch.autograd.grad(loss, given)
-                    moved = tuple(m + rate[picture, head, s] * g for m, g in zip(moved, gradients, strict=True))
+                    moved = tuple(
+                        m + rate[picture, head, s] * g for m, g in zip(moved, gradients, strict=True)
+                    )
                     w, b = (one - steps[t] * m for one, m in zip(first, moved, strict=True))
-                    out[picture, head, s] = q[s] + F.layer_norm(q[s] @ w + b, (len(w),), eps=1e-6) * gamma + beta
+                    out[picture, head, s] = (
+                        q[s] + F.layer_norm(q[s] @ w + b, (len(w),), eps=1e-6) * gamma + beta
+                    )
     return out
 
 
@@ -74,6 +78,7 @@ CASES = {
     "padded remainder": (10, 4, 1),
     "online": (5, 1, 0),
     "whole": (7, 7, 0),
+    "more than a chunk": (66, 66, 0),
     "shorter than a mini-batch": (3, 5, 0),
 }
 

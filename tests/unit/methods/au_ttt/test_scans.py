@@ -102,7 +102,9 @@ def test_regions_are_read_in_order_and_averaged_where_they_overlap():
     rate[:, 2] = 0  # below the threshold
     steps = (1 / torch.arange(1, 4) + inner.offsets).clamp(min=0)
     vectors = [one.reshape(HEADS, 1, -1) for one in (inner.bias, inner.scale, inner.shift)]
-    read = scan.norm(ttt_linear(query, key, value, rate, steps, inner.weight, *vectors).transpose(0, 1).flatten(1))
+    read = scan.norm(
+        ttt_linear(query, key, value, rate, steps, inner.weight, *vectors).transpose(0, 1).flatten(1)
+    )
     expected = torch.zeros(GRID**2 + 1, WIDTH, dtype=torch.float64)
     expected[0], expected[1] = read[0], (read[1] + read[5]) / 2
     expected[2], expected[3] = read[3], read[4]
