@@ -44,12 +44,21 @@ def run(args: Sequence[str]) -> int:
     parser.add_argument(
         "--output", type=Path, help="results folder (default: runs/crossval/RECIPE-OVERLAY-SETTINGS)"
     )
+    parser.add_argument(
+        "--across",
+        metavar="RECIPE",
+        help="instead of folds, train on the whole corpus and test on that of this recipe, and the other way round",
+    )
     options, recipe = parse_with_recipe(parser, args)
     check_files(recipe)
     from affectkit.cli.quiet import quietly
 
     with quietly():
-        return _run(args, options, recipe)
+        if options.across is None:
+            return _run(args, options, recipe)
+        from affectkit.cli.across import run_across
+
+        return run_across(options, recipe)
 
 
 def _run(args: Sequence[str], options: argparse.Namespace, recipe: Sequence[str]) -> int:

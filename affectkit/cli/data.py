@@ -289,6 +289,7 @@ def render(args: Sequence[str]) -> int:
         default="macro",
         help="kind of movements",
     )
+    add("--domain", choices=("studio", "webcam"), default="studio", help="recording conditions")
     add("--media", choices=("video", "frames"), default="video", help="storage of frames")
     add(
         "--association",

@@ -181,7 +181,7 @@ class AffectModel(nn.Module):
         Args:
             frames: [B, T, 3, H, W] RGB, uint8 in 0-255 or floating point in 0-1; T = 1 for stills.
             frame_mask: bool [B, T], True for real frames; None if all are real.
-            landmarks: float [B, T, 68, 2] in pixels of the frames, for heads that use places of the face; or None.
+            landmarks: float [B, T, 68, 2] in pixels of the frames, for parts that use places of the face; or None.
             landmarks_mask: bool [B, T, 68], True for known landmarks; None if all are known.
             signals: [B, T, ...] by name, those that `self.signals` names; or None.
             signals_mask: bool [B, T], True for frames with known signals; None if all are known.
@@ -192,7 +192,11 @@ class AffectModel(nn.Module):
         """
         if frames.ndim != 5:
             raise ValueError(f"Frames must be [B, T, 3, H, W], not {list(frames.shape)}.")
-        given = {"signals": signals, "signals_mask": signals_mask} if self.signals else {}
+        given: dict[str, Any] = {}
+        if self.signals:
+            given |= {"signals": signals, "signals_mask": signals_mask}
+        if self.backbone.reads_landmarks:
+            given |= {"landmarks": landmarks, "landmarks_mask": landmarks_mask}
         features: Features = self.backbone(frames, frame_mask, **given)
         if self.temporal is not None:
             features = self.temporal(features)

@@ -21,7 +21,7 @@ from importlib import resources
 from itertools import repeat, starmap
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,7 @@ from affectkit.facs.priors import read_association
 from affectkit.facs.rules import prior
 from affectkit.facs.sets import AU_SETS, AUSet
 from affectkit.facs.units import ActionUnit
+from affectkit.synth.domains import Domain, sample_domain_scene, soften
 from affectkit.synth.engagement import (
     ENGAGEMENT_LEVELS,
     FLIP_RATE,
@@ -83,6 +84,8 @@ class CorpusSettings:
         independent: P(unit | expression) of units outside the expression's table, at most 0.05.
         media: "video" (H.264) or "frames" (a folder of PNG files per clip).
         association: P(unit | expression) instead of that of FACS, see `association_table`.
+        domain: Recording conditions: "studio" or "webcam", see `affectkit.synth.domains`. Corpora of one seed show the
+            same people and movements in every domain.
 
     Raises:
         ConfigError: A setting is out of range.
@@ -100,6 +103,7 @@ class CorpusSettings:
     independent: float = 0.05
     media: Literal["video", "frames"] = "video"
     association: Association | None = None
+    domain: Domain = "studio"
 
     def __post_init__(self) -> None:
         for name, least in (("identities", 3), ("clips", 1), ("frames_per_clip", 4), ("size", 16)):
@@ -109,6 +113,10 @@ class CorpusSettings:
                 )
         if self.size % 2:
             raise ConfigError(f"size={self.size} is odd.", remedy="Use an even number of pixels.")
+        if self.domain not in get_args(Domain):
+            raise ConfigError(
+                f"Unknown domain {self.domain!r}.", remedy=f"Known: {', '.join(get_args(Domain))}."
+            )
         if not 0.0 <= self.independent <= 0.05:
             raise ConfigError(f"independent={self.independent} is out of range.", remedy="Use 0 to 0.05.")
         if not (self.val > 0.0 and self.test > 0.0 and self.val + self.test < 1.0):
@@ -262,7 +270,8 @@ def _render_person(
         scene = sample_scene(rng)
         if varied or engaged:
             scene = replace(scene, zoom=scene.zoom * float(rng.uniform(0.65, 1.05)))
-        renderer.set(person, scene)
+        conditions = np.random.default_rng([settings.seed, 5, identity, number])
+        renderer.set(person, sample_domain_scene(conditions, scene, settings.domain))
         frames = [renderer.render(face) for face in plan.faces]
         if plan.present is not None and not all(plan.present):
             renderer.set(person, replace(scene, shift=_OUTSIDE))
@@ -274,6 +283,8 @@ def _render_person(
         points = np.stack([frame.landmarks for frame in frames])
         if varied:
             images = degrade(rng, images, points)
+        if settings.domain == "webcam":
+            images = soften(conditions, images)
         if settings.media == "video":
             path = f"videos/{clip}.mp4"
             write_video(

@@ -29,6 +29,11 @@ PARTS = {
         {"expression": {"type": "metric_expression", "space": "basic7", "classifier": "knn"}},
         None,
     ),
+    "au_ttt": (
+        {"type": "au_ttt", "units": "AU6,AU12", "size": 64, "patch": 16, "width": 16, "depth": 1, "heads": 2},
+        {"au": {"type": "au_ttt", "space": "AU6,AU12"}},
+        None,
+    ),
 }
 
 
@@ -87,9 +92,14 @@ def test_a_model_of_a_method_predicts_without_lightning(method, tmp_path):
 
 
 def test_a_task_is_found_on_first_use():
-    from affectkit.methods import micro_au_clip, mul_dml, ssm
+    from affectkit.methods import au_ttt, micro_au_clip, mul_dml, ssm
 
-    for module, name in ((ssm, "SSM"), (micro_au_clip, "MicroAU"), (mul_dml, "MulDML")):
+    for module, name in (
+        (ssm, "SSM"),
+        (micro_au_clip, "MicroAU"),
+        (mul_dml, "MulDML"),
+        (au_ttt, "AUTTT"),
+    ):
         assert getattr(module, name).__module__ == f"{module.__name__}.task"
         with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
             _ = module.Nothing

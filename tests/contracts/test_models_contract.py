@@ -16,6 +16,16 @@ BACKBONES = {
     "timm": {"model_name": "test_resnet", "size": 32},
     "timm/vit": {"model_name": "test_vit", "size": 32, "normalize": "per_image", "tokens": True},
     "clip": {"model_name": "affectkit-tiny", "size": 32, "moe": {"last": 2, "hidden": 32}},
+    "au_ttt": {"units": "AU1,AU12", "patch": 8, "size": 32, "width": 16, "depth": 2, "heads": 2},
+    "au_ttt/global": {
+        "units": "AU12",
+        "patch": 8,
+        "size": 32,
+        "width": 16,
+        "depth": 1,
+        "heads": 2,
+        "scan": "global",
+    },
     "clip/tokens": {"model_name": "affectkit-tiny", "size": 32, "tokens": True},
 }
 RESIDUAL = {"depth": 2, "heads": 2, "head_width": 3, "max_frames": 8}
@@ -55,8 +65,8 @@ BRIDGES = {
 }
 WIDTH = 8
 # Parts that take pictures of one size only, or patches: tested in tests/unit/models/test_small_motion_nets.py,
-# test_released.py, test_micro_au_head.py and test_graph_head.py; or parts that need signals: test_signal_backbones.py
-# and tests/unit/methods/engagement.
+# test_released.py, test_graph_head.py and tests/unit/methods; or parts that need signals: test_signal_backbones.py and
+# tests/unit/methods/engagement.
 ELSEWHERE = {
     "backbone": {
         "led",
@@ -68,7 +78,7 @@ ELSEWHERE = {
         "signal_segments",
         "tcctnet",
     },
-    "head": {"micro_au", "graph_au", "tcct_levels"},
+    "head": {"micro_au", "graph_au", "tcct_levels", "au_ttt"},
 }
 
 

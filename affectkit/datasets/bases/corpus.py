@@ -82,7 +82,7 @@ class Corpus(AffectDataset):
         root: Folder of the corpus, as distributed.
         split: The split to read; every split but "all" belongs to a fold.
         fold: Name of the fold (`part3` tests part 3, `sub01` tests that subject), its position from 1, or a published
-            numbering such as `me-graphau/1`. Not needed if the protocol has one fold.
+            numbering such as `me-graphau/1`; "all" tests nobody. Not needed if the protocol has one fold.
         protocol: Name of one of `protocols`; the first by default.
         seed: Seed of the selection of validation subjects.
         **options: See `AffectDataset`.

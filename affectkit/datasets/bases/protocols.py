@@ -104,11 +104,16 @@ class Protocol:
     def fold(self, name: str | int, subjects: Iterable[str], *, seed: int = 0) -> Fold:
         """One fold by name, alias (`me-graphau/1`) or position from 1, in this order of precedence.
 
+        The fold "all" tests nobody: it is for models that are tested on another corpus.
+
         Raises:
             ConfigError: There is no such fold.
         """
+        subjects = sorted(set(subjects))
         folds = {fold.name: fold for fold in self.folds(subjects, seed=seed)}
         wanted = self.aliases.get(str(name).lower(), str(name))
+        if wanted == "all" and wanted not in folds:
+            return self._fold(wanted, (), subjects, seed)
         if wanted in folds:
             return folds[wanted]
         if wanted.isdecimal() and 1 <= int(wanted) <= len(folds):
@@ -121,7 +126,7 @@ class Protocol:
     def _fold(self, name: str, test: tuple[str, ...], everyone: Sequence[str], seed: int) -> Fold:
         held_out = set(test)
         others = [subject for subject in everyone if subject not in held_out]
-        if not test or len(others) < 2:
+        if not (test or name == "all") or len(others) < 2:
             raise ConfigError(
                 f"Fold {name} of {self.corpus} ({self.name}): the number of test subjects is {len(test)}, that of the "
                 f"others {len(others)}.",

@@ -25,6 +25,8 @@ class Backbone(nn.Module, ABC):
     """Signals that `forward` needs besides the frames, as arguments `signals` and `signals_mask`."""
     reads_pictures: bool = True
     """Whether `forward` reads the pixels of the frames; if not, datasets do not decode them."""
+    reads_landmarks: bool = False
+    """Whether `forward` takes the arguments `landmarks` and `landmarks_mask`, both optional."""
     input_spec: InputSpec
     config: dict[str, Any]
 
