@@ -1,0 +1,85 @@
+"""Relations between action units: units that act together, that rarely do, and that share a part of the face."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from affectkit.facs.expressions import EXPRESSION_SETS
+from affectkit.facs.rules import prior
+from affectkit.facs.sets import AUSet
+
+__all__ = ["OFTEN_TOGETHER", "RARELY_TOGETHER", "UnitRelations", "unit_relations"]
+
+Rows = tuple[tuple[float, ...], ...]
+Pair = tuple[int, int]
+
+
+def _pairs(text: str) -> frozenset[Pair]:
+    return frozenset((int(a), int(b)) for a, b in (item.split("-") for item in text.split()))
+
+
+# Zhao, Chu, De la Torre, Cohn & Zhang, Joint patch and multi-label learning for facial action unit and holistic
+# expression recognition, IEEE TIP 25(8), 2016: pairs that correlate on BP4D.
+OFTEN_TOGETHER: Final = _pairs("1-2 6-7 6-10 7-10 6-12 7-12 10-12 17-24")
+RARELY_TOGETHER: Final = _pairs("1-6 1-7 2-6 2-7 10-17 10-23 10-24 12-15 12-17 12-23 12-24 15-23 15-24 23-24")
+
+
+@dataclass(frozen=True, slots=True)
+class UnitRelations:
+    """Relations between the units of a set; matrices of A rows and columns, one for each unit.
+
+    Args:
+        cooccurrence: P(unit j | unit i) in row i, from `affectkit.facs.prior` with equally frequent expressions.
+        together: Whether two units often act together.
+        exclude: Whether two units rarely act together.
+        region: Whether two units are in the same area of the face.
+    """
+
+    cooccurrence: Rows
+    together: tuple[tuple[bool, ...], ...]
+    exclude: tuple[tuple[bool, ...], ...]
+    region: tuple[tuple[bool, ...], ...]
+
+
+def unit_relations(units: AUSet, *, least: float = 0.3) -> UnitRelations:
+    """Return the relations between the units of a set; no unit is related to itself.
+
+    Units act together often if they are in `OFTEN_TOGETHER`, or if P(j | i) or P(i | j) is above `least` and they are
+    not in `RARELY_TOGETHER`.
+
+    Args:
+        units: The units. One-sided ones have the relations of the unit.
+        least: Smallest co-occurrence of units that act together often.
+
+    Example:
+        >>> relations = unit_relations(AUSet.parse("AU1,AU2,AU12,AU15"))
+        >>> relations.together[0], relations.exclude[2]
+        ((False, True, False, True), (False, False, False, True))
+    """
+    rates = prior(EXPRESSION_SETS["basic7"], units)
+    columns = tuple(zip(*rates, strict=True))
+    cooccurrence = tuple(
+        tuple(sum(a * b for a, b in zip(one, other, strict=True)) / sum(one) for other in columns)
+        for one in columns
+    )
+
+    def table(related: Iterator[bool]) -> tuple[tuple[bool, ...], ...]:
+        return tuple(tuple(next(related) and a != b for b in units) for a in units)
+
+    def listed(pairs: frozenset[Pair]) -> Iterator[bool]:
+        return ((min(a.id, b.id), max(a.id, b.id)) in pairs for a in units for b in units)
+
+    size = range(len(units))
+    common = (max(cooccurrence[i][j], cooccurrence[j][i]) > least for i in size for j in size)
+    rare = table(listed(RARELY_TOGETHER))
+    together = table(
+        often or (both and not rare[i][j])
+        for often, both, (i, j) in zip(
+            listed(OFTEN_TOGETHER), common, ((i, j) for i in size for j in size), strict=True
+        )
+    )
+    return UnitRelations(
+        cooccurrence, together, rare, table(a.facts.area == b.facts.area for a in units for b in units)
+    )
