@@ -12,6 +12,8 @@ from affectkit.facs.sets import AUSet
 
 __all__ = ["OFTEN_TOGETHER", "RARELY_TOGETHER", "UnitRelations", "unit_relations"]
 
+_LIFT: Final = 1.1  # of the rate, so that units without known partners have none
+
 Rows = tuple[tuple[float, ...], ...]
 Pair = tuple[int, int]
 
@@ -46,8 +48,8 @@ class UnitRelations:
 def unit_relations(units: AUSet, *, least: float = 0.3) -> UnitRelations:
     """Return the relations between the units of a set; no unit is related to itself.
 
-    Units act together often if they are in `OFTEN_TOGETHER`, or if P(j | i) or P(i | j) is above `least` and they are
-    not in `RARELY_TOGETHER`.
+    Units act together often if they are in `OFTEN_TOGETHER`, or if P(j | i) or P(i | j) is above `least` and a tenth
+    above the unconditional rate, and they are not in `RARELY_TOGETHER`.
 
     Args:
         units: The units. One-sided ones have the relations of the unit.
@@ -72,7 +74,12 @@ def unit_relations(units: AUSet, *, least: float = 0.3) -> UnitRelations:
         return ((min(a.id, b.id), max(a.id, b.id)) in pairs for a in units for b in units)
 
     size = range(len(units))
-    common = (max(cooccurrence[i][j], cooccurrence[j][i]) > least for i in size for j in size)
+    usual = [sum(one) / len(one) for one in columns]
+
+    def attracts(i: int, j: int) -> bool:
+        return cooccurrence[i][j] > max(least, _LIFT * usual[j])
+
+    common = (attracts(i, j) or attracts(j, i) for i in size for j in size)
     rare = table(listed(RARELY_TOGETHER))
     together = table(
         often or (both and not rare[i][j])

@@ -15,7 +15,7 @@ def train(folder, world, kind):
     """Run the toy training of a kind on `world` gloo processes and return what the first one saved."""
     program = (
         [HELPERS / f"{kind}.py", folder, world]
-        if kind in ("ssm", "micro", "mood", "counting")
+        if kind in ("ssm", "micro", "aullm", "mood", "counting")
         else [HELPERS / "training.py", folder, world, kind]
     )
     launcher = (
@@ -40,7 +40,7 @@ def without_keys_bias(name, weight):
 
 
 @pytest.mark.distributed
-@pytest.mark.parametrize("kind", ["single", "mixture", "ssm", "micro", "mood"])
+@pytest.mark.parametrize("kind", ["single", "mixture", "ssm", "micro", "aullm", "mood"])
 def test_two_processes_equal_one(tmp_path, kind):
     one, two = train(tmp_path, 1, kind), train(tmp_path, 2, kind)
     assert one["weights"].keys() == two["weights"].keys()

