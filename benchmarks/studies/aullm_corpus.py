@@ -1,4 +1,4 @@
-"""Rendered clips for the claims of AULLM++: a planted table, a planted confounder, and pairs that differ by one unit."""
+"""Rendered clips for the claims of AULLM++: a planted table, a planted confounder, pairs that differ by one unit."""
 
 from __future__ import annotations
 

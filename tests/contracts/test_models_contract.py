@@ -49,10 +49,10 @@ BRIDGES = {
 }
 WIDTH = 8
 # Parts that take pictures of one size only, or patches: tested in tests/unit/models/test_small_motion_nets.py,
-# test_released.py, test_micro_au_head.py and test_graph_head.py; or parts that need signals: test_signal_backbones.py.
+# test_released.py and test_graph_head.py, tests/unit/methods; or parts that need signals: test_signal_backbones.py.
 ELSEWHERE = {
-    "backbone": {"led", "ststnet", "offapexnet", "mobilefacenet", "signals", "fused"},
-    "head": {"micro_au", "graph_au"},
+    "backbone": {"led", "led_maps", "ststnet", "offapexnet", "mobilefacenet", "signals", "fused"},
+    "head": {"aullm", "micro_au", "graph_au"},
 }
 
 
