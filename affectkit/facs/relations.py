@@ -61,7 +61,7 @@ def unit_relations(units: AUSet, *, least: float = 0.3) -> UnitRelations:
         ((False, True, False, True), (False, False, False, True))
     """
     rates = prior(EXPRESSION_SETS["basic7"], units)
-    columns = tuple(zip(*rates, strict=True))
+    columns: Rows = tuple(zip(*rates, strict=True))
     cooccurrence = tuple(
         tuple(sum(a * b for a, b in zip(one, other, strict=True)) / sum(one) for other in columns)
         for one in columns

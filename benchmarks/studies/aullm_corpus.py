@@ -63,14 +63,9 @@ def without_contradictions(active: np.ndarray, rng: np.random.Generator) -> np.n
 
 
 def render(renderer: FaceRenderer, active: np.ndarray, seed: list[int], regime: Regime) -> Tensor:
-    """Six frames of a clip; equal seeds give equal people, scenes, poses and intensities."""
+    """Six frames of a clip; equal seeds give equal people, scenes, poses, intensities and camera noise."""
     rng = np.random.default_rng(seed)
-    renderer.set(sample_person(rng), sample_scene(rng))
-    return frames_of(renderer, active, rng, regime)
-
-
-def frames_of(renderer: FaceRenderer, active: np.ndarray, rng: np.random.Generator, regime: Regime) -> Tensor:
-    """Six frames of the renderer's person and scene."""
+    renderer.set(sample_person(rng), sample_scene(rng))  # also starts the noise again
     units = tuple(unit for unit, on in zip(IDS, active, strict=True) if on)
     plan = sample_clip(rng, units, IDS, frames=2 * FRAMES, fps=40.0, regime=regime)
     chosen = np.linspace(0, 2 * FRAMES - 1, FRAMES).round().astype(int)
@@ -83,10 +78,7 @@ def make_pairs(renderer: FaceRenderer, table: np.ndarray, seed: int, number: int
     """Clips with and without each unit, [M, A, 2, 6, 3, 64, 64]; all else is equal."""
     clips = []
     for index in range(number):
-        rng = np.random.default_rng([seed, 3, index])
-        base = draw(rng, table)
-        scene = np.random.default_rng([seed, 4, index])
-        renderer.set(sample_person(scene), sample_scene(scene))
+        base = draw(np.random.default_rng([seed, 3, index]), table)
         for unit in range(len(IDS)):
             kept = base.copy()
             for pair in CONTRADICTIONS:  # its opposite is absent in both
@@ -94,8 +86,7 @@ def make_pairs(renderer: FaceRenderer, table: np.ndarray, seed: int, number: int
                     kept[IDS.index(other)] = False
             for state in (True, False):
                 kept[unit] = state
-                course = np.random.default_rng([seed, 5, index])
-                clips.append(frames_of(renderer, kept, course, regime))
+                clips.append(render(renderer, kept, [seed, 4, index], regime))
     return torch.stack(clips).unflatten(0, (number, len(IDS), 2))
 
 

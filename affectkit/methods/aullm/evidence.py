@@ -40,7 +40,8 @@ class ChannelAttention(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Weighted maps [B, C, T, H, W]."""
         weights = self.weigh(reduce(maps, "b c t h w -> b c", "mean"))
-        return maps * rearrange(weights, "b c -> b c 1 1 1")
+        weighted: Tensor = maps * rearrange(weights, "b c -> b c 1 1 1")
+        return weighted
 
 
 class _Laplacian(nn.Module):

@@ -178,7 +178,8 @@ class LEDBackbone(Backbone):
         rgb = self.normalize(frames[torch.arange(B, device=frames.device)[:, None], places])
         luma = rearrange(rgb.new_tensor([0.299, 0.587, 0.114]), "c -> c 1 1")
         grey = 255 * reduce(rgb * luma, "b t c h w -> b t 1 h w", "sum")
-        return rearrange(self.filter(grey), "b t c h w -> b c t h w")
+        filtered: Tensor = self.filter(grey)
+        return rearrange(filtered, "b t c h w -> b c t h w")
 
 
 @register("backbone", "led_maps")
@@ -201,7 +202,7 @@ class LEDMaps(LEDBackbone):
         super().__init__(dropout=dropout)
         self.num_features = 64
         self.config = {"type": "led_maps", "dropout": dropout}
-        self.net = nn.Sequential(*self.net[:6], nn.ReLU(), nn.BatchNorm3d(64))
+        self.net = nn.Sequential(*list(self.net)[:6], nn.ReLU(), nn.BatchNorm3d(64))
 
     def forward(self, frames: Tensor, frame_mask: Tensor | None = None) -> Features:
         """Encode clips [B, T, 3, 64, 64] with padding last to `tokens` [B, 4, 324, 64], row by row."""

@@ -48,7 +48,8 @@ class LowRankAddition(nn.Module):
         base.register_forward_hook(self._add)  # a bound method: a deep copy of both stays connected
 
     def _add(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return output + self(inputs[0])
+        changed: Tensor = output + self(inputs[0])
+        return changed
 
     def forward(self, x: Tensor) -> Tensor:
         """Addition [..., outputs] for inputs [..., inputs] of the layer."""
