@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +15,7 @@ __all__ = ["OFTEN_TOGETHER", "RARELY_TOGETHER", "UnitRelations", "unit_relations
 _LIFT: Final = 1.1  # of the rate, so that units without known partners have none
 
 Rows = tuple[tuple[float, ...], ...]
+Table = tuple[tuple[bool, ...], ...]
 Pair = tuple[int, int]
 
 
@@ -40,9 +41,9 @@ class UnitRelations:
     """
 
     cooccurrence: Rows
-    together: tuple[tuple[bool, ...], ...]
-    exclude: tuple[tuple[bool, ...], ...]
-    region: tuple[tuple[bool, ...], ...]
+    together: Table
+    exclude: Table
+    region: Table
 
 
 def unit_relations(units: AUSet, *, least: float = 0.3) -> UnitRelations:
@@ -62,31 +63,30 @@ def unit_relations(units: AUSet, *, least: float = 0.3) -> UnitRelations:
     """
     rates = prior(EXPRESSION_SETS["basic7"], units)
     columns: Rows = tuple(zip(*rates, strict=True))
-    cooccurrence = tuple(
+    usual = [sum(one) / len(one) for one in columns]
+    cooccurrence: Rows = tuple(
         tuple(sum(a * b for a, b in zip(one, other, strict=True)) / sum(one) for other in columns)
         for one in columns
     )
+    ids = [unit.id for unit in units]
+    areas = [unit.facts.area for unit in units]
 
-    def table(related: Iterator[bool]) -> tuple[tuple[bool, ...], ...]:
-        return tuple(tuple(next(related) and a != b for b in units) for a in units)
+    def matrix(related: Callable[[int, int], bool]) -> Table:
+        size = range(len(units))
+        return tuple(tuple(i != j and related(i, j) for j in size) for i in size)
 
-    def listed(pairs: frozenset[Pair]) -> Iterator[bool]:
-        return ((min(a.id, b.id), max(a.id, b.id)) in pairs for a in units for b in units)
-
-    size = range(len(units))
-    usual = [sum(one) / len(one) for one in columns]
+    def listed(i: int, j: int, pairs: frozenset[Pair]) -> bool:
+        return (min(ids[i], ids[j]), max(ids[i], ids[j])) in pairs
 
     def attracts(i: int, j: int) -> bool:
         return cooccurrence[i][j] > max(least, _LIFT * usual[j])
 
-    common = (attracts(i, j) or attracts(j, i) for i in size for j in size)
-    rare = table(listed(RARELY_TOGETHER))
-    together = table(
-        often or (both and not rare[i][j])
-        for often, both, (i, j) in zip(
-            listed(OFTEN_TOGETHER), common, ((i, j) for i in size for j in size), strict=True
-        )
-    )
+    def rare(i: int, j: int) -> bool:
+        return listed(i, j, RARELY_TOGETHER)
+
+    def common(i: int, j: int) -> bool:
+        return listed(i, j, OFTEN_TOGETHER) or (not rare(i, j) and (attracts(i, j) or attracts(j, i)))
+
     return UnitRelations(
-        cooccurrence, together, rare, table(a.facts.area == b.facts.area for a in units for b in units)
+        cooccurrence, matrix(common), matrix(rare), matrix(lambda i, j: areas[i] == areas[j])
     )

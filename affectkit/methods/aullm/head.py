@@ -152,7 +152,8 @@ class AULLMHead(AUHead):
 
     def answer_nodes(self, nodes: Tensor) -> Tensor:
         """Logits [B, A] of the nodes [B, A, D] alone, for the auxiliary loss."""
-        return self.node_out(nodes).squeeze(-1)
+        logits: Tensor = self.node_out(nodes).squeeze(-1)
+        return logits
 
     def forward(self, features: Features | Tensor) -> Tensor:
         """Logits [B, A] of `Features` with places; see `encode`.

@@ -70,7 +70,7 @@ class LanguageReader(Reader):
         share = [torch.full((len(one),), 1 / len(one)) for one in tokens]
         self.register_buffer("prompt", self.language.tokenize(PROMPT), persistent=False)
         self.register_buffer("words", torch.cat(tokens), persistent=False)
-        self.register_buffer("average", torch.block_diag(*share), persistent=False)
+        self.register_buffer("average", torch.block_diag(*share), persistent=False)  # type: ignore[no-untyped-call]
         self.project = nn.Linear(self.width, features)
         size = self.language.embed(self.prompt).detach().square().mean().sqrt()
         self.scale = nn.Parameter(size * torch.ones(2, 1))

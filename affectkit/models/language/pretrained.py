@@ -54,7 +54,7 @@ class PretrainedLM(CausalLM):
         self.settings = replace(settings, sha256=_checked_hash(path, settings))
         model, self._tokenizer = _read(path, settings.name)
         model.requires_grad_(False).eval()
-        self._frozen = (model,)  # in a tuple, so that it is no submodule
+        self._frozen: tuple[nn.Module] = (model,)  # in a tuple, so that it is no submodule
         self.width = int(model.config.hidden_size)
         self.additions = nn.ModuleList()
         if settings.lora is not None:
@@ -70,8 +70,9 @@ class PretrainedLM(CausalLM):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move or convert the frozen weights too."""
-        self.frozen._apply(fn, recurse)
-        return super()._apply(fn, recurse)
+        self.frozen._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def tokenize(self, text: str) -> Tensor:
         """See `CausalLM`."""
@@ -165,7 +166,7 @@ def _read(path: Path, name: str) -> tuple[Any, Any]:
         raise MissingDependencyError(
             f"The language model {name!r} needs transformers.", remedy="Run: pip install 'affectkit[llm]'."
         ) from error
-    folder, options = path, {"local_files_only": True, "trust_remote_code": False}
+    folder, options = path, cast("dict[str, Any]", {"local_files_only": True, "trust_remote_code": False})
     if path.is_file():
         folder, options = path.parent, {**options, "gguf_file": path.name}
     try:
