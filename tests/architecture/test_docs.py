@@ -9,7 +9,7 @@ import pytest
 from affectkit import tasks
 from affectkit.cli.main import COMMANDS, GROUPS
 from affectkit.cli.recipe import as_text, compose, find_recipe, recipe_names
-from affectkit.methods import au_ttt, micro_au_clip, ssm
+from affectkit.methods import au_ttt, aullm, micro_au_clip, mul_dml, ssm
 from affectkit.models import list_models
 from affectkit.models.registry import find
 
@@ -21,16 +21,24 @@ ROWS = {
         r"^\| \{py:class\}`~[\w.]+\.(\w+)` \|.*\|([^|]*)\|$", (ROOT / "docs" / "models.md").read_text(), re.M
     )
 }
+TASKS = {
+    "MultiTask": tasks,
+    "SSM": ssm,
+    "MicroAU": micro_au_clip,
+    "AUTTT": au_ttt,
+    "AULLM": aullm,
+    "MulDML": mul_dml,
+}
 PARTS = {
     find(kind, name).__name__: name
     for kind in ("backbone", "temporal", "head", "bridge")
     for name in list_models(kind)
-} | dict.fromkeys(("MultiTask", "SSM", "MicroAU", "AUTTT"), "")
+} | dict.fromkeys(TASKS, "")
 
 
 def test_every_part_has_a_row():
     assert set(ROWS) == set(PARTS)
-    assert all(map(hasattr, (tasks, ssm, micro_au_clip, au_ttt), ("MultiTask", "SSM", "MicroAU", "AUTTT")))
+    assert all(hasattr(module, name) for name, module in TASKS.items())
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -19,6 +19,11 @@ PARTS = {
         {"au": {"type": "prototype_au", "space": "AU6,AU12"}},
         {"type": "semantic", "text": {"model_name": "affectkit-tiny"}},
     ),
+    "aullm": (
+        {"type": "led_maps"},
+        {"au": {"type": "aullm", "space": "AU4,AU12", "language": {"name": "tiny"}}},
+        None,
+    ),
     "micro_au_clip": (
         {"type": "clip", "model_name": "affectkit-tiny-patch8", "tokens": True},
         {"au": {"type": "micro_au", "space": "AU4,AU12", "attention_heads": 4}},
@@ -92,13 +97,14 @@ def test_a_model_of_a_method_predicts_without_lightning(method, tmp_path):
 
 
 def test_a_task_is_found_on_first_use():
-    from affectkit.methods import au_ttt, micro_au_clip, mul_dml, ssm
+    from affectkit.methods import au_ttt, aullm, micro_au_clip, mul_dml, ssm
 
     for module, name in (
         (ssm, "SSM"),
         (micro_au_clip, "MicroAU"),
         (mul_dml, "MulDML"),
         (au_ttt, "AUTTT"),
+        (aullm, "AULLM"),
     ):
         assert getattr(module, name).__module__ == f"{module.__name__}.task"
         with pytest.raises(AttributeError, match="no attribute 'Nothing'"):

@@ -70,6 +70,7 @@ WIDTH = 8
 ELSEWHERE = {
     "backbone": {
         "led",
+        "led_maps",
         "ststnet",
         "offapexnet",
         "mobilefacenet",
@@ -78,7 +79,7 @@ ELSEWHERE = {
         "signal_segments",
         "tcctnet",
     },
-    "head": {"micro_au", "graph_au", "tcct_levels", "au_ttt"},
+    "head": {"aullm", "micro_au", "graph_au", "tcct_levels", "au_ttt"},
 }
 
 

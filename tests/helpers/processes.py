@@ -1,13 +1,14 @@
 """Run the toy trainings one after the other; a program, so that several processes can run it together."""
 
 import sys
+from importlib import import_module
 
 import torch
 import torch.distributed as dist
 
-from helpers import counting, metric, micro, mood, ssm, training
+from helpers import training
 
-TRAININGS = ("single", "mixture", "ssm", "micro", "metric", "mood")
+TRAININGS = ("single", "mixture", "ssm", "micro", "metric", "aullm", "mood")
 
 
 def main(folder, world, *kinds):
@@ -16,9 +17,7 @@ def main(folder, world, *kinds):
         if kind in ("single", "mixture"):
             training.main(folder, world, kind)
         else:
-            {"ssm": ssm, "micro": micro, "metric": metric, "mood": mood, "counting": counting}[kind].main(
-                folder, world
-            )
+            import_module(f"helpers.{kind}").main(folder, world)
     if dist.is_initialized():
         dist.destroy_process_group()
 

@@ -7,7 +7,7 @@ from affectkit.models.backbones.clip import ClipBackbone
 from affectkit.models.backbones.mobilefacenet import MobileFaceNet
 from affectkit.models.backbones.segments import SegmentBackbone
 from affectkit.models.backbones.signals import FusedBackbone, SignalBackbone
-from affectkit.models.backbones.small import LEDBackbone, OffApexNet, STSTNet
+from affectkit.models.backbones.small import LEDBackbone, LEDMaps, OffApexNet, STSTNet
 from affectkit.models.backbones.timm import TimmBackbone
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "ClipBackbone",
     "FusedBackbone",
     "LEDBackbone",
+    "LEDMaps",
     "MobileFaceNet",
     "OffApexNet",
     "STSTNet",

@@ -15,7 +15,7 @@ from affectkit.models.features import Features, InputSpec, Normalize
 from affectkit.models.registry import register
 from affectkit.models.temporal.motion import LEDFilter
 
-__all__ = ["LEDBackbone", "OffApexNet", "STSTNet"]
+__all__ = ["LEDBackbone", "LEDMaps", "OffApexNet", "STSTNet"]
 
 
 class _FlowNet(Backbone):
@@ -166,6 +166,10 @@ class LEDBackbone(Backbone):
 
     def forward(self, frames: Tensor, frame_mask: Tensor | None = None) -> Features:
         """Encode clips [B, T, 3, 64, 64] with padding last to `pooled` [B, 256]."""
+        return Features(pooled=self.net(self.motion(frames, frame_mask)), frame_mask=frame_mask)
+
+    def motion(self, frames: Tensor, frame_mask: Tensor | None) -> Tensor:
+        """Output [B, 1, 5, 64, 64] of the temporal filter for clips [B, T, 3, 64, 64]."""
         self.check_size(frames)
         B, T = frames.shape[:2]
         length = frames.new_full((B,), T, dtype=torch.long) if frame_mask is None else frame_mask.sum(dim=1)
@@ -174,5 +178,36 @@ class LEDBackbone(Backbone):
         rgb = self.normalize(frames[torch.arange(B, device=frames.device)[:, None], places])
         luma = rearrange(rgb.new_tensor([0.299, 0.587, 0.114]), "c -> c 1 1")
         grey = 255 * reduce(rgb * luma, "b t c h w -> b t 1 h w", "sum")
-        motion = rearrange(self.filter(grey), "b t c h w -> b c t h w")
-        return Features(pooled=self.net(motion), frame_mask=frame_mask)
+        filtered: Tensor = self.filter(grey)
+        return rearrange(filtered, "b t c h w -> b c t h w")
+
+
+@register("backbone", "led_maps")
+class LEDMaps(LEDBackbone):
+    """`LEDBackbone` up to its second convolution: maps of 18 by 18 places at four times, for heads that use places.
+
+    Args:
+        dropout: Probability, once: of whole channels of the first convolution.
+
+    Example:
+        >>> features = LEDMaps()(torch.zeros(2, 6, 3, 64, 64, dtype=torch.uint8))
+        >>> features.tokens.shape, features.pooled.shape
+        (torch.Size([2, 4, 324, 64]), torch.Size([2, 64]))
+
+    References:
+        T. Varanka et al., SCIA 2023, see `LEDFilter`.
+    """
+
+    def __init__(self, *, dropout: float = 0.5) -> None:
+        super().__init__(dropout=dropout)
+        self.num_features = 64
+        self.config = {"type": "led_maps", "dropout": dropout}
+        self.net = nn.Sequential(*list(self.net)[:6], nn.ReLU(), nn.BatchNorm3d(64))
+
+    def forward(self, frames: Tensor, frame_mask: Tensor | None = None) -> Features:
+        """Encode clips [B, T, 3, 64, 64] with padding last to `tokens` [B, 4, 324, 64], row by row."""
+        maps = self.net(self.motion(frames, frame_mask))
+        return Features(
+            pooled=reduce(maps, "b c t h w -> b c", "mean"),
+            tokens=rearrange(maps, "b c t h w -> b t (h w) c"),
+        )

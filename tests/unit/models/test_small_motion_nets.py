@@ -46,7 +46,30 @@ def test_led_network_reads_six_of_many_frames_and_no_padding():
     assert net(frames[:, :1]).pooled.isfinite().all()
 
 
-@pytest.mark.parametrize("kind", ["led", "ststnet", "offapexnet"])
+def test_maps_are_those_of_led_before_its_second_pooling():
+    maps = build("backbone", {"type": "led_maps"})
+    whole = build("backbone", {"type": "led"})
+    assert maps.config == {"type": "led_maps", "dropout": 0.5}
+    maps.filter = whole.filter
+    for layer in range(6):
+        maps.net[layer] = whole.net[layer]
+    frames = torch.randint(0, 256, (2, 9, 3, 64, 64), dtype=torch.uint8)
+    mask = torch.arange(9)[None] < torch.tensor([[9], [6]])
+    for net in (maps, whole):
+        net.eval()
+    features = maps(frames, mask)
+    assert features.tokens.shape == (2, 4, 18 * 18, 64)
+    assert features.frame_mask is None
+    torch.testing.assert_close(features.pooled, features.tokens.mean(dim=(1, 2)))
+    places = features.tokens.reshape(2, 4, 18, 18, 64).permute(0, 4, 1, 2, 3)
+    places = (
+        places * (1 + maps.net[7].eps) ** 0.5
+    )  # undoes the normalisation, which has its initial statistics
+    pooled = torch.nn.functional.max_pool3d(places, 2)
+    torch.testing.assert_close(pooled, whole.net[:8](whole.motion(frames, mask)))
+
+
+@pytest.mark.parametrize("kind", ["led", "led_maps", "ststnet", "offapexnet"])
 def test_pictures_of_another_size_are_refused(kind):
     with pytest.raises(ValueError, match="not \\[40, 40\\]"):
         build("backbone", {"type": kind})(torch.zeros(1, 6, 3, 40, 40))
