@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from affectkit.data.captions import HELD_OUT, WriteCaptions, read_captions
 from affectkit.data.clip import Clip, ClipBatch, collate, concat
 from affectkit.data.frames import AllFrames, FrameSampler, OnsetApex, UniformSegments, Window
 from affectkit.data.mixup import ClipMixup
@@ -30,6 +31,7 @@ from affectkit.data.transforms import (
 from affectkit.data.video import Backend, VideoReader, open_video
 
 __all__ = [
+    "HELD_OUT",
     "AllFrames",
     "Backend",
     "CenterCrop",
@@ -56,6 +58,7 @@ __all__ = [
     "UniformSegments",
     "VideoReader",
     "Window",
+    "WriteCaptions",
     "canonical_subject",
     "check_disjoint",
     "collate",
@@ -64,5 +67,6 @@ __all__ = [
     "draw_weights",
     "leave_one_subject_out",
     "open_video",
+    "read_captions",
     "split_subjects",
 ]
