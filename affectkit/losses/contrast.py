@@ -11,6 +11,8 @@ from affectkit.errors import ConfigError
 
 __all__ = ["SoftContrast"]
 
+_TIE = 1e-6  # clips with equal texts are equally similar, up to rounding
+
 Guide = Literal["other", "text", "both", "off"]
 
 
@@ -20,8 +22,9 @@ class SoftContrast(nn.Module):
     With scores :math:`s_{ij}` of picture i and text j, :math:`\frac12 [H(q^{it}, \mathrm{softmax}_j(s_{ij} / \tau)) +
     H(q^{ti}, \mathrm{softmax}_i(s_{ij} / \tau))]` with the cross-entropy H. The targets are :math:`q_{ij} = (1 - \beta)
     [i = j] + \beta \, \mathrm{softmax}_{j \in P(i)}(S_{ij} / \tau_q)`, where P(i) are the k clips that are the most
-    similar to clip i, if their similarity :math:`S_{ij}` exceeds `least`. Where P(i) is empty, :math:`\beta` = 0. Clips
-    whose texts are equal are no negatives of each other: they are left out of each other's softmax.
+    similar to clip i, with those that equal the last of them, if their similarity :math:`S_{ij}` exceeds `least`. Where
+    P(i) is empty, :math:`\beta` = 0. Clips whose texts are equal are no negatives of each other: they are left out of
+    each other's softmax.
 
     Args:
         guide: Similarity S of the targets of a picture and of a text. "other": that of the other view, texts with
@@ -115,11 +118,11 @@ class SoftContrast(nn.Module):
         if guide is None:
             return same
         allowed = guide.detach().float().masked_fill(~other, -torch.inf)
-        near, places = allowed.topk(min(self.most, len(other)), dim=1)
-        shares = (near / self.sharpness).masked_fill(near <= self.least, -torch.inf).softmax(dim=1).nan_to_num(0.0)
-        mined = torch.zeros_like(same).scatter(1, places, shares)
-        beta = self.beta * (near[:, :1] > self.least)
-        return (1 - beta) * same + beta * mined
+        lowest = allowed.topk(min(self.most, len(other)), dim=1).values[:, -1:] - _TIE
+        near = (allowed >= lowest) & (allowed > self.least)
+        shares = (allowed / self.sharpness).masked_fill(~near, -torch.inf).softmax(dim=1).nan_to_num(0.0)
+        beta = self.beta * near.any(dim=1, keepdim=True)
+        return (1 - beta) * same + beta * shares
 
     def _guides(self, pictures: Tensor | None, texts: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """Similarities that guide the targets of pictures and of texts."""

@@ -84,4 +84,4 @@ def _chance(num_right: Sequence[int], k: int) -> float:
     """Mean probability that one of the first k of N candidates in random order is right, N queries in all."""
     n = len(num_right)
     ways = math.comb(n, min(k, n))
-    return sum(1 - math.comb(n - right, min(k, n)) / ways for right in num_right) / n
+    return math.fsum(1 - math.comb(n - right, min(k, n)) / ways for right in num_right) / n

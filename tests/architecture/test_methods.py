@@ -24,6 +24,11 @@ PARTS = {
         {"au": {"type": "micro_au", "space": "AU4,AU12", "attention_heads": 4}},
         None,
     ),
+    "emocapclip": (
+        {"type": "clip", "model_name": "affectkit-tiny-patch8", "tokens": True},
+        {"expression": {"type": "zero_shot", "space": "basic7"}},
+        {"type": "captions", "text": {"model_name": "affectkit-tiny"}},
+    ),
 }
 
 
@@ -82,9 +87,10 @@ def test_a_model_of_a_method_predicts_without_lightning(method, tmp_path):
 
 
 def test_a_task_is_found_on_first_use():
-    from affectkit.methods import micro_au_clip, ssm
+    from affectkit.methods import emocapclip, micro_au_clip, ssm
 
-    for module, name in ((ssm, "SSM"), (micro_au_clip, "MicroAU")):
+    tasks = ((ssm, "SSM"), (micro_au_clip, "MicroAU"), (emocapclip, "EmoCapCLIP"))
+    for module, name in tasks:
         assert getattr(module, name).__module__ == f"{module.__name__}.task"
         with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
             _ = module.Nothing

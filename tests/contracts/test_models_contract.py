@@ -42,6 +42,7 @@ HEADS = {
     "prototype_au": {"space": "AU1,AU12", "per_frame": False, "temporal": {"type": "framewise", **RESIDUAL}},
     "prototype_au/plain": {"space": "AU1,AU12", "per_frame": False, "prototypes": False},
     "prototype_expression": {"space": "basic7", "temporal": {"type": "clip_token", **RESIDUAL}},
+    "zero_shot": {"space": "basic7"},
 }
 BRIDGES = {
     "semantic": {"text": {"model_name": "affectkit-tiny"}},
@@ -49,10 +50,12 @@ BRIDGES = {
 }
 WIDTH = 8
 # Parts that take pictures of one size only, or patches: tested in tests/unit/models/test_small_motion_nets.py,
-# test_released.py, test_micro_au_head.py and test_graph_head.py; or parts that need signals: test_signal_backbones.py.
+# test_released.py, test_micro_au_head.py and test_graph_head.py; or parts that need signals: test_signal_backbones.py;
+# or a bridge of expressions only: tests/unit/methods/emocapclip/test_parts.py.
 ELSEWHERE = {
     "backbone": {"led", "ststnet", "offapexnet", "mobilefacenet", "signals", "fused"},
     "head": {"micro_au", "graph_au"},
+    "bridge": {"captions"},
 }
 
 

@@ -15,7 +15,7 @@ def train(folder, world, kind):
     """Run the toy training of a kind on `world` gloo processes and return what the first one saved."""
     program = (
         [HELPERS / f"{kind}.py", folder, world]
-        if kind in ("ssm", "micro", "mood", "counting")
+        if kind in ("ssm", "micro", "mood", "counting", "emocap")
         else [HELPERS / "training.py", folder, world, kind]
     )
     launcher = (
@@ -40,7 +40,7 @@ def without_keys_bias(name, weight):
 
 
 @pytest.mark.distributed
-@pytest.mark.parametrize("kind", ["single", "mixture", "ssm", "micro", "mood"])
+@pytest.mark.parametrize("kind", ["single", "mixture", "ssm", "micro", "mood", "emocap"])
 def test_two_processes_equal_one(tmp_path, kind):
     one, two = train(tmp_path, 1, kind), train(tmp_path, 2, kind)
     assert one["weights"].keys() == two["weights"].keys()
@@ -49,8 +49,9 @@ def test_two_processes_equal_one(tmp_path, kind):
         torch.testing.assert_close(
             second, first, rtol=0, atol=1e-5, msg=lambda fault, name=name: f"{name}: {fault}"
         )
+    torch.testing.assert_close(two.get("gradients"), one.get("gradients"), rtol=0, atol=1e-5)  # of a first step
     torch.testing.assert_close(two.get("means"), one.get("means"), rtol=1e-5, atol=1e-6)  # of the losses
-    if kind == "mood":  # results that follow every last bit of the weights
+    if kind in ("mood", "emocap"):  # results that follow every last bit of the weights
         assert two["results"].keys() == one["results"].keys()
         for name, rows in one["results"].items():
             values = [[row["value"] for row in saved] for saved in (rows, two["results"][name])]

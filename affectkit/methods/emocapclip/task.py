@@ -81,26 +81,29 @@ class EmoCapCLIP(MultiTask):
         **options: Any,
     ) -> None:
         super().__init__(*args, **options)
-        bridge, backbone = self.model.bridge, self.model.backbone
-        if not isinstance(bridge, CaptionBridge) or not all(
+        if not isinstance(self.model.bridge, CaptionBridge) or not all(
             isinstance(head, ZeroShotHead) for head in self.heads.values()
         ):
             raise ConfigError(
                 "EmoCapCLIP trains a bridge and heads that read captions only.",
                 remedy="Use CaptionBridge and ZeroShotHead.",
             )
-        if local_weight and not getattr(backbone, "tokens", False):
+        if local_weight and not getattr(self.model.backbone, "tokens", False):
             raise ConfigError(
                 "Local captions need patches, which this backbone does not give.",
                 remedy="Set `tokens: true` in the backbone, or `local_weight: 0`.",
             )
-        self.bridge = bridge
         self.contrast = SoftContrast(guide=guide, beta=beta, most=most, least=least, sharpness=sharpness)
         self.mining_from, self.focus, self.shuffle = mining_from, focus, shuffle
         weights = {"global": global_weight, "summary": summary_weight, "local": local_weight}
         self.loss_weights = {name: weight for name, weight in weights.items() if weight}
         self.retrieval: list[CaptionRetrieval] = []
         self.has_captions = False
+
+    @property
+    def bridge(self) -> CaptionBridge:
+        """The model's bridge."""
+        return cast("CaptionBridge", self.model.bridge)
 
     def training_step(self, batch: ClipBatch | dict[str, ClipBatch], batch_idx: int) -> Tensor:
         """Compute the loss of one step, from a batch of one source or of every source of a mixture."""
@@ -174,8 +177,12 @@ class EmoCapCLIP(MultiTask):
         """Tensors [W B, ...] of the clips of all processes, in the order of the processes."""
         if self.trainer.world_size == 1:
             return list(tensors)
-        gathered = (self.all_gather(one, sync_grads=one.requires_grad) for one in tensors)
-        return [cast("Tensor", one).flatten(0, 1) for one in gathered]
+        gathered = [self.all_gather(one, sync_grads=one.requires_grad) for one in tensors]
+        whole = [cast("Tensor", one).flatten(0, 1) for one in gathered]
+        for one in whole:
+            if one.requires_grad:
+                one.register_hook(Tensor.contiguous)  # gloo scatters gradients in the order of memory
+        return whole
 
     def _local(self, count: int) -> slice:
         """Place of the clips of this process among those of all."""
