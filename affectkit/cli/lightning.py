@@ -257,7 +257,9 @@ def _load_recipes(args: Sequence[str], model: str | None = None) -> list[str]:
             recipe = yaml.safe_load(loaded[i + 1])
             modules = recipe.get("imports") if isinstance(recipe, dict) else None
             if model is not None and isinstance(recipe, dict):
-                recipe["model"] = {"class_path": "SavedModel", "init_args": {"name": model}}
+                given = recipe.get("model") or {}
+                kept = given.get("init_args", {}) if given.get("class_path") == "SavedModel" else {}
+                recipe["model"] = {"class_path": "SavedModel", "init_args": {**kept, "name": model}}
                 loaded[i + 1] = yaml.safe_dump(recipe)
         elif option == "--imports":
             with contextlib.suppress(yaml.YAMLError):  # the parser reports it better

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from affectkit.data.captions import HELD_OUT, WriteCaptions, read_captions
 from affectkit.data.clip import Clip, ClipBatch, collate, concat, is_same_setting
 from affectkit.data.clip_labels import ClipLabels
 from affectkit.data.frames import AllFrames, FrameSampler, OnsetApex, UniformSegments, Window
@@ -31,6 +32,7 @@ from affectkit.data.transforms import (
 from affectkit.data.video import Backend, VideoReader, open_video
 
 __all__ = [
+    "HELD_OUT",
     "AllFrames",
     "Backend",
     "CenterCrop",
@@ -58,6 +60,7 @@ __all__ = [
     "UniformSegments",
     "VideoReader",
     "Window",
+    "WriteCaptions",
     "canonical_subject",
     "check_disjoint",
     "collate",
@@ -67,5 +70,6 @@ __all__ = [
     "is_same_setting",
     "leave_one_subject_out",
     "open_video",
+    "read_captions",
     "split_subjects",
 ]

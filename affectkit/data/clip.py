@@ -40,6 +40,8 @@ class Clip:
         valid: False if the sample must not count in metrics.
         subject: Index in the dataset's `subjects`; index of the clip if subjects are unknown.
         meta: Origin of the sample: dataset, clip, subject, indices.
+        captions: Sentences about the clip by part: "global" and "summary" on the whole face, others on a region
+            ("brows"); parts that are absent are not annotated.
 
     Example:
         >>> clip = Clip.make(torch.zeros(4, 3, 8, 8, dtype=torch.uint8))
@@ -58,6 +60,7 @@ class Clip:
     valid: bool = True
     subject: int = 0
     meta: dict[str, Any] = field(default_factory=dict)
+    captions: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def make(
@@ -72,6 +75,7 @@ class Clip:
         subject: int = 0,
         meta: dict[str, Any] | None = None,
         signals: dict[str, Tensor] | None = None,
+        captions: dict[str, str] | None = None,
     ) -> Clip:
         """Create a clip with masks for absent parts; landmarks and signals that are not finite are masked."""
         length = len(frames)
@@ -94,6 +98,7 @@ class Clip:
             valid=valid,
             subject=subject,
             meta=meta or {},
+            captions=captions or {},
             signals={name: _where(measured, values) for name, values in (signals or {}).items()},
             signals_mask=measured,
         )
@@ -110,7 +115,8 @@ class ClipBatch:
 
     Tensors, targets and signals are those of `Clip` with B in front, such as `frames`, uint8 [B, T, C, H, W]. `valid`
     is bool [B], `subject` int64 [B], and `meta` has a list of B entries under each name. A clip that lacks one of the
-    signals of the batch is masked in `signals_mask`, bool [B, T].
+    signals of the batch is masked in `signals_mask`, bool [B, T]. `captions` has a list of B texts for each part that a
+    clip has; texts are empty where `caption_mask` is False.
 
     Example:
         >>> clips = [Clip.make(torch.zeros(t, 3, 8, 8, dtype=torch.uint8)) for t in (2, 4)]
@@ -129,9 +135,15 @@ class ClipBatch:
     valid: Tensor
     subject: Tensor
     meta: dict[str, list[Any]]
+    captions: dict[str, list[str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    def caption_mask(self, part: str) -> Tensor:
+        """Clips that have this part of a caption, bool [B] on the batch's device."""
+        texts = self.captions.get(part, [""] * len(self))
+        return torch.tensor([bool(text) for text in texts], device=self.frames.device)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> ClipBatch:
         """Copy all tensors to a device."""
@@ -148,7 +160,9 @@ class ClipBatch:
         return replace(self, targets=targets, signals=signals, **changed)
 
 
-_TENSORS = tuple(f.name for f in fields(ClipBatch) if f.name not in ("targets", "meta", "signals"))
+_TENSORS = tuple(
+    f.name for f in fields(ClipBatch) if f.name not in ("targets", "meta", "signals", "captions")
+)
 _BY_FRAME = ("frames", "frame_mask", "landmarks", "landmarks_mask")
 
 
@@ -186,6 +200,10 @@ def collate(clips: Sequence[Clip]) -> ClipBatch:
             [1] * len(clips),
         ),
         meta={key: [clip.meta.get(key) for clip in clips] for key in keys},
+        captions={
+            part: [clip.captions.get(part, "") for clip in clips]
+            for part in dict.fromkeys(part for clip in clips for part in clip.captions)
+        },
         **_join_signals(
             [{name: padded(values)[None] for name, values in clip.signals.items()} for clip in clips],
             [padded(clip.signals_mask)[None] for clip in clips],
@@ -211,6 +229,10 @@ def concat(batches: Sequence[ClipBatch]) -> ClipBatch:
     return ClipBatch(
         targets=_join_targets([batch.targets for batch in batches], list(map(len, batches))),
         meta={key: [m for b in batches for m in b.meta.get(key, [None] * len(b))] for key in keys},
+        captions={
+            part: [text for b in batches for text in b.captions.get(part, [""] * len(b))]
+            for part in dict.fromkeys(part for b in batches for part in b.captions)
+        },
         **{name: torch.cat([getattr(batch, name) for batch in batches]) for name in _TENSORS}
         | _join_signals([batch.signals for batch in batches], [batch.signals_mask for batch in batches]),
     )

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from affectkit.data.clip import Clip
 from affectkit.data.target import Target
 from affectkit.errors import ConfigError
+from affectkit.facs.captions import mirror_text
 from affectkit.facs.regions import FLIP_68
 from affectkit.facs.spaces import label_space
 
@@ -185,7 +186,7 @@ class RandomRotation(ClipTransform):
 
 @dataclass(frozen=True)
 class HorizontalFlip(ClipTransform):
-    """Mirror a clip with probability `p`; one-sided units and paired landmarks change places.
+    """Mirror a clip with probability `p`; one-sided units, paired landmarks and side words in captions change places.
 
     Raises:
         LabelSpaceError: The labels lack the other side of a one-sided unit.
@@ -213,6 +214,7 @@ class HorizontalFlip(ClipTransform):
             clip,
             frames=clip.frames.flip(-1),
             targets={name: _mirror(target) for name, target in clip.targets.items()},
+            captions={part: mirror_text(text) for part, text in clip.captions.items()},
             landmarks=torch.where(mask[..., None], points, 0.0),
             landmarks_mask=mask,
         )

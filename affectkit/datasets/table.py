@@ -35,8 +35,10 @@ __all__ = ["TableDataset"]
 
 _INDEXES = ("index.parquet", "index.csv", "index.tsv", "index.xlsx")
 _COUNTS = ("num_frames", "onset", "apex", "offset", "stop")
+_CAPTION = "caption"
+_CAPTIONS = "captions.jsonl"
 _LABELS = ("expression", "au", "labels", "valence", "arousal", "level")
-_NAMES = ("path", "clip", "subject", "split", *_LABELS, "fps", "start", *_COUNTS)
+_NAMES = ("path", "clip", "subject", "split", *_LABELS, "fps", "start", _CAPTION, *_COUNTS)
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +58,9 @@ class TableDataset(AffectDataset):
       `au` in the coders' notation (`1+R2+L12B`); or a column `labels`, the path of a table with one row per frame:
       `frame` (position from 0), columns as in the first way, and optionally landmarks `x0 … x67`, `y0 … y67` in
       pixels; or an output of OpenFace. Targets "au" and "intensity"; also "va" from columns as above.
+
+    - `caption`: a text on the whole face; `caption_summary`, `caption_REGION` (such as `caption_brows`): further ones.
+      A file `captions.jsonl` beside the index is read instead of such columns, see `affectkit.data.read_captions`.
 
     Empty cells and `NA` mean not annotated and are masked. The case of column names is ignored. Columns that look like
     annotation and are not read are named in a warning and in `unread`.
@@ -87,10 +92,25 @@ class TableDataset(AffectDataset):
     licence = "Your own."
     crops_faces = True
 
-    def __init__(self, root: str | Path, *, levels: str | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        levels: str | None = None,
+        captions: str | Path | None = None,
+        **options: Any,
+    ) -> None:
         self.levels = levels
         self._frame_tables: dict[str, FrameTable] = {}
-        super().__init__(root, **options)
+        folder = Path(root) if Path(root).is_dir() else Path(root).parent
+        if captions is None and (folder / _CAPTIONS).is_file():
+            captions = folder / _CAPTIONS
+        super().__init__(root, captions=captions, **options)
+        if self._captions and self._caption_columns:
+            raise self.index.error(
+                f"Captions are given in the columns {', '.join(self._caption_columns)} and in {captions}.",
+                remedy="Keep one of them.",
+            )
 
     @property
     def ignored(self) -> dict[str, str | None]:
@@ -161,6 +181,21 @@ class TableDataset(AffectDataset):
             return super().label_frames(record)
         stop = table.frames[-1] + 1 if record.stop is None else record.stop
         return [frame for frame in table.frames if record.start <= frame < stop]
+
+    @functools.cached_property
+    def _caption_columns(self) -> dict[str, str]:
+        """Part of a caption by column."""
+        parts = {_CAPTION: "global"}
+        for column in self.index.columns:
+            if column.casefold().startswith(f"{_CAPTION}_"):
+                parts[column] = column[len(_CAPTION) + 1 :].casefold()
+        return {column: part for column, part in parts.items() if column in self.index.columns}
+
+    def captions(self, record: ClipRecord) -> dict[str, str]:
+        """See `AffectDataset`; from the columns of the index, or from JSON Lines."""
+        row = record.extra["row"]
+        texts = {part: self.index.text(column, row) for column, part in self._caption_columns.items()}
+        return {part: text for part, text in texts.items() if text is not None} or super().captions(record)
 
     def landmarks(self, record: ClipRecord, indices: Sequence[int]) -> tuple[Tensor, Tensor] | None:
         """See `AffectDataset`."""

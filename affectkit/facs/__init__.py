@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from affectkit.facs.captions import CAPTION_REGIONS, describe_expression, mirror_text, write_captions
 from affectkit.facs.coding import CodedUnit, Coding, parse_coding
 from affectkit.facs.expressions import (
     CROSSWALKS,
@@ -13,8 +14,11 @@ from affectkit.facs.expressions import (
 from affectkit.facs.priors import PRIORS, association, typical_units
 from affectkit.facs.prompts import (
     PROMPT_STYLES,
+    PROMPT_TEMPLATES,
     au_name,
     au_prompt_pair,
+    class_name,
+    prompt_ensemble,
     prompt_text,
     prompt_texts,
     unit_texts,
@@ -30,6 +34,7 @@ from affectkit.facs.units import ACTION_UNITS, ActionUnit, UnitFacts
 __all__ = [
     "ACTION_UNITS",
     "AU_SETS",
+    "CAPTION_REGIONS",
     "CROSSWALKS",
     "DU_2014",
     "EMFACS",
@@ -38,6 +43,7 @@ __all__ = [
     "OBJECTIVE_CLASSES",
     "PRIORS",
     "PROMPT_STYLES",
+    "PROMPT_TEMPLATES",
     "REGIONS",
     "VALENCE_AROUSAL",
     "AUIntensitySet",
@@ -59,11 +65,15 @@ __all__ = [
     "au_name",
     "au_prompt_pair",
     "canonical_expression",
+    "class_name",
     "crosswalk",
+    "describe_expression",
     "label_space",
+    "mirror_text",
     "objective_class",
     "parse_coding",
     "prior",
+    "prompt_ensemble",
     "prompt_text",
     "prompt_texts",
     "pspi",
@@ -72,4 +82,5 @@ __all__ = [
     "typical_units",
     "unit_relations",
     "unit_texts",
+    "write_captions",
 ]

@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from affectkit.errors import ConfigError, LabelSpaceError
-from affectkit.facs.expressions import ExpressionSet
+from affectkit.facs.captions import describe_expression
+from affectkit.facs.expressions import ExpressionSet, canonical_expression
 from affectkit.facs.priors import typical_units
 from affectkit.facs.sets import AUSet
 from affectkit.facs.units import ActionUnit
 
-__all__ = ["PROMPT_STYLES", "au_name", "au_prompt_pair", "prompt_text", "prompt_texts", "unit_texts"]
+__all__ = [
+    "PROMPT_STYLES",
+    "PROMPT_TEMPLATES",
+    "au_name",
+    "au_prompt_pair",
+    "class_name",
+    "prompt_ensemble",
+    "prompt_text",
+    "prompt_texts",
+    "unit_texts",
+]
 
+PROMPT_TEMPLATES: tuple[str, ...] = (
+    "a photo of a face that shows {name}.",
+    "a close-up of a face with an expression of {name}.",
+    "a person whose face expresses {name}.",
+    "{description}",
+)
+"""Texts of a class for a model that has read both names and descriptions of expressions."""
+
+_NOT_IN_NAMES = re.compile(r"[^a-z0-9' -]+", re.ASCII)
 _SIDES = {"L": "left ", "R": "right ", None: ""}
 
 
@@ -129,6 +150,43 @@ def prompt_texts(expressions: ExpressionSet, units: AUSet | None = None, style: 
         ['happiness, lip corner puller', 'surprise, inner brow raiser, outer brow raiser']
     """
     return [prompt_text(name, units, style) for name in expressions.classes]
+
+
+def class_name(text: str) -> str:
+    """Make a class name of a free text, from its letters.
+
+    Example:
+        >>> class_name("A smirk, barely visible"), class_name("Angry")
+        ('a smirk barely visible', 'anger')
+    """
+    return canonical_expression(_NOT_IN_NAMES.sub(" ", text.casefold()))
+
+
+def prompt_ensemble(
+    expression: str, templates: Sequence[str] = PROMPT_TEMPLATES, *, descriptions: int = 6
+) -> tuple[str, ...]:
+    """Return the texts whose mean vector represents a class.
+
+    Args:
+        expression: Class name.
+        templates: Texts in which `{name}` is replaced by the class name, and `{description}` by each of the sentences of
+            `describe_expression`. A class without description uses only the other templates, or if there are none, the
+            first of `PROMPT_TEMPLATES`.
+        descriptions: See `count` of `describe_expression`.
+
+    Example:
+        >>> prompt_ensemble("envy")[0]
+        'a photo of a face that shows envy.'
+        >>> prompt_ensemble("disgust", ["{description}"], descriptions=1)
+        ('The overall impression is very much unpleasant.', 'The strongest signs are nose strongly wrinkled.')
+    """
+    sentences = describe_expression(expression, descriptions)
+    texts = [
+        template.format(name=expression, description=sentence)
+        for template in templates
+        for sentence in (sentences if "{description}" in template else [""])
+    ]
+    return tuple(dict.fromkeys(texts)) or (PROMPT_TEMPLATES[0].format(name=expression),)
 
 
 def unit_texts(units: AUSet, style: str = "facs") -> list[str]:

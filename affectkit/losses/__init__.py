@@ -17,6 +17,7 @@ from affectkit.losses.base import (
 )
 from affectkit.losses.ccc import CCCLoss
 from affectkit.losses.classification import AsymmetricLoss, DiceLoss, MaskedBCE, MaskedCrossEntropy
+from affectkit.losses.contrast import SoftContrast
 from affectkit.losses.evidential import EvidentialLoss
 from affectkit.losses.ordinal import LevelsLoss, OrdinalLoss
 from affectkit.losses.weights import LossBalancer, inverse_frequency_weights, positive_weights, ramp
@@ -35,6 +36,7 @@ __all__ = [
     "MaskedCrossEntropy",
     "MaskedLoss",
     "OrdinalLoss",
+    "SoftContrast",
     "default_loss",
     "inverse_frequency_weights",
     "list_losses",

@@ -21,6 +21,7 @@ from affectkit.metrics.confusion import ExpressionMetrics, LevelMetrics
 from affectkit.metrics.intervals import Estimate, Tally, estimate, mean_of_folds, pooled
 from affectkit.metrics.moments import DimensionMetrics, IntensityMetrics
 from affectkit.metrics.results import Groups, Result, ThresholdRule, as_text, collect_results
+from affectkit.metrics.retrieval import retrieval_ranks, retrieval_results
 
 __all__ = [
     "AUMetrics",
@@ -49,4 +50,6 @@ __all__ = [
     "metric_of",
     "pooled",
     "register",
+    "retrieval_ranks",
+    "retrieval_results",
 ]

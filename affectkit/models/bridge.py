@@ -51,6 +51,10 @@ class Bridge(nn.Module, ABC):
             texts: Class names or free texts; or texts by class name.
         """
 
+    @abstractmethod
+    def class_texts(self, head: str, texts: Sequence[str] | Mapping[str, str]) -> Mapping[str, Sequence[str]]:
+        """Texts that `encode_classes` reads, by class name; arguments as there."""
+
     def explanations(self, model: AffectModel) -> tuple[Explanation, ...]:
         """Figures of what the bridge learned in this model; none by default."""
         return ()

@@ -1,10 +1,11 @@
-"""Frozen text tower of CLIP, and prompts with learned context vectors."""
+"""Text tower of CLIP, frozen or trained, and prompts with learned context vectors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from einops import repeat
@@ -12,13 +13,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from affectkit.errors import ConfigError, WeightsError
+from affectkit.models.backbones.lora import LoRAConfig, add_lora
 from affectkit.models.clip import load_clip
 
 __all__ = ["PromptLearner", "TextTower", "encode_prompts"]
 
+_SENTENCE_END = re.compile(r"(?<=[.!?;])\s+")
+
 
 class TextTower(nn.Module):
-    """Text transformer of CLIP, frozen; gradients pass through it to learned prompts.
+    """Text transformer of CLIP, frozen by default; gradients pass through it to learned prompts.
 
     Token embedding and transformer are separate, so that a prompt can combine words and learned vectors. Attention is
     causal: tokens after the end-of-text token do not change the result and can be dropped.
@@ -28,15 +32,20 @@ class TextTower(nn.Module):
         pretrained: Weight tag of open_clip, such as "openai".
         weights: Local file with the tensors of a whole CLIP instead. Random values by default.
         keep_tokens: Keep the token embedding, a quarter of all tensors, to read new texts.
+        trainable: Parts to train: "none"; the number of last blocks, with the last normalisation and the projection;
+            or "all", the token embedding included.
+        lora: Arguments of `LoRAConfig` for low-rank additions to attention, which are then trained instead; `{}` for
+            its defaults.
 
     Attributes:
         width: Width W of token embeddings.
         num_features: Width D of the result.
         context_length: Longest text, in tokens with start and end.
-        token_embedding: float32 [vocabulary, W], a buffer, or None.
+        token_embedding: float32 [vocabulary, W], a buffer, or a parameter if it is trained; or None.
 
     Raises:
-        ConfigError: The architecture or tag is unknown.
+        ConfigError: The architecture or tag is unknown, there are fewer blocks than `trainable`, both `trainable` and
+            `lora` are given, or the token embedding is to be trained and not kept.
         WeightsError: The weights are not available, or do not fit.
 
     Example:
@@ -55,8 +64,16 @@ class TextTower(nn.Module):
         pretrained: str | None = None,
         weights: str | None = None,
         keep_tokens: bool = True,
+        trainable: Literal["none", "all"] | int = "none",
+        lora: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        low_rank = None if lora is None else LoRAConfig.from_dict(lora)
+        if low_rank is not None and trainable != "none":
+            raise ConfigError(
+                "Both `lora` and `trainable` select the trained parts of the text tower.",
+                remedy="Give one of them.",
+            )
         clip = load_clip(model_name, weights, pretrained=pretrained, part="text")
         # Attributes have the names of CLIP's own state dict.
         self.transformer = clip.transformer
@@ -69,11 +86,40 @@ class TextTower(nn.Module):
         self.context_length, self.width = self.positional_embedding.shape
         self.num_features = int(self.text_projection.shape[1])
         self.config: dict[str, Any] = {"model_name": model_name, "keep_tokens": keep_tokens}
-        self.requires_grad_(False)
+        if trainable != "none":
+            self.config["trainable"] = trainable
+        if low_rank is not None:
+            self.config["lora"] = low_rank.to_dict()
+        self._choose_trained(trainable)
+        if low_rank is not None:
+            add_lora(self.transformer.resblocks, low_rank)
         self.eval()
 
+    def _choose_trained(self, trainable: Literal["none", "all"] | int) -> None:
+        self.requires_grad_(False)
+        blocks = self.transformer.resblocks
+        if trainable == "all":
+            self.requires_grad_(True)
+            if self.token_embedding is None:
+                raise ConfigError(
+                    "The token embedding cannot be trained, because it is not kept.",
+                    remedy="Set `keep_tokens: true`.",
+                )
+            tokens = self.token_embedding
+            del self.token_embedding
+            self.token_embedding = nn.Parameter(tokens.clone())
+        elif trainable != "none":
+            if not isinstance(trainable, int) or not 0 <= trainable <= len(blocks):
+                raise ConfigError(
+                    f"trainable is {trainable!r}, but the text tower has {len(blocks)} blocks.",
+                    remedy="Give none, all, or a number of last blocks.",
+                )
+            for part in (*blocks[len(blocks) - trainable :], self.ln_final):
+                part.requires_grad_(True)
+            self.text_projection.requires_grad_(True)
+
     def train(self, mode: bool = True) -> Self:
-        """Stay in evaluation mode: the tower is frozen."""
+        """Stay in evaluation mode: the tower has no dropout, and a frozen one must not change."""
         return super().train(False)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
@@ -82,14 +128,15 @@ class TextTower(nn.Module):
         Raises:
             ConfigError: A text has too many tokens.
         """
-        tokenizer = _tokenizer()
-        for text in texts:
-            if (length := len(tokenizer.encode(text)) + 2) > self.context_length:
+        tokens = torch.zeros(len(texts), self.context_length, dtype=torch.int64)
+        for row, text in zip(tokens, texts, strict=True):
+            numbers = _token_numbers(text)
+            if len(numbers) > self.context_length:
                 raise ConfigError(
-                    f"The text {text!r} has {length} tokens, but the tower reads {self.context_length}.",
+                    f"The text {text!r} has {len(numbers)} tokens, but the tower reads {self.context_length}.",
                     remedy="Shorten it.",
                 )
-        tokens: Tensor = tokenizer(list(texts), context_length=self.context_length)
+            row[: len(numbers)] = torch.tensor(numbers)
         return tokens
 
     def embed_tokens(self, tokens: Tensor) -> Tensor:
@@ -127,10 +174,52 @@ class TextTower(nn.Module):
             ConfigError: A text has too many tokens.
             WeightsError: The token embedding was not kept.
         """
-        tokens = self.tokenize(texts)
+        return self.encode_tokens(self.tokenize(texts))
+
+    def encode_tokens(self, tokens: Tensor) -> Tensor:
+        """Unit vectors [n, D] of token numbers int64 [n, 77] on the CPU, see `tokenize`, with gradients.
+
+        Raises:
+            WeightsError: The token embedding was not kept.
+        """
         eot = tokens.argmax(dim=-1)
         embeddings = self.embed_tokens(tokens[:, : int(eot.max()) + 1])
         return F.normalize(self(embeddings, eot.to(embeddings.device)), dim=-1)
+
+    def encode_long(self, texts: Sequence[str]) -> Tensor:
+        """Unit vectors [n, D] of texts of any length, with gradients.
+
+        A text is divided into its sentences, and a sentence with too many tokens at spaces; its vector is the mean of
+        their unit vectors, normalised. Equal sentences are encoded once.
+
+        Raises:
+            WeightsError: The token embedding was not kept.
+
+        Example:
+            >>> TextTower("affectkit-tiny").encode_long(["Brows raised. Jaw dropped.", "calm " * 200]).shape
+            torch.Size([2, 64])
+        """
+        pieces = [self._pieces(text) for text in texts]
+        distinct = {
+            piece: place for place, piece in enumerate(dict.fromkeys(p for own in pieces for p in own))
+        }
+        vectors = self.encode_tokens(self.tokenize(list(distinct)))
+        weights = vectors.new_zeros(len(texts), len(distinct))
+        for row, own in enumerate(pieces):
+            for piece in own:
+                weights[row, distinct[piece]] += 1 / len(own)
+        return F.normalize(weights @ vectors, dim=-1)
+
+    def _pieces(self, text: str) -> list[str]:
+        """Parts of a text that fit the context."""
+        sentences = [part for part in _SENTENCE_END.split(text.strip()) if part] or [""]
+        if len(sentences) > 1:
+            return [piece for sentence in sentences for piece in self._pieces(sentence)]
+        words = sentences[0].split()
+        if len(words) < 2 or len(_token_numbers(sentences[0])) <= self.context_length:
+            return sentences
+        half = len(words) // 2
+        return [p for part in (words[:half], words[half:]) for p in self._pieces(" ".join(part))]
 
 
 class PromptLearner(nn.Module):
@@ -243,3 +332,10 @@ def _tokenizer() -> Any:
     from open_clip.tokenizer import SimpleTokenizer
 
     return SimpleTokenizer()
+
+
+@lru_cache(maxsize=100_000)  # captions repeat
+def _token_numbers(text: str) -> tuple[int, ...]:
+    """Token numbers of a text, with start and end."""
+    tokenizer = _tokenizer()
+    return (tokenizer.sot_token_id, *tokenizer.encode(text), tokenizer.eot_token_id)

@@ -9,10 +9,17 @@ import torch
 
 from affectkit.errors import ConfigError
 from affectkit.facs import ExpressionSet
+from affectkit.models.bridge import Bridge
 from affectkit.models.heads import Head
 from affectkit.models.model import AffectModel
 
-__all__ = ["copy_by_prototypes", "heads_with_prototypes", "prototype_only", "use_classes"]
+__all__ = [
+    "copy_by_prototypes",
+    "heads_with_prototypes",
+    "prototype_only",
+    "texts_of_classes",
+    "use_classes",
+]
 
 
 def heads_with_prototypes(model: AffectModel) -> dict[str, Head]:
@@ -51,14 +58,10 @@ def use_classes(model: AffectModel, head: str, texts: Sequence[str] | Mapping[st
         LabelSpaceError: There are fewer than two classes, two classes are the same, or a text gives no class name.
         WeightsError: The text tower was saved without its token embedding.
     """
-    old = _head(model, head)
-    if model.bridge is None:
-        raise ConfigError(
-            "This model has no bridge to encode new classes.", remedy="Load the model as it was trained."
-        )
+    old, bridge = _head(model, head), _bridge(model)
     if model.training:
         model.refresh_prototypes()
-    classes = model.bridge.encode_classes(head, texts)
+    classes = bridge.encode_classes(head, texts)
     new = old.by_prototypes(ExpressionSet(tuple(classes)), torch.stack(list(classes.values())))
     model.bridge = None
     model.replace_head(head, new)
@@ -87,18 +90,40 @@ def copy_by_prototypes(
         LabelSpaceError: See `use_classes`.
     """
     model = deepcopy(model).eval()
-    having = heads_with_prototypes(model)
-    if not having:
+    if not heads_with_prototypes(model):
         raise ConfigError(
             "No head of this model has prototypes.",
-            remedy="Use a model with a semantic bridge, such as one of the recipes joint/ssm_*.",
+            remedy="Use a model with texts, such as one of the recipes joint/ssm_* and caption/*.",
         )
-    expressions = [name for name, head in having.items() if isinstance(head.space, ExpressionSet)]
-    if classes is not None and not expressions:
-        raise ConfigError("This model has no expression head with prototypes, so it cannot take new classes.")
+    expression = None if classes is None else _expression_head(model)
     if everywhere:
-        for name in having:
+        for name in heads_with_prototypes(model):
             prototype_only(model, name)
-    if classes is not None:
-        use_classes(model, expressions[0], classes)
+    if expression is not None and classes is not None:
+        use_classes(model, expression, classes)
     return model
+
+
+def texts_of_classes(model: AffectModel, classes: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """Texts that represent new classes of the expression head, by class name; see `use_classes`.
+
+    Raises:
+        ConfigError: The model has no prototypes for classes, or no bridge.
+        LabelSpaceError: See `use_classes`.
+    """
+    return _bridge(model).class_texts(_expression_head(model), classes)
+
+
+def _expression_head(model: AffectModel) -> str:
+    for name, head in heads_with_prototypes(model).items():
+        if isinstance(head.space, ExpressionSet):
+            return name
+    raise ConfigError("This model has no expression head with prototypes, so it cannot take new classes.")
+
+
+def _bridge(model: AffectModel) -> Bridge:
+    if model.bridge is None:
+        raise ConfigError(
+            "This model has no bridge to encode new classes.", remedy="Load the model as it was trained."
+        )
+    return model.bridge

@@ -108,10 +108,11 @@ class AffectTask(LightningModule):
         """Stop if training has diverged."""
         self.divergence.check(self.model.named_parameters(), always=True)
 
-    def step_seed(self, purpose: str, batch_idx: int) -> int:
-        """Derive a seed from the run's seed, the purpose, the epoch, the step and the process."""
+    def step_seed(self, purpose: str, batch_idx: int, *, shared: bool = False) -> int:
+        """Derive a seed from the run's seed, the purpose, the epoch, the step and, unless `shared`, the process."""
         seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
-        return derive_seed(seed, purpose, self.current_epoch, batch_idx, self.global_rank)
+        rank = 0 if shared else self.global_rank
+        return derive_seed(seed, purpose, self.current_epoch, batch_idx, rank)
 
     def on_validation_start(self) -> None:
         """Stop if training has diverged, and create the validation metrics."""

@@ -88,7 +88,7 @@ class Evaluation:
     """Metrics of the heads' predictions per corpus, and their results.
 
     Args:
-        heads: Heads of the model by name.
+        heads: Heads of the model by name; without any, there are no results.
         datasets: Datasets of the loaders, in their order, with unique names.
         device: Device of the metric states.
 
@@ -111,7 +111,7 @@ class Evaluation:
             for name, head in heads.items():
                 if head.target in data.targets:
                     self.metrics[data.name, name] = metric_of(head.space, data.num_groups).to(device)
-        if not self.metrics:
+        if heads and not self.metrics:
             raise ConfigError(
                 f"None of the heads {sorted(heads)} has a target in {[data.name for data in datasets]}.",
                 remedy="Compare each head's target with the corpus's label spaces.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -158,11 +158,19 @@ class MultiTask(AffectTask):
             for name in learning:
                 for term, part in self.terms(name, features, prototypes.get(name), clips).items():
                     found.setdefault(term, []).append(part)
-        reduced = reduce_losses(found, self.hparams["normalize"])
+        return self.finish_step(found, size=sum(len(source) for source in sources))
+
+    def finish_step(self, terms: Mapping[str, Sequence[LossTerm]], *, size: int) -> Tensor:
+        """Reduce the loss terms of a step, combine them to its loss, and log them.
+
+        Args:
+            terms: Loss terms of each group of clips, by name.
+            size: Number of clips.
+        """
+        reduced = reduce_losses(terms, self.hparams["normalize"])
         loss = self.combine(reduced)
         means = {term: one.mean for term, one in reduced.items()}
         logged = {"train/loss": loss, **{f"train/{_log_name(term)}": mean for term, mean in means.items()}}
-        size = sum(len(source) for source in sources)
         self.log_dict(logged, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         self.divergence.note({**means, "train/loss": loss}, self.global_step)
         return loss

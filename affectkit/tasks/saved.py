@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -14,6 +14,7 @@ from affectkit.facs import UnitSpace, label_space
 from affectkit.metrics import ThresholdRule
 from affectkit.models import AffectModel, Head, load
 from affectkit.models.convert import model_of_checkpoint
+from affectkit.models.zero_shot import copy_by_prototypes, texts_of_classes
 from affectkit.tasks.base import AffectTask
 from affectkit.tasks.evaluation import Evaluation, EvaluationData
 
@@ -30,11 +31,24 @@ class SavedModel(AffectTask):
         name: Folder or Hub name of a saved model, the name of a model of affectkit, or a checkpoint of `affectkit fit`.
         threshold: Decision threshold of action units besides 0.5: `val` for those saved with the model, which may
             have been chosen on another corpus; `oracle` chooses them on the test data and is labelled so.
+        classes: Classes of the expression head, for models with text prototypes, which are then compared without
+            training (zero-shot): "corpus" for those of the evaluated corpus, or names and free texts. By default those
+            of the model. The texts are printed.
+
+    Raises:
+        ConfigError: Classes are given, and the model has no text prototypes or the corpus no expressions.
     """
 
-    def __init__(self, name: str, *, threshold: ThresholdRule = "val") -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        threshold: ThresholdRule = "val",
+        classes: Literal["corpus"] | list[str] | None = None,
+    ) -> None:
         super().__init__(_open(name))
         self.save_hyperparameters()
+        self.has_classes = False
         self.thresholds = {
             name: dict(zip(head.labels, head.thresholds, strict=True))
             for name, head in self.heads.items()
@@ -44,9 +58,28 @@ class SavedModel(AffectTask):
         if threshold == "val" and chosen <= {0.5}:
             self.hparams["threshold"] = "fixed"
 
+    def _use_classes(self, datasets: list[EvaluationData]) -> None:
+        """Replace the expression head by one with other classes, and print their texts."""
+        classes = self.hparams["classes"]
+        if classes == "corpus":
+            found = {data.targets["expression"] for data in datasets if "expression" in data.targets}
+            if len(found) != 1:
+                raise ConfigError(
+                    f"The data have {len(found)} sets of expressions.",
+                    remedy="Evaluate one corpus with expressions, or name the `classes`.",
+                )
+            classes = list(label_space(found.pop()).labels)
+        for name, texts in texts_of_classes(self.model, classes).items():
+            rank_zero_info(f"prompts of {name}: {' | '.join(texts)}")
+        self.model = copy_by_prototypes(self.model, classes)
+        self.heads = {name: self.model.head(name) for name in self.model.heads}
+        self.has_classes = True
+
     def _new_evaluation(self, loaders: Any) -> Evaluation:
         loaders = loaders if isinstance(loaders, list) else [loaders]
         datasets = [loader.dataset for loader in loaders]
+        if self.hparams["classes"] is not None and not self.has_classes:
+            self._use_classes(datasets)
         faults = {name: _fault(head, datasets) for name, head in self.heads.items()}
         for name, fault in faults.items():
             if fault:
@@ -74,7 +107,10 @@ class SavedModel(AffectTask):
         name = (
             Path(self.hparams["name"]).name if Path(self.hparams["name"]).is_dir() else self.hparams["name"]
         )
-        return f"{super()._protocol(dataset)}; saved model {name}, learned from {learned}"
+        how = (
+            "" if self.hparams["classes"] is None else "; zero-shot by prompts, no labels of expressions used"
+        )
+        return f"{super()._protocol(dataset)}; saved model {name}, learned from {learned}{how}"
 
 
 def _open(name: str) -> AffectModel:

@@ -39,6 +39,11 @@ PARTS = {
         {"au": {"type": "au_ttt", "space": "AU6,AU12"}},
         None,
     ),
+    "emocapclip": (
+        {"type": "clip", "model_name": "affectkit-tiny-patch8", "tokens": True},
+        {"expression": {"type": "zero_shot", "space": "basic7"}},
+        {"type": "captions", "text": {"model_name": "affectkit-tiny"}},
+    ),
 }
 
 
@@ -97,7 +102,7 @@ def test_a_model_of_a_method_predicts_without_lightning(method, tmp_path):
 
 
 def test_a_task_is_found_on_first_use():
-    from affectkit.methods import au_ttt, aullm, micro_au_clip, mul_dml, ssm
+    from affectkit.methods import au_ttt, aullm, emocapclip, micro_au_clip, mul_dml, ssm
 
     for module, name in (
         (ssm, "SSM"),
@@ -105,6 +110,7 @@ def test_a_task_is_found_on_first_use():
         (mul_dml, "MulDML"),
         (au_ttt, "AUTTT"),
         (aullm, "AULLM"),
+        (emocapclip, "EmoCapCLIP"),
     ):
         assert getattr(module, name).__module__ == f"{module.__name__}.task"
         with pytest.raises(AttributeError, match="no attribute 'Nothing'"):

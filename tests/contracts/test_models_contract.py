@@ -58,6 +58,7 @@ HEADS = {
     "metric_expression": {"space": "basic7", "slices": 2, "slice_width": 8},
     "metric_expression/prototype": {"space": "basic7", "slices": 2, "classifier": "prototype"},
     "prototype_expression": {"space": "basic7", "temporal": {"type": "clip_token", **RESIDUAL}},
+    "zero_shot": {"space": "basic7"},
 }
 BRIDGES = {
     "semantic": {"text": {"model_name": "affectkit-tiny"}},
@@ -66,7 +67,7 @@ BRIDGES = {
 WIDTH = 8
 # Parts that take pictures of one size only, or patches: tested in tests/unit/models/test_small_motion_nets.py,
 # test_released.py, test_graph_head.py and tests/unit/methods; or parts that need signals: test_signal_backbones.py and
-# tests/unit/methods/engagement.
+# tests/unit/methods/engagement; or a bridge of expressions only: tests/unit/methods/emocapclip/test_parts.py.
 ELSEWHERE = {
     "backbone": {
         "led",
@@ -80,6 +81,7 @@ ELSEWHERE = {
         "tcctnet",
     },
     "head": {"aullm", "micro_au", "graph_au", "tcct_levels", "au_ttt"},
+    "bridge": {"captions"},
 }
 
 

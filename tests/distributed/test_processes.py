@@ -58,8 +58,11 @@ def test_two_processes_equal_one(saved, kind):
         torch.testing.assert_close(
             second, first, rtol=0, atol=1e-5, msg=lambda fault, name=name: f"{name}: {fault}"
         )
+    torch.testing.assert_close(
+        two.get("gradients"), one.get("gradients"), rtol=0, atol=1e-5
+    )  # of a first step
     torch.testing.assert_close(two.get("means"), one.get("means"), rtol=1e-5, atol=1e-6)  # of the losses
-    if kind == "mood":  # results that follow every last bit of the weights
+    if kind in ("mood", "emocap"):  # results that follow every last bit of the weights
         assert two["results"].keys() == one["results"].keys()
         for name, rows in one["results"].items():
             values = [[row["value"] for row in each] for each in (rows, two["results"][name])]

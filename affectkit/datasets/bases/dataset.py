@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from affectkit.data.captions import read_captions
 from affectkit.data.clip import Clip
 from affectkit.data.frames import AllFrames, FrameSampler, UniformSegments
 from affectkit.data.record import ClipRecord
@@ -77,12 +78,13 @@ class AffectDataset(Dataset[Clip], ABC):
         pictures: Pictures of a clip: its frames ("frames"); the face of each frame, cropped as this input of a model
             says (an integer: the aligned face at this size), at the measured place or at that of the nearest frame with
             a face; or black pictures of one pixel without any transform ("none"), for models that read signals alone.
+        captions: JSON Lines with captions by name of clip, see `affectkit.data.read_captions`.
 
     Raises:
         DatasetNotFoundError: `root` does not exist, or `prepared` holds no finished crops.
         ConfigError: The crops in `prepared` belong to another corpus or to other media, `targets` is unknown, empty or
-            ambiguous, a signal is unknown, or faces are to be cropped from prepared crops or by
-            tables.
+            ambiguous, a signal is unknown, faces are to be cropped from prepared crops or by tables, or no caption is
+            of a clip.
 
     Attributes:
         name: Published name of the corpus.
@@ -131,6 +133,7 @@ class AffectDataset(Dataset[Clip], ABC):
         signal_tables: str | Path | None = None,
         signals_root: str | Path | None = None,
         pictures: Literal["frames", "none"] | int | PictureSpec = "frames",
+        captions: str | Path | None = None,
     ) -> None:
         self.root = Path(root)
         if not self.root.exists():
@@ -169,6 +172,13 @@ class AffectDataset(Dataset[Clip], ABC):
         elif signals or not isinstance(self.pictures, str):
             self.measured = ClipSignals(self, folder)
         self.clips = self.records()
+        self._captions = {} if captions is None else read_captions(captions)
+        if self._captions and self._captions.keys().isdisjoint(record.clip for record in self.clips):
+            raise ConfigError(
+                f"None of the captions belongs to a clip of {self.name}.",
+                path=captions,
+                remedy=f"Name the clips as the corpus does, such as {self.clips[0].clip!r}.",
+            )
         self._crops = None if prepared is None else self._open_prepared(prepared)
         # One flag per clip in shared memory, so that data-loader workers report to the main process.
         self._skipped = torch.zeros(len(self.clips), dtype=torch.bool)
@@ -245,6 +255,10 @@ class AffectDataset(Dataset[Clip], ABC):
             Points float [T, 68, 2] in pixels of the original frames, and their mask bool [T, 68].
         """
         return None
+
+    def captions(self, record: ClipRecord) -> dict[str, str]:
+        """Captions of a clip by part, see `Clip`; empty without any."""
+        return self._captions.get(record.clip, {})
 
     def load(self, record: ClipRecord, indices: Sequence[int]) -> Tensor:
         """Read frames.
@@ -387,6 +401,7 @@ class AffectDataset(Dataset[Clip], ABC):
             valid=draw.valid,
             subject=self._group_index(draw.index),
             meta={"dataset": self.name, "clip": record.clip, "subject": record.subject, "indices": indices},
+            captions=self.captions(record),
         )
         return clip if self.transform is None or self.pictures == "none" else self.transform(clip, rng)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from affectkit.facs import (
     ExpressionSet,
     association,
     canonical_expression,
+    class_name,
     prompt_text,
     typical_units,
 )
@@ -20,7 +20,6 @@ from affectkit.facs import (
 __all__ = ["NewClass", "read_classes"]
 
 _NEUTRAL = "neutral"
-_NOT_IN_NAMES = re.compile(r"[^a-z0-9' -]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ def read_classes(
             text = prompt_text(name, units, style if name in PROMPT_STYLES.get(style, ()) else "facs")
             classes.append((name, text, name in trained))
         else:
-            name = canonical_expression(_NOT_IN_NAMES.sub(" ", given.casefold()))
+            name = class_name(given)
             classes.append((name, given if own is None else own, False))
     ExpressionSet(tuple(name for name, *_ in classes))  # checks the class names
     return [NewClass(name, text, _row(name, units, prior), known) for name, text, known in classes]

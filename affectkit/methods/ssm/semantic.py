@@ -22,7 +22,7 @@ from affectkit.facs import (
     unit_texts,
 )
 from affectkit.methods.ssm.association import AssociationMap, Directions
-from affectkit.methods.ssm.classes import read_classes
+from affectkit.methods.ssm.classes import NewClass, read_classes
 from affectkit.models import AffectModel, Explanation
 from affectkit.models.bridge import Bridge
 from affectkit.models.registry import register
@@ -193,14 +193,7 @@ class SemanticBridge(Bridge):
             LabelSpaceError: There are fewer than two classes, two classes are the same, or a text gives no class name.
             WeightsError: The text tower was saved without its token embedding.
         """
-        if self.expression_head is None or head != self.expression_head:
-            raise ConfigError(
-                f"New classes cannot be given to {head!r}.",
-                remedy=f"The expression head with prototypes is {self.expression_head!r}.",
-            )
-        trained, units = self.spaces[head].labels, self._units()
-        prior = self.prior if isinstance(self.prior, str) else "facs"
-        classes = read_classes(texts, trained, units, self.style, prior)
+        classes, trained = self._read_classes(head, texts), self.spaces[head].labels
         vectors = self._encode()
         prototypes = dict(zip(trained, self._fuse(vectors)[head], strict=True))
         if new := [item for item in classes if not item.trained]:
@@ -212,6 +205,19 @@ class SemanticBridge(Bridge):
                 own = _borrow(own, self.alpha, rows, vectors[self.au_head])
             prototypes.update(zip((item.name for item in new), own, strict=True))
         return {item.name: prototypes[item.name] for item in classes}
+
+    def class_texts(self, head: str, texts: Sequence[str] | Mapping[str, str]) -> dict[str, tuple[str]]:
+        """See `Bridge`; the words after the learned contexts."""
+        return {item.name: (item.text,) for item in self._read_classes(head, texts)}
+
+    def _read_classes(self, head: str, texts: Sequence[str] | Mapping[str, str]) -> list[NewClass]:
+        if self.expression_head is None or head != self.expression_head:
+            raise ConfigError(
+                f"New classes cannot be given to {head!r}.",
+                remedy=f"The expression head with prototypes is {self.expression_head!r}.",
+            )
+        prior = self.prior if isinstance(self.prior, str) else "facs"
+        return read_classes(texts, self.spaces[head].labels, self._units(), self.style, prior)
 
     def _units(self) -> AUSet | None:
         return None if self.au_head is None else cast(AUSet, self.spaces[self.au_head])

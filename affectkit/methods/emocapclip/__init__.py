@@ -1,0 +1,33 @@
+"""EmoCapCLIP: pictures and captions of faces in one space, from contrast with mined positives (arXiv 2507.21015)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from affectkit.methods.emocapclip.bridge import CaptionBridge
+from affectkit.methods.emocapclip.convert import convert_clip
+from affectkit.methods.emocapclip.head import ZeroShotHead
+from affectkit.methods.emocapclip.local import FacePatches, clip_vectors
+from affectkit.methods.emocapclip.retrieval import CaptionRetrieval
+
+if TYPE_CHECKING:
+    from affectkit.methods.emocapclip.task import EmoCapCLIP
+
+__all__ = [
+    "CaptionBridge",
+    "CaptionRetrieval",
+    "EmoCapCLIP",
+    "FacePatches",
+    "ZeroShotHead",
+    "clip_vectors",
+    "convert_clip",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the task on first use: only it needs Lightning."""
+    if name != "EmoCapCLIP":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from affectkit.methods.emocapclip.task import EmoCapCLIP
+
+    return EmoCapCLIP

@@ -1,0 +1,69 @@
+"""A tiny EmoCapCLIP on the toy corpus; also a program, so that several processes can train it together."""
+
+from functools import partial
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Callback, seed_everything
+
+from affectkit.data import WriteCaptions
+from affectkit.methods.emocapclip import CaptionBridge, EmoCapCLIP, ZeroShotHead
+from affectkit.models.backbones import ClipBackbone
+from helpers.toy import ToyDataModule, ToyDataset
+from helpers.training import make_trainer
+
+
+class CaptionedDataModule(ToyDataModule):
+    """The toy corpus with captions of its intensities."""
+
+    def make_dataset(self, split):
+        return ToyDataset(
+            self.root, split=split, space=self.space, clips=self.clips, transform=WriteCaptions()
+        )
+
+
+def make_emocap(text=None, **options):
+    """Towers from scratch; mining starts with the second epoch."""
+    torch.manual_seed(0)
+    backbone = ClipBackbone("affectkit-tiny-patch8", size=32, tokens=True)
+    bridge = partial(CaptionBridge, text=text or {"model_name": "affectkit-tiny", "trainable": "all"})
+    heads = {"expression": partial(ZeroShotHead, space="basic7")}
+    given = {"lr": 2e-4, "least": 0.0, "most": 2, "bridge": bridge}
+    return EmoCapCLIP(backbone, heads, **{**given, **options})
+
+
+class FirstGradients(Callback):
+    """Keeps the gradients of the first step, the mean over all processes."""
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        if trainer.global_step == 0:
+            self.kept = {n: p.grad.clone() for n, p in pl_module.named_parameters() if p.grad is not None}
+
+
+def main(folder, world):
+    """Train on `world` processes; save weights, losses and results."""
+    seed_everything(0, verbose=False)
+    world = int(world)
+    task, gradients = make_emocap(), FirstGradients()
+    trainer = make_trainer(
+        folder,
+        max_epochs=2,
+        devices=world,
+        strategy="ddp" if world > 1 else "auto",
+        enable_checkpointing=False,
+        gradient_clip_val=1.0,
+        callbacks=[gradients],
+    )
+    data = CaptionedDataModule(batch_size=4 // world, seed=0, clips=3, steps_per_epoch=4)
+    trainer.fit(task, datamodule=data)
+    losses = torch.stack([trainer.callback_metrics[f"train/{name}/loss"] for name in task.loss_weights])
+    trainer.test(task, datamodule=data, verbose=False)  # 9 test clips: one of two processes pads
+    if trainer.is_global_zero:
+        results = {name: [row.to_dict() for row in rows] for name, rows in task.results.items()}
+        content = {
+            "weights": task.state_dict(),
+            "gradients": gradients.kept,
+            "means": losses,
+            "results": results,
+        }
+        torch.save(content, Path(folder) / f"emocap-{world}.pt")
