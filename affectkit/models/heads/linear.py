@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from affectkit.models.features import Features
@@ -64,7 +65,9 @@ class DimensionsHead(Head):
 
     The tanh keeps every value within the range of the labels and, unlike a clamp, has a gradient everywhere. It is part
     of `forward`, so losses and means over frames use values on the scale of the labels. The head has no probabilities,
-    so no temperature is fitted.
+    so no temperature is fitted. It starts with small weights, near the middle of the range: with large
+    random outputs whose covariance with the labels is negative, the concordance loss falls fastest towards the ends of
+    the range, where the tanh has no gradient left.
 
     See `Head` for the arguments; `space` is a `Dimensions` or its name, such as "va" or "dimensions[0,9]:arousal".
 
@@ -78,6 +81,12 @@ class DimensionsHead(Head):
     target = "va"
     kind = "dimensions"
     meaning = "value on each dimension"
+
+    def add_layers(self) -> None:
+        """Shrink the random weights of the output."""
+        with torch.no_grad():
+            self.out.weight.mul_(0.1)
+            self.out.bias.zero_()
 
     def forward(self, features: Features | Tensor) -> Tensor:
         """Values on the scale of the labels, [B, D], [B, T, D] per frame, or [..., D] for a tensor."""

@@ -3,10 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import layer_norm
 
 from affectkit.errors import ConfigError, LabelSpaceError
 from affectkit.facs import label_space
-from affectkit.models import AUHead, AUIntensityHead, ExpressionHead, Features, Head
+from affectkit.losses import CCCLoss
+from affectkit.models import AUHead, AUIntensityHead, DimensionsHead, ExpressionHead, Features, Head
 
 
 def test_a_linear_head_is_a_linear_layer():
@@ -106,3 +108,22 @@ def test_a_hidden_layer_with_batch_normalisation():
     assert "batch_norm" not in AUHead(4, "AU1", hidden=3).config
     with pytest.raises(ConfigError, match="hidden"):
         AUHead(4, "AU1", batch_norm=True)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_dimensions_leave_the_ends_of_their_range_alone(seed):
+    """Vectors with a large constant part, as networks from scratch give them, drive random outputs to the ends."""
+    torch.manual_seed(seed)
+    head, loss = DimensionsHead(128, "va"), CCCLoss()
+    constant, direction = torch.randn(128), torch.randn(128, 2) / 128**0.5
+    optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3)
+    for _ in range(60):
+        moving = torch.randn(64, 128)
+        value = 0.8 * (0.3 * moving @ direction).tanh()
+        output = head(layer_norm(constant + 0.5 * moving, (128,)))
+        term = loss(output, value, torch.ones_like(value, dtype=torch.bool))
+        optimizer.zero_grad()
+        term.finish(term.sums).backward()
+        optimizer.step()
+    assert 1 - term.finish(term.sums).item() > 0.7
+    assert output.abs().mean() < 0.2
