@@ -146,9 +146,8 @@ def _project(values: Tensor, normal: Tensor) -> Tensor:
 class InnerModel(nn.Module):
     r"""Initial parameters and learning rates of the inner models of several scans.
 
-    The rate of a token x is :math:`\eta = \sigma(\theta x + b_\theta) / F`, and the factor of position t in a
-    mini-batch :math:`c_t = \max(0, 1/t + \delta_t)`. Rates are per scan and head; :math:`\delta` is shared and starts at
-    0.
+    The rate of a token x is :math:`\eta = \sigma(\theta x + b_\theta) / F`, per scan and head. The factor of position t
+    in a mini-batch is :math:`c_t = \max(0, 1/t + \delta_t)`, where the shared :math:`\delta` starts at 0.
 
     Args:
         width: Width of the tokens, a multiple of `heads`.
