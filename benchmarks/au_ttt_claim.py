@@ -54,8 +54,8 @@ class Setup:
     size: int = 48
     width: int = 64
     depth: int = 2
-    steps: int = 400
-    batch: int = 64
+    steps: int = 300
+    batch: int = 48
     lr: float = 2e-3
 
 
