@@ -55,7 +55,7 @@ class Setup:
     width: int = 64
     depth: int = 2
     steps: int = 300
-    batch: int = 48
+    batch: int = 32
     lr: float = 2e-3
 
 
