@@ -32,7 +32,7 @@ from affectkit.methods.au_ttt import AUTTTBackbone, AUTTTHead, HeatMapLoss, MDWA
 from affectkit.models import AffectModel
 from affectkit.synth import render_corpus
 
-UNITS = "AU1,AU2,AU4,AU6,AU12,AU15,AU17,AU25"
+UNITS = "AU1,AU4,AU6,AU12,AU17,AU25"
 DOMAINS = ("studio", "webcam")
 ARMS = {
     "ttt": "AU-TTT",
@@ -48,14 +48,14 @@ ARMS = {
 class Setup:
     """Corpus, model and training."""
 
-    people: int = 160
+    people: int = 150
     clips: int = 7
     frames: int = 4
     size: int = 48
-    width: int = 64
+    width: int = 48
     depth: int = 2
-    steps: int = 400
-    batch: int = 64
+    steps: int = 250
+    batch: int = 32
     lr: float = 2e-3
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from affectkit.cli.arguments import replacing
 from affectkit.cli.lightning import launch
 from affectkit.errors import ConfigError
-from affectkit.metrics import as_text
+from affectkit.metrics import Result, as_text
 from affectkit.tasks.callbacks import NEWEST
 
 __all__ = ["run_across"]
@@ -35,7 +35,7 @@ def run_across(options: argparse.Namespace, recipe: Sequence[str]) -> int:
     first, changes = options.config[0], list(recipe[2:])
     names = [Path(name).stem for name in (first, options.across)]
     out = options.output or Path("runs", "crossval", "-across-".join(names))
-    found = {}
+    found: dict[str, list[Result]] = {}
     for source, target in ((first, options.across), (options.across, first)):
         folder = out / Path(source).stem
         places = ["--trainer.logger=false", f"--trainer.default_root_dir={folder}"]

@@ -99,7 +99,7 @@ class AsymmetricLoss(MaskedLoss):
         if not 0 <= clip < 1:
             raise ConfigError(f"clip must be in [0, 1), not {clip}.")
         self.gamma_pos = gamma_pos
-        self.gamma_neg = gamma_neg
+        self.gamma_neg: float | Tensor = gamma_neg
         self.clip = clip
 
     def per_entry(self, logits: Tensor, value: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ import pytest
 from affectkit.cli.lightning import launch
 from affectkit.cli.main import main
 from affectkit.cli.recipe import recipe_folder, recipe_names
-from affectkit.errors import ConfigError
 from affectkit.losses import inverse_frequency_weights
 from affectkit.methods.au_ttt import AUTTTHead
 from affectkit.models.hub import no_weights
@@ -138,14 +137,3 @@ def test_corpora_are_tested_on_each_other(tmp_path, capsys):
 def test_whole_corpora_have_no_folds(tmp_path):
     command = ["crossval", "--config", "au/auttt_bp4d", "--across", "au/auttt_disfa", *TINY, "--fold", "1"]
     assert main(command) == 2
-
-
-def test_the_fold_all_tests_nobody(corpora):
-    from affectkit.datasets import BP4D
-
-    data = {split: BP4D(corpora / "BP4D", split=split, fold="all") for split in ("train", "val")}
-    everyone = BP4D(corpora / "BP4D", split="all").subjects
-    assert set(data["train"].subjects) | set(data["val"].subjects) == set(everyone)
-    assert data["train"].chosen_fold.test == ()
-    with pytest.raises(ConfigError, match="no fold 'everyone'"):
-        _ = BP4D(corpora / "BP4D", split="train", fold="everyone").chosen_fold

@@ -251,11 +251,12 @@ class AUTTTBackbone(Backbone):
         B, side = frames.shape[0], frames.shape[-1]
         patches = self.embed(self.normalize(rearrange(frames, "b t c h w -> (b t) c h w")))
         tokens = rearrange(patches, "n c y x -> n (y x) c")
-        tokens = torch.cat([tokens, self.class_token.expand(len(tokens), 1, -1)], dim=1) + self.positions
+        pictures = tokens.shape[0]
+        tokens = torch.cat([tokens, self.class_token.expand(pictures, 1, -1)], dim=1) + self.positions
         heat = self.maps.heat(
             None if landmarks is None else landmarks.flatten(0, 1),
             None if landmarks_mask is None else landmarks_mask.flatten(0, 1),
-            clips=len(tokens),
+            clips=pictures,
             picture=side,
             grid=self.grid,
         ).flatten(2)

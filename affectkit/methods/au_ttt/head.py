@@ -99,7 +99,9 @@ class AUTTTHead(AUHead):
         heat = self._heat(features, grid * _FINER)
         maps = rearrange(self.maps(tokens), "b t (y x) a -> (b t) a y x", y=grid)
         maps = F.interpolate(maps, scale_factor=_FINER, mode="bilinear")
-        return AUTTTOutputs(self(features), rearrange(maps, "(b t) a y x -> b t a y x", b=len(tokens)), heat)
+        return AUTTTOutputs(
+            self(features), rearrange(maps, "(b t) a y x -> b t a y x", b=tokens.shape[0]), heat
+        )
 
     def forward(self, features: Features | Tensor) -> Tensor:
         """Logits [B, T, A], or [B, A] per clip, of `Features` with patches; see `outputs`.

@@ -29,7 +29,7 @@ class UnitMaps(PatchRegions):
     Example:
         >>> maps = UnitMaps([ActionUnit(12)]).heat(None, None, clips=1, picture=224, grid=14)
         >>> maps.shape, int((maps > 0.5).sum())
-        (torch.Size([1, 1, 14, 14]), 32)
+        (torch.Size([1, 1, 14, 14]), 36)
     """
 
     def __init__(self, units: Sequence[ActionUnit], *, sigma: float = 20 / 128) -> None:

@@ -132,10 +132,11 @@ class RegionScan(nn.Module):
         weights = rearrange(weights[..., : self.size].to(qkv.dtype), "b a p -> b (a p) 1")
         valid = weights > self.least
         rows = rearrange(places[..., : self.size], "b a p -> b (a p)")
+        count = rows.shape[1]
         rows = (rows + N * torch.arange(B, device=rows.device)[:, None]).flatten()
 
         def gather(values: Tensor) -> Tensor:
-            return values.flatten(0, 1).index_select(0, rows).unflatten(0, (B, -1))
+            return torch.unflatten(values.flatten(0, 1).index_select(0, rows), 0, (B, count))
 
         # The projections have no bias, so weighting their outputs is weighting their inputs.
         query, key, value = rearrange(
@@ -147,9 +148,9 @@ class RegionScan(nn.Module):
         )
         read = self.norm(rearrange(out, "b 1 h n f -> b n (h f)")) * valid
         total = read.new_zeros(B * N, read.shape[-1]).index_add(0, rows, read.flatten(0, 1))
-        count = read.new_zeros(B * N, 1).index_add(0, rows, valid.to(read.dtype).flatten(0, 1))
-        mean: Tensor = self.out(total / count.clamp(min=1))
-        return mean.unflatten(0, (B, N))
+        number = read.new_zeros(B * N, 1).index_add(0, rows, valid.to(read.dtype).flatten(0, 1))
+        mean: Tensor = self.out(total / number.clamp(min=1))
+        return torch.unflatten(mean, 0, (B, N))
 
 
 class GlobalScan(nn.Module):
@@ -200,9 +201,9 @@ class GlobalScan(nn.Module):
         query, key, value = rearrange(
             self.local(tokens[:, :-1]), "b (y x) (three f) -> three b f y x", three=3, y=self.grid
         )
-        B = len(query)
+        B = query.shape[0]
         # Each kernel entry's gradient is the product of the shifted keys with the values.
-        shifted = F.unfold(key, 3, padding=1).unflatten(1, (self.features, 9))
+        shifted = torch.unflatten(F.unfold(key, 3, padding=1), 1, (self.features, 9))
         gradient = -share * (shifted @ value.flatten(2)[..., None])[..., 0]  # [B, F, 9]
         kernels = self.kernel.flatten(1) - _bounded(gradient, -1)
         read = F.conv2d(
@@ -219,7 +220,8 @@ class GlobalScan(nn.Module):
 
 
 def _bounded(gradient: Tensor, axis: int) -> Tensor:
-    return gradient / (gradient.norm(dim=axis, keepdim=True) + 1)
+    bounded: Tensor = gradient / (torch.linalg.vector_norm(gradient, dim=axis, keepdim=True) + 1)
+    return bounded
 
 
 class AttentionScan(nn.Module):

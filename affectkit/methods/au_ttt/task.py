@@ -97,8 +97,10 @@ class AUTTT(MultiTask):
         value, mask = maps.new_zeros(maps.shape[:2]), torch.zeros_like(maps[..., 0, 0], dtype=torch.bool)
         if head.target in batch.targets:
             target = batch.targets[head.target].project(head.space.name)
-            whole = (len(batch), batch.frames.shape[1], len(head.space))
-            by_frame = (lambda one: one) if target.leading == 2 else (lambda one: one[:, None].expand(whole))
-            value = by_frame(target.value).flatten(0, 1)
-            mask = (by_frame(target.mask) & batch.frame_mask[..., None]).flatten(0, 1)
-        return self.heatmap(maps, heat, value, mask)
+            if target.leading == 1:
+                T = batch.frames.shape[1]
+                target = target.map(lambda one: one[:, None].expand(-1, T, -1))
+            value = target.value.flatten(0, 1)
+            mask = (target.mask & batch.frame_mask[..., None]).flatten(0, 1)
+        term: LossTerm = self.heatmap(maps, heat, value, mask)
+        return term

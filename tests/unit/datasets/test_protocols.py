@@ -51,6 +51,17 @@ def test_both_numberings_lead_to_a_test_part(alias, test_part):
     assert find_protocol("DISFA").fold(alias, DISFA).name == test_part
 
 
+@pytest.mark.parametrize("corpus", ["BP4D", "DISFA"])
+def test_the_fold_all_tests_nobody(corpus):
+    everyone = SUBJECTS[corpus]
+    fold = find_protocol(corpus).fold("all", everyone)
+    assert fold.test == ()
+    assert sorted(fold.train + fold.val) == sorted(everyone)
+    assert len(fold.val) == round(0.2 * len(everyone))
+    with pytest.raises(ConfigError, match="no fold 'everyone'"):
+        find_protocol(corpus).fold("everyone", everyone)
+
+
 def test_fera_2015_trains_on_odd_subjects():
     (fold,) = find_protocol("BP4D", "fera2015").folds(BP4D)
     assert len(fold.train + fold.val) == 21

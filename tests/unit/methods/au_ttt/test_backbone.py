@@ -15,6 +15,7 @@ from affectkit.facs.mean_shape import MEAN_SHAPE_68
 from affectkit.facs.regions import region_centres
 from affectkit.methods.au_ttt import AUTTTBackbone, UnitMaps
 from affectkit.models import AffectModel, build
+from affectkit.models.export import export_program
 
 SMALL = {"units": "AU12,AU1", "size": 32, "patch": 8, "width": 16, "depth": 2, "heads": 2, "region": 0.25}
 SCANS = ("bidirectional", "forward", "global", "attention")
@@ -209,6 +210,14 @@ def test_a_saved_model_is_the_same(tmp_path):
     frames, landmarks = clips()
     assert torch.equal(again(frames, None, landmarks)["au"], model(frames, None, landmarks)["au"])
     again.load_state_dict(model.state_dict(), strict=True)
+
+
+def test_it_exports_for_any_number_of_clips():
+    model = AffectModel(make(depth=1), {"au": {"type": "au_ttt", "space": "AU1,AU12"}}).eval()
+    graph = export_program(model).module()
+    for batch, count in ((1, 1), (3, 2)):
+        frames, _ = clips(batch, count)
+        torch.testing.assert_close(graph(frames=frames)["au"], model.predict(frames)["au"])
 
 
 @pytest.mark.parametrize("scan", SCANS)
