@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from affectkit.errors import MissingDependencyError
 from affectkit.inference.reports.figures import draw_bars, draw_confusion, label_metrics
@@ -31,7 +31,7 @@ def logger_config(name: LoggerName, folder: str) -> Namespace:
     Raises:
         MissingDependencyError: Its package is not installed.
     """
-    if name != "csv" and importlib.util.find_spec(name) is None:
+    if name != "csv" and find_spec(name) is None:
         raise MissingDependencyError(
             f"The logger {name!r} needs the package {name}, which is not installed.",
             remedy=f"Install the extra: pip install 'affectkit[{name}]'.",
@@ -58,7 +58,7 @@ class FigureLogger(Callback):
 
     def _log(self, trainer: Trainer, stage: str, evaluation: Evaluation) -> None:
         # Ask every process, because computing results communicates; only the first one has a writer.
-        loggers = [logger for logger in trainer.loggers if takes_figures(logger)]
+        loggers = [logger for logger in trainer.loggers if takes_figures(type(logger))]
         if not loggers:
             return
         confusions = evaluation.confusions()
@@ -75,9 +75,9 @@ class FigureLogger(Callback):
                 log_figure(logger, f"{stage}/{tag}", figure, trainer.global_step)
 
 
-def takes_figures(logger: Logger) -> bool:
-    """Whether a logger shows figures; the same on every process."""
-    return hasattr(type(logger), "log_image") or type(logger).__name__ == "TensorBoardLogger"
+def takes_figures(kind: type[Logger]) -> bool:
+    """Whether loggers of a class show figures."""
+    return hasattr(kind, "log_image") or issubclass(kind, TensorBoardLogger)
 
 
 def log_figure(logger: Any, tag: str, figure: Figure | None, step: int) -> None:
