@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import partialmethod
 from itertools import pairwise
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -27,7 +28,7 @@ import affectkit.datamodules
 import affectkit.losses
 import affectkit.methods
 import affectkit.models
-import affectkit.tasks  # noqa: F401
+import affectkit.tasks
 from affectkit.cli.early import check_checkpoint, check_data, check_devices
 from affectkit.cli.loggers import FigureLogger, LoggerName, logger_config
 from affectkit.cli.one_job import one_job
@@ -39,6 +40,9 @@ from affectkit.errors import ConfigError, WeightsError
 from affectkit.models.hub import locate
 from affectkit.tasks import SavedModel
 from affectkit.tasks.callbacks import NEWEST, NewestCheckpoint, PredictionsWriter, ResultsWriter
+
+for _method in iter_modules(affectkit.methods.__path__):  # their tasks are imported on first use
+    importlib.import_module(f"affectkit.methods.{_method.name}.task")
 
 __all__ = ["AffectCLI", "build_part", "launch", "launch_part", "run"]
 
