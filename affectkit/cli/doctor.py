@@ -183,7 +183,7 @@ def _repository(model: str, tag: str | bool) -> str:
         return str(open_clip.get_pretrained_cfg(model, tag)["hf_hub"]).rstrip("/")
     import timm
 
-    return str(timm.get_pretrained_cfg(model).hf_hub_id)
+    return str(getattr(timm.get_pretrained_cfg(model), "hf_hub_id", model))
 
 
 def _cached() -> str:

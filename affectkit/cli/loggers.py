@@ -5,8 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
-from jsonargparse import Namespace
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer, loggers
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from affectkit.errors import MissingDependencyError
@@ -18,14 +17,14 @@ if TYPE_CHECKING:
 
     from affectkit.tasks.evaluation import Evaluation
 
-__all__ = ["FigureLogger", "LoggerName", "logger_config"]
+__all__ = ["FigureLogger", "LoggerName", "logger_config", "make_logger"]
 
 LoggerName = Literal["csv", "tensorboard", "wandb"]
 
 _CLASSES = {"csv": "CSVLogger", "tensorboard": "TensorBoardLogger", "wandb": "WandbLogger"}
 
 
-def logger_config(name: LoggerName, folder: str) -> Namespace:
+def logger_config(name: LoggerName, folder: str) -> dict[str, Any]:
     """Configuration of a logger that writes below a folder.
 
     Raises:
@@ -37,10 +36,14 @@ def logger_config(name: LoggerName, folder: str) -> Namespace:
             remedy=f"Install the extra: pip install 'affectkit[{name}]'.",
         )
     named = {"project": "affectkit"} if name == "wandb" else {"name": "logs"}
-    return Namespace(
-        class_path=f"lightning.pytorch.loggers.{_CLASSES[name]}",
-        init_args=Namespace(save_dir=folder, **named),
-    )
+    class_path = f"lightning.pytorch.loggers.{_CLASSES[name]}"
+    return {"class_path": class_path, "init_args": {"save_dir": folder, **named}}
+
+
+def make_logger(name: LoggerName, folder: str) -> Logger:
+    """Build the logger of `logger_config`."""
+    logger: Logger = getattr(loggers, _CLASSES[name])(**logger_config(name, folder)["init_args"])
+    return logger
 
 
 class FigureLogger(Callback):
@@ -58,8 +61,8 @@ class FigureLogger(Callback):
 
     def _log(self, trainer: Trainer, stage: str, evaluation: Evaluation) -> None:
         # Ask every process, because computing results communicates; only the first one has a writer.
-        loggers = [logger for logger in trainer.loggers if takes_figures(type(logger))]
-        if not loggers:
+        takers = [logger for logger in trainer.loggers if takes_figures(type(logger))]
+        if not takers:
             return
         confusions = evaluation.confusions()
         results = evaluation.results(rule="fixed", thresholds={}, protocol=str)
@@ -71,7 +74,7 @@ class FigureLogger(Callback):
         for name, rows in results.items():
             figures |= {f"{name}/{metric}": draw_bars(rows, metric) for metric in label_metrics(rows)}
         for tag, figure in figures.items():
-            for logger in loggers:
+            for logger in takers:
                 log_figure(logger, f"{stage}/{tag}", figure, trainer.global_step)
 
 

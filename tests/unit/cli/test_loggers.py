@@ -40,7 +40,9 @@ def test_a_recipe_names_its_logger_in_one_line_and_the_command_line_wins(recipe,
     assert isinstance(logger_of("--config", named), CSVLogger)
     assert logger_of("--config", recipe(False)) is None
     asked = []
-    monkeypatch.setattr("affectkit.cli.lightning.logger_config", lambda *args: asked.append(args) or False)
+    monkeypatch.setattr(
+        "affectkit.cli.lightning.logger_config", lambda *args: asked.append(args) or logger_config("csv", ".")
+    )
     logger_of("--config", recipe(False, "logger: csv\n"), "--logger", "wandb")
     assert [name for name, _ in asked] == ["wandb"]
 
@@ -57,7 +59,7 @@ def test_an_absent_package_is_named_with_its_extra(name, recipe, monkeypatch, ca
 
 def test_names_are_those_of_classes(monkeypatch):
     monkeypatch.setattr("affectkit.cli.loggers.find_spec", lambda *_: True)
-    classes = [logger_config(name, "x").class_path.rpartition(".")[2] for name in LOGGERS]
+    classes = [logger_config(name, "x")["class_path"].rpartition(".")[2] for name in LOGGERS]
     assert classes == ["CSVLogger", "TensorBoardLogger", "WandbLogger"]
 
 

@@ -340,7 +340,7 @@ def test_an_unreachable_hub_is_asked_once_and_then_only_the_cache(monkeypatch):
             raise OSError("Name or service not known")
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub.utils, "get_session", Session)
+    monkeypatch.setattr(huggingface_hub, "get_session", Session)
     is_hub_reachable.cache_clear()
     started = time.monotonic()
     try:
