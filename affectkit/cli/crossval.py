@@ -104,7 +104,7 @@ def _run(args: Sequence[str], options: argparse.Namespace, recipe: Sequence[str]
             cli.datamodule.protocol_name = data.protocol_name
             run_fold(cli, protocol, fold, folders[fold.name], settings)
             line = f"{time.monotonic() - started:.0f} s"
-        if rank_zero_only.rank:
+        if getattr(rank_zero_only, "rank", 0):
             return 0  # the first process reports
         line = "; ".join([_describe(load_fold(folders[fold.name]) or {}, protocol), line])
     states = [load_fold(folder) or {} for folder in folders.values() if _finished(folder, settings)]

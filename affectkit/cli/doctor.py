@@ -183,7 +183,7 @@ def _repository(model: str, tag: str | bool) -> str:
         return str(open_clip.get_pretrained_cfg(model, tag)["hf_hub"]).rstrip("/")
     import timm
 
-    return str(timm.get_pretrained_cfg(model).hf_hub_id)
+    return str(getattr(timm.get_pretrained_cfg(model), "hf_hub_id", model))
 
 
 def _cached() -> str:
@@ -194,7 +194,7 @@ def _cached() -> str:
     from affectkit.models.hub import SHIPPED
 
     try:
-        repositories = sorted(scan_cache_dir().repos, key=lambda one: -one.size_on_disk)
+        repositories = sorted(scan_cache_dir(constants.HF_HUB_CACHE).repos, key=lambda one: -one.size_on_disk)
     except CacheNotFound:
         repositories = []
     named = [f"{one.repo_id} ({one.size_on_disk / 2**20:.0f} MiB)" for one in repositories[:_SHOWN]]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from affectkit.datamodules import MixtureDataModule, SingleDataModule
 from affectkit.errors import ConfigError

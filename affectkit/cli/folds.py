@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from affectkit.cli.arguments import replacing
 from affectkit.cli.lightning import AffectCLI
-from affectkit.cli.loggers import logger_config
+from affectkit.cli.loggers import make_logger
 from affectkit.cli.one_job import one_job
 from affectkit.cli.progress import BestEpoch, TrainingBar
 from affectkit.datasets.bases.protocols import Fold, Protocol
@@ -67,9 +66,7 @@ def run_fold(cli: AffectCLI, protocol: Protocol, fold: Fold, folder: Path, setti
     best = _monitor(trainer, protocol)
     folder.mkdir(parents=True, exist_ok=True)
     data.fold = fold.name
-    trainer.logger = cli.parser.instantiate_classes(
-        Namespace(trainer=Namespace(logger=logger_config(cli.config.logger or "csv", str(folder))))
-    ).trainer.logger
+    trainer.logger = make_logger(cli.config.logger or "csv", str(folder))
     checkpoints = (folder / "checkpoints").resolve()
     newest = checkpoints / NEWEST
     replaced = (ResultsWriter, PredictionsWriter, BestEpoch, ModelCheckpoint)

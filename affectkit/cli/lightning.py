@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from functools import partialmethod
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from pkgutil import iter_modules
+from typing import Any, Literal, cast
 
 import torch
 import yaml
-from jsonargparse import Namespace
+from jsonargparse import Namespace, dict_to_namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -27,7 +28,7 @@ import affectkit.datamodules
 import affectkit.losses
 import affectkit.methods
 import affectkit.models
-import affectkit.tasks  # noqa: F401
+import affectkit.tasks
 from affectkit.cli.early import check_checkpoint, check_data, check_devices
 from affectkit.cli.loggers import FigureLogger, LoggerName, logger_config
 from affectkit.cli.one_job import one_job
@@ -39,6 +40,9 @@ from affectkit.errors import ConfigError, WeightsError
 from affectkit.models.hub import locate
 from affectkit.tasks import SavedModel
 from affectkit.tasks.callbacks import NEWEST, NewestCheckpoint, PredictionsWriter, ResultsWriter
+
+for _method in iter_modules(affectkit.methods.__path__):  # their tasks are imported on first use
+    importlib.import_module(f"affectkit.methods.{_method.name}.task")
 
 __all__ = ["AffectCLI", "build_part", "launch", "launch_part", "run"]
 
@@ -66,7 +70,8 @@ class AffectCLI(LightningCLI):
         config = self.config[self.subcommand] if self.subcommand else self.config
         trainer = config.trainer
         if config.logger is not None or trainer.logger in (None, True):
-            trainer.logger = logger_config(config.logger or "csv", trainer.default_root_dir or ".")
+            named = logger_config(config.logger or "csv", trainer.default_root_dir or ".")
+            trainer.logger = dict_to_namespace(named)
         check_devices(trainer)
         if self.subcommand is not None:
             self._check(config)
@@ -87,8 +92,8 @@ class AffectCLI(LightningCLI):
             check_checkpoint(str(self.subcommand), config.ckpt_path, init_from)
         if init_from is not None:
             locate(init_from)
-        alone = Namespace({"subcommand": self.subcommand, self.subcommand: Namespace(data=config.data)})
-        built = self.parser.instantiate_classes(alone)  # type: ignore[no-untyped-call]
+        alone = {"subcommand": self.subcommand, self.subcommand: {"data": config.data}}
+        built = self.parser.instantiate_classes(dict_to_namespace(alone))
         check_data(built[self.subcommand].data, str(self.subcommand))
 
     def _run(self, command: str, ckpt_path: str | None = None, **options: Any) -> None:
@@ -136,16 +141,13 @@ class AffectCLI(LightningCLI):
                 callback.dirpath = folder if same else None
 
 
-Kind = TypeVar("Kind", bound=AffectCLI)
-
-
 def launch(
     args: Sequence[str],
     *,
     execute: bool = True,
-    kind: type[Kind] = AffectCLI,  # type: ignore[assignment]
+    kind: type[AffectCLI] = AffectCLI,
     model: str | None = None,
-) -> Kind:
+) -> AffectCLI:
     """Parse a recipe, build its task, data and trainer, and run the sub-command.
 
     Args:
@@ -203,13 +205,13 @@ class PartCLI(AffectCLI):
         config = self.config[self.part]
         if not self.weights and "init_from" in config.init_args:
             config.init_args.init_from = None
-        alone = Namespace({self.part: config})
-        self.built = self.parser.instantiate_classes(alone)[self.part]  # type: ignore[no-untyped-call]
+        self.built = self.parser.instantiate_classes(dict_to_namespace({self.part: config}))[self.part]
 
 
 def launch_part(args: Sequence[str], part: Literal["model", "data"], *, weights: bool = True) -> PartCLI:
     """Parse a recipe and build only its task or its datamodule, see `PartCLI`."""
-    return launch(args, execute=False, kind=type("Part", (PartCLI,), {"part": part, "weights": weights}))
+    kind = type("Part", (PartCLI,), {"part": part, "weights": weights})
+    return cast("PartCLI", launch(args, execute=False, kind=kind))
 
 
 def build_part(args: Sequence[str], part: Literal["model", "data"], *, weights: bool = True) -> Any:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
-from jsonargparse import Namespace
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch import Callback, LightningModule, Trainer, loggers
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from affectkit.errors import MissingDependencyError
 from affectkit.inference.reports.figures import draw_bars, draw_confusion, label_metrics
@@ -18,29 +17,33 @@ if TYPE_CHECKING:
 
     from affectkit.tasks.evaluation import Evaluation
 
-__all__ = ["FigureLogger", "LoggerName", "logger_config"]
+__all__ = ["FigureLogger", "LoggerName", "logger_config", "make_logger"]
 
 LoggerName = Literal["csv", "tensorboard", "wandb"]
 
 _CLASSES = {"csv": "CSVLogger", "tensorboard": "TensorBoardLogger", "wandb": "WandbLogger"}
 
 
-def logger_config(name: LoggerName, folder: str) -> Namespace:
+def logger_config(name: LoggerName, folder: str) -> dict[str, Any]:
     """Configuration of a logger that writes below a folder.
 
     Raises:
         MissingDependencyError: Its package is not installed.
     """
-    if name != "csv" and importlib.util.find_spec(name) is None:
+    if name != "csv" and find_spec(name) is None:
         raise MissingDependencyError(
             f"The logger {name!r} needs the package {name}, which is not installed.",
             remedy=f"Install the extra: pip install 'affectkit[{name}]'.",
         )
     named = {"project": "affectkit"} if name == "wandb" else {"name": "logs"}
-    return Namespace(
-        class_path=f"lightning.pytorch.loggers.{_CLASSES[name]}",
-        init_args=Namespace(save_dir=folder, **named),
-    )
+    class_path = f"lightning.pytorch.loggers.{_CLASSES[name]}"
+    return {"class_path": class_path, "init_args": {"save_dir": folder, **named}}
+
+
+def make_logger(name: LoggerName, folder: str) -> Logger:
+    """Build the logger of `logger_config`."""
+    logger: Logger = getattr(loggers, _CLASSES[name])(**logger_config(name, folder)["init_args"])
+    return logger
 
 
 class FigureLogger(Callback):
@@ -58,8 +61,8 @@ class FigureLogger(Callback):
 
     def _log(self, trainer: Trainer, stage: str, evaluation: Evaluation) -> None:
         # Ask every process, because computing results communicates; only the first one has a writer.
-        loggers = [logger for logger in trainer.loggers if takes_figures(logger)]
-        if not loggers:
+        takers = [logger for logger in trainer.loggers if takes_figures(type(logger))]
+        if not takers:
             return
         confusions = evaluation.confusions()
         results = evaluation.results(rule="fixed", thresholds={}, protocol=str)
@@ -71,13 +74,13 @@ class FigureLogger(Callback):
         for name, rows in results.items():
             figures |= {f"{name}/{metric}": draw_bars(rows, metric) for metric in label_metrics(rows)}
         for tag, figure in figures.items():
-            for logger in loggers:
+            for logger in takers:
                 log_figure(logger, f"{stage}/{tag}", figure, trainer.global_step)
 
 
-def takes_figures(logger: Logger) -> bool:
-    """Whether a logger shows figures; the same on every process."""
-    return hasattr(type(logger), "log_image") or type(logger).__name__ == "TensorBoardLogger"
+def takes_figures(kind: type[Logger]) -> bool:
+    """Whether loggers of a class show figures."""
+    return hasattr(kind, "log_image") or issubclass(kind, TensorBoardLogger)
 
 
 def log_figure(logger: Any, tag: str, figure: Figure | None, step: int) -> None:

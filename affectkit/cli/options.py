@@ -13,6 +13,7 @@ import importlib.util
 import re
 from collections.abc import Sequence
 from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import yaml
 import affectkit
 from affectkit.cli.recipe import compose, find_recipe
 from affectkit.errors import ConfigError, did_you_mean
+from affectkit.registry import GROUP
 
 __all__ = ["LOGGERS", "check_class", "check_options", "parameters_of", "root_options"]
 
@@ -67,7 +69,11 @@ def check_options(command: str | None, args: Sequence[str]) -> None:
         if option in ("-c", "--config"):
             if given is None:
                 return  # the parser reports the missing value
-            tree.read(compose(find_recipe(given)), ())
+            recipe = compose(find_recipe(given))
+            tree.has_imports |= isinstance(recipe, yaml.MappingNode) and any(
+                key.value == "imports" for key, _ in recipe.value
+            )
+            tree.read(recipe, ())
         elif option.startswith("--") and not option.startswith("--print_"):
             tree.override(option, given)
 
@@ -89,6 +95,8 @@ class _Tree:
         for key, name in _CLASSES.items():
             self._enter((key,), name)
         self.fixed = set(self.known)
+        # Modules of one's own may hold classes whose names are similar to ours.
+        self.has_imports = bool(entry_points(group=GROUP))
 
     def _enter(self, place: Place, name: str) -> None:
         self.known[place] = (name.rpartition(".")[2], parameters_of(name))
@@ -108,7 +116,9 @@ class _Tree:
             self._check(key, place, f", in {option}")
             place += (key,)
         if keys[-1] == "class_path" or keys in (["model"], ["data"]):
-            check_class(value or "")
+            self._check_class(value or "")
+        if keys == ["imports"]:
+            self.has_imports = True
         if keys == ["logger"]:
             _check_logger(value or "")
         if keys[-1] != "help":
@@ -125,7 +135,7 @@ class _Tree:
         children = {key.value: child for key, child in node.value if isinstance(key, yaml.ScalarNode)}
         if isinstance(named := children.get("class_path"), yaml.ScalarNode):
             self._forget(place)
-            check_class(named.value, path=Path(named.start_mark.name), line=named.start_mark.line + 1)
+            self._check_class(named.value, path=Path(named.start_mark.name), line=named.start_mark.line + 1)
             self._enter(place, named.value)
         inner = children.get("init_args", node) if place not in self.fixed else node
         if "class_path" in children and inner is node:
@@ -139,6 +149,10 @@ class _Tree:
                 if (*place, name) == ("logger",):
                     _check_logger(str(child.value), **location)
                 self.read(child, (*place, name))
+
+    def _check_class(self, name: str, **location: Any) -> None:
+        if not self.has_imports:
+            check_class(name, **location)
 
     def _check(self, key: str, place: Place, text: str = "", **location: Any) -> None:
         owner, names = self.known.get(place, ("", None))
@@ -157,7 +171,7 @@ def _check_logger(name: str, **location: Any) -> None:
 def check_class(name: str, **location: Any) -> None:
     """Raise `ConfigError` if a class is not found, but one of affectkit or Lightning has a similar name.
 
-    Other classes may belong to modules that a recipe imports, so they are left to the parser.
+    Other names are left to the parser.
 
     Args:
         name: Class of a recipe, with or without its module.
@@ -168,7 +182,7 @@ def check_class(name: str, **location: Any) -> None:
         return
     known = {one for module in ([home] if home in _PACKAGES else _PACKAGES) for one in _names(module)}
     known |= _datamodules()
-    near = difflib.get_close_matches(short, known, n=1, cutoff=0.75)
+    near = difflib.get_close_matches(short, known, n=1, cutoff=0.8)
     if near and short not in known and _find(name) is None:
         raise ConfigError(f"There is no class {name!r}.", remedy=f"Did you mean {near[0]}?", **location)
 

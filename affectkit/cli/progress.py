@@ -27,6 +27,8 @@ _PAUSE = 0.2  # seconds between two changes of the bar
 class TrainingBar(ProgressBar):
     """Loss, monitored score and learning rate: a bar on a terminal, a line per epoch otherwise.
 
+    A bar takes over what is printed, so it starts after and stops before other callbacks print.
+
     Attributes:
         prints_epochs: Whether a line is printed after each epoch where there is no terminal.
     """
@@ -36,6 +38,7 @@ class TrainingBar(ProgressBar):
         self.prints_epochs = True
         self._is_enabled = True
         self._bar = progress_bar(False)
+        self._is_running = False
         self._task = TaskID(0)
         self._changed = 0.0
 
@@ -47,8 +50,10 @@ class TrainingBar(ProgressBar):
         """Hide the bar, as on all processes but the first."""
         self._is_enabled = False
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the bar of all epochs."""
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the bar of all epochs with the first of them."""
+        if self._is_running:
+            return
         epochs = trainer.max_epochs or -1
         steps = float(self.total_train_batches) * epochs
         self._start("training", steps if 0 < steps < float("inf") else None)
@@ -76,11 +81,11 @@ class TrainingBar(ProgressBar):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remove the bar."""
-        self._bar.stop()
+        self._stop()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Remove the bar, so that the terminal is usable again."""
-        self._bar.stop()
+        self._stop()
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start a bar of all test batches."""
@@ -90,9 +95,9 @@ class TrainingBar(ProgressBar):
         """Advance by one step."""
         self._bar.advance(self._task)
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remove the bar."""
-        self._bar.stop()
+        self._stop()
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start a bar of all predicted batches."""
@@ -102,14 +107,19 @@ class TrainingBar(ProgressBar):
         """Advance by one step."""
         self._bar.advance(self._task)
 
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remove the bar."""
-        self._bar.stop()
+        self._stop()
 
     def _start(self, name: str, total: float | None) -> None:
         self._bar = progress_bar(not self._is_enabled)
         self._task = self._bar.add_task(name, total=total)
         self._bar.start()
+        self._is_running = True
+
+    def _stop(self) -> None:
+        self._bar.stop()
+        self._is_running = False
 
 
 def _status(trainer: Trainer, task: LightningModule, loss: float | None) -> str:

@@ -24,6 +24,7 @@ usage: affectkit {command} --config RECIPE [--config OVERLAY] [--OPTION VALUE]
   --config RECIPE           a YAML file, or a name from `affectkit recipe list`; a second one changes the first
   --ckpt_path PATH          {checkpoint}; `last` is the newest of this recipe
 {saved}  --seed_everything N       seed of the run
+  --logger NAME             csv, tensorboard or wandb
   --print_config            print the whole configuration and stop
 
 Any value of the recipe is an option, by its path in the file (`affectkit recipe show RECIPE`):
@@ -47,8 +48,9 @@ _SAVED = """\
 """
 _WRITES = {
     "fit": "\nThe folder `checkpoints` of the logs holds the checkpoints that the recipe asks for, and\n"
-    "newest.ckpt, the state after the latest epoch.\n",
-    "test": "\nResults are printed and written to test_results.json in the log folder (--results.filename).\n",
+    "newest.ckpt, the state after the latest epoch. The last line is the command that tests the best one.\n",
+    "test": "\nResults are printed and written to test_results.json in the log folder (--results.filename), and\n"
+    "predictions with true labels to test_predictions.parquet (--predictions.test_filename).\n",
     "predict": "\nThe table is predictions.csv in the log folder (--predictions.filename).\n",
 }
 

@@ -61,8 +61,7 @@ def is_hub_reachable() -> bool:
 
     Otherwise the client would repeat every request for about 25 seconds.
     """
-    from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
+    from huggingface_hub import constants, get_session
 
     if not constants.HF_HUB_OFFLINE:
         try:

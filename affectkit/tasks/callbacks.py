@@ -124,7 +124,7 @@ class PredictionsWriter(Callback):
         if outputs is None or not self.test_filename:
             return
         if self._table is None:
-            loaders = trainer.test_dataloaders
+            loaders: Any = trainer.test_dataloaders
             datasets = [one.dataset for one in (loaders if isinstance(loaders, list) else [loaders])]
             targets = {target for data in datasets for target in data.targets}
             path = self._folder / self.test_filename

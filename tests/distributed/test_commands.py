@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas
 import pytest
 import torch
+import yaml
 from helpers import commands
 
 pytestmark = [
@@ -19,12 +21,17 @@ TESTS = Path(__file__).parent.parent
 TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
 
-def start(*arguments):
-    """Run Python with some arguments and return what it printed."""
+def run(*arguments):
+    """Run Python with some arguments."""
     paths = os.pathsep.join([str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *map(str, arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250, check=False)
+
+
+def start(*arguments):
+    """Run Python with some arguments and return what it printed."""
+    done = run(*arguments)
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
     return done.stdout
 
@@ -117,6 +124,27 @@ def test_crossval(one, two):
     assert left == right
     assert thresholds[0] == [pytest.approx(fold, abs=1e-5) for fold in thresholds[1]]
     assert_same_predictions(one / "crossval" / "predictions.csv", two / "crossval" / "predictions.csv")
+
+
+def test_tested_predictions_are_those_of_one_process(one, two):
+    left, right = (pandas.read_parquet(logs(folder, 2) / "test_predictions.parquet") for folder in (one, two))
+    assert len(left) == (9 + 3) * 3
+    assert {"AU12_true", "expression_true"} <= set(left.columns)
+    pandas.testing.assert_frame_equal(right, left, atol=2e-5)
+
+
+def test_a_process_that_dies_ends_the_job_with_one_line(tmp_path):
+    recipe = commands.recipe(tmp_path, "mixed", commands.mixture(2), 2)
+    content = yaml.safe_load(Path(recipe).read_text())
+    content["trainer"]["callbacks"].append({"class_path": "helpers.interrupted.Die"})
+    Path(recipe).write_text(yaml.safe_dump(content))
+    done = run("-m", "affectkit", "fit", "--config", recipe)
+    assert done.returncode == 1
+    errors = [line for line in done.stderr.splitlines() if "training label" not in line]
+    assert errors == [
+        "affectkit: error: Process 1 of this job (exit code -9) has ended, so the job ends. "
+        "Continue with --ckpt_path last."
+    ]
 
 
 def test_a_command_that_starts_its_second_process_itself(one, tmp_path):

@@ -1,6 +1,8 @@
 """Small recipes of each kind of training on the toy corpus, and a callback that stands for a kill."""
 
 import copy
+import os
+import signal
 
 import yaml
 from lightning.pytorch import Callback
@@ -88,6 +90,14 @@ class Kill(Callback):
     def on_train_epoch_start(self, trainer, task):
         if trainer.current_epoch == self.epoch:
             raise KilledError
+
+
+class Die(Callback):
+    """Kills the second process of a job at its second step."""
+
+    def on_train_batch_start(self, trainer, task, batch, index):
+        if trainer.global_rank == 1 and index == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def write_recipe(path, kind, *, kill=None, best="mode: min, monitor: step", **trainer):

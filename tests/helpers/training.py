@@ -39,7 +39,7 @@ def make_mixture(global_batch, world=1):
 def make_trainer(folder, **options):
     """A quiet trainer on the processor."""
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    return Trainer(accelerator="cpu", default_root_dir=folder, num_sanity_val_steps=0, **quiet, **options)
+    return Trainer(accelerator="cpu", default_root_dir=folder, num_sanity_val_steps=0, **(quiet | options))
 
 
 def main(folder, world, mixture):

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 
 import pytest
 import torch
@@ -187,8 +188,10 @@ def test_a_killed_run_continues_and_equals_the_uninterrupted_one(three_fold, rec
     command = ["--config", recipe("DISFA", BEST), "--protocol", "3fold", "--output", str(tmp_path)]
     started, kill = [], [("part3", "test"), ("part2", 2)]
 
-    def launch(args, execute):
-        cli = original(args, execute=execute)
+    def launch(args, execute, **options):
+        cli = original(args, execute=execute, **options)
+        if "kind" in options:  # only the data
+            return cli
         fit = cli.trainer.fit
 
         def recorded(task, datamodule, **options):
@@ -218,6 +221,18 @@ def test_a_killed_run_continues_and_equals_the_uninterrupted_one(three_fold, rec
     assert len(started) == before
 
 
+def test_the_page_shows_folds_labels_and_confusion(three_fold):
+    page = (three_fold / "index.html").read_text(encoding="utf-8")
+    for title in (
+        "Folds: DISFA/au: f1_pos",
+        "Folds: DISFA/expression: uar",
+        "DISFA/expression, all folds: true and predicted",
+        "Action units: F1, positive class",
+    ):
+        assert f"<h3>{title}</h3>" in page
+    assert page.count("<svg") == 4
+
+
 def test_other_settings_never_mix_with_finished_folds(three_fold, recipe):
     command = ["--config", recipe("DISFA", BEST), "--output", str(three_fold), "--model.init_args.lr=1.0e-3"]
     with pytest.raises(ConfigError, match="other settings"):
@@ -234,10 +249,21 @@ def test_leaving_one_subject_out_pools_and_fixes_epoch_and_threshold(recipe, tmp
     ]
     command += ["--protocol", "loso", "--trainer.max_epochs=1"]
     crossval.run([*command[1:], "--fold", "2"])
-    assert "1 of 4 folds are finished" in capsys.readouterr().out
+    (line,) = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(
+        r"fold sub02: CASME2/au: f1_pos [\d.]+, CASME2/expression: uar [\d.]+; 1 tested; no training label for "
+        r"[\w, ]+; \d+ s; 1 of 4 folds finished",
+        line,
+    )
     assert [path.name for path in (tmp_path / "folds").iterdir()] == ["sub02"]
     assert crossval.run(command[1:]) == 0
-    assert "fold sub02: finished before" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "fold sub02: finished before" in printed.out
+    assert [text.partition(":")[0] for text in printed.out.splitlines()[:4]] == [
+        f"fold {s}" for s in toy.CASME2
+    ]
+    assert printed.out.count("fold sub") == 4
+    assert printed.err == ""
     content = read(tmp_path)
     assert [fold["test"] for fold in content["folds"]] == [[name] for name in toy.CASME2]
     assert {fold["epoch"] for fold in content["folds"]} == {0}

@@ -107,7 +107,7 @@ def test_predictions_are_pooled_before_f1_and_both_kinds_stand_side_by_side(out,
         assert found[f"au/{kind}"] == pytest.approx(mean, abs=1e-9)
     assert found["au/f1_pos"] != found["au/f1_macro2"]
     assert crossval.run(command(out)) == 0  # prints what is finished
-    lines = [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("| au/")]
+    lines = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("au/")]
     place = lines.index("au/f1_pos")
     assert lines[place + 1] == "au/f1_macro2"
 

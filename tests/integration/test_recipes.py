@@ -118,7 +118,7 @@ def test_validate_test_and_predict_from_a_checkpoint(tmp_path, capsys):
     assert "au/f1_pos" in printed
     assert "Test metric" not in printed  # the same numbers without protocol, threshold rule and interval
     assert "litlogger" not in noise
-    assert "interval over subjects" in " ".join(printed.split())
+    assert "95 % intervals over subjects" in " ".join(printed.split())
     assert (tmp_path / "logs" / "version_2" / "test_results.json").is_file()
     assert main(["predict", *rest]) == 0
     rows = (tmp_path / "logs" / "version_3" / "predictions.csv").read_text().splitlines()

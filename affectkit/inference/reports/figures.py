@@ -59,7 +59,7 @@ def label_metrics(results: Sequence[Result]) -> list[str]:
 def bar_chart(results: Sequence[Result], metric: str) -> str | None:
     """SVG element of `draw_bars`; None if there is nothing to draw."""
     figure = draw_bars(results, metric, _THEME)
-    return figure and _svg(figure, f"{metric} of each label with its interval and baseline")
+    return None if figure is None else _svg(figure, f"{metric} of each label with its interval and baseline")
 
 
 def draw_bars(results: Sequence[Result], metric: str, colors: Mapping[str, str] = _LIGHT) -> Figure | None:

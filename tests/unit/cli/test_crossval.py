@@ -11,7 +11,7 @@ import torch
 from affectkit.cli import crossval, folds
 from affectkit.datasets import find_corpus
 from affectkit.errors import ConfigError
-from affectkit.metrics import ExpressionMetrics, IntensityMetrics
+from affectkit.metrics import AUMetrics, ExpressionMetrics, IntensityMetrics
 from affectkit.tasks.states import gather
 
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
@@ -172,6 +172,34 @@ def test_a_composite_is_also_given_corpus_by_corpus():
         rows = {row.name: row for row in found["/".join(filter(None, ("d", name, "expression")))]}
         assert rows["expression/uf1"].estimate.value == pytest.approx(whole.compute()["uf1"].item())
     assert "2 folds of casme2, predictions" in rows["expression/uf1"].protocol
+
+
+def test_the_score_of_each_fold_and_the_confusion_of_all():
+    states, counted = [], torch.zeros(2, 2, dtype=torch.int64)
+    for fold, said in {"a": [0, 1, 1], "b": [0, 0, 0]}.items():
+        metric, truth = ExpressionMetrics(["x", "y"], 1), torch.tensor([0, 1, 1])
+        mask, group = torch.ones(3, dtype=torch.bool), torch.zeros(3, dtype=torch.int64)
+        metric.update(torch.eye(2)[said], truth, mask, group)
+        counted += metric.confusion()
+        states.append(saved(metric, "x,y", "expression", fold))
+    scores = folds.fold_scores(states, find_corpus("CASME2").find_protocol())
+    assert scores == {"d/expression: uar": {"a": 1.0, "b": 0.5}}
+    ((name, (labels, matrix)),) = folds.pooled_confusions(states).items()
+    assert (name, list(labels)) == ("d/expression", ["x", "y"])
+    assert torch.equal(matrix, counted)
+
+
+def test_scores_of_folds_follow_the_thresholds_of_the_protocol():
+    metric = AUMetrics(["AU1"], 1)
+    mask, group = torch.ones(2, 1, dtype=torch.bool), torch.zeros(2, dtype=torch.int64)
+    metric.update(torch.tensor([[-1.0], [-3.0]]), torch.tensor([[1.0], [0.0]]), mask, group)
+    state = saved(metric, "AU1", "au")
+    state["thresholds"] = {"au": {"AU1": 0.2}}
+    fitted, fixed = (
+        folds.fold_scores([state], protocol)["d/au: f1_pos"]["1"]
+        for protocol in (SimpleNamespace(threshold_rule="val"), SimpleNamespace(threshold_rule="fixed"))
+    )
+    assert (fitted, fixed) == (1.0, 0.0)
 
 
 def test_photographs_are_counted_and_people_are_named():

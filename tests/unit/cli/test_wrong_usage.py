@@ -9,7 +9,8 @@ import timm
 
 from affectkit.cli.files import check_files
 from affectkit.cli.main import main
-from affectkit.errors import DatasetNotFoundError
+from affectkit.cli.options import check_options
+from affectkit.errors import ConfigError, DatasetNotFoundError
 
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
 
@@ -111,6 +112,16 @@ def test_a_misspelt_class_or_key_of_a_recipe_is_named_with_its_line(tmp_path, ca
     error = capsys.readouterr().err
     assert f"mine.yaml, line {line}: " in error
     assert fault in error
+
+
+def test_classes_of_ones_own_may_have_similar_names(tmp_path):
+    own, overlay = tmp_path / "mine.yaml", tmp_path / "overlay.yaml"
+    own.write_text("imports: [mine]\nmodel: {class_path: MultTask}")
+    overlay.write_text("model: {class_path: MultTask}")
+    check_options("fit", ["--config", str(own), "--config", str(overlay)])
+    check_options("fit", ["--imports", "[mine]", "--model", "MultTask"])
+    with pytest.raises(ConfigError, match="no class 'MultTask'"):
+        check_options("fit", ["--config", str(overlay)])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,14 @@ import pytest
 import torch
 
 from affectkit.inference import Strip, write_report
-from affectkit.inference.reports.figures import bar_chart, confusion_chart, curve_charts
+from affectkit.inference.reports.figures import (
+    bar_chart,
+    confusion_chart,
+    curve_charts,
+    draw_bars,
+    fold_chart,
+    label_metrics,
+)
 from affectkit.metrics import Estimate, Result
 
 RESULTS = [
@@ -135,6 +142,8 @@ def test_charts_follow_the_theme_and_leave_matplotlib_alone():
         bar_chart(RESULTS, "au/f1_pos"),
         confusion_chart(["a", "b"], torch.eye(2)),
         curve_charts(CURVES)[0][1],
+        fold_chart({"part1": 0.5, "part2": -0.2}),
+        fold_chart({"part1": math.nan}),
     ]
     assert dict(mpl.rcParams) == before
     for chart in charts:
@@ -159,3 +168,38 @@ def test_of_several_threshold_rules_the_first_is_drawn():
 
 def test_no_units_no_bars():
     assert bar_chart(RESULTS[-1:], "au/f1_pos") is None
+
+
+def test_each_target_has_bars_of_its_first_metric():
+    rows = [
+        Result("au/f1_pos", Estimate(0.5, 0.4, 0.6), 0.3, "test"),
+        Result("au/f1_pos/AU1", Estimate(0.5, 0.4, 0.6), 0.3, "test"),
+        Result("au/auc/AU1", Estimate(0.5, 0.4, 0.6), 0.5, "test"),
+        Result("intensity/icc31/AU1", Estimate(-0.1, -0.4, 0.6), 0.0, "test"),
+    ]
+    assert label_metrics(rows) == ["au/f1_pos", "intensity/icc31"]
+    assert draw_bars(rows, "intensity/icc31").axes[0].get_xlim()[0] == pytest.approx(-0.1)
+
+
+def test_a_score_no_better_than_its_baseline_looks_like_one(tmp_path):
+    def shown(value):
+        rows = [
+            Result(f"expression/uar{label}", Estimate(value, 0.1, 0.9), 0.4, "people")
+            for label in ("", "/joy")
+        ]
+        return write_report(tmp_path, title="A", results=rows).read_text(encoding="utf-8")
+
+    below, above = shown(0.4), shown(0.41)
+    assert "not better than the trivial baseline 0.400" in Page(below).text
+    assert below.count('worse"') > above.count('worse"') == 0
+    fill = "fill: var(--warn)"
+    assert below.count(fill) > above.count(fill)
+
+
+def test_the_spread_of_folds_is_stated(page):
+    assert "± standard deviation of the folds 0.600 ± 0.100, from 0.500 to 0.700." in page.text
+    assert "Without a score: 1." in page.text
+
+
+def test_many_folds_have_no_names():
+    assert ">sub7<" not in fold_chart({f"sub{i}": 0.5 for i in range(40)})

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 import pickle
+import time
 from pathlib import Path
 
 import huggingface_hub
+import huggingface_hub.constants
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -12,7 +14,16 @@ from torch import nn
 
 from affectkit import __version__
 from affectkit.errors import ConfigError, WeightsError
-from affectkit.models import AffectModel, AUHead, AUIntensityHead, ExpressionHead, Head, register
+from affectkit.models import (
+    AffectModel,
+    AUHead,
+    AUIntensityHead,
+    ExpressionHead,
+    Head,
+    TimmBackbone,
+    register,
+)
+from affectkit.models.hub import is_hub_reachable, why_unavailable
 
 FRAMES = torch.randint(
     0, 256, (2, 5, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
@@ -318,6 +329,37 @@ def test_an_unreachable_hub_is_explained(monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
     with pytest.raises(WeightsError, match=r"someone/absent.*offline"):
         AffectModel.from_pretrained("someone/absent")
+
+
+def test_an_unreachable_hub_is_asked_once_and_then_only_the_cache(monkeypatch):
+    asked = []
+
+    class Session:
+        def head(self, address, timeout):
+            asked.append((address, timeout))
+            raise OSError("Name or service not known")
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub, "get_session", Session)
+    is_hub_reachable.cache_clear()
+    started = time.monotonic()
+    try:
+        for _ in range(2):
+            with pytest.raises(
+                WeightsError, match=r"Cannot load weights for 'resnet18': not in the local cache"
+            ):
+                TimmBackbone("resnet18", pretrained=True)
+            with pytest.raises(WeightsError, match="not in the local cache, and the Hub is unreachable"):
+                AffectModel.from_pretrained("someone/absent")
+    finally:
+        is_hub_reachable.cache_clear()
+    assert len(asked) == 1
+    assert time.monotonic() - started < 10  # the client would repeat for 25 s, twice
+
+
+def test_a_fault_that_is_not_the_connection_is_told(monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert why_unavailable(RuntimeError("size mismatch for fc.weight")) == "size mismatch for fc.weight."
 
 
 def test_pushing_uploads_a_whole_folder(tiny_model, monkeypatch):
