@@ -236,15 +236,16 @@ class EmoCapCLIP(MultiTask):
         """See `AffectTask`; also collects the vectors of clips and captions."""
         self._evaluate("val", batch, dataloader_idx)
 
-    def test_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+    def test_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """See `AffectTask`; also collects the vectors of clips and captions."""
-        self._evaluate("test", batch, dataloader_idx)
+        return self._predictions(self._evaluate("test", batch, dataloader_idx), batch)
 
-    def _evaluate(self, stage: Literal["val", "test"], batch: ClipBatch, loader: int) -> None:
+    def _evaluate(self, stage: Literal["val", "test"], batch: ClipBatch, loader: int) -> dict[str, Tensor]:
         features = self.model.features(**model_inputs(batch))
         logits = {name: head(features) for name, head in self.heads.items()}
         self.evaluation[stage].update(loader, logits, batch)
         self.retrieval[loader].update(features, batch)
+        return logits
 
     def on_validation_epoch_end(self) -> None:
         """See `AffectTask`; also logs `val/dataset/part/text_r1` and so on."""

@@ -116,7 +116,7 @@ def test_reducing_asks_no_other_process(monkeypatch):
 
 def saved(metric, space, head, fold="1"):
     """A fold as `run_fold` saves it."""
-    count = {"dataset": "d", "head": head, "space": space, "has_subjects": head == "intensity"}
+    count = {"dataset": "d", "head": head, "space": space, "over": "subjects" if head == "intensity" else "clips"}
     count["num_groups"] = metric.num_groups
     return {"fold": fold, "thresholds": {}, "counts": [{**count, "state": gather(metric)}]}
 
@@ -203,9 +203,9 @@ def test_scores_of_folds_follow_the_thresholds_of_the_protocol():
 
 
 def test_photographs_are_counted_and_people_are_named():
-    state = {"subjects": {"train": ["a", "b"], "test": ["c"]}, "counts": [{"has_subjects": True}]}
+    state = {"subjects": {"train": ["a", "b"], "test": ["c"]}, "counts": [{"over": "subjects"}]}
     assert crossval._members(state) == state["subjects"]
-    assert crossval._members({**state, "counts": [{"has_subjects": False}]}) == {"train": 2, "test": 1}
+    assert crossval._members({**state, "counts": [{"over": "clips"}]}) == {"train": 2, "test": 1}
 
 
 def test_an_unfinished_fold_has_nothing_to_load(tmp_path):
