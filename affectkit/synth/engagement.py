@@ -1,8 +1,8 @@
 """Sample clips of people in front of a screen, who are engaged to a known degree.
 
 The degree e is continuous, from 0 to 4; its whole part is the level. The higher it is, the longer a person looks at the
-screen; the lower, the more often the head turns away, eyes fall shut, and the person yawns or leaves the picture. Smiles and
-speech occur at every level. Labels and answers of a rater are drawn with known errors.
+screen; the lower, the more often the head turns away, eyes fall shut, and the person yawns or leaves the picture.
+Smiles and speech occur at every level. Labels and answers of a rater are drawn with known errors.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def give_level(rng: np.random.Generator, degree: float, bias: float, rate: float
         >>> give_level(np.random.default_rng(0), 2.5, 0.0, rate=0.0)
         2
     """
-    # A degree is wrong by one level with the probability E|error|, and only inwards at the lowest and the highest level.
+    # A level is wrong with the probability E|error|, and only inwards at the lowest and the highest one.
     spread = rate / 0.75 / np.sqrt(2.0 / np.pi)
     error = spread * (bias + rng.standard_normal()) / np.sqrt(2.0)
     return int(np.clip(np.floor(degree + error), 0, len(ENGAGEMENT_LEVELS) - 1))

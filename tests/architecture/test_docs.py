@@ -9,7 +9,7 @@ import pytest
 from affectkit import tasks
 from affectkit.cli.main import COMMANDS, GROUPS
 from affectkit.cli.recipe import as_text, compose, find_recipe, recipe_names
-from affectkit.methods import micro_au_clip, ssm
+from affectkit.methods import engagement, micro_au_clip, ssm
 from affectkit.models import list_models
 from affectkit.models.registry import find
 
@@ -25,12 +25,13 @@ PARTS = {
     find(kind, name).__name__: name
     for kind in ("backbone", "temporal", "head", "bridge")
     for name in list_models(kind)
-} | dict.fromkeys(("MultiTask", "SSM", "MicroAU"), "")
+} | dict.fromkeys(("MultiTask", "SSM", "MicroAU", "NoisyLabels"), "")
 
 
 def test_every_part_has_a_row():
     assert set(ROWS) == set(PARTS)
-    assert all(map(hasattr, (tasks, ssm, micro_au_clip), ("MultiTask", "SSM", "MicroAU")))
+    modules = (tasks, ssm, micro_au_clip, engagement)
+    assert all(map(hasattr, modules, ("MultiTask", "SSM", "MicroAU", "NoisyLabels")))
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -24,6 +24,11 @@ PARTS = {
         {"au": {"type": "micro_au", "space": "AU4,AU12", "attention_heads": 4}},
         None,
     ),
+    "engagement": (
+        {"type": "tcctnet", "signals": {"pose": 3}, "depth": 1},
+        {"engagement": {"type": "tcct_levels", "space": "levels:low,high"}},
+        None,
+    ),
 }
 
 
@@ -76,15 +81,18 @@ def test_a_model_of_a_method_predicts_without_lightning(method, tmp_path):
     loaded = modules_after(
         "import torch; from affectkit import Predictor\n"
         f"predictor = Predictor({str(tmp_path)!r}, faces='center')\n"
-        "predictor.model.predict(torch.zeros(1, 2, 3, 64, 64, dtype=torch.uint8))"
+        "signals = {name: torch.zeros(1, 2, 3) for name in predictor.model.signals}\n"
+        "frames = torch.zeros(1, 2, 3, 64, 64, dtype=torch.uint8)\n"
+        "predictor.model.predict(frames, signals=signals)"
     )
     assert not loaded & {"lightning", "pytorch_lightning", "torchmetrics"}
 
 
 def test_a_task_is_found_on_first_use():
-    from affectkit.methods import micro_au_clip, ssm
+    from affectkit.methods import engagement, micro_au_clip, ssm
 
-    for module, name in ((ssm, "SSM"), (micro_au_clip, "MicroAU")):
+    tasks = {ssm: "SSM", micro_au_clip: "MicroAU", engagement: "NoisyLabels"}
+    for module, name in tasks.items():
         assert getattr(module, name).__module__ == f"{module.__name__}.task"
         with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
             _ = module.Nothing

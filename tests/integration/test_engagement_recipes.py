@@ -1,4 +1,4 @@
-"""The recipes of engagement and of doubtful labels are trained for a step and tested, on rehearsals and rendered clips."""
+"""The recipes of engagement and of doubtful labels are trained for a step and tested."""
 
 import csv
 import math
@@ -24,8 +24,8 @@ QUIET = [
     "--data.num_workers=0",
 ]
 ENGAGED = (
-    "--data.render={identities: 4, clips: 2, frames_per_clip: 4, size: 112, seed: 1, regime: engagement, num_workers: 1, "
-    "val: 0.25, test: 0.25}"
+    "--data.render={identities: 4, clips: 2, frames_per_clip: 4, size: 112, seed: 1, regime: engagement, "
+    "num_workers: 1, val: 0.25, test: 0.25}"
 )
 FACES = "--data.render={identities: 5, clips: 2, frames_per_clip: 4, size: 80, seed: 1, num_workers: 1}"
 RENDERED = {"engagement/rendered": ENGAGED, "expression/noisy_rendered": FACES}

@@ -28,7 +28,7 @@ OPENFACE_SIGNALS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "openface_occurrences": tuple(f"AU{unit:02d}_c" for unit in sorted((*_UNITS, 28))),
     }
 )
-"""Columns of each signal: eye directions (8), head in millimetres and radians (6), units 0 to 5 (17) and 0 or 1 (18)."""
+"""Columns of each signal: eyes (8), head in millimetres and radians (6), units from 0 to 5 (17) and 0 or 1 (18)."""
 
 
 def read_openface_signals(path: Path) -> dict[str, Tensor]:

@@ -22,10 +22,10 @@ _REACH = 8.0  # the wavelet is cut off at ± this many seconds of its own time
 class MorletMagnitude(nn.Module):
     r"""Magnitude of the continuous wavelet transform, for the complex Morlet wavelet.
 
-    The wavelet is :math:`\psi(t) = (\pi b)^{-1/2} e^{-t^2/b} e^{2\pi i c t}`. The transform at scale :math:`s` is linear in
-    the signal, so it is computed as one convolution per scale, with the filter :math:`-\sqrt{s}` times the difference of the
-    integrated wavelet, sampled at steps of :math:`1/s`. Signals are continued by zeros. The filters are not learned and not
-    saved.
+    The wavelet is :math:`\psi(t) = (\pi b)^{-1/2} e^{-t^2/b} e^{2\pi i c t}`. The transform at scale :math:`s` is
+    linear in the signal, so it is computed as one convolution per scale, with the filter :math:`-\sqrt{s}` times
+    the difference of the integrated wavelet, sampled at steps of :math:`1/s`. Signals are continued by zeros. The
+    filters are not learned and not saved.
 
     Args:
         scales: Positive scales :math:`s`, in samples.
