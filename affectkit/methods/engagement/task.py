@@ -131,7 +131,7 @@ class NoisyLabels(MultiTask):
 
     def _assess(self, name: str, labels: ClipLabels) -> Reliability:
         space, names = self.heads[name].space, [clip for _, clip in labels.clips]
-        ordered = space.kind == "levels"
+        ordered = space.ordered
         if self.split == "oracle":
             truth = read_labels(self.truth[name], space.labels)
             right = torch.tensor([truth.get(clip, -1) for clip in names])
