@@ -66,21 +66,13 @@ class Behaviour:
 
     def faces(self) -> tuple[Face, ...]:
         """Faces of the frames, also of those that do not show them."""
-        return tuple(
-            Face(
-                {45: lids, 26: jaw, 25: min(2 * jaw, 1.0), 12: smile, 6: 0.6 * smile},
-                *pose,
-                gaze=(gaze[0], gaze[1]),
-            )
-            for pose, gaze, lids, jaw, smile in zip(
-                self.pose.tolist(),
-                self.gaze.tolist(),
-                self.lids.tolist(),
-                self.jaw.tolist(),
-                self.smile.tolist(),
-                strict=True,
-            )
-        )
+        faces = []
+        for t, (yaw, pitch, roll) in enumerate(self.pose.tolist()):
+            lids, jaw, smile = (float(values[t]) for values in (self.lids, self.jaw, self.smile))
+            units = {45: lids, 26: jaw, 25: min(2 * jaw, 1.0), 12: smile, 6: 0.6 * smile}
+            across, up = self.gaze[t].tolist()
+            faces.append(Face(units, yaw, pitch, roll, (across, up)))
+        return tuple(faces)
 
     def cues(self) -> dict[str, float]:
         """True answers, 0 to 1, to the questions about engagement that the clip can answer."""

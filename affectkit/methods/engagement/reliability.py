@@ -71,7 +71,7 @@ def cross_fit(
     count = ratings.given.shape[1]
     fold = fold_of(subjects, min(folds, len(set(subjects))), seed)
     found = torch.full((len(labels), count), 1.0 / count, dtype=torch.float64)
-    for held_out in fold.unique().tolist() if ratings.questions else ():
+    for held_out in sorted(set(fold.tolist())) if ratings.questions else ():
         inside = (fold != held_out) & (labels >= 0)
         known = ratings.answers[inside]
         mean = known.nanmean(0).nan_to_num(0.0)
