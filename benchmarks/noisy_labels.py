@@ -231,7 +231,7 @@ def report(
     results: Mapping[str, Sequence[Mapping[str, float]]],
 ) -> None:
     """Print the tables of one level of noise."""
-    rejected, accepted, share = np.mean(flips, axis=0)
+    rejected, accepted, share = np.nanmean(flips, axis=0)
     print(f"\nwrong labels: {noise}, {len(flips)} seeds")
     print(
         f"wrong among rejected {rejected:.3f}, among accepted {accepted:.3f}; accepted: {share:.0%} of the clips"
