@@ -231,11 +231,10 @@ def report(
     results: Mapping[str, Sequence[Mapping[str, float]]],
 ) -> None:
     """Print the tables of one level of noise."""
-    rejected, accepted, share = np.nanmean(flips, axis=0)
+    columns = [[one for one in own if np.isfinite(one)] for own in zip(*flips, strict=True)]
+    rejected, accepted, share = (f"{np.mean(own):.3f}" if own else "–" for own in columns)
     print(f"\nwrong labels: {noise}, {len(flips)} seeds")
-    print(
-        f"wrong among rejected {rejected:.3f}, among accepted {accepted:.3f}; accepted: {share:.0%} of the clips"
-    )
+    print(f"share of accepted clips {share}; wrong among accepted {accepted}, among rejected {rejected}")
     names = ("f1_macro", "acc", "acc_adjacent", "qwk", "mae", "ece", "nll")
     print(f"| training | {' | '.join(names)} | difference of f1_macro | of ece |")
     print("|---|" + "---|" * (len(names) + 2))

@@ -46,9 +46,9 @@ def test_intervals_are_those_of_student(study):
 
 
 def test_tables_have_a_row_per_arm(study, capsys):
-    study.main("--seeds 2 --people 7 --test-people 4 --epochs 1 --noise any".split())
+    study.main(["--seeds", "2", "--people", "7", "--test-people", "4", "--epochs", "1", "--noise", "any"])
     lines = capsys.readouterr().out.splitlines()
-    assert any(line.startswith("wrong among rejected") for line in lines)
+    assert any("among rejected" in line for line in lines)
     rows = [line.split(" | ")[0].removeprefix("| ") for line in lines if line.startswith("| ")]
     assert rows == ["training", *study.ARMS, "best constant"]
     (base,) = (line for line in lines if line.startswith("| labels as given"))
