@@ -38,8 +38,8 @@ def read_openface_signals(path: Path) -> dict[str, Tensor]:
         path: The CSV file, of any version of OpenFace.
 
     Returns:
-        By name of `OPENFACE_SIGNALS`, those with all columns in the table: float32 [T, ...] from the first frame of the
-        video to the last of the table, NaN for frames without a row or where OpenFace failed.
+        float32 [T, ...] by name of `OPENFACE_SIGNALS`, of those with all columns in the table, from the first frame of
+        the video to the last of the table. Frames without a row or where OpenFace failed are NaN.
 
     Raises:
         AnnotationError: The file is not a table of OpenFace, or damaged, or lists a frame twice.
