@@ -1,12 +1,13 @@
 """Gain of doubting labels, on simulated people in front of a screen: `python benchmarks/noisy_labels.py`.
 
-Each seed draws people who are engaged to a known degree (`affectkit.synth.engagement`), the labels of a biased annotator,
-and the answers of a rater, a fifth of them arbitrary. Models read head pose, gaze, lids, mouth and smile of the simulation
-with measurement noise, 50 frames of ten seconds, without any picture. All arms of a seed have the same clips, the same
-initial weights and the same number of steps. Test labels are the true ones.
+Each seed draws people who are engaged to a known degree (`affectkit.synth.engagement`), the labels of a biased
+annotator, and the answers of a rater, a fifth of them arbitrary. Models read head pose, gaze, lids, mouth and smile of
+the simulation with measurement noise, 50 frames of ten seconds, without any picture. All arms of a seed have the same
+clips, the same initial weights and the same number of steps. Test labels are the true ones.
 
-The arms use the functions of `affectkit.methods.engagement` that the task `NoisyLabels` uses. The script prints the tables
-of the documentation: mean over seeds, and 95 % intervals of the paired difference to training on all labels as given.
+The arms use the functions of `affectkit.methods.engagement` that the task `NoisyLabels` uses. The script prints the
+tables of the documentation: mean over seeds, and 95 % intervals of the paired difference to training on all labels as
+given.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def draw(seed: int, people: int, noise: str = "none") -> Clips:
     Args:
         seed: Seed of everything.
         people: Number of people.
-        noise: "none"; "border", a quarter of wrong labels by `give_level`; or "any", a quarter replaced by any other level.
+        noise: "none"; "border", a quarter wrong by `give_level`; or "any", a quarter replaced by any other level.
     """
     rng = np.random.default_rng(seed)
     signals, known, truth, given, answers = [], [], [], [], []
@@ -230,11 +231,10 @@ def report(
     results: Mapping[str, Sequence[Mapping[str, float]]],
 ) -> None:
     """Print the tables of one level of noise."""
-    rejected, accepted, share = np.mean(flips, axis=0)
+    columns = [[one for one in own if np.isfinite(one)] for own in zip(*flips, strict=True)]
+    rejected, accepted, share = (f"{np.mean(own):.3f}" if own else "–" for own in columns)
     print(f"\nwrong labels: {noise}, {len(flips)} seeds")
-    print(
-        f"wrong among rejected {rejected:.3f}, among accepted {accepted:.3f}; accepted: {share:.0%} of the clips"
-    )
+    print(f"share of accepted clips {share}; wrong among accepted {accepted}, among rejected {rejected}")
     names = ("f1_macro", "acc", "acc_adjacent", "qwk", "mae", "ece", "nll")
     print(f"| training | {' | '.join(names)} | difference of f1_macro | of ece |")
     print("|---|" + "---|" * (len(names) + 2))

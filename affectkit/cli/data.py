@@ -1,4 +1,4 @@
-"""`affectkit data`: check a table or a corpus, rehearse, prepare or render one."""
+"""`affectkit data`: check a table or a corpus, rehearse, prepare or render one, or ask a rater about its clips."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ __all__ = [
     "open_dataset",
     "prepare",
     "published",
+    "questions",
     "rehearse",
     "render",
     "table",
@@ -311,6 +312,44 @@ def render(args: Sequence[str]) -> int:
     print("occurrence: " + ", ".join(f"{unit} {rate:.2f}" for unit, rate in manifest["prevalence"].items()))
     if (ceiling := manifest["expression_uar_ceiling"]) is not None:
         print(f"best expression UAR possible from the true action units: {ceiling:.3f}")
+    return 0
+
+
+def questions(args: Sequence[str]) -> int:
+    """`affectkit data questions`: write the questions of a rater about every clip of a corpus."""
+    from affectkit.datasets import corpora
+
+    description = "Write a table of questions about every clip, for a rater such as a vision-language model."
+    parser = make_parser("data questions", description)
+    parser.add_argument("corpus", help=", ".join(corpora()))
+    parser.add_argument("root", type=Path, help="folder of the corpus, as distributed")
+    parser.add_argument(
+        "--output", required=True, type=Path, help="CSV file to write: clip,path,question,text"
+    )
+    parser.add_argument(
+        "--questions",
+        type=Path,
+        metavar="CSV",
+        help="columns question and text; about engagement by default",
+    )
+    add_shared(parser, "--option", help="option of the dataset, such as split=train")
+    options = parser.parse_args(args)
+    from affectkit.data.tables import read_table
+    from affectkit.methods.engagement import QUESTIONS, write_questions
+
+    texts = dict(QUESTIONS)
+    if options.questions is not None:
+        table = read_table(options.questions).with_names(("question", "text"))
+        if missing := sorted({"question", "text"} - table.columns.keys()):
+            raise table.error(
+                f"The column {missing[0]} is missing.", remedy="Write the columns question and text."
+            )
+        rows = [(table.text("question", row), table.text("text", row)) for row in range(len(table))]
+        texts = {name: text for name, text in rows if name and text}
+    dataset = open_dataset(options.corpus.lower(), options.root, read_options(options.option))
+    count = write_questions(options.output, dataset.clips, texts)
+    print(f"{options.output}: {count} questions about {len(dataset)} clips of {dataset.name}")
+    print("answers: a table with the columns clip, question and answer (0 to 1); see docs/engagement.md")
     return 0
 
 

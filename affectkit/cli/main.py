@@ -27,7 +27,7 @@ COMMANDS = {
     "report": "predictions as a page, a video with overlay, or figures",
     "crossval": "all folds of a corpus's protocol, resumable: --config RECIPE",
     "model": "export, calibrate, convert, explain, compare or search with trained models",
-    "data": "check your own table or a corpus; rehearse, prepare or render one",
+    "data": "check your own table or a corpus; rehearse, prepare, render or ask about one",
     "recipe": "list, show or copy the recipes of affectkit",
     "describe": "parameters, input, labels and outputs of a recipe or a saved model",
     "doctor": "versions, devices, cached weights, and what is missing for which command",
@@ -50,6 +50,7 @@ GROUPS = {
         "rehearse": "a rendered corpus in the layout of the real one",
         "prepare": "aligned face crops, made once, for training several times faster",
         "render": "a corpus of synthetic faces with exact labels",
+        "questions": "questions about every clip for a rater, such as a vision-language model",
     },
 }
 """Groups of commands; each is a module with a function per command."""

@@ -26,7 +26,8 @@ class DAiSEE(LeveledCorpus):
     """DAiSEE, videos of ten seconds of people who watch lessons at home or in a laboratory.
 
     9,068 videos of 112 people, most with labels, in three parts. Targets "engagement", "boredom", "confusion" and
-    "frustration": one of four levels each, from "very low" to "very high". The first six digits of a clip are its person.
+    "frustration": one of four levels each, from "very low" to "very high". The first six digits of a clip name its
+    person.
 
     Args:
         root: Folder of the corpus: `Labels` with a list for each part, and `DataSet` with the videos.
@@ -39,8 +40,8 @@ class DAiSEE(LeveledCorpus):
 
     name = "DAiSEE"
     citation = (
-        "A. Gupta, A. D'Cunha, K. Awasthi, V. Balasubramanian: DAiSEE: towards user engagement recognition in the wild. "
-        "arXiv:1609.01885."
+        "A. Gupta, A. D'Cunha, K. Awasthi, V. Balasubramanian: DAiSEE: towards user engagement recognition in "
+        "the wild. arXiv:1609.01885."
     )
     licence = "For research; not redistributable."
     protocols = (fixed_parts("DAiSEE"),)

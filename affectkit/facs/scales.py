@@ -40,6 +40,7 @@ class Levels(LabelSpace):
     kind = "levels"
     indexed = True
     soft = True
+    ordered = True
     over_frames = "agree"
 
     levels: tuple[str, ...]

@@ -34,6 +34,7 @@ class LabelSpace(ABC):
         indexed: A target is one index, int64 `[...]`, without a label axis.
         soft: Values between two labels are allowed: distributions, float `[..., labels]`, in an indexed space,
             probabilities in any other.
+        ordered: Whether neighbouring labels of an indexed space are similar.
         over_frames: Clip label from frame labels: the largest (`max`), the label that all annotated frames share
             (`agree`; the mean of distributions), or the mean (`mean`).
     """
@@ -44,6 +45,7 @@ class LabelSpace(ABC):
     bare: ClassVar[bool] = False
     indexed: ClassVar[bool] = False
     soft: ClassVar[bool] = False
+    ordered: ClassVar[bool] = False
     over_frames: ClassVar[Literal["max", "agree", "mean"]]
 
     @classmethod

@@ -122,7 +122,7 @@ class Predictor:
     Raises:
         WeightsError: The model cannot be loaded.
         ConfigError: `batch_size` is below 1, the device is not available, `faces` is invalid or does not fit a model
-            of whole pictures, or there are no prototypes.
+            of whole pictures, there are no prototypes, or the model reads signals that are not measured in pictures.
         LabelSpaceError: `classes` has fewer than two names, or one twice.
 
     Example:
@@ -157,6 +157,11 @@ class Predictor:
         self.classes = None if classes is None else tuple(classes)
         if classes is not None or prototype_only:
             model = copy_by_prototypes(model, classes, everywhere=prototype_only)
+        if unknown := sorted(set(model.signals) - SIGNALS.keys()):
+            raise ConfigError(
+                f"The model reads {', '.join(unknown)}, which is not measured in pictures.",
+                remedy="Evaluate it on tables with `affectkit test`, or train a model of the face mesh.",
+            )
         try:
             self.device = torch.device(device)
             self.model = model.to(self.device).eval()

@@ -36,10 +36,9 @@ class EvidentialLoss(MaskedLoss):
         tensor(1.5000)
 
     References:
-        M. Sensoy, L. Kaplan, M. Kandemir, "Evidential deep learning to quantify classification uncertainty", NeurIPS 2018
-        (with
-        α = 1 + relu(z) and λ rising during training; here α = exp z, so that predictions are a softmax and have a
-        temperature, and λ is constant).
+        M. Sensoy, L. Kaplan, M. Kandemir, "Evidential deep learning to quantify classification uncertainty", NeurIPS
+        2018 (with α = 1 + relu(z) and λ rising during training; here α = exp z, so that predictions are a
+        softmax and have a temperature, and λ is constant).
     """
 
     kind = "categories"

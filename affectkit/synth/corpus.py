@@ -2,8 +2,8 @@
 
 The folder holds `index.parquet` (one row per clip), `frames.parquet` (one row per frame: AU intensities from
 0 to 1 and 68 landmarks in pixels), `manifest.json`, `truth.csv` (expression or level of each clip without errors),
-`ratings.csv` (answers of a simulated rater, a fifth of them arbitrary), and `videos/` or `frames/`. It is written to a temporary
-folder and renamed when complete. The manifest stores a hash of the settings and the renderer, so rendering
+`ratings.csv` (answers of a simulated rater, a fifth of them arbitrary), and `videos/` or `frames/`. It is written to
+a temporary folder and renamed when complete. The manifest stores a hash of the settings and the renderer, so rendering
 the same corpus again returns immediately.
 """
 

@@ -1,8 +1,8 @@
 """Sample clips of people in front of a screen, who are engaged to a known degree.
 
 The degree e is continuous, from 0 to 4; its whole part is the level. The higher it is, the longer a person looks at the
-screen; the lower, the more often the head turns away, eyes fall shut, and the person yawns or leaves the picture. Smiles and
-speech occur at every level. Labels and answers of a rater are drawn with known errors.
+screen; the lower, the more often the head turns away, eyes fall shut, and the person yawns or leaves the picture.
+Smiles and speech occur at every level. Labels and answers of a rater are drawn with known errors.
 """
 
 from __future__ import annotations
@@ -66,21 +66,13 @@ class Behaviour:
 
     def faces(self) -> tuple[Face, ...]:
         """Faces of the frames, also of those that do not show them."""
-        return tuple(
-            Face(
-                {45: lids, 26: jaw, 25: min(2 * jaw, 1.0), 12: smile, 6: 0.6 * smile},
-                *pose,
-                gaze=(gaze[0], gaze[1]),
-            )
-            for pose, gaze, lids, jaw, smile in zip(
-                self.pose.tolist(),
-                self.gaze.tolist(),
-                self.lids.tolist(),
-                self.jaw.tolist(),
-                self.smile.tolist(),
-                strict=True,
-            )
-        )
+        faces = []
+        for t, (yaw, pitch, roll) in enumerate(self.pose.tolist()):
+            lids, jaw, smile = (float(values[t]) for values in (self.lids, self.jaw, self.smile))
+            units = {45: lids, 26: jaw, 25: min(2 * jaw, 1.0), 12: smile, 6: 0.6 * smile}
+            across, up = self.gaze[t].tolist()
+            faces.append(Face(units, yaw, pitch, roll, (across, up)))
+        return tuple(faces)
 
     def cues(self) -> dict[str, float]:
         """True answers, 0 to 1, to the questions about engagement that the clip can answer."""
@@ -196,7 +188,7 @@ def give_level(rng: np.random.Generator, degree: float, bias: float, rate: float
         >>> give_level(np.random.default_rng(0), 2.5, 0.0, rate=0.0)
         2
     """
-    # A degree is wrong by one level with the probability E|error|, and only inwards at the lowest and the highest level.
+    # A level is wrong with the probability E|error|, and only inwards at the lowest and the highest one.
     spread = rate / 0.75 / np.sqrt(2.0 / np.pi)
     error = spread * (bias + rng.standard_normal()) / np.sqrt(2.0)
     return int(np.clip(np.floor(degree + error), 0, len(ENGAGEMENT_LEVELS) - 1))

@@ -44,6 +44,11 @@ PARTS = {
         {"expression": {"type": "zero_shot", "space": "basic7"}},
         {"type": "captions", "text": {"model_name": "affectkit-tiny"}},
     ),
+    "engagement": (
+        {"type": "tcctnet", "signals": {"pose": 3}, "depth": 1},
+        {"engagement": {"type": "tcct_levels", "space": "levels:low,high"}},
+        None,
+    ),
 }
 
 
@@ -96,13 +101,15 @@ def test_a_model_of_a_method_predicts_without_lightning(method, tmp_path):
     loaded = modules_after(
         "import torch; from affectkit import Predictor\n"
         f"predictor = Predictor({str(tmp_path)!r}, faces='center')\n"
-        "predictor.model.predict(torch.zeros(1, 2, 3, 64, 64, dtype=torch.uint8))"
+        "signals = {name: torch.zeros(1, 2, 3) for name in predictor.model.signals}\n"
+        "frames = torch.zeros(1, 2, 3, 64, 64, dtype=torch.uint8)\n"
+        "predictor.model.predict(frames, signals=signals)"
     )
     assert not loaded & {"lightning", "pytorch_lightning", "torchmetrics"}
 
 
 def test_a_task_is_found_on_first_use():
-    from affectkit.methods import au_ttt, aullm, emocapclip, micro_au_clip, mul_dml, ssm
+    from affectkit.methods import au_ttt, aullm, emocapclip, engagement, micro_au_clip, mul_dml, ssm
 
     for module, name in (
         (ssm, "SSM"),
@@ -111,6 +118,7 @@ def test_a_task_is_found_on_first_use():
         (au_ttt, "AUTTT"),
         (aullm, "AULLM"),
         (emocapclip, "EmoCapCLIP"),
+        (engagement, "NoisyLabels"),
     ):
         assert getattr(module, name).__module__ == f"{module.__name__}.task"
         with pytest.raises(AttributeError, match="no attribute 'Nothing'"):

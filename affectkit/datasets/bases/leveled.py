@@ -30,8 +30,8 @@ _VIDEOS: Final = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm"})
 class LeveledCorpus(Corpus):
     """A corpus of videos with a level per clip, divided into parts of different people.
 
-    A subclass sets `lists` and `scales` and implements `read_list`; the `extra` of a record holds its "part" and, by target, the
-    index of its level, -1 if it is not annotated. Counts of classes are those of the first scale.
+    A subclass sets `lists` and `scales` and implements `read_list`; the `extra` of a record holds its "part" and, by
+    target, the index of its level, -1 if it is not annotated. Counts of classes are those of the first scale.
 
     Attributes:
         lists: Names of the lists; the first group is the part.

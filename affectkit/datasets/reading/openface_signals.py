@@ -28,7 +28,7 @@ OPENFACE_SIGNALS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "openface_occurrences": tuple(f"AU{unit:02d}_c" for unit in sorted((*_UNITS, 28))),
     }
 )
-"""Columns of each signal: eye directions (8), head in millimetres and radians (6), units 0 to 5 (17) and 0 or 1 (18)."""
+"""Columns of each signal: eyes (8), head in millimetres and radians (6), units from 0 to 5 (17) and 0 or 1 (18)."""
 
 
 def read_openface_signals(path: Path) -> dict[str, Tensor]:
@@ -38,8 +38,8 @@ def read_openface_signals(path: Path) -> dict[str, Tensor]:
         path: The CSV file, of any version of OpenFace.
 
     Returns:
-        By name of `OPENFACE_SIGNALS`, those with all columns in the table: float32 [T, ...] from the first frame of the
-        video to the last of the table, NaN for frames without a row or where OpenFace failed.
+        float32 [T, ...] by name of `OPENFACE_SIGNALS`, of those with all columns in the table, from the first frame of
+        the video to the last of the table. Frames without a row or where OpenFace failed are NaN.
 
     Raises:
         AnnotationError: The file is not a table of OpenFace, or damaged, or lists a frame twice.

@@ -38,7 +38,7 @@ def recombine(
     if not usable.any():
         return batch, weight
     classes = label.value.argmax(-1).masked_fill(~usable, -1).cpu()
-    present = classes[classes >= 0].unique()
+    present = sorted(set(classes[classes >= 0].tolist()))
     size, length = batch.frames.shape[:2]
     start = int(torch.randint(len(present), (), generator=generator))
     picks = torch.empty(size, segments, dtype=torch.int64)

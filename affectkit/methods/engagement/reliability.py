@@ -49,8 +49,8 @@ def cross_fit(
     r"""Predict the label of each clip from the answers about it, by a model that was fitted on other people.
 
     The model is a logistic regression with an L2 penalty on standardised answers: with proportional odds,
-    :math:`P(y \ge k) = \sigma(w \cdot x - \theta_k)`, if the labels are ordered, otherwise multinomial. An answer that is
-    not given counts as the mean, and an answer with a small weight is moved towards it.
+    :math:`P(y \ge k) = \sigma(w \cdot x - \theta_k)`, if the labels are ordered, otherwise multinomial. An answer
+    that is not given counts as the mean, and an answer with a small weight is moved towards it.
 
     Args:
         ratings: Answers about N clips. Distributions that the rater gives directly replace the prediction.
@@ -71,7 +71,7 @@ def cross_fit(
     count = ratings.given.shape[1]
     fold = fold_of(subjects, min(folds, len(set(subjects))), seed)
     found = torch.full((len(labels), count), 1.0 / count, dtype=torch.float64)
-    for held_out in fold.unique().tolist() if ratings.questions else ():
+    for held_out in sorted(set(fold.tolist())) if ratings.questions else ():
         inside = (fold != held_out) & (labels >= 0)
         known = ratings.answers[inside]
         mean = known.nanmean(0).nan_to_num(0.0)
@@ -89,8 +89,8 @@ def cross_fit(
 def keep_if_skilled(rated: Tensor, labels: Tensor) -> Tensor:
     """Return the distributions of a rater if they are likelier than the frequencies of the labels.
 
-    Otherwise the rater knows nothing about the labels, and doubting them would only discard rare ones: then every clip has
-    its own label as distribution, so that all labels are accepted.
+    Otherwise the rater knows nothing about the labels, and doubting them would only discard rare ones: then every
+    clip has its own label as distribution, so that all labels are accepted.
 
     Args:
         rated: float64 [N, K], predicted by models of other people's clips.
@@ -237,7 +237,7 @@ class Curriculum:
     :math:`\max(\text{floor}, \rho)`.
 
     Args:
-        stages: "two" as above, "accepted" for accepted clips alone in all epochs, or "none" for all clips in all epochs.
+        stages: "two" as above, "accepted" for accepted clips alone in all epochs, or "none" for all clips.
         first: Share of the epochs.
         ramp: Share of the epochs.
         floor: Smallest weight of a clip that takes part.

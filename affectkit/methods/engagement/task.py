@@ -40,9 +40,10 @@ class NoisyLabels(MultiTask):
 
     A file has the answers of a rater (a vision-language model or people) about the training clips. A model of the
     answers, fitted on other people's clips, gives a distribution over the labels of each clip, and with it the
-    reliability ρ of its given label; see `cross_fit`, `keep_if_skilled` and `assess`. Training begins with accepted labels, rejected ones
-    follow by falling reliability (`Curriculum`), and labels are refined by the rater's distribution. The loss of a head
-    is :math:`\sum_i w_i L_i / \sum_i w_i`. Evaluation uses the given labels of all clips.
+    reliability ρ of its given label; see `cross_fit`, `keep_if_skilled` and `assess`. Training begins with accepted
+    labels, rejected ones follow by falling reliability (`Curriculum`), and labels are refined by the rater's
+    distribution. The loss of a head is :math:`\sum_i w_i L_i / \sum_i w_i`. Evaluation uses the given labels of all
+    clips.
 
     Reliabilities are written to `reliability_HEAD.csv` in the folder of the run.
 
@@ -130,7 +131,7 @@ class NoisyLabels(MultiTask):
 
     def _assess(self, name: str, labels: ClipLabels) -> Reliability:
         space, names = self.heads[name].space, [clip for _, clip in labels.clips]
-        ordered = space.kind == "levels"
+        ordered = space.ordered
         if self.split == "oracle":
             truth = read_labels(self.truth[name], space.labels)
             right = torch.tensor([truth.get(clip, -1) for clip in names])

@@ -154,7 +154,8 @@ class TCCTBackbone(Backbone):
         known = torch.ones_like(values[..., :1], dtype=torch.bool) if mask is None else mask[..., None]
         values = torch.where(known, values, mean)
         flat = values.reshape(-1, len(mean))
-        return self.standardize(flat).reshape(values.shape).masked_fill(~known, 0.0)
+        standardized: Tensor = self.standardize(flat)
+        return standardized.reshape(values.shape).masked_fill(~known, 0.0)
 
     def _repeat(self, values: Tensor, frame_mask: Tensor | None) -> Tensor:
         """Repeat or cut the real frames of each clip to `length`: [B, length, F]."""
@@ -188,7 +189,8 @@ class _Block(nn.Module):
             q, k, v, dropout_p=0.5 if self.training else 0.0, scale=1 / sqrt(_WIDTH)
         )
         tokens = tokens + self.dropout(self.out(rearrange(mixed, "b h n d -> b n (h d)")))
-        return tokens + self.dropout(self.mlp(self.norms[1](tokens)))
+        result: Tensor = tokens + self.dropout(self.mlp(self.norms[1](tokens)))
+        return result
 
 
 @register("head", "tcct_levels")
@@ -226,6 +228,7 @@ class TCCTHead(NominalLevelsHead):
 
     def forward(self, features: Features | Tensor) -> Tensor:
         """Compute logits [..., K] of the levels."""
-        tokens, maps = self.read(features).split([self.in_features - _MAPS, _MAPS], dim=-1)
+        vectors = self.read(features)
+        tokens, maps = vectors[..., :-_MAPS], vectors[..., -_MAPS:]
         logits: Tensor = self.factors[0] * self.body(tokens) + self.factors[1] * self.out(maps)
         return logits

@@ -16,16 +16,17 @@ from affectkit.errors import ConfigError
 __all__ = ["MorletMagnitude"]
 
 _STEPS = 2**12  # points at which the wavelet is integrated
+_TINY = 1e-12  # keeps the gradient of the root finite
 _REACH = 8.0  # the wavelet is cut off at ± this many seconds of its own time
 
 
 class MorletMagnitude(nn.Module):
     r"""Magnitude of the continuous wavelet transform, for the complex Morlet wavelet.
 
-    The wavelet is :math:`\psi(t) = (\pi b)^{-1/2} e^{-t^2/b} e^{2\pi i c t}`. The transform at scale :math:`s` is linear in
-    the signal, so it is computed as one convolution per scale, with the filter :math:`-\sqrt{s}` times the difference of the
-    integrated wavelet, sampled at steps of :math:`1/s`. Signals are continued by zeros. The filters are not learned and not
-    saved.
+    The wavelet is :math:`\psi(t) = (\pi b)^{-1/2} e^{-t^2/b} e^{2\pi i c t}`. The transform at scale :math:`s` is
+    linear in the signal, so it is computed as one convolution per scale, with the filter :math:`-\sqrt{s}` times
+    the difference of the integrated wavelet, sampled at steps of :math:`1/s`. Signals are continued by zeros. The
+    filters are not learned and not saved.
 
     Args:
         scales: Positive scales :math:`s`, in samples.
@@ -71,14 +72,13 @@ class MorletMagnitude(nn.Module):
         filters = self.filters.to(signals.dtype)
         responses = F.conv1d(signals.flatten(0, 1)[:, None], filters, padding=filters.shape[-1] // 2)
         real, imaginary = responses.chunk(2, dim=1)
-        return (real.square() + imaginary.square() + _TINY).sqrt().unflatten(0, signals.shape[:2])
-
-
-_TINY = 1e-12  # keeps the gradient of the root finite
+        magnitudes = (real.square() + imaginary.square() + _TINY).sqrt()
+        return magnitudes.reshape(*signals.shape[:2], *magnitudes.shape[1:])
 
 
 def _filter(integral: npt.NDArray[Any], scale: float, step: float) -> npt.NDArray[Any]:
     """Filter of one scale, in the order of a convolution."""
     places = (np.arange(scale * 2 * _REACH + 1) / (scale * step)).astype(int)
     sampled = integral[places[places < len(integral)]][::-1]
-    return -np.sqrt(scale) * np.diff(sampled, prepend=0, append=0)
+    taps: npt.NDArray[Any] = -np.sqrt(scale) * np.diff(sampled, prepend=0, append=0)
+    return taps

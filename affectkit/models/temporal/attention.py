@@ -33,7 +33,8 @@ class TemporalTransformer(Temporal):
         pool: Clip vector: the "mean" or the "max" over real frames, value by value.
 
     Raises:
-        ConfigError: The heads do not divide the width, or `pool` is unknown; in `forward`, a clip is longer than `max_frames`.
+        ConfigError: The heads do not divide the width, or `pool` is unknown; in `forward`, a clip is longer than
+            `max_frames`.
 
     Example:
         >>> temporal = TemporalTransformer(8, heads=2)

@@ -24,7 +24,7 @@ _FPS: Final = 30.0
 
 @dataclass(frozen=True)
 class EngagedClip:
-    """A clip: its part, its person (a number from 0), its number among the clips of the person, and its level, 0 to 3."""
+    """A clip: its part, its person (from 0), its number among the clips of the person, and its level, 0 to 3."""
 
     part: str
     person: int

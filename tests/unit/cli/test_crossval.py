@@ -116,7 +116,12 @@ def test_reducing_asks_no_other_process(monkeypatch):
 
 def saved(metric, space, head, fold="1"):
     """A fold as `run_fold` saves it."""
-    count = {"dataset": "d", "head": head, "space": space, "over": "subjects" if head == "intensity" else "clips"}
+    count = {
+        "dataset": "d",
+        "head": head,
+        "space": space,
+        "over": "subjects" if head == "intensity" else "clips",
+    }
     count["num_groups"] = metric.num_groups
     return {"fold": fold, "thresholds": {}, "counts": [{**count, "state": gather(metric)}]}
 

@@ -19,6 +19,8 @@ BASES = {
     "ablation/ssm_": "joint/ssm_rendered",
     "ablation/micro_": "micro/microauclip_rendered",
     "baseline/micro_": "micro/microauclip_rendered",
+    "ablation/engagement_": "engagement/rendered",
+    "baseline/engagement_": "engagement/engagenet_signals",
     "micro/microauclip_rehearsal": "micro/casme2_microauclip",
     "joint/affwild2_rehearsal": "joint/affwild2_mtl",
 }

@@ -7,7 +7,7 @@ import pytest
 import pywt
 import torch
 
-from affectkit import load
+from affectkit import Predictor, load
 from affectkit.errors import ConfigError
 from affectkit.methods.engagement import MorletMagnitude, TCCTBackbone, TCCTHead
 from affectkit.models import AffectModel, build
@@ -168,3 +168,12 @@ def test_a_saved_model_predicts_the_same(tmp_path):
     torch.testing.assert_close(
         loaded(frames, signals=signals)["engagement"], model(frames, signals=signals)["engagement"]
     )
+
+
+def test_a_model_of_tables_does_not_predict_pictures():
+    model = AffectModel(
+        TCCTBackbone({"openface_pose": 6}, columns=[3, 4], depth=1),
+        {"engagement": {"type": "tcct_levels", "space": SPACE}},
+    )
+    with pytest.raises(ConfigError, match="reads openface_pose, which is not measured in pictures"):
+        Predictor(model)
