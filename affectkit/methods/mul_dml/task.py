@@ -68,7 +68,7 @@ class MulDML(MultiTask):
         tau_min: float = 0.1,
         tau_max: float | None = None,
         dual: Dual = "shared",
-        mining: Mining = "batch_hard",
+        mining: Mining = "semi_hard",
         identity_aware: bool = False,
         softness: float = 0.0,
         warm_start: float = 0.1,
