@@ -204,6 +204,6 @@ def test_a_collapsed_slice_is_logged_and_named_once(tmp_path, caplog):
             tmp_path, task, WithPoseDataModule(), max_steps=-1, max_epochs=2, log_every_n_steps=1
         )
     assert trainer.callback_metrics["train/expression/collapsed_slices"] == 1
-    found = [record.message for record in caplog.records if "collapsed" in record.message]
+    found = [record.message for record in caplog.records if "'expression' has 1 collapsed" in record.message]
     assert len(found) == 1
     assert "1 collapsed of 3 slices (τ = 0.80)" in found[0]
