@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import Literal, get_args
 
 import torch
@@ -124,7 +125,7 @@ class MetricHead(Head):
 
     def vectors(self, embeddings: Tensor) -> Tensor:
         """Vectors of unit length [..., G, N D] from slices [..., G, N, D]."""
-        return embeddings.flatten(-2) / self.slices**0.5
+        return embeddings.flatten(-2) / sqrt(self.slices)
 
     def classify(self, embeddings: Tensor) -> Tensor:
         """Logits [..., labels] from slices [..., G, N, D], in training by the linear layer."""
