@@ -138,7 +138,8 @@ class ReplaySampler(DistributedSampler[Draw]):
 
     def _in_turn(self, classes: Tensor, rng: torch.Generator) -> list[int]:
         """Clips of one pass with all classes in turn; within a class, every clip once before any comes again."""
-        members = [(classes == one).nonzero().flatten() for one in classes[classes >= 0].unique()]
+        known = torch.unique(classes[classes >= 0])
+        members = [(classes == one).nonzero().flatten() for one in known]
         rounds = -(-self.length // len(members))
         turns = torch.stack([torch.randperm(len(members), generator=rng) for _ in range(rounds)])
         drawn = torch.stack(

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = Path("runs/studies/mul_dml")
     parser.add_argument("--runs", type=Path, default=folder, help=f"folder of everything (default: {folder})")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--collapse-seeds", type=int, default=20, help="seeds of the runs on collapse")
+    parser.add_argument("--collapse-seeds", type=int, default=10, help="seeds of the runs on collapse")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument(
         "--quick", action="store_true", help="a rehearsal in a minute; its numbers mean nothing"

@@ -16,7 +16,7 @@ from harness import write_run
 from lightning.pytorch import Trainer, seed_everything
 from mul_dml_setup import ASSOCIATION, NEAR, VARIANTS, Setup
 from scipy.stats import spearmanr
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
@@ -24,7 +24,7 @@ from affectkit.data import AllFrames, ClipBatch, Draw, ReplaySampler, collate
 from affectkit.datasets import RenderedDataset
 from affectkit.losses import MaskedCrossEntropy
 from affectkit.methods.mul_dml import Gallery, MetricExpressionHead, MulDML, mean_distance, retrieval_rates
-from affectkit.models import TimmBackbone
+from affectkit.models import SignalBackbone
 from affectkit.synth import render_corpus
 from affectkit.tasks.base import model_inputs
 
@@ -40,52 +40,32 @@ class BySGD(MulDML):
         return torch.optim.SGD(self.model.parameters(), lr=self.hparams["lr"], momentum=0.9)
 
 
-class Pictures(Dataset[Any]):
-    """Clips in memory, read a batch at a time: a random frame, cut out at a random place and mirrored at random.
+class Clips(Dataset[Any]):
+    """Clips in memory, read a batch at a time with a random frame each."""
 
-    Args:
-        clips: All clips of a split, with all their frames.
-        size: Side of the pictures.
-    """
-
-    def __init__(self, clips: ClipBatch, size: int) -> None:
+    def __init__(self, clips: ClipBatch) -> None:
         self.clips = clips
-        self.size = size
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def __getitems__(self, draws: Sequence[Draw]) -> ClipBatch:
         """Batch of some draws."""
-        rows = torch.tensor([draw.index for draw in draws])
         rng = torch.Generator().manual_seed(draws[0].seed or 0)
-        frames, _ = self.crops(rows, rng)
-        mirrored = torch.rand(len(rows), generator=rng) < 0.5
-        frames = torch.where(mirrored[:, None, None, None], frames.flip(-1), frames)
-        return only(self.clips, rows, frames)
-
-    def crops(self, rows: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Pictures of some clips, uint8 [B, 3, S, S], and their landmarks from -1 to 1, float [B, 68, 2]."""
-        numbers = torch.randint(self.clips.frames.shape[1], (len(rows),), generator=rng)
-        frames = self.clips.frames[rows, numbers]
-        room = frames.shape[-1] - self.size + 1
-        y, x = torch.randint(room, (2,), generator=rng).tolist()
-        points = self.clips.landmarks[rows, numbers] - torch.tensor([x, y])
-        return frames[..., y : y + self.size, x : x + self.size], points * 2 / self.size - 1
+        numbers = torch.randint(self.clips.frames.shape[1], (len(draws),), generator=rng)
+        return one_frame(self.clips, torch.tensor([draw.index for draw in draws]), numbers)
 
 
-def only(clips: ClipBatch, rows: Tensor, frames: Tensor) -> ClipBatch:
-    """Some clips with one frame each, uint8 [B, 3, S, S]."""
+def one_frame(clips: ClipBatch, rows: Tensor, numbers: Tensor) -> ClipBatch:
+    """Some clips, each reduced to the frame of a number."""
     return replace(
         clips,
-        frames=frames[:, None],
-        frame_mask=clips.frame_mask[rows, :1],
-        landmarks=clips.landmarks[rows, :1],
-        landmarks_mask=clips.landmarks_mask[rows, :1],
-        signals_mask=clips.signals_mask[rows, :1],
-        key_frames=clips.key_frames[rows],
-        valid=clips.valid[rows],
-        subject=clips.subject[rows],
+        **{
+            name: getattr(clips, name)[rows, numbers][:, None]
+            for name in ("frames", "frame_mask", "landmarks", "landmarks_mask", "signals_mask")
+        },
+        **{name: getattr(clips, name)[rows] for name in ("key_frames", "valid", "subject")},
+        signals={name: values[rows, numbers][:, None] for name, values in clips.signals.items()},
         targets={name: target.map(lambda part: part[rows]) for name, target in clips.targets.items()},
         meta={key: [values[row] for row in rows.tolist()] for key, values in clips.meta.items()},
     )
@@ -98,10 +78,9 @@ def run_all(setup: Setup, folder: Path, runs: Sequence[tuple[str, int]]) -> None
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed", "affectkit"):
         logging.getLogger(name).setLevel(logging.ERROR)
     train, test = read_clips(setup, folder)
-    start = pretrained(setup, train, folder / setup.name / "backbone.pt")
     for name, seed in runs:
         before = time.process_time()
-        results, embeddings = run(setup, name, seed, train, test, start)
+        results, embeddings = run(setup, name, seed, train, test)
         seconds = time.process_time() - before
         content = {"variant": name, "seed": seed, "results": results, "processor_seconds": seconds}
         if embeddings is not None:
@@ -111,9 +90,9 @@ def run_all(setup: Setup, folder: Path, runs: Sequence[tuple[str, int]]) -> None
         print(f"{name} seed {seed}: {seconds:.0f} s, {shown}", flush=True)
 
 
-def read_clips(setup: Setup, folder: Path) -> tuple[Pictures, ClipBatch]:
+def read_clips(setup: Setup, folder: Path) -> tuple[Clips, ClipBatch]:
     """Training clips, and test clips with their middle frame; the corpus is rendered if it is missing."""
-    root = folder / f"rendered-{setup.people}-{setup.rendered_size}"
+    root = folder / f"rendered-{setup.people}"
     render_corpus(
         root,
         identities=setup.people,
@@ -125,63 +104,25 @@ def read_clips(setup: Setup, folder: Path) -> tuple[Pictures, ClipBatch]:
         independent=0.02,
         association=ASSOCIATION,
     )
-    options: dict[str, Any] = {"targets": ["expression"], "sampler": AllFrames()}
-    train, test = (RenderedDataset(root, split=split, **options) for split in ("train", "test"))
-    given, unseen = (collate([split[index] for index in range(len(split))]) for split in (train, test))
-    inner = slice(start := (setup.rendered_size - setup.size) // 2, start + setup.size)
-    middle = unseen.frames[:, unseen.frames.shape[1] // 2, :, inner, inner]
-    return Pictures(given, setup.size), only(unseen, torch.arange(len(unseen)), middle)
-
-
-def make_backbone(setup: Setup) -> TimmBackbone:
-    """A small residual network with random weights."""
-    return TimmBackbone(
-        "resnet18",
-        size=setup.size,
-        grid=3,
-        normalize="per_image",
-        model_args={
-            "channels": [16, 32, 48, 64],
-            "layers": [1, 1, 1, 1],
-            "stem_width": 16,
-            "stem_type": "deep",
-            "output_stride": 16,
-        },
+    options: dict[str, Any] = {"targets": ["expression"], "sampler": AllFrames(), "pictures": "none"}
+    found = []
+    for split in ("train", "test"):
+        dataset = RenderedDataset(root, split=split, **options)
+        clips = collate([dataset[index] for index in range(len(dataset))])
+        points = clips.landmarks - clips.landmarks.mean(dim=2, keepdim=True)
+        points = points / points.square().mean(dim=(2, 3), keepdim=True).sqrt()
+        found.append((clips, points))
+    spread, mean = torch.std_mean(found[0][1], dim=(0, 1))
+    train, test = (
+        replace(clips, signals={"landmarks": (points - mean) / spread}, signals_mask=clips.frame_mask)
+        for clips, points in found
     )
+    middle = torch.full((len(test),), test.frames.shape[1] // 2)
+    return Clips(train), one_frame(test, torch.arange(len(test)), middle)
 
 
-def pretrained(setup: Setup, train: Pictures, path: Path) -> dict[str, Tensor]:
-    """State of a network that knows where landmarks are, the start of all runs."""
-    if not path.is_file():
-        seed_everything(0, verbose=False)
-        rng = torch.Generator().manual_seed(0)
-        backbone = make_backbone(setup)
-        reader = nn.Linear(backbone.num_features, 136)
-        parameters = [*backbone.parameters(), *reader.parameters()]
-        optimizer = torch.optim.AdamW(parameters, lr=setup.lr)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, setup.lr, total_steps=setup.pretraining_steps
-        )
-        for step in range(setup.pretraining_steps):
-            rows = torch.randint(len(train), (setup.batch_size,), generator=rng)
-            frames, points = train.crops(rows, rng)
-            loss = F.mse_loss(reader(backbone(frames[:, None]).pooled), points.flatten(1))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            if step % 100 == 0 or step + 1 == setup.pretraining_steps:
-                print(
-                    f"landmarks, step {step + 1}: {loss.item() ** 0.5 * setup.size / 2:.2f} pixels",
-                    flush=True,
-                )
-        torch.save(backbone.state_dict(), path)
-    state: dict[str, Tensor] = torch.load(path, weights_only=True)
-    return state
-
-
-def make_task(setup: Setup, name: str, start: dict[str, Tensor]) -> MulDML:
-    """The task of a variant: the pretrained network with a metric head."""
+def make_task(setup: Setup, name: str) -> MulDML:
+    """The task of a variant: a perceptron on the landmarks with a metric head."""
     variant = VARIANTS[name]
     head = partial(
         MetricExpressionHead,
@@ -192,13 +133,12 @@ def make_task(setup: Setup, name: str, start: dict[str, Tensor]) -> MulDML:
     losses = {"expression": MaskedCrossEntropy(label_smoothing=0.1)}
     kind = BySGD if variant.collapse else MulDML
     lr = setup.collapse_lr if variant.collapse else setup.lr
-    task = kind(make_backbone(setup), {"expression": head}, losses=losses, lr=lr, **variant.task)
-    task.model.backbone.load_state_dict(start)
-    return task
+    backbone = SignalBackbone({"landmarks": 136})
+    return kind(backbone, {"expression": head}, losses=losses, lr=lr, **variant.task)
 
 
 def run(
-    setup: Setup, name: str, seed: int, train: Pictures, batch: ClipBatch, start: dict[str, Tensor]
+    setup: Setup, name: str, seed: int, train: Clips, batch: ClipBatch
 ) -> tuple[dict[str, Any], Tensor | None]:
     """Train a variant and measure it on the test clips; the slices [M, N, D] of these are returned too."""
     collapse = VARIANTS[name].collapse
@@ -211,7 +151,7 @@ def run(
         classes=train.clips.targets["expression"].value,
     )
     loader = DataLoader(train, batch_size=setup.batch_size, sampler=sampler, collate_fn=lambda batch: batch)
-    task = make_task(setup, name, start)
+    task = make_task(setup, name)
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=1,
@@ -278,7 +218,7 @@ def geometry(slices: Tensor, truth: Tensor, thresholds: Tensor) -> dict[str, Any
     i, j = torch.triu_indices(len(LABELS), len(LABELS), offset=1)
     between = pairs[:, i, j]
     means, spreads = between.mean(1).tolist(), (between.std(1) / between.mean(1)).tolist()
-    rises = len(means) > 1 and float(thresholds.std()) > 0
+    rises = thresholds[-1] > thresholds[0]
     return {
         "thresholds": thresholds.tolist(),
         "between": means,

@@ -44,7 +44,7 @@ def _single(tau: float, title: str, **options: Any) -> Variant:
     return Variant(title, {"thresholds": [tau], **options.pop("task", {})}, threshold=tau, **options)
 
 
-_BARE = {"warm_start": 0.0, "weights": {"expression": 0.0}}
+_BARE = {"mining": "batch_hard", "warm_start": 0.0, "weights": {"expression": 0.0}}
 VARIANTS = {
     "multi": Variant("16 thresholds, 0.1 to 2.1"),
     "tau_02": _single(0.2, "all slices at 0.2"),
@@ -53,6 +53,7 @@ VARIANTS = {
     "tau_15": _single(1.5, "all slices at 1.5"),
     "no_slices": _single(1.0, "one slice of the same width, at 1.0", slices=1),
     "no_dual": Variant("16 thresholds, without the dual term", {"dual": "none"}),
+    "batch_hard": Variant("16 thresholds, batch-hard mining", {"mining": "batch_hard"}),
     "ce_only": Variant("cross-entropy alone", {"triplet_weight": 0.0}),
     "identity_aware": Variant("16 thresholds, identity-aware pairs", {"identity_aware": True}),
     "collapse_dual": _single(1.5, "dual term", task={**_BARE, "dual": "shared"}, collapse=True),
@@ -68,11 +69,9 @@ class Setup:
     Args:
         people: People of the corpus; two fifths of them test.
         clips: Clips of a person.
-        rendered_size: Side of the rendered pictures.
-        size: Side of the pictures that the network sees.
+        rendered_size: Side of the rendered pictures, of which only the landmarks are read.
         width: Width of the embedding, over all slices.
         batch_size: Clips of a step, the seven classes in equal numbers.
-        pretraining_steps: Steps that teach the network where landmarks are, on the training people, before all runs.
         steps: Steps of a run.
         collapse_steps: Steps of a run on collapse.
         lr: Learning rate of AdamW.
@@ -83,10 +82,8 @@ class Setup:
     people: int = 120
     clips: int = 7
     rendered_size: int = 56
-    size: int = 48
     width: int = 512
     batch_size: int = 56
-    pretraining_steps: int = 500
     steps: int = 120
     collapse_steps: int = 50
     lr: float = 3e-3
@@ -96,7 +93,7 @@ class Setup:
     @staticmethod
     def rehearsal() -> Setup:
         """A minute's work, whose numbers mean nothing."""
-        return Setup(people=10, batch_size=14, pretraining_steps=2, steps=2, collapse_steps=2, width=64)
+        return Setup(people=10, batch_size=14, steps=2, collapse_steps=2, width=64)
 
     @property
     def name(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import Literal, get_args
 
 import torch
@@ -124,15 +125,17 @@ class MetricHead(Head):
 
     def vectors(self, embeddings: Tensor) -> Tensor:
         """Vectors of unit length [..., G, N D] from slices [..., G, N, D]."""
-        return embeddings.flatten(-2) / self.slices**0.5
+        return embeddings.flatten(-2) / sqrt(self.slices)
 
     def classify(self, embeddings: Tensor) -> Tensor:
         """Logits [..., labels] from slices [..., G, N, D], in training by the linear layer."""
         vectors = self.vectors(embeddings)
+        logits: Tensor
         if self.training or self.classifier == "linear":
             # Entries of the vectors get the size of those of a layer norm.
             scaled = vectors * self.weight.shape[1] ** 0.5
-            return einsum(self._by_label(scaled), self.weight, "... l d, l d -> ... l") + self.bias
+            logits = einsum(self._by_label(scaled), self.weight, "... l d, l d -> ... l") + self.bias
+            return logits
         with torch.autocast(embeddings.device.type, enabled=False):
             given, references = self._by_label(vectors.float()), self._by_label(self.references.float())
             if self.classifier == "knn":

@@ -109,6 +109,7 @@ def metric_head(model: AffectModel, name: str | None = None) -> MetricHead:
     return next(iter(found.values())) if name is None else found[name]
 
 
+@torch.inference_mode()
 def face_vectors(head: MetricHead, features: Features) -> Tensor:
     """Vectors of unit length of clips, float32 [B, D], over all groups of slices and the frames of a clip."""
     vectors = head.vectors(head.embed(features)).float().flatten(-2)

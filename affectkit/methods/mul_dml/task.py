@@ -23,7 +23,7 @@ from affectkit.tasks.multitask import MultiTask
 __all__ = ["MulDML"]
 
 _log = logging.getLogger(__name__)
-_COLLAPSED = 0.01  # mean squared distance; that of random slices is 2
+_COLLAPSED = 0.1  # mean squared distance; that of random slices is 2
 
 
 class MulDML(MultiTask):
@@ -35,9 +35,9 @@ class MulDML(MultiTask):
     (option `balanced_classes` of the data). Other heads can be part of the same run.
 
     Before each validation, metric heads with the classifier `knn` or `prototype` store references: embeddings of
-    training clips in the order in which the current epoch draws them. A slice whose embeddings are all alike at the end
-    of an epoch has collapsed; its triplet loss is its threshold, twice with the dual term. It is logged and a warning
-    names it.
+    training clips in the order in which the current epoch draws them. A slice whose embeddings are almost alike at the
+    end of an epoch (mean squared distance below 0.1) has collapsed; its triplet loss is about its threshold, twice with
+    the dual term. It is logged and, after the warm start, a warning names it.
 
     Args:
         \*args: As for `MultiTask`: backbone, heads, temporal.
@@ -68,7 +68,7 @@ class MulDML(MultiTask):
         tau_min: float = 0.1,
         tau_max: float | None = None,
         dual: Dual = "shared",
-        mining: Mining = "batch_hard",
+        mining: Mining = "semi_hard",
         identity_aware: bool = False,
         softness: float = 0.0,
         warm_start: float = 0.1,
@@ -126,9 +126,16 @@ class MulDML(MultiTask):
                 for part in (labels, mask, people)
             )
         self.spread[name] = mean_distance(embeddings.detach(), mask)
-        warm = self.global_step < self.warm_start * self.trainer.estimated_stepping_batches
         loss = cast("MultiThresholdTriplet", self.triplets[name])
-        return loss(embeddings, labels, mask, people, mining="all" if warm else None, local=local)
+        term: tuple[Tensor, Tensor] = loss(
+            embeddings, labels, mask, people, mining="all" if self._warms_up else None, local=local
+        )
+        return term
+
+    @property
+    def _warms_up(self) -> bool:
+        """Whether this step is part of the warm start."""
+        return self.global_step < self.warm_start * self.trainer.estimated_stepping_batches
 
     def on_train_epoch_end(self) -> None:
         """Log the collapsed slices of the last step, and warn about them once."""
@@ -136,16 +143,18 @@ class MulDML(MultiTask):
         for name, spread in self.spread.items():
             collapsed = spread < _COLLAPSED
             self.log(f"train/{name}/collapsed_slices", collapsed.sum().float(), sync_dist=True)
-            if collapsed.any() and name not in self._warned and self.trainer.is_global_zero:
+            if collapsed.any() and name not in self._warned and not self._warms_up:
                 self._warned.add(name)
-                _log.warning(self._collapse_warning(name, collapsed))
+                if self.trainer.is_global_zero:
+                    _log.warning(self._collapse_warning(name, collapsed))
 
     def _collapse_warning(self, name: str, collapsed: Tensor) -> str:
         taus = cast("MultiThresholdTriplet", self.triplets[name]).thresholds.tolist()
         found = [f"τ = {tau:.2f}" for tau, dead in zip(taus, collapsed.any(0).tolist(), strict=True) if dead]
         return (
             f"The head {name!r} has {int(collapsed.sum())} collapsed of {collapsed.numel()} slices "
-            f"({', '.join(found)}): they map all faces to one point. Lower `lr` or `tau_max`, or raise `warm_start`."
+            f"({', '.join(found)}): they map all faces to almost one point. Try another `mining`, lower `lr` or "
+            "`tau_max`, or raise `warm_start`."
         )
 
     def on_validation_epoch_start(self) -> None:
