@@ -159,7 +159,9 @@ class ClipBatch:
         return replace(self, targets=targets, signals=signals, **changed)
 
 
-_TENSORS = tuple(f.name for f in fields(ClipBatch) if f.name not in ("targets", "meta", "signals", "captions"))
+_TENSORS = tuple(
+    f.name for f in fields(ClipBatch) if f.name not in ("targets", "meta", "signals", "captions")
+)
 _BY_FRAME = ("frames", "frame_mask", "landmarks", "landmarks_mask")
 
 

@@ -30,7 +30,19 @@ _INDEXES = ("index.parquet", "index.csv", "index.tsv", "index.xlsx")
 _COUNTS = ("num_frames", "onset", "apex", "offset", "stop")
 _CAPTION = "caption"
 _CAPTIONS = "captions.jsonl"
-_NAMES = ("path", "clip", "subject", "split", "expression", "au", "labels", "fps", "start", _CAPTION, *_COUNTS)
+_NAMES = (
+    "path",
+    "clip",
+    "subject",
+    "split",
+    "expression",
+    "au",
+    "labels",
+    "fps",
+    "start",
+    _CAPTION,
+    *_COUNTS,
+)
 
 _log = logging.getLogger(__name__)
 

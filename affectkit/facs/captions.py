@@ -152,7 +152,9 @@ def write_captions(
     active = {unit: value for unit, value in whole.items() if value >= _VISIBLE}
     tone, degree = _tone(active), _degree(max(active.values(), default=0.0))
     how = "" if tone == "calm" else f"{pick(_DEGREES[degree])} "
-    captions = {"global": pick(_GLOBAL, _NUM_HELD_OUT).format(how=how, tone=pick(_TONES[tone])).replace("  ", " ")}
+    captions = {
+        "global": pick(_GLOBAL, _NUM_HELD_OUT).format(how=how, tone=pick(_TONES[tone])).replace("  ", " ")
+    }
     for region, movements in _MOVEMENTS.items():
         if known := [unit for unit in movements if unit in whole]:
             what = _join([name(unit, movements) for unit in known if unit in active]) or pick(_REST)

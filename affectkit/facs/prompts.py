@@ -169,9 +169,9 @@ def prompt_ensemble(
 
     Args:
         expression: Class name.
-        templates: Texts in which `{name}` is replaced by the class name, and `{description}` by each of the sentences of
-            `describe_expression`. A class without description uses only the other templates, or if there are none, the
-            first of `PROMPT_TEMPLATES`.
+        templates: Texts in which `{name}` is replaced by the class name, and `{description}` by each of the sentences
+            of `describe_expression`. A class without description uses only the other templates, or if there are none,
+            the first of `PROMPT_TEMPLATES`.
         descriptions: See `count` of `describe_expression`.
 
     Example:

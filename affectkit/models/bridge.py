@@ -52,9 +52,7 @@ class Bridge(nn.Module, ABC):
         """
 
     @abstractmethod
-    def class_texts(
-        self, head: str, texts: Sequence[str] | Mapping[str, str]
-    ) -> Mapping[str, Sequence[str]]:
+    def class_texts(self, head: str, texts: Sequence[str] | Mapping[str, str]) -> Mapping[str, Sequence[str]]:
         """Texts that `encode_classes` reads, by class name; arguments as there."""
 
     def explanations(self, model: AffectModel) -> tuple[Explanation, ...]:

@@ -200,7 +200,9 @@ class TextTower(nn.Module):
             torch.Size([2, 64])
         """
         pieces = [self._pieces(text) for text in texts]
-        distinct = {piece: place for place, piece in enumerate(dict.fromkeys(p for own in pieces for p in own))}
+        distinct = {
+            piece: place for place, piece in enumerate(dict.fromkeys(p for own in pieces for p in own))
+        }
         vectors = self.encode_tokens(self.tokenize(list(distinct)))
         weights = vectors.new_zeros(len(texts), len(distinct))
         for row, own in enumerate(pieces):

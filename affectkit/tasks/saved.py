@@ -103,7 +103,9 @@ class SavedModel(AffectTask):
         name = (
             Path(self.hparams["name"]).name if Path(self.hparams["name"]).is_dir() else self.hparams["name"]
         )
-        how = "" if self.hparams["classes"] is None else "; zero-shot by prompts, no labels of expressions used"
+        how = (
+            "" if self.hparams["classes"] is None else "; zero-shot by prompts, no labels of expressions used"
+        )
         return f"{super()._protocol(dataset)}; saved model {name}, learned from {learned}{how}"
 
 

@@ -72,7 +72,9 @@ class CaptionBridge(Bridge):
         temperature: float = 0.07,
     ) -> None:
         super().__init__()
-        self.spaces = {n: label_space(space) if isinstance(space, str) else space for n, space in spaces.items()}
+        self.spaces = {
+            n: label_space(space) if isinstance(space, str) else space for n, space in spaces.items()
+        }
         if not all(isinstance(space, ExpressionSet) for space in self.spaces.values()):
             raise ConfigError(
                 "A bridge of captions has prototypes of expressions only.",
@@ -148,5 +150,7 @@ class CaptionBridge(Bridge):
 
     def _space(self, head: str) -> ExpressionSet:
         if head not in self.spaces:
-            raise ConfigError(f"New classes cannot be given to {head!r}.", remedy=f"Heads: {', '.join(self.spaces)}.")
+            raise ConfigError(
+                f"New classes cannot be given to {head!r}.", remedy=f"Heads: {', '.join(self.spaces)}."
+            )
         return cast("ExpressionSet", self.spaces[head])

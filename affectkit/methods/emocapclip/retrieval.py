@@ -60,11 +60,7 @@ class CaptionRetrieval:
             if patches is not None:
                 self.patches.append((patches.vectors[i].cpu(), patches.mask[i].cpu()))
             self.captions.append(
-                {
-                    part: (encoded[part][i], ids[part][i])
-                    for part, texts in batch.captions.items()
-                    if texts[i]
-                }
+                {part: (encoded[part][i], ids[part][i]) for part, texts in batch.captions.items() if texts[i]}
             )
 
     def gather(self) -> None:
@@ -73,7 +69,8 @@ class CaptionRetrieval:
             rows = [None] * dist.get_world_size()
             dist.all_gather_object(rows, (self.clips, self.patches, self.captions))
             self.clips, self.patches, self.captions = (
-                [one for part in column for one in part] for column in zip(*rows, strict=True)  # type: ignore[misc]
+                [one for part in column for one in part]
+                for column in zip(*rows, strict=True)  # type: ignore[misc]
             )
 
     def results(self, protocol: str, *, by_subject: bool) -> list[Result]:
@@ -88,7 +85,9 @@ class CaptionRetrieval:
         """
         found: list[Result] = []
         for prefix, suffix in (("", ""), (HELD_OUT, "_new")):
-            parts = {part for own in self.captions for part in own if part.startswith(HELD_OUT) == bool(prefix)}
+            parts = {
+                part for own in self.captions for part in own if part.startswith(HELD_OUT) == bool(prefix)
+            }
             names = {part.removeprefix(prefix) for part in parts}
             for name in _WHOLE:
                 if name in names:
@@ -97,7 +96,9 @@ class CaptionRetrieval:
                     scores = torch.stack([self.clips[i][0] for i in rows]) @ texts.float().T
                     found += self._rows(scores, ids, rows, name + suffix, protocol, by_subject)
             regions = sorted(names - set(_WHOLE))
-            rows = [i for i, own in enumerate(self.captions) if any(prefix + region in own for region in regions)]
+            rows = [
+                i for i, own in enumerate(self.captions) if any(prefix + region in own for region in regions)
+            ]
             if self.patches and rows:
                 scores, ids = self._by_regions([prefix + region for region in regions], rows)
                 found += self._rows(scores, ids, rows, f"regions{suffix}", protocol, by_subject)
@@ -105,7 +106,9 @@ class CaptionRetrieval:
 
     def _by_regions(self, parts: Sequence[str], rows: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Scores [n, n] of clips and regional captions, and numbers of all these captions together."""
-        patches = FacePatches(*(torch.stack(column) for column in zip(*(self.patches[i] for i in rows), strict=True)))
+        patches = FacePatches(
+            *(torch.stack(column) for column in zip(*(self.patches[i] for i in rows), strict=True))
+        )
         total, count = torch.zeros(len(rows), len(rows)), torch.zeros(len(rows))
         for part in parts:
             having = [place for place, i in enumerate(rows) if part in self.captions[i]]

@@ -259,7 +259,9 @@ class EmoCapCLIP(MultiTask):
     def _log_retrieval(self, stage: Literal["val", "test"]) -> None:
         for data, retrieval in zip(self.evaluation[stage].datasets, self.retrieval, strict=True):
             retrieval.gather()
-            protocol = f"{self._protocol(data.name)}; equal captions are equally right; chance is a random order"
+            protocol = (
+                f"{self._protocol(data.name)}; equal captions are equally right; chance is a random order"
+            )
             rows = retrieval.results(protocol, by_subject=data.has_subjects)
             logged = {f"{stage}/{data.name}/{row.name}": row.estimate.value for row in rows}
             self.log_dict(logged, sync_dist=True, batch_size=1, add_dataloader_idx=False)

@@ -7,7 +7,16 @@ import json
 import pytest
 import torch
 
-from affectkit.data import HELD_OUT, Clip, HorizontalFlip, Target, WriteCaptions, collate, concat, read_captions
+from affectkit.data import (
+    HELD_OUT,
+    Clip,
+    HorizontalFlip,
+    Target,
+    WriteCaptions,
+    collate,
+    concat,
+    read_captions,
+)
 from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
 
 SPACE = "intensity:AU4,AU12,AU12L,AU12R"
@@ -106,7 +115,9 @@ class TestWriting:
     def test_frames_count_by_their_strongest(self):
         target = Target.make(torch.tensor([[0.0], [4.0]]), space="intensity:AU4")
         two = Clip.make(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), {"intensity": target})
-        one = Clip.make(two.frames[:1], {"intensity": Target.make(torch.tensor([4.0]), space="intensity:AU4")})
+        one = Clip.make(
+            two.frames[:1], {"intensity": Target.make(torch.tensor([4.0]), space="intensity:AU4")}
+        )
         assert WriteCaptions()(two).captions == WriteCaptions()(one).captions
 
     def test_intensities_are_needed(self):

@@ -18,7 +18,13 @@ from affectkit.facs import (
     write_captions,
 )
 
-UNITS = {"brows": (1, 2, 4), "eyes": (5, 7, 43, 45), "cheeks": (6,), "nose": (9, 10), "mouth": (12, 15, 25, 26)}
+UNITS = {
+    "brows": (1, 2, 4),
+    "eyes": (5, 7, 43, 45),
+    "cheeks": (6,),
+    "nose": (9, 10),
+    "mouth": (12, 15, 25, 26),
+}
 SEEDS = range(150)
 
 
@@ -89,7 +95,11 @@ def test_a_one_sided_movement_names_its_side_and_a_mirrored_face_the_other_one()
 
 @pytest.mark.parametrize(
     ("text", "mirrored"),
-    [("the Left, left and right", "the Right, right and left"), ("Right now, bright", "Left now, bright"), ("", "")],
+    [
+        ("the Left, left and right", "the Right, right and left"),
+        ("Right now, bright", "Left now, bright"),
+        ("", ""),
+    ],
 )
 def test_side_words_change_places(text, mirrored):
     assert mirror_text(text) == mirrored

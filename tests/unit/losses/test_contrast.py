@@ -16,7 +16,9 @@ B = 6
 @pytest.fixture
 def given():
     rng = torch.Generator().manual_seed(0)
-    pictures, texts = (torch.nn.functional.normalize(torch.randn(B, 4, generator=rng), dim=1) for _ in range(2))
+    pictures, texts = (
+        torch.nn.functional.normalize(torch.randn(B, 4, generator=rng), dim=1) for _ in range(2)
+    )
     return {
         "scores": (pictures @ texts.T).requires_grad_(),
         "texts": torch.tensor([3, 1, 4, 1, 5, 9]),  # clips 1 and 3 have one text
@@ -102,7 +104,9 @@ def test_nothing_annotated_is_zero_with_zero_gradients(given):
 
 
 def test_targets_sum_to_one_and_mine_only_similar_clips():
-    guide = torch.tensor([[1.0, 0.9, 0.95, 0.1], [0.9, 1.0, 0.2, 0.1], [0.95, 0.2, 1.0, 0.1], [0.1, 0.1, 0.1, 1.0]])
+    guide = torch.tensor(
+        [[1.0, 0.9, 0.95, 0.1], [0.9, 1.0, 0.2, 0.1], [0.95, 0.2, 1.0, 0.1], [0.1, 0.1, 0.1, 1.0]]
+    )
     other = ~torch.eye(4, dtype=torch.bool)
     targets = SoftContrast(beta=0.4, least=0.8, most=1).targets(guide, other)
     torch.testing.assert_close(targets.sum(1), torch.ones(4))

@@ -38,7 +38,9 @@ def test_results_are_shares_of_queries_with_intervals_and_chance(given):
     assert [row.name for row in rows] == [f"global/{d}_r{k}" for d in ("text", "picture") for k in (1, 5, 10)]
     ranks, right = retrieval_ranks(scores, texts)
     back, _ = retrieval_ranks(scores.T, texts)
-    for row, share in zip(rows, [(r <= k).double().mean() for r in (ranks, back) for k in (1, 5, 10)], strict=True):
+    for row, share in zip(
+        rows, [(r <= k).double().mean() for r in (ranks, back) for k in (1, 5, 10)], strict=True
+    ):
         assert row.estimate.value == pytest.approx(share.item())
         assert row.estimate.low <= row.estimate.value <= row.estimate.high
         assert row.resampled == "subjects"
@@ -51,6 +53,10 @@ def test_results_are_shares_of_queries_with_intervals_and_chance(given):
 
 
 def test_fewer_candidates_than_k_are_always_found():
-    rows = retrieval_results(torch.rand(3, 3), torch.arange(3), torch.arange(3), "x", protocol="p", by_subject=False)
-    assert [(row.estimate.value, row.baseline) for row in rows if row.name.endswith("r10")] == [(1.0, 1.0)] * 2
+    rows = retrieval_results(
+        torch.rand(3, 3), torch.arange(3), torch.arange(3), "x", protocol="p", by_subject=False
+    )
+    assert [(row.estimate.value, row.baseline) for row in rows if row.name.endswith("r10")] == [
+        (1.0, 1.0)
+    ] * 2
     assert rows[0].resampled == "clips"

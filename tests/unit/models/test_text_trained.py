@@ -46,7 +46,9 @@ def test_trained_parts_get_gradients_and_others_do_not():
             assert (parameter.grad is not None) == parameter.requires_grad, name
 
 
-@pytest.mark.parametrize("options", [{}, {"trainable": 1}, {"trainable": "all"}, {"lora": {"rank": 2, "last": 1}}])
+@pytest.mark.parametrize(
+    "options", [{}, {"trainable": 1}, {"trainable": "all"}, {"lora": {"rank": 2, "last": 1}}]
+)
 def test_every_choice_begins_with_the_same_vectors_and_is_rebuilt_from_its_configuration(options):
     made = tower(**options)
     torch.testing.assert_close(made.encode(TEXTS), tower().encode(TEXTS))

@@ -27,7 +27,9 @@ def features(B=3, T=3, N=4, D=8, mask=None):
 @pytest.fixture(scope="module")
 def bridge():
     torch.manual_seed(0)
-    return CaptionBridge({"expression": "basic7"}, text=TEXT, templates=["{name}", "{description}"], descriptions=2)
+    return CaptionBridge(
+        {"expression": "basic7"}, text=TEXT, templates=["{name}", "{description}"], descriptions=2
+    )
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,13 @@ from helpers.training import make_trainer
 from affectkit.data import HELD_OUT, collate
 from affectkit.errors import ConfigError
 from affectkit.losses import SoftContrast
-from affectkit.methods.emocapclip import CaptionBridge, CaptionRetrieval, EmoCapCLIP, FacePatches, clip_vectors
+from affectkit.methods.emocapclip import (
+    CaptionBridge,
+    CaptionRetrieval,
+    EmoCapCLIP,
+    FacePatches,
+    clip_vectors,
+)
 from affectkit.methods.emocapclip.retrieval import text_ids
 from affectkit.models import AUHead
 from affectkit.models.backbones import ClipBackbone
@@ -74,7 +80,7 @@ def test_terms_are_contrasts_of_clips_and_patches_with_texts(fitted):
 
 
 def test_mining_starts_late_and_weights_of_zero_leave_terms_out(fitted):
-    task, _, data = fitted
+    task, *_ = fitted
     assert task._similarities(torch.eye(2), torch.eye(2))
     task.mining_from = 100
     try:
@@ -91,7 +97,10 @@ def test_regions_are_the_same_in_half_of_the_steps(fitted):
     kinds = []
     for step in range(40):
         texts = task._local_captions(batch, step)
-        rows = [{region for region in regions if batch.captions[region][i] == text} for i, text in enumerate(texts)]
+        rows = [
+            {region for region in regions if batch.captions[region][i] == text}
+            for i, text in enumerate(texts)
+        ]
         assert all(row for row, text in zip(rows, texts, strict=True) if text)
         kinds.append(any(texts == batch.captions[region] for region in regions))
         assert texts == task._local_captions(batch, step)
@@ -158,7 +167,9 @@ def test_regional_retrieval_is_the_mean_over_common_regions():
         )
     scores, _ = retrieval._by_regions(["brows", "mouth"], range(3))
     with torch.no_grad():
-        single = {t: patches.scores(bridge.encode_captions([t]), 0.1)[:, 0] for own in texts for t in own.values()}
+        single = {
+            t: patches.scores(bridge.encode_captions([t]), 0.1)[:, 0] for own in texts for t in own.values()
+        }
     wanted = torch.stack([(single["Up."] + single["Open."]) / 2, single["Down."], single["Shut."]], dim=1)
     torch.testing.assert_close(scores, wanted)
     assert {row.name.partition("/")[0] for row in retrieval.results("p", by_subject=True)} == {"regions"}
