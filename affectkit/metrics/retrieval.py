@@ -60,7 +60,7 @@ def retrieval_results(
         >>> rows[0].name, rows[0].estimate.value, rows[0].baseline
         ('captions/text_r1', 1.0, 0.25)
     """
-    groups, place = group.cpu().unique(return_inverse=True)
+    groups, place = torch.unique(group.cpu(), return_inverse=True)
     columns, chance = {}, {}
     for direction, its_scores in (("text", scores), ("picture", scores.T)):
         rank, num_right = (part.cpu() for part in retrieval_ranks(its_scores, texts))

@@ -9,7 +9,7 @@ import pytest
 from affectkit import tasks
 from affectkit.cli.main import COMMANDS, GROUPS
 from affectkit.cli.recipe import as_text, compose, find_recipe, recipe_names
-from affectkit.methods import micro_au_clip, ssm
+from affectkit.methods import emocapclip, micro_au_clip, ssm
 from affectkit.models import list_models
 from affectkit.models.registry import find
 
@@ -25,12 +25,14 @@ PARTS = {
     find(kind, name).__name__: name
     for kind in ("backbone", "temporal", "head", "bridge")
     for name in list_models(kind)
-} | dict.fromkeys(("MultiTask", "SSM", "MicroAU"), "")
+} | dict.fromkeys(("MultiTask", "SSM", "MicroAU", "EmoCapCLIP"), "")
 
 
 def test_every_part_has_a_row():
     assert set(ROWS) == set(PARTS)
-    assert all(map(hasattr, (tasks, ssm, micro_au_clip), ("MultiTask", "SSM", "MicroAU")))
+    assert all(
+        map(hasattr, (tasks, ssm, micro_au_clip, emocapclip), ("MultiTask", "SSM", "MicroAU", "EmoCapCLIP"))
+    )
 
 
 @pytest.mark.parametrize("part", PARTS)
