@@ -177,8 +177,8 @@ def prompt_ensemble(
     Example:
         >>> prompt_ensemble("envy")[0]
         'a photo of a face that shows envy.'
-        >>> prompt_ensemble("disgust", ["{description}"], descriptions=1)
-        ('The overall impression is very much unpleasant.', 'The strongest signs are nose strongly wrinkled.')
+        >>> prompt_ensemble("disgust", ["{name}", "{description}"], descriptions=1)[:2]
+        ('disgust', 'The overall impression is very much unpleasant.')
     """
     sentences = describe_expression(expression, descriptions)
     texts = [
