@@ -169,16 +169,16 @@ def prompt_ensemble(
 
     Args:
         expression: Class name.
-        templates: Texts in which `{name}` is replaced by the class name, and `{description}` by each of the sentences of
-            `describe_expression`. A class without description uses only the other templates, or if there are none, the
-            first of `PROMPT_TEMPLATES`.
+        templates: Texts in which `{name}` is replaced by the class name, and `{description}` by each of the sentences
+            of `describe_expression`. A class without description uses only the other templates, or if there are none,
+            the first of `PROMPT_TEMPLATES`.
         descriptions: See `count` of `describe_expression`.
 
     Example:
         >>> prompt_ensemble("envy")[0]
         'a photo of a face that shows envy.'
-        >>> prompt_ensemble("disgust", ["{description}"], descriptions=1)
-        ('The overall impression is very much unpleasant.', 'The strongest signs are nose strongly wrinkled.')
+        >>> prompt_ensemble("disgust", ["{name}", "{description}"], descriptions=1)[:2]
+        ('disgust', 'The overall impression is very much unpleasant.')
     """
     sentences = describe_expression(expression, descriptions)
     texts = [

@@ -43,9 +43,9 @@ def retrieval_results(
 ) -> list[Result]:
     """R@1, R@5 and R@10 in both directions, with intervals and chance.
 
-    Results: `NAME/text_r1`, the share of pictures whose text is found first; `NAME/picture_r1`, the share of texts whose
-    picture is found first; and those of the first 5 and 10. The baseline is the expected value of a random order. The
-    intervals leave out the queries of one group after the other; the candidates stay.
+    Results: `NAME/text_r1`, the share of pictures whose text is found first; `NAME/picture_r1`, the share of texts
+    whose picture is found first; and those of the first 5 and 10. The baseline is the expected value of a random
+    order. The intervals leave out the queries of one group after the other; the candidates stay.
 
     Args:
         scores: [N, N], of pictures (rows) and texts (columns).
@@ -60,7 +60,7 @@ def retrieval_results(
         >>> rows[0].name, rows[0].estimate.value, rows[0].baseline
         ('captions/text_r1', 1.0, 0.25)
     """
-    groups, place = group.cpu().unique(return_inverse=True)
+    groups, place = torch.unique(group.cpu(), return_inverse=True)
     columns, chance = {}, {}
     for direction, its_scores in (("text", scores), ("picture", scores.T)):
         rank, num_right = (part.cpu() for part in retrieval_ranks(its_scores, texts))

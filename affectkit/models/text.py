@@ -109,7 +109,7 @@ class TextTower(nn.Module):
             del self.token_embedding
             self.token_embedding = nn.Parameter(tokens.clone())
         elif trainable != "none":
-            if not isinstance(trainable, int) or not 0 <= trainable <= len(blocks):
+            if trainable not in range(len(blocks) + 1):
                 raise ConfigError(
                     f"trainable is {trainable!r}, but the text tower has {len(blocks)} blocks.",
                     remedy="Give none, all, or a number of last blocks.",

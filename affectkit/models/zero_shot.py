@@ -111,14 +111,18 @@ def texts_of_classes(model: AffectModel, classes: Sequence[str]) -> Mapping[str,
         ConfigError: The model has no prototypes for classes, or no bridge.
         LabelSpaceError: See `use_classes`.
     """
-    return _bridge(model).class_texts(_expression_head(model), classes)
+    head = _expression_head(model)
+    return _bridge(model).class_texts(head, classes)
 
 
 def _expression_head(model: AffectModel) -> str:
     for name, head in heads_with_prototypes(model).items():
         if isinstance(head.space, ExpressionSet):
             return name
-    raise ConfigError("This model has no expression head with prototypes, so it cannot take new classes.")
+    raise ConfigError(
+        "This model has no expression head with prototypes, so it cannot take new classes.",
+        remedy="Use a model with texts, such as one of the recipes joint/ssm_* and caption/*.",
+    )
 
 
 def _bridge(model: AffectModel) -> Bridge:

@@ -119,7 +119,7 @@ class CaptionBridge(Bridge):
         """See `Bridge`. Class names that FACS describes or the head has, and single words, use the templates."""
         known = self._space(head).labels
         given = dict(texts) if isinstance(texts, Mapping) else {}
-        classes = []
+        classes: list[tuple[str, tuple[str, ...]]] = []
         for text in texts:
             name = canonical_expression(text)
             if text in given:
@@ -145,7 +145,7 @@ class CaptionBridge(Bridge):
     def _encode(self, ensembles: Sequence[Sequence[str]]) -> list[Tensor]:
         """Unit vector [D] of each ensemble, in one pass."""
         vectors = self.encode_captions([text for texts in ensembles for text in texts])
-        parts = vectors.split([len(texts) for texts in ensembles])
+        parts = torch.split(vectors, [len(texts) for texts in ensembles])
         return [F.normalize(part.mean(dim=0), dim=-1) for part in parts]
 
     def _space(self, head: str) -> ExpressionSet:

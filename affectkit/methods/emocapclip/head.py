@@ -66,10 +66,11 @@ class ZeroShotHead(ExpressionHead):
             prototypes: [E, D]; the head's own by default.
         """
         given = self.prototypes if prototypes is None else prototypes
-        if isinstance(features, Features):
-            vectors = clip_vectors(features)
-        else:
-            vectors = F.normalize(features.float(), dim=-1)
+        vectors = (
+            clip_vectors(features)
+            if isinstance(features, Features)
+            else F.normalize(features.float(), dim=-1)
+        )
         with torch.autocast(vectors.device.type, enabled=False):
             cosine = vectors.float() @ F.normalize(given.float(), dim=-1).T
         return (self.scale * cosine).to(self.prototypes.dtype)

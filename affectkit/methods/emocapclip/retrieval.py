@@ -69,8 +69,7 @@ class CaptionRetrieval:
             rows = [None] * dist.get_world_size()
             dist.all_gather_object(rows, (self.clips, self.patches, self.captions))
             self.clips, self.patches, self.captions = (
-                [one for part in column for one in part]
-                for column in zip(*rows, strict=True)  # type: ignore[misc]
+                [one for part in column for one in part] for column in zip(*rows, strict=True)
             )
 
     def results(self, protocol: str, *, by_subject: bool) -> list[Result]:

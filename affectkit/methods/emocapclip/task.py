@@ -135,7 +135,7 @@ class EmoCapCLIP(MultiTask):
         """Contrast of whole clips [B, D] with texts, empty where masked."""
         captions, ids, mask = self._encode(texts)
         v, t, ids, mask = self._gather(vectors, captions, ids, mask)
-        return self.contrast(
+        term: LossTerm = self.contrast(
             v @ t.T,
             ids,
             self.bridge.temperature,
@@ -143,6 +143,7 @@ class EmoCapCLIP(MultiTask):
             local=self._local(len(vectors)),
             **self._similarities(v, t),
         )
+        return term
 
     def _local_term(self, patches: FacePatches, texts: Sequence[str]) -> LossTerm:
         """Contrast of patches with texts of regions, empty where masked."""
@@ -152,7 +153,7 @@ class EmoCapCLIP(MultiTask):
         every = FacePatches(z, z_mask)
         with torch.no_grad():
             own = every.pooled(t, self.focus)
-        return self.contrast(
+        term: LossTerm = self.contrast(
             every.scores(t, self.focus),
             ids,
             self.bridge.temperature,
@@ -160,6 +161,7 @@ class EmoCapCLIP(MultiTask):
             local=self._local(count),
             **self._similarities(own, t),
         )
+        return term
 
     def _encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
         """Vectors [B, D], numbers of equal texts [B], and mask of texts [B]."""
@@ -181,7 +183,8 @@ class EmoCapCLIP(MultiTask):
         whole = [cast("Tensor", one).flatten(0, 1) for one in gathered]
         for one in whole:
             if one.requires_grad:
-                one.register_hook(Tensor.contiguous)  # gloo scatters gradients in the order of memory
+                # gloo scatters gradients in the order of memory
+                one.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]
         return whole
 
     def _local(self, count: int) -> slice:

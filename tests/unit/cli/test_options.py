@@ -121,6 +121,7 @@ def test_every_recipe_passes(name):
 )
 def test_every_overlay_passes(name):
     base = "micro/casme2_microauclip" if "micro" in name else "joint/ssm_rendered"
+    base = "caption/emocap_rendered" if "emocap" in name else base
     check_options(None, ["-c", base, "-c", name])
 
 

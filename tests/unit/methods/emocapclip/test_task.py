@@ -80,7 +80,7 @@ def test_terms_are_contrasts_of_clips_and_patches_with_texts(fitted):
 
 
 def test_mining_starts_late_and_weights_of_zero_leave_terms_out(fitted):
-    task, _, data = fitted
+    task, *_ = fitted
     assert task._similarities(torch.eye(2), torch.eye(2))
     task.mining_from = 100
     try:
