@@ -116,4 +116,4 @@ def test_smollm2_is_trained_for_a_step(tmp_path):
     assert {key: getattr(language.settings, key) for key in SMOLLM2} == SMOLLM2
     assert len(language.additions) == 4 * 30
     (newest,) = tmp_path.rglob("newest.ckpt")
-    assert newest.stat().st_size < 60e6
+    assert newest.stat().st_size < 150e6  # the frozen weights alone have 538e6
