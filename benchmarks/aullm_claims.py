@@ -278,7 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=Path, required=True, help="folder of the results")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["tiny", "no_ccr", "none"])
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
-    parser.add_argument("--steps", type=int, default=120, help="of a head")
+    parser.add_argument("--steps", type=int, default=80, help="of a head")
     parser.add_argument("--front-steps", type=int, default=160, help="of the front end")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=1e-3)

@@ -4,10 +4,13 @@ import importlib
 import math
 
 import pytest
+import torch
+from helpers.language import write_language_model
 
 from affectkit.cli.lightning import launch
 from affectkit.cli.recipe import recipe_folder, recipe_names
 from affectkit.models import AffectModel
+from affectkit.models.convert import model_of_checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
 
@@ -106,6 +109,27 @@ def test_the_tiny_language_model_takes_the_place_of_a_pretrained_one(tmp_path):
     configs = ["--config", "micro/casme2_aullm", "--config", "ablation/aullm_tiny"]
     task = launch([*configs, *QUIET, "--data.init_args.fold=1"], execute=False).model
     assert task.heads["au"].config["language"]["name"] == "tiny"
+
+
+def test_a_frozen_language_model_is_trained_by_low_rank_additions_alone(tmp_path):
+    """Also with averaged weights and a checkpoint, neither of which copies the frozen weights."""
+    pytest.importorskip("transformers", reason="the extra `llm` is not installed")
+    folder = write_language_model(tmp_path / "llama")
+    language = f"{{name: {folder}, lora: {{rank: 2}}}}"
+    options = [*arguments(RENDERED, tmp_path), f"--model.init_args.heads.au.init_args.language={language}"]
+    task = launch(["fit", *options]).model
+    model = task.heads["au"].reader.language
+    assert any(addition.up.any() for addition in model.additions)
+    (newest,) = tmp_path.rglob("newest.ckpt")
+    names = torch.load(newest, weights_only=True)["state_dict"]
+    assert {name.rpartition(".")[2] for name in names if ".language." in name} == {"down", "up"}
+    frames = torch.randint(0, 256, (2, 6, 3, 64, 64), dtype=torch.uint8)
+    again = model_of_checkpoint(newest)
+    assert again.config["heads"]["au"]["language"]["sha256"] == model.settings.sha256
+    again.save_pretrained(tmp_path / "model")
+    torch.testing.assert_close(
+        AffectModel.from_pretrained(tmp_path / "model").predict(frames), again.predict(frames)
+    )
 
 
 @pytest.mark.smollm2
