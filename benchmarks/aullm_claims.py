@@ -278,14 +278,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=Path, required=True, help="folder of the results")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["tiny", "no_ccr", "none"])
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
-    parser.add_argument("--steps", type=int, default=120, help="of a head")
-    parser.add_argument("--front-steps", type=int, default=200, help="of the front end")
+    parser.add_argument("--steps", type=int, default=80, help="of a head")
+    parser.add_argument("--front-steps", type=int, default=160, help="of the front end")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--train", type=int, default=800, help="training clips")
-    parser.add_argument("--test", type=int, default=200, help="test clips")
+    parser.add_argument("--train", type=int, default=600, help="training clips")
+    parser.add_argument("--test", type=int, default=150, help="test clips")
     parser.add_argument(
-        "--pairs", type=int, default=16, help="test clips with a counterfactual for each unit"
+        "--pairs", type=int, default=10, help="test clips with a counterfactual for each unit"
     )
     options = parser.parse_args(arguments)
     sizes = {name: getattr(options, name) for name in ("train", "test", "pairs")}

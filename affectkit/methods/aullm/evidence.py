@@ -112,7 +112,7 @@ class GranularProjector(nn.Module):
             {
                 "meso3": nn.Conv2d(channels, channels, 3, padding=1, groups=channels),
                 "meso5": nn.Conv2d(channels, channels, 5, padding=2, groups=channels),
-                "global": _Context(channels),
+                "context": _Context(channels),
             }
         )
         if laplacian:
@@ -136,7 +136,7 @@ class GranularProjector(nn.Module):
 
     def _fuse(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Fused maps on the grid, averaged over time, [B, C, grid, grid]; and weights."""
-        B = len(maps)
+        B = maps.shape[0]
         pictures = rearrange(maps, "b c t h w -> (b t) c h w").contiguous(memory_format=torch.channels_last)
         seen = [self._cells(self.harmonise(operator(pictures)), B) for operator in self.operators.values()]
         found = torch.stack(seen, dim=1)

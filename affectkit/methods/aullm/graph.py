@@ -42,8 +42,11 @@ class UnitNodes(nn.Module):
 
     def forward(self, maps: Tensor, names: Tensor) -> Tensor:
         """Nodes [B, A, D] of maps [B, C, T, H, W] and vectors [A, D] of the units' names."""
-        cells = F.adaptive_avg_pool3d(self.divide(maps), (2, self.grid, self.grid))
-        chunks = rearrange(cells, "b (a m) t h w -> b a (m t h w)", a=self.units)
+        B = maps.shape[0]
+        pictures = rearrange(self.divide(maps), "b c t h w -> (b t) c h w")
+        cells = rearrange(F.adaptive_avg_pool2d(pictures, self.grid), "(b t) c h w -> b (c h w) t", b=B)
+        halves = F.adaptive_avg_pool1d(cells, 2)  # one axis after the other: ONNX has no pooling of three
+        chunks = rearrange(halves, "b (a p) t -> b a (p t)", a=self.units)
         nodes: Tensor = self.norm(self.project(chunks) + names)
         return nodes
 

@@ -87,7 +87,9 @@ class LanguageReader(Reader):
         slots = self.scale * torch.stack([content, instruction], dim=1)
         prompt = self.language.embed(self.prompt)
         if self.slots_first:
-            states = self.language(torch.cat([slots, repeat(prompt, "l w -> b l w", b=len(slots))], dim=1))
+            states = self.language(
+                torch.cat([slots, repeat(prompt, "l w -> b l w", b=slots.shape[0])], dim=1)
+            )
         else:
             states = self.language(slots, prompt)
         state: Tensor = states[:, -1]
@@ -125,7 +127,7 @@ class EncoderReader(Reader):
 
     def forward(self, content: Tensor, instruction: Tensor) -> Tensor:
         """See `Reader`; the state is that of the instruction token."""
-        units = repeat(self.units, "a w -> b a w", b=len(content))
+        units = repeat(self.units, "a w -> b a w", b=content.shape[0])
         states = self.encoder(torch.cat([torch.stack([content, instruction], dim=1), units], dim=1))
         state: Tensor = states[:, 1]
         return state

@@ -87,7 +87,7 @@ class PretrainedLM(CausalLM):
         """See `CausalLM`."""
         from transformers import DynamicCache
 
-        B = len(embeddings)
+        B = embeddings.shape[0]
         cache = DynamicCache(
             [] if past is None else [tuple(part.expand(B, -1, -1, -1) for part in layer) for layer in past]
         )

@@ -100,7 +100,7 @@ class _Layer(nn.Module):
             self.qkv(self.before(x)), "b n (three h d) -> three b h n d", three=3, h=self.heads
         )
         if past is not None:
-            earlier = (part.expand(len(x), -1, -1, -1) for part in past)
+            earlier = (part.expand(x.shape[0], -1, -1, -1) for part in past)
             key, value = (torch.cat(pair, dim=2) for pair in zip(earlier, (key, value), strict=True))
         seen = F.scaled_dot_product_attention(query, key, value, attn_mask=sees)
         x = x + self.out(rearrange(seen, "b h n d -> b n (h d)"))

@@ -25,11 +25,11 @@ def test_fused_maps_are_the_weighted_sum_of_the_operators():
     part = GranularProjector(8, 16)
     x = maps()
     harmonised = []
-    for name in ("meso3", "meso5", "global", "laplacian"):
+    for name in ("meso3", "meso5", "context", "laplacian"):
         frames = []
         for t in range(3):
             picture = x[:, :, t]
-            if name == "global":
+            if name == "context":
                 seen = picture.mean(dim=(2, 3), keepdim=True).expand_as(picture)
             elif name == "laplacian":
                 padded = F.pad(picture, (1, 1, 1, 1), mode="replicate")

@@ -75,7 +75,8 @@ def test_nodes_are_made_of_the_channels_of_their_unit():
     maps = torch.randn(2, 8, 4, 6, 6)
     names = torch.randn(3, 6)
     found = part(maps, names)
-    chunk = F.adaptive_avg_pool3d(part.divide(maps)[:, 2:4], (2, 2, 2)).flatten(1)  # of the second unit
+    pooled = F.adaptive_avg_pool3d(part.divide(maps)[:, 2:4], (2, 2, 2))  # of the second unit
+    chunk = pooled.permute(0, 1, 3, 4, 2).flatten(1)
     torch.testing.assert_close(found[:, 1], part.norm(part.project(chunk) + names[1]))
     found.square().sum().backward()
     assert all(p.grad.isfinite().all() for p in part.parameters())

@@ -10,6 +10,7 @@ from affectkit import load
 from affectkit.errors import ConfigError, WeightsError
 from affectkit.methods.aullm import AULLMHead, EncoderReader, LanguageReader
 from affectkit.models import AffectModel, Features
+from affectkit.models.export import TOLERANCE, export_onnx
 
 TINY = {"name": "tiny"}
 
@@ -118,6 +119,10 @@ def test_saved_models_predict_the_same(options, tmp_path):
     again = load(tmp_path)
     assert again.config == model.config
     assert torch.equal(again.predict(FRAMES)["au"], expected)
+
+
+def test_a_model_can_be_exported_for_any_number_of_clips(tmp_path):
+    assert export_onnx(make_model(language=TINY), tmp_path / "model.onnx") < TOLERANCE
 
 
 def test_a_saved_model_has_no_copy_of_the_language_model(language_folder, tmp_path, monkeypatch):
