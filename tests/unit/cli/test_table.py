@@ -12,7 +12,7 @@ from affectkit.cli.lightning import build_part
 from affectkit.cli.main import main
 from affectkit.data.video import open_video
 from affectkit.datasets import TableDataset
-from affectkit.datasets.preparing.table_check import count_labels
+from affectkit.datasets.preparing.table_check import FaceSearch, count_labels, search_faces
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +211,22 @@ def test_there_is_no_table(folder, capsys):
     assert "There is no table here" in capsys.readouterr().err
     assert main(["data", "tabel", "."]) == 2
     assert "affectkit data table" in capsys.readouterr().err
+
+
+def test_long_lists_are_cut(folder, capsys):
+    rows = [f"{k}.png,{'val' if k else 'train'},1" for k in range(12)]
+    table(folder, "path,split,AU12", *rows)
+    assert main(["data", "table", ".", "--faces", "none"]) == 1
+    said = capsys.readouterr().out
+    assert "cannot be read: 12\n  0.png" in said
+    assert "  9.png: " in said
+    assert "10.png" not in said
+    assert "  …\n" in said
+
+
+def test_faces_of_a_sample_in_python(clips):
+    found = search_faces(TableDataset(clips), ["videos/p0_0.mp4"], sample=3)
+    assert found == FaceSearch(clips=3, frames=3, seen=3, faceless=())
 
 
 def test_media_are_those_that_were_written(clips):
