@@ -71,7 +71,7 @@ def run(args: Sequence[str]) -> int:
     parser = make_parser("data table", _ABOUT)
     add = parser.add_argument
     add("table", type=Path, help="the table, or the folder of its index.csv, .tsv, .xlsx or .parquet")
-    add("--recipe", type=Path, metavar="FILE", help="recipe to write (default: NAME.yaml in this folder)")
+    add("--output", type=Path, metavar="FILE", help="recipe to write (default: NAME.yaml in this folder)")
     add(
         "--faces",
         default="50",
@@ -116,9 +116,9 @@ def run(args: Sequence[str]) -> int:
     _print_list("to correct", faults)
     if not labels:
         return 1
-    recipe = options.recipe or Path(f"{_name(dataset)}.yaml")
+    recipe = options.output or Path(f"{_name(dataset)}.yaml")
     if recipe.exists():
-        print(f"recipe: {recipe} exists and is kept; --recipe FILE writes another one")
+        print(f"recipe: {recipe} exists and is kept; --output FILE writes another one")
     else:
         recipe.parent.mkdir(parents=True, exist_ok=True)
         recipe.write_text(starting_recipe(dataset, labels, recipe, crops=options.crops), encoding="utf-8")

@@ -94,7 +94,7 @@ def test_heads_and_length_of_the_recipe(folder, capsys, photos):
         f"b.{end},train,0,1,sad,0.1,high",
         f"c.{end},val,0,0,fear,-0.5,high",
     )
-    assert main(["data", "table", ".", "--levels", "low,high", "--crops", "--recipe", "new/first.yaml"]) == 1
+    assert main(["data", "table", ".", "--levels", "low,high", "--crops", "--output", "new/first.yaml"]) == 1
     said = capsys.readouterr().out
     assert "cannot be read: 3\n  a." in said
     assert "3 of 3 clips cannot be read" in said
@@ -190,7 +190,7 @@ def test_no_face_anywhere_and_no_label(folder, capsys):
 def test_names_with_spaces_and_colons_survive(folder, capsys):
     table(folder, "path,split,AU12", "a.png,train,1", "b.png,val,0", name="my: ä clips.csv")
     assert (
-        main(["data", "table", "my: ä clips.csv", "--faces", "none", "--recipe", "my own, first.yaml"]) == 1
+        main(["data", "table", "my: ä clips.csv", "--faces", "none", "--output", "my own, first.yaml"]) == 1
     )
     recipe = yaml.safe_load((folder / "my own, first.yaml").read_text(encoding="utf-8"))
     assert recipe["data"]["init_args"]["root"] == "my: ä clips.csv"
