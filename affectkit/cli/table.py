@@ -14,8 +14,8 @@ from affectkit.cli.arguments import add_shared, make_parser, print_notes, progre
 from affectkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from affectkit.datasets import TableDataset
     from affectkit.datasets.preparing.table_check import FaceSearch, LabelCounts
+    from affectkit.datasets.table import TableDataset
 
 __all__ = ["run", "starting_recipe"]
 
@@ -87,8 +87,8 @@ def run(args: Sequence[str]) -> int:
     faces = "none" if options.crops else options.faces
     if not (faces in ("all", "none") or (faces.isdigit() and int(faces) > 0)):
         raise ConfigError(f"--faces {faces!r} is neither a number of clips, nor all or none.")
-    from affectkit.datasets import TableDataset
     from affectkit.datasets.preparing.table_check import count_labels, find_unreadable, search_faces
+    from affectkit.datasets.table import TableDataset
 
     cropped: dict[str, Any] = {"pictures": 224} if faces == "all" else {}
     dataset = TableDataset(options.table, levels=options.levels, **cropped)

@@ -145,7 +145,7 @@ class CorpusDataModule(SingleDataModule):
     @property
     def input_format(self) -> dict[str, Any]:
         """See `TrainingStatistics`."""
-        frames = self.num_frames
+        frames: int | None = self.num_frames
         if self.train_frames is not None:
             frames = getattr(self.train_frames, "num_frames", None)
         return find_format(
