@@ -150,7 +150,7 @@ def _parser(
         group,
         "--faces",
         help="`mesh` finds and follows all with head pose, gaze and landmarks; `centerface` finds very small ones too; "
-        "or `center`, or a box `x,y,w,h` in pixels (default: mesh; center for models of whole pictures)",
+        "or `center`, or a box `x,y,w,h` in pixels (default: by the model)",
     )
     add(
         "--detector-size",

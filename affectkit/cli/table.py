@@ -14,8 +14,8 @@ from affectkit.cli.arguments import add_shared, make_parser, print_notes, progre
 from affectkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from affectkit.datasets import TableDataset
     from affectkit.datasets.preparing.table_check import FaceSearch, LabelCounts
+    from affectkit.datasets.table import TableDataset
 
 __all__ = ["run", "starting_recipe"]
 
@@ -71,7 +71,7 @@ def run(args: Sequence[str]) -> int:
     parser = make_parser("data table", _ABOUT)
     add = parser.add_argument
     add("table", type=Path, help="the table, or the folder of its index.csv, .tsv, .xlsx or .parquet")
-    add("--recipe", type=Path, metavar="FILE", help="recipe to write (default: NAME.yaml in this folder)")
+    add("--output", type=Path, metavar="FILE", help="recipe to write (default: NAME.yaml in this folder)")
     add(
         "--faces",
         default="50",
@@ -87,8 +87,8 @@ def run(args: Sequence[str]) -> int:
     faces = "none" if options.crops else options.faces
     if not (faces in ("all", "none") or (faces.isdigit() and int(faces) > 0)):
         raise ConfigError(f"--faces {faces!r} is neither a number of clips, nor all or none.")
-    from affectkit.datasets import TableDataset
     from affectkit.datasets.preparing.table_check import count_labels, find_unreadable, search_faces
+    from affectkit.datasets.table import TableDataset
 
     cropped: dict[str, Any] = {"pictures": 224} if faces == "all" else {}
     dataset = TableDataset(options.table, levels=options.levels, **cropped)
@@ -116,9 +116,9 @@ def run(args: Sequence[str]) -> int:
     _print_list("to correct", faults)
     if not labels:
         return 1
-    recipe = options.recipe or Path(f"{_name(dataset)}.yaml")
+    recipe = options.output or Path(f"{_name(dataset)}.yaml")
     if recipe.exists():
-        print(f"recipe: {recipe} exists and is kept; --recipe FILE writes another one")
+        print(f"recipe: {recipe} exists and is kept; --output FILE writes another one")
     else:
         recipe.parent.mkdir(parents=True, exist_ok=True)
         recipe.write_text(starting_recipe(dataset, labels, recipe, crops=options.crops), encoding="utf-8")

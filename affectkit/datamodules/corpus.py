@@ -124,9 +124,16 @@ class CorpusDataModule(SingleDataModule):
         chosen = self.train_transform if train else self.eval_transform
         if chosen is None:
             measures = self.model is not None and bool(self.model.signals)
-            plain = self.crop_faces and (measures or not train)
+            plain = self.crops and (measures or not train)
             chosen = Compose([]) if plain else self.dataset_class.default_transform(self.side, train=train)
         return chosen if self.final_transform is None else Compose([chosen, self.final_transform])
+
+    @property
+    def crops(self) -> bool:
+        """Whether faces are cropped: not for a model that states whole pictures, or that reads none."""
+        model = self.model
+        fits = model is None or (model.reads_pictures and model.input_spec.alignment != "frame")
+        return bool(self.crop_faces) and fits
 
     @property
     def side(self) -> int:
@@ -138,7 +145,7 @@ class CorpusDataModule(SingleDataModule):
     @property
     def input_format(self) -> dict[str, Any]:
         """See `TrainingStatistics`."""
-        frames = self.num_frames
+        frames: int | None = self.num_frames
         if self.train_frames is not None:
             frames = getattr(self.train_frames, "num_frames", None)
         return find_format(
@@ -151,27 +158,26 @@ class CorpusDataModule(SingleDataModule):
     def evaluate_only(self, model: ModelInput) -> None:
         """See `SingleDataModule`; the model decides the pictures, without the recipe's transform.
 
-        Faces are cropped as the model says. Those of a model of whole pictures are not, nor are media that the recipe
-        states to be crops.
+        Faces are cropped as the model says, unless it is one of whole pictures or the recipe states that the media are
+        crops.
         """
         super().evaluate_only(model)
-        self.crop_faces = self.told_to_crop is not False and model.input_spec.alignment != "frame"
+        self.crop_faces = self.told_to_crop is not False
         self.size, self.eval_transform, self.final_transform = None, None, None
 
     @property
     def measures(self) -> bool:
         """See `SingleDataModule`."""
-        return super().measures or bool(self.crop_faces) or bool(self.options.get("signals"))
+        return super().measures or self.crops or bool(self.options.get("signals"))
 
     def _open(self, split: Split | Literal["all"], **options: Any) -> AffectDataset:
         given = {**self.dataset_class.sampling(self.num_frames), **self.options, **options}
-        reads = self.model is None or self.model.reads_pictures
-        if self.crop_faces and reads:
+        if self.crops:
             given["pictures"] = self.side if self.model is None else self.model.input_spec
         if self.model is not None:
             signals = dict.fromkeys((*given.get("signals", ()), *self.model.signals))
             given |= {"signals": tuple(signals)} if signals else {}
-            given |= {} if reads else {"pictures": "none"}
+            given |= {} if self.model.reads_pictures else {"pictures": "none"}
         return self.dataset_class(self.root, split=split, **given)
 
 

@@ -433,7 +433,7 @@ class AffectModel(nn.Module):
         tensors = path / "model.safetensors"
         hub.load_strictly(self, hub.read_tensors(tensors), tensors, skip=skip)
         place = {key: config["input"].get(key) for key in _PLACE if key in config["input"]}
-        if not self.stated.keys() & _PLACE:
+        if not self.stated.keys() & _PLACE and place.get("alignment") != "frame":  # which places no face
             self.input_spec = with_values(self.input_spec, **place)
         if not self.training:
             self.refresh_prototypes()  # parts of the bridge may be new here

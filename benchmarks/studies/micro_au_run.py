@@ -159,7 +159,6 @@ def make_task(setup: Setup, variant: Variant, tower: Path) -> MicroAU:
         weight_decay=setup.weight_decay,
         param_groups=groups,
         threshold="val",
-        input_spec={"frames": variant.frames},
     )
 
 

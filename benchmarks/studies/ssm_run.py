@@ -118,7 +118,6 @@ def make_task(setup: Setup, variant: Variant, tower: Path) -> SSM:
         milestones=milestones,
         ramp_epochs=setup.epochs,
         threshold="val",
-        input_spec={"frames": setup.num_frames},
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import torch
 
+from affectkit.data.record import ClipRecord
 from affectkit.datasets.bases.dataset import AffectDataset
 from affectkit.datasets.bases.signals import ClipSignals
 from affectkit.errors import VideoError
@@ -71,7 +72,7 @@ def report_faces(datasets: Sequence[AffectDataset]) -> None:
         for data in datasets
         if data.measured is not None and not isinstance(data.pictures, str)
     }
-    faceless = []
+    faceless: list[ClipRecord] = []
     for data, found in counts.items():
         missing = [record for record, (_, seen) in zip(data.clips, found, strict=True) if not seen]
         for record in missing if data.on_error == "raise" else ():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -35,7 +35,7 @@ class LabelCounts:
     unit: str
     annotated: Counter[tuple[str, str]]
     shown: Counter[tuple[str, str]]
-    sums: Counter[tuple[str, str]]
+    sums: defaultdict[tuple[str, str], float]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,9 @@ def count_labels(dataset: TableDataset) -> dict[str, LabelCounts]:
         for name, target in dataset.labels(record, frames).items():
             space = label_space(dataset.spaces[name])
             unit = "frames" if target.leading else "clips"
-            found = counts.setdefault(name, LabelCounts(space, unit, Counter(), Counter(), Counter()))
+            found = counts.setdefault(
+                name, LabelCounts(space, unit, Counter(), Counter(), defaultdict(float))
+            )
             if target.indexed:
                 known = target.value[target.mask].flatten().tolist()
                 found.annotated["", split] += len(known)

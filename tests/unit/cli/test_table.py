@@ -12,7 +12,7 @@ from affectkit.cli.lightning import build_part
 from affectkit.cli.main import main
 from affectkit.data.video import open_video
 from affectkit.datasets import TableDataset
-from affectkit.datasets.preparing.table_check import count_labels
+from affectkit.datasets.preparing.table_check import FaceSearch, count_labels, search_faces
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_heads_and_length_of_the_recipe(folder, capsys, photos):
         f"b.{end},train,0,1,sad,0.1,high",
         f"c.{end},val,0,0,fear,-0.5,high",
     )
-    assert main(["data", "table", ".", "--levels", "low,high", "--crops", "--recipe", "new/first.yaml"]) == 1
+    assert main(["data", "table", ".", "--levels", "low,high", "--crops", "--output", "new/first.yaml"]) == 1
     said = capsys.readouterr().out
     assert "cannot be read: 3\n  a." in said
     assert "3 of 3 clips cannot be read" in said
@@ -190,7 +190,7 @@ def test_no_face_anywhere_and_no_label(folder, capsys):
 def test_names_with_spaces_and_colons_survive(folder, capsys):
     table(folder, "path,split,AU12", "a.png,train,1", "b.png,val,0", name="my: ä clips.csv")
     assert (
-        main(["data", "table", "my: ä clips.csv", "--faces", "none", "--recipe", "my own, first.yaml"]) == 1
+        main(["data", "table", "my: ä clips.csv", "--faces", "none", "--output", "my own, first.yaml"]) == 1
     )
     recipe = yaml.safe_load((folder / "my own, first.yaml").read_text(encoding="utf-8"))
     assert recipe["data"]["init_args"]["root"] == "my: ä clips.csv"
@@ -211,6 +211,22 @@ def test_there_is_no_table(folder, capsys):
     assert "There is no table here" in capsys.readouterr().err
     assert main(["data", "tabel", "."]) == 2
     assert "affectkit data table" in capsys.readouterr().err
+
+
+def test_long_lists_are_cut(folder, capsys):
+    rows = [f"{k}.png,{'val' if k else 'train'},1" for k in range(12)]
+    table(folder, "path,split,AU12", *rows)
+    assert main(["data", "table", ".", "--faces", "none"]) == 1
+    said = capsys.readouterr().out
+    assert "cannot be read: 12\n  0.png" in said
+    assert "  9.png: " in said
+    assert "10.png" not in said
+    assert "  …\n" in said
+
+
+def test_faces_of_a_sample_in_python(clips):
+    found = search_faces(TableDataset(clips), ["videos/p0_0.mp4"], sample=3)
+    assert found == FaceSearch(clips=3, frames=3, seen=3, faceless=())
 
 
 def test_media_are_those_that_were_written(clips):

@@ -198,9 +198,20 @@ def test_fine_tuning_places_faces_like_the_saved_model(tmp_path):
         0.2,
         1,
     )
+    make_model(alignment="frame").save_pretrained(tmp_path / "whole")
+    model = make_model()
+    model.init_from(tmp_path / "whole")
+    assert model.input_spec.alignment == "five_points"  # the data decide
     model = make_model(alignment="box")
     model.init_from(tmp_path)
     assert (model.input_spec.alignment, model.input_spec.crop_margin) == ("box", None)
+
+
+def test_a_recipe_may_state_whole_pictures(own):
+    data = TableDataModule(str(own), num_frames=1)
+    assert formed(data, make_model(alignment="frame"))["alignment"] == "frame"
+    assert not data.measures
+    assert data.datasets["val"][0].frames.shape[-2:] == (32, 32)
 
 
 @pytest.mark.parametrize("alignment", ["frame", "five_points"])
