@@ -70,7 +70,7 @@ class SavedModel(AffectTask):
                 )
             classes = list(label_space(found.pop()).labels)
         for name, texts in texts_of_classes(self.model, classes).items():
-            rank_zero_info(f"prompts of {name}: {' | '.join(texts)}")
+            self._note(f"prompts of {name}: {' | '.join(texts)}")
         self.model = copy_by_prototypes(self.model, classes)
         self.heads = {name: self.model.head(name) for name in self.model.heads}
         self.has_classes = True
