@@ -219,10 +219,9 @@ def _compare(task: AffectTask, monitor: str) -> dict[str, str]:
         for row in found:
             if row.name == f"{name}/{result}":
                 low, high = row.estimate.low, row.estimate.high
-                over = "subjects" if data.has_subjects else "clips"
                 worse = "NOT BETTER than " if row.beats_baseline is False else ""
                 return {
-                    "interval": f"{100 * row.level:g} % interval {low:.3f} – {high:.3f} over {over}",
+                    "interval": f"{100 * row.level:g} % interval {low:.3f} – {high:.3f} over {data.groups_are}",
                     "baseline": f"{worse}trivial baseline {row.baseline:.3f}",
                 }
     return {}

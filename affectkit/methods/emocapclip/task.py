@@ -266,7 +266,7 @@ class EmoCapCLIP(MultiTask):
             protocol = (
                 f"{self._protocol(data.name)}; equal captions are equally right; chance is a random order"
             )
-            rows = retrieval.results(protocol, by_subject=data.has_subjects)
+            rows = retrieval.results(protocol, by_subject=data.groups_are == "subjects")
             logged = {f"{stage}/{data.name}/{row.name}": row.estimate.value for row in rows}
             self.log_dict(logged, sync_dist=True, batch_size=1, add_dataloader_idx=False)
             if stage == "test" and rows:
