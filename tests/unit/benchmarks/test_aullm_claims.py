@@ -14,7 +14,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:No positive samples in targets:U
 
 @pytest.fixture
 def claims(studies, monkeypatch):
-    spec = importlib.util.spec_from_file_location("aullm_claims", studies.parent / "aullm_claims.py")
+    spec = importlib.util.spec_from_file_location("aullm_claims", studies / "aullm_claims.py")
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)  # its dataclasses look there
     spec.loader.exec_module(module)

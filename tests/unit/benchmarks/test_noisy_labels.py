@@ -11,7 +11,7 @@ import torch
 
 @pytest.fixture(scope="module")
 def study():
-    path = Path(__file__).parents[3] / "benchmarks" / "noisy_labels.py"
+    path = Path(__file__).parents[3] / "benchmarks" / "studies" / "noisy_labels.py"
     spec = importlib.util.spec_from_file_location("study_of_noisy_labels", path)
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -1,6 +1,6 @@
 """Does test-time training help when the recording conditions change? AU-TTT on rendered faces in two domains.
 
-    python benchmarks/au_ttt_claim.py [--runs runs/studies/au_ttt_claim] [--seeds 5] [--quick]
+    python benchmarks/studies/au_ttt_claim.py [--runs runs/studies/au_ttt_claim] [--seeds 5] [--quick]
 
 Models learn units from people in the studio and are tested on other people, in the studio and, with the same movements,
 before a webcam. Every seed has its own people, initial weights and draws. Arms: AU-TTT; the same model with its inner

@@ -1,4 +1,4 @@
-"""What AULLM++ claims, tested on rendered faces: `python benchmarks/aullm_claims.py --runs runs/aullm_claims`.
+"""What AULLM++ claims, tested on rendered faces: `python benchmarks/studies/aullm_claims.py --runs runs/aullm_claims`.
 
 Every seed has a corpus of its own, drawn from a planted table P(unit | class) of six random classes over eight units,
 with large movements in six frames of 64 pixels. Clips are blurred by 0, 0.75 or 1.5 pixels. In 90 % of the training
@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,6 +30,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from aullm_corpus import BLURS, IDS, PLANTED, UNITS, Corpus, make_corpus
+from comparison import interval
 from einops import rearrange
 from scipy.stats import spearmanr
 from torch import Tensor, nn
@@ -42,10 +43,6 @@ from affectkit.methods.aullm import AULLM, AULLMHead
 from affectkit.models import Features, LEDMaps
 from affectkit.tasks.base import reduce_losses
 from affectkit.tasks.optim import build_optimizer, build_schedule
-
-sys.path.append(str(Path(__file__).parent / "studies"))
-from aullm_corpus import BLURS, IDS, PLANTED, UNITS, Corpus, make_corpus
-from comparison import interval
 
 LORA = {"name": "smollm2", "lora": {"rank": 16, "alpha": 32}}
 

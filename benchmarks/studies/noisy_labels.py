@@ -1,4 +1,4 @@
-"""Gain of doubting labels, on simulated people in front of a screen: `python benchmarks/noisy_labels.py`.
+"""Gain of doubting labels, on simulated people in front of a screen: `python benchmarks/studies/noisy_labels.py`.
 
 Each seed draws people who are engaged to a known degree (`affectkit.synth.engagement`), the labels of a biased
 annotator, and the answers of a rater, a fifth of them arbitrary. Models read head pose, gaze, lids, mouth and smile of

@@ -1,4 +1,4 @@
-"""What captions teach: `python benchmarks/emocap_claims.py --data FOLDER --output FILE`.
+"""What captions teach: `python benchmarks/studies/emocap_claims.py --data FOLDER --output FILE`.
 
 Trains the tiny towers of the recipe `caption/emocap_rendered` on rendered faces with six freely combined units, and
 tests on other people. Two pairs of units (4 and 12, 1 and 9) never occur together in training. Claims:
@@ -33,7 +33,8 @@ from lightning.pytorch import Trainer, seed_everything
 from torch import Tensor
 from torch.nn import functional as F
 
-from affectkit.cli.lightning import build_part, quietly
+from affectkit.cli.lightning import build_part
+from affectkit.cli.quiet import quietly
 from affectkit.data import HELD_OUT, ClipRecord, UniformSegments, WriteCaptions, collate
 from affectkit.data.transforms import CenterCrop, Compose, HorizontalFlip, RandomCrop
 from affectkit.datamodules import SingleDataModule
