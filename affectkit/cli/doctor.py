@@ -49,6 +49,7 @@ REQUIRED = (
 EXTRAS = {
     "synth": (("numba",), "demo, data render, data rehearse, and recipes with rendered faces"),
     "onnx": (("onnx", "onnxscript"), "model export --to onnx"),
+    "llm": (("transformers", "gguf", "accelerate"), "recipes with a pretrained language model"),
     "ray": (("ray",), "--engine ray"),
     "tensorboard": (("tensorboard",), "--logger tensorboard"),
     "wandb": (("wandb",), "--logger wandb"),

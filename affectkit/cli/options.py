@@ -63,6 +63,7 @@ def check_options(command: str | None, args: Sequence[str]) -> None:
             remedy=f"Write --config {args[0]}, or --OPTION VALUE.",
         )
     tree = _Tree(command)
+    tree.has_imports |= any(argument.partition("=")[0] == "--imports" for argument in args)
     for index, argument in enumerate(args):
         option, equals, value = argument.partition("=")
         given = value if equals else next(iter(args[index + 1 :]), None)

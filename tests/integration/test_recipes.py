@@ -178,5 +178,5 @@ def test_explain_keeps_what_it_cannot_shorten():
 
 
 def test_a_missing_recipe_is_a_config_error():
-    with pytest.raises(ConfigError, match="No recipe 'joint/dmeo'"):
+    with pytest.raises(ConfigError, match="no recipe 'joint/dmeo'"):
         launch(["fit", "--config", "joint/dmeo"])

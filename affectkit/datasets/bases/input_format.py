@@ -63,8 +63,8 @@ def find_format(
         found |= _sampled_rate(train)
     if not has_pictures:
         return found
-    if result is not None:
-        found["size"] = _side(result)
+    if result is not None and (known is not None or (result.height, result.width) != _FRAME):
+        found["size"] = _side(result)  # a transform that keeps the size leaves it unknown
         trained = _transformed(train.transform, known, frames or 1)
         if trained is not None and _side(trained) != found["size"]:
             raise ConfigError(

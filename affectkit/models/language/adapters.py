@@ -28,6 +28,7 @@ class LowRankAddition(nn.Module):
         up: B, [outputs, r].
 
     Example:
+        >>> import torch
         >>> layer = nn.Linear(4, 2)
         >>> addition = LowRankAddition(layer, LoRAConfig(rank=1))
         >>> before = layer(torch.ones(4))

@@ -20,6 +20,7 @@ from affectkit.cli.main import main
 from affectkit.cli.options import check_options, parameters_of, root_options
 from affectkit.cli.recipe import recipe_names
 from affectkit.errors import ConfigError
+from helpers.recipes import base_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
 
@@ -106,23 +107,10 @@ def _parsers():
     return Parsers()._subcommand_parsers
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in recipe_names() if not name.startswith(("ablation/", "baseline/"))]
-)
+@pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_passes(name):
-    base = ["--config", "micro/casme2_microauclip"] if "microauclip_rehearsal" in name else []
-    base = ["--config", "joint/affwild2_mtl"] if name == "joint/affwild2_rehearsal" else base
-    base = ["--config", "joint/demo"] if name.startswith("trainer/") else base
-    check_options("fit", [*base, "--config", name, "--trainer.max_epochs=3", "--seed_everything", "2"])
-
-
-@pytest.mark.parametrize(
-    "name", [name for name in recipe_names() if name.startswith(("ablation/", "baseline/"))]
-)
-def test_every_overlay_passes(name):
-    base = "micro/casme2_microauclip" if "micro" in name else "joint/ssm_rendered"
-    base = "caption/emocap_rendered" if "emocap" in name else base
-    check_options(None, ["-c", base, "-c", name])
+    options = ["--trainer.max_epochs=3", "--seed_everything", "2"]
+    check_options("fit", [*base_of(name), "--config", name, *options])
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_a_users_own_file_comes_first(tmp_path, monkeypatch):
         ("nope", "a name from `affectkit recipe list`"),
         ("joint/dmeo.yaml", "Did you mean joint/demo?"),
         ("demo", "Did you mean joint/demo?"),
-        ("recipes/rafdb", "Did you mean expression/rafdb?"),
+        ("recipes/rafdb", "Did you mean expression/rafdb or zero_shot/rafdb?"),
     ],
 )
 def test_unknown_recipe_names_the_nearest(name, remedy):

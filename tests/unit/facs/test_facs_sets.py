@@ -300,7 +300,7 @@ def test_both_are_label_spaces(space):
 
 @pytest.mark.parametrize("text", ["", "disfa9", "happy", "AU1,happiness", "intensity:basic7"])
 def test_what_is_no_space(text):
-    with pytest.raises(LabelSpaceError, match=r"not a label space.*disfa8.*rafdb7"):
+    with pytest.raises(LabelSpaceError, match=r"not a label space.*rafdb7.*disfa8"):
         label_space(text)
 
 

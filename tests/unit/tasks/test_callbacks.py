@@ -53,6 +53,7 @@ def test_tested_predictions_are_kept_with_the_truth(tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "test_predictions.parquet",
         "test_results.json",
+        "test_states.pt",
     ]
     assert len(table) == 3 * 4 * 3
     assert table["subject"].unique().tolist() == ["s08", "s09", "s10"]

@@ -82,7 +82,7 @@ def fold(name, people, scores):
     group = torch.arange(len(people)).repeat_interleave(2)
     metric.update(torch.eye(2)[scores], truth, torch.ones(len(truth), dtype=torch.bool), group)
     metric.persistent(True)
-    count = {"dataset": "d", "head": "e", "space": "a,b", "has_subjects": True, "num_groups": len(people)}
+    count = {"dataset": "d", "head": "e", "space": "a,b", "over": "subjects", "num_groups": len(people)}
     return {
         "fold": name,
         "thresholds": {},
