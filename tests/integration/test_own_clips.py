@@ -1,12 +1,15 @@
 """A new user's way: own clips and a table, through the commands of docs/howto/own_data.md, to values of a new video."""
 
+import io
 import json
+import logging
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pandas as pd
@@ -54,15 +57,34 @@ def commands():
     return [line.split()[1:] for line in block[1].splitlines()]
 
 
-def test_six_commands_from_clips_to_predictions(home, caplog, capfd):
-    for arguments in commands():
-        trains = arguments[0] in ("fit", "test")
-        assert main([*arguments, *(SMALL if trains else [])]) == 0
-    said = capfd.readouterr()
-    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == []
-    assert "warning" not in (said.out + said.err).lower()
-    assert "faces: in 60 of 60 frames" in said.out
-    assert "table: a face in 48 of 48 frames of 8 clips" in said.out
+class Warnings(logging.Handler):
+    """Warnings that are logged."""
+
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self.texts = []
+
+    def emit(self, record):
+        self.texts.append(record.getMessage())
+
+
+@pytest.fixture(scope="module")
+def said(home):
+    """What the six commands of the page print; they leave recipe, model and predictions in `home`."""
+    text, logged = io.StringIO(), Warnings()
+    logging.getLogger().addHandler(logged)
+    with redirect_stdout(text), redirect_stderr(text):
+        codes = [main([*a, *(SMALL if a[0] in ("fit", "test") else [])]) for a in commands()]
+    logging.getLogger().removeHandler(logged)
+    assert codes == [0] * 6
+    assert logged.texts == []
+    return text.getvalue()
+
+
+def test_six_commands_from_clips_to_predictions(home, said):
+    assert "warning" not in said.lower()
+    assert "faces: in 60 of 60 frames" in said
+    assert "table: a face in 48 of 48 frames of 8 clips" in said
     spec = load("runs/my-clips/model").input_spec
     assert (spec.size, spec.frames, spec.alignment, spec.crop_margin) == (48, 8, "five_points", 0.15)
     # 6 frames at 25 per second, sampled as 8 frames from the first to the last.
@@ -73,7 +95,8 @@ def test_six_commands_from_clips_to_predictions(home, caplog, capfd):
     assert list(home.glob(".signals/my-clips/**/*.safetensors"))
 
 
-def test_the_exported_model_sees_the_crops_that_it_was_trained_on(home):
+@pytest.mark.usefixtures("said")
+def test_the_exported_model_sees_the_crops_that_it_was_trained_on():
     """The pixels of training equal those of prediction, for the same frames of the same media."""
     model = load("runs/my-clips/model")
     data = build_part(["--config", "my-clips.yaml", *SMALL], "data")
@@ -91,7 +114,8 @@ def test_the_exported_model_sees_the_crops_that_it_was_trained_on(home):
     assert data.transform(train=True)(clip).frames.shape == clip.frames.shape
 
 
-def test_the_recipe_may_not_contradict_the_data(home, capsys):
+@pytest.mark.usefixtures("said")
+def test_the_recipe_may_not_contradict_the_data(capsys):
     fit = ["fit", "--config", "my-clips.yaml", *SMALL]
     for stated, fault in (
         ("{frames: 4}", "states frames 4 for the model's input, but the data make frames 8"),
@@ -136,7 +160,8 @@ def test_faces_are_measured_once_even_if_the_process_is_killed(home, tmp_path):
     assert all(torch.equal(kept[k].frames, again[k].frames) for k in range(len(kept)))
 
 
-def test_results_name_the_protocol(home):
+@pytest.mark.usefixtures("said")
+def test_results_name_the_protocol():
     (results,) = Path("runs/my-clips").rglob("test_results.json")
     (rows, *_) = json.loads(results.read_text(encoding="utf-8")).values()
     assert "subjects disjoint" in rows[0]["protocol"]

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import torch
 
-from affectkit.data import Clip, ClipTransform, is_same_setting
+from affectkit.data import Clip, is_same_setting
 from affectkit.data.video import open_video
 from affectkit.datasets.bases.dataset import AffectDataset
 from affectkit.errors import AnnotationError, ConfigError, VideoError
@@ -56,7 +56,7 @@ def find_format(
     place = evaluation.face_picture
     found: dict[str, Any] = {}
     known = place if isinstance(place, FacePicture) else None
-    result = _transformed(evaluation.transform, known, frames or 1)
+    result = _transformed(evaluation, known, frames or 1)
     if frames is not None and result is not None:
         found["frames"] = result.frames
     if frames is None or frames > 1:
@@ -65,7 +65,7 @@ def find_format(
         return found
     if result is not None and (known is not None or (result.height, result.width) != _FRAME):
         found["size"] = _side(result)  # a transform that keeps the size leaves it unknown
-        trained = _transformed(train.transform, known, frames or 1)
+        trained = _transformed(train, known, frames or 1)
         if trained is not None and _side(trained) != found["size"]:
             raise ConfigError(
                 f"Training makes pictures of {_side(trained)} pixels, evaluation of {found['size']}.",
@@ -116,12 +116,14 @@ def _side(result: _Result) -> int | str:
     return result.height if square else f"{result.height} × {result.width}"
 
 
-def _transformed(transform: ClipTransform | None, place: FacePicture | None, frames: int) -> _Result | None:
-    """Result of a transform; None if it does not accept a frame of unknown size."""
+def _transformed(dataset: AffectDataset, place: FacePicture | None, frames: int) -> _Result | None:
+    """Result of a dataset's transform for its first labels; None if it does not accept a frame of unknown size."""
+    transform, record = dataset.transform, dataset.clips[0]
     height, width = _FRAME if place is None else (place.size, place.size)
     points = torch.zeros(68, 2) if place is None else face_landmarks(place)
     clip = Clip.make(
         torch.zeros(frames, 3, height, width, dtype=torch.uint8),
+        dataset.annotate(record, [record.start] * frames),
         landmarks=points.expand(frames, 68, 2),
         landmarks_mask=torch.ones(frames, 68, dtype=torch.bool),
     )

@@ -4,13 +4,13 @@ import json
 
 import pytest
 import torch
+from helpers.recipes import base_of
 
 from affectkit.cli import describe
 from affectkit.cli.main import main
 from affectkit.cli.recipe import recipe_names
 from affectkit.errors import ConfigError
 from affectkit.models import AffectModel
-from helpers.recipes import base_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
 

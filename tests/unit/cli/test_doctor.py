@@ -76,7 +76,7 @@ def test_what_is_missing_is_named_with_its_commands(cache, capsys, monkeypatch):
     monkeypatch.setattr(doctor, "version", find)
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
-    assert "installed: synth, ray, tensorboard" in text
+    assert "installed: synth, llm, ray, tensorboard" in text
     assert "missing for model export --to onnx: pip install 'affectkit[onnx]'" in text
     assert "missing for --logger wandb: pip install 'affectkit[wandb]'" in text
     assert "decord is not installed" in text

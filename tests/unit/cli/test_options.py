@@ -8,6 +8,7 @@ import sys
 import jsonargparse
 import lightning.pytorch
 import pytest
+from helpers.recipes import base_of
 from lightning.pytorch import callbacks, loggers
 
 import affectkit.data
@@ -20,7 +21,6 @@ from affectkit.cli.main import main
 from affectkit.cli.options import check_options, parameters_of, root_options
 from affectkit.cli.recipe import recipe_names
 from affectkit.errors import ConfigError
-from helpers.recipes import base_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
 
