@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer, loggers
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-from affectkit.errors import MissingDependencyError
 from affectkit.inference.reports.figures import draw_bars, draw_confusion, label_metrics
 from affectkit.tasks.base import AffectTask
 
@@ -25,16 +23,7 @@ _CLASSES = {"csv": "CSVLogger", "tensorboard": "TensorBoardLogger", "wandb": "Wa
 
 
 def logger_config(name: LoggerName, folder: str) -> dict[str, Any]:
-    """Configuration of a logger that writes below a folder.
-
-    Raises:
-        MissingDependencyError: Its package is not installed.
-    """
-    if name != "csv" and find_spec(name) is None:
-        raise MissingDependencyError(
-            f"The logger {name!r} needs the package {name}, which is not installed.",
-            remedy=f"Install the extra: pip install 'affectkit[{name}]'.",
-        )
+    """Configuration of a logger that writes below a folder."""
     named = {"project": "affectkit"} if name == "wandb" else {"name": "logs"}
     class_path = f"lightning.pytorch.loggers.{_CLASSES[name]}"
     return {"class_path": class_path, "init_args": {"save_dir": folder, **named}}

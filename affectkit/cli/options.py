@@ -21,7 +21,7 @@ import yaml
 
 import affectkit
 from affectkit.cli.recipe import compose, find_recipe
-from affectkit.errors import ConfigError, did_you_mean
+from affectkit.errors import ConfigError, MissingDependencyError, did_you_mean
 from affectkit.registry import GROUP
 
 __all__ = ["LOGGERS", "check_class", "check_options", "parameters_of", "root_options"]
@@ -167,6 +167,12 @@ class _Tree:
 def _check_logger(name: str, **location: Any) -> None:
     if name not in LOGGERS:
         raise ConfigError(f"There is no logger {name!r}.", remedy=did_you_mean(name, LOGGERS), **location)
+    if name != "csv" and importlib.util.find_spec(name) is None:
+        raise MissingDependencyError(
+            f"The logger {name!r} needs the package {name}, which is not installed.",
+            remedy=f"Install the extra: pip install 'affectkit[{name}]'.",
+            **location,
+        )
 
 
 def check_class(name: str, **location: Any) -> None:
