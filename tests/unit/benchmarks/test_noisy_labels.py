@@ -15,8 +15,7 @@ def study():
     spec = importlib.util.spec_from_file_location("study_of_noisy_labels", path)
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    return module
 
 
 @pytest.mark.parametrize(("noise", "rate"), [("none", 0.0), ("border", 0.25), ("any", 0.25)])
