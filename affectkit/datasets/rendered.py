@@ -93,6 +93,10 @@ class RenderedDataset(TableDataset):
                 self.spaces[name] = space
         return records
 
+    def _warn_of_unread(self) -> None:
+        """Warn of nothing: the renderer writes the columns, and their names tell no mistake."""
+        self.unread = ()
+
     @cached_property
     def _tables(self) -> tuple[Tensor, Tensor, dict[str, int]]:
         """Intensities float32 [N, U] from 0 to 1, landmarks float32 [N, 68, 2], and each clip's first row."""

@@ -300,7 +300,7 @@ def _render_person(
                 "subject": f"p{identity:04d}",
                 "split": split,
                 "expression": truth if posed else None,
-                **({"engagement": plan.level} if engaged else {}),
+                "engagement": plan.level,
                 "onset": plan.onset,
                 "apex": plan.apex,
                 "offset": plan.offset,

@@ -54,6 +54,11 @@ def test_clip_has_the_truth_that_was_rendered(root, frames):
         assert clip.key_frames.tolist() == list(record.key_frames)
 
 
+def test_no_column_of_the_renderer_is_warned_of(root, caplog):
+    assert RenderedDataset(root).unread == ()
+    assert caplog.text == ""
+
+
 def test_labels_follow_the_frames_that_are_read(root):
     dataset = RenderedDataset(root, sampler=lambda length, **_: [4, 1, 4])
     whole = RenderedDataset(root)
