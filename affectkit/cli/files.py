@@ -16,6 +16,7 @@ from affectkit.errors import ConfigError, DatasetNotFoundError
 __all__ = ["check_files"]
 
 _VARIABLE = re.compile(r"\$\{oc\.env:([^,}]+)(?:,([^}]*))?\}")
+_NO_FILE = re.compile(r"(best|hpc|last)$|registry|\w+://")  # what Lightning resolves by itself
 
 
 def check_files(args: Sequence[str]) -> None:
@@ -38,7 +39,7 @@ def check_files(args: Sequence[str]) -> None:
             data = _merged(data, given) if isinstance(given, dict) else data
         elif option in ("--data.root", "--data.init_args.root"):
             data = _merged(data, {"init_args": {"root": value}})
-        elif option == "--ckpt_path" and value.endswith(".ckpt") and "://" not in value:
+        elif option == "--ckpt_path" and not _NO_FILE.match(value):
             _check_checkpoint(Path(value))
         elif option == "--data":
             return  # another class

@@ -45,8 +45,8 @@ WRONG = [
     ),
     (["fit", "--config", "FILE"], "root: The root of the data does not exist. Give the folder of the corpus"),
     (
-        ["test", "--config", "FILE", "--ckpt_path", "bset.ckpt"],
-        "There is no checkpoint bset.ckpt. Checkpoints of `affectkit fit` are in the folder",
+        ["test", "--config", "FILE", "--ckpt_path", "runs/bset"],
+        "There is no checkpoint runs/bset. Checkpoints of `affectkit fit` are in the folder",
     ),
     (
         ["crossval", "--confg", "au/bp4d"],
