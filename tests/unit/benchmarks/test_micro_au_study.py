@@ -84,10 +84,9 @@ def test_every_variant_switches_off_what_it_says(tmp_path):
     setup = Setup.rehearsal()
     (tmp_path / setup.name).mkdir()
     tower = ClipBackbone("affectkit-tiny-patch8").tower.state_dict()
-    save_file({f"visual.{k}": v for k, v in tower.items()}, tower_file(setup, tmp_path))
-    tasks = {
-        name: make_task(setup, variant, tower_file(setup, tmp_path)) for name, variant in VARIANTS.items()
-    }
+    file = tower_file(setup, tmp_path, "affectkit-tiny-patch8")
+    save_file({f"visual.{k}": v for k, v in tower.items()}, file)
+    tasks = {name: make_task(setup, variant, file) for name, variant in VARIANTS.items()}
     heads = {name: task.heads["au"] for name, task in tasks.items()}
     parts = {
         name: (head.attend is not None, head.depend is not None, head.tau is not None)
