@@ -45,7 +45,9 @@ def about(setup: Setup, runs: harness.Runs) -> str:
     for variants, _ in TABLES.values():
         seconds = [run["processor_seconds"]["all"] for name in variants for run in runs[name].values()]
         parts.append(f"{np.median(seconds):.0f} s" if seconds else "–")
-    return f"A run took {parts[0]} (options) and {parts[1]} (LED) on one core (median). Setup id {setup.name}."
+    return (
+        f"A run took {parts[0]} (options) and {parts[1]} (LED) on one core (median). Setup id {setup.name}."
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -21,7 +21,9 @@ OPTIONS = {
     "full": MAIN["full"],
     "flow": Variant("optical flow", head={"motion": "apex"}, flow=True),
     "region2": Variant("regions of 2 × 2 patches", head={"region": 2}),
-    "wide": Variant("patches of twice the width, regions of 2 × 2", head={"region": 2}, tower="affectkit-tiny"),
+    "wide": Variant(
+        "patches of twice the width, regions of 2 × 2", head={"region": 2}, tower="affectkit-tiny"
+    ),
     "text_last": _tuned("last block of the text tower trained", {"trainable": 1}),
     "text_lora": _tuned("text tower trained by LoRA", {"lora": {"rank": 8}}),
     "text_all": _tuned("whole text tower trained", {"trainable": "all"}),

@@ -80,10 +80,8 @@ class FlowBackbone(Backbone):
         """Flow pictures uint8 [B, 1, 3, S, S] of clips [B, T, 3, H, W], for S the size that the backbone reads."""
         B, T = frames.shape[:2]
         pixels = frames if frames.dtype == torch.uint8 else (frames * 255).round().to(torch.uint8)
-        if frame_mask is None:
-            last = torch.full((B,), T - 1)
-        else:  # padding is last
-            last = frame_mask.sum(dim=1).clamp(min=1) - 1
+        mask = torch.ones(B, T, dtype=torch.bool) if frame_mask is None else frame_mask.cpu()
+        last = mask.sum(dim=1).clamp(min=1) - 1  # padding is last
         ends = torch.stack([pixels[:, 0], pixels[torch.arange(B), last]], dim=1).cpu()
         size = self.backbone.input_spec.size
         flows = [flow_picture(pair, size=size, shift=self.shift, strain=self.strain) for pair in ends]

@@ -85,7 +85,9 @@ def test_a_trained_text_tower_begins_as_the_frozen_one_and_moves(tuning):
     frozen, head = make().eval(), make(text_tuning=tuning).eval()
     given = clips()
     torch.testing.assert_close(head(given), frozen(given))
-    trained = {n.partition(".")[2] for n, p in head.named_parameters() if n.startswith("tower") and p.requires_grad}
+    trained = {
+        n.partition(".")[2] for n, p in head.named_parameters() if n.startswith("tower") and p.requires_grad
+    }
     assert ("token_embedding" in trained) == (tuning == {"trainable": "all"})
     step = torch.optim.SGD(head.tower.parameters(), lr=1.0)
     head(given).square().sum().backward()

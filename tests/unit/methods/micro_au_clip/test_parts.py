@@ -70,7 +70,10 @@ def test_small_regions_are_the_patches_nearest_to_a_centre():
                 homes.append([min(int(v), 6) for v in spot])
                 near = [set((middle - v).abs().argsort(stable=True)[:2].tolist()) for v in spot]
                 if any(v < 0.5 or v > 6.5 for v in spot):  # the other patch is outside the picture
-                    near = [{n} if v < 0.5 or v > 6.5 else s for n, v, s in zip(homes[-1], spot, near, strict=True)]
+                    near = [
+                        {n} if v < 0.5 or v > 6.5 else s
+                        for n, v, s in zip(homes[-1], spot, near, strict=True)
+                    ]
                 found |= {row * 7 + column: 0.0 for column in near[0] for row in near[1]}
             for place in found:
                 row, column = divmod(place, 7)

@@ -151,7 +151,9 @@ def test_flow_takes_the_place_of_the_frames(tmp_path):
     head = partial(
         MicroAUHead, space=SPACE, text={"model_name": "affectkit-tiny"}, attention_heads=2, motion="apex"
     )
-    task = MicroAU(TimmBackbone("test_vit", size=32, tokens=True), {"micro": head}, flow={"shift": 2.0}, lr=1e-3)
+    task = MicroAU(
+        TimmBackbone("test_vit", size=32, tokens=True), {"micro": head}, flow={"shift": 2.0}, lr=1e-3
+    )
     assert task.model.backbone.config["shift"] == 2.0
     trainer, data = fitted(tmp_path, task)
     trainer.test(task, datamodule=data, verbose=False)
