@@ -13,7 +13,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -23,6 +22,7 @@ from affectkit.errors import ConfigError
 from affectkit.facs.captions import mirror_text
 from affectkit.facs.regions import FLIP_68
 from affectkit.facs.spaces import label_space
+from affectkit.flow import check_flow, flow_picture
 
 __all__ = [
     "CenterCrop",
@@ -258,12 +258,11 @@ class ColorJitter(ClipTransform):
 
 @dataclass(frozen=True)
 class OpticalFlow(ClipTransform):
-    r"""Replace a clip by one picture of the motion from the first frame to the apex.
+    """Replace a clip by one picture of the motion from the first frame to the apex, see `affectkit.flow.flow_picture`.
 
-    The channels are the shift to the right u, the shift down v, and the magnitude of the optical strain,
-    :math:`\sqrt{u_x^2 + v_y^2 + \frac12 (u_y + v_x)^2}`, scaled to 0-255; zero shift is 128. The apex is the key frame
-    if it was sampled, else the last real frame. The flow is by dense inverse search (DIS). Frame labels become those of
-    the apex. Flips and crops must come before this transform.
+    The apex is the key frame if it was sampled, else the last real frame. Frame labels become those of the apex. Flips
+    and crops must come before this transform. A model trained on such pictures predicts nothing useful from frames; one
+    with `FlowBackbone`, which computes them itself, does.
 
     Args:
         size: Side of the result in pixels; the size of the frames by default.
@@ -277,11 +276,6 @@ class OpticalFlow(ClipTransform):
         >>> clip = Clip.make(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
         >>> OpticalFlow(size=28)(clip).frames[0, :, 0, 0]
         tensor([128, 128,   0], dtype=torch.uint8)
-
-    References:
-        T. Kroeger, R. Timofte, D. Dai and L. Van Gool, "Fast optical flow using dense inverse search", ECCV 2016.
-        S.-T. Liong et al., "Shallow triple stream three-dimensional CNN (STSTNet) for micro-expression
-        recognition", FG 2019, whose input has these channels.
     """
 
     size: int | None = None
@@ -289,34 +283,19 @@ class OpticalFlow(ClipTransform):
     strain: float = 0.5
 
     def __post_init__(self) -> None:
-        if min(self.shift, self.strain, 1 if self.size is None else self.size) <= 0:
-            raise ConfigError(
-                f"The size {self.size}, shift {self.shift} and strain {self.strain} must be positive."
-            )
+        check_flow(self.size, self.shift, self.strain)
 
     def __call__(self, clip: Clip, rng: torch.Generator | None = None) -> Clip:
         """See `ClipTransform`."""
-        import cv2
-
         last = int(clip.frame_mask.nonzero().max()) if clip.frame_mask.any() else 0
         apex = int(clip.key_frames[1]) if clip.key_frames[1] >= 0 else last
-        pair = clip.frames[[0, apex]].permute(0, 2, 3, 1).numpy()
-        first, second = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in pair)
-        search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        flow = search.calc(first, second, np.zeros((*first.shape, 2), np.float32))  # [H, W, 2], in pixels
-        u, v = torch.from_numpy(flow).unbind(-1)
-        u_y, u_x = torch.gradient(u)
-        v_y, v_x = torch.gradient(v)
-        strain = (u_x.square() + v_y.square() + 0.5 * (u_y + v_x).square()).sqrt()
-        scaled = [(u / self.shift + 1) / 2, (v / self.shift + 1) / 2, strain / self.strain]
-        picture = torch.stack(scaled)[None]
-        if self.size is not None:
-            picture = F.interpolate(picture, (self.size, self.size), mode="bilinear", antialias=True)
+        pair = clip.frames[[0, apex]]
+        picture = flow_picture(pair, size=self.size, shift=self.shift, strain=self.strain)[None]
         scale = torch.tensor([picture.shape[-1], picture.shape[-2]]) / torch.tensor(clip.frames.shape[:-3:-1])
         keep = slice(apex, apex + 1)
         return replace(
             clip,
-            frames=(picture * 255 + 0.5).clamp(0, 255).to(torch.uint8),
+            frames=picture,
             frame_mask=clip.frame_mask[keep],
             targets={
                 name: target.map(lambda values: values[keep]) if target.leading == 1 else target

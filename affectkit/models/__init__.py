@@ -8,6 +8,7 @@ from __future__ import annotations
 from affectkit.models.backbones import (
     Backbone,
     ClipBackbone,
+    FlowBackbone,
     FusedBackbone,
     LEDBackbone,
     LEDMaps,
@@ -64,6 +65,7 @@ __all__ = [
     "Explanation",
     "ExpressionHead",
     "Features",
+    "FlowBackbone",
     "FramewiseTransformer",
     "FusedBackbone",
     "GraphAUHead",

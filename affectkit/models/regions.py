@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from affectkit.errors import LabelSpaceError
+from affectkit.errors import ConfigError, LabelSpaceError
 from affectkit.facs import REGIONS, ActionUnit
 from affectkit.facs.mean_shape import MEAN_SHAPE_68
 
 __all__ = ["PatchRegions"]
 
+Side = Literal[2, 3]
+
 _CENTRES = 2  # the most that a unit has
-_REACH = 1  # patches around that of a centre, in each direction
 _FALLOFF = 3.0  # distance in patches at which the weight is 0
 _EYE_CORNERS = (39, 42)
 
@@ -24,15 +26,17 @@ class PatchRegions(nn.Module):
     r"""Patches around the centres of each unit, with weights that decrease with the distance.
 
     The centres are those of `affectkit.facs.region_centres`. The region of a unit is the 3 × 3 patches around each
-    centre's patch, with weights :math:`\max(0, 1 - d_1 / 3)` for the city-block distance d in patches to the nearer
-    centre. If a landmark of a centre is unknown or not finite, the centre of a mean face that fills the picture is
-    used.
+    centre's patch, or the 2 × 2 patches nearest to each centre, with weights :math:`\max(0, 1 - d_1 / 3)` for the
+    city-block distance d in patches to the patch of the nearer centre. If a landmark of a centre is unknown or not
+    finite, the centre of a mean face that fills the picture is used.
 
     Args:
         units: The units, in order.
+        side: Patches per side of a region, S, 3 or 2; 2 for coarse grids, where 3 × 3 patches cover several regions.
 
     Raises:
         LabelSpaceError: A unit has no known region.
+        ConfigError: `side` is neither 3 nor 2.
 
     Example:
         >>> regions = PatchRegions([ActionUnit(12)])
@@ -49,8 +53,11 @@ class PatchRegions(nn.Module):
     offset: Tensor
     present: Tensor
 
-    def __init__(self, units: Sequence[ActionUnit]) -> None:
+    def __init__(self, units: Sequence[ActionUnit], *, side: Side = 3) -> None:
         super().__init__()
+        if side not in get_args(Side):
+            raise ConfigError(f"A region has 3 × 3 or 2 × 2 patches, not {side} × {side}.")
+        self.side = side
         table = REGIONS["affectkit"].centres
         if unknown := [str(unit) for unit in units if unit.id not in table]:
             known = ", ".join(f"AU{number}" for number in sorted(table))
@@ -106,14 +113,16 @@ class PatchRegions(nn.Module):
         """Patches of every unit in a grid of `grid` patches per side; see `centres` for the other arguments.
 
         Returns:
-            Patch numbers, row by row, int64 [B, A, 18], and weights float32 [B, A, 18]; 0 for entries outside the
+            Patch numbers, row by row, int64 [B, A, 2 S²], and weights float32 [B, A, 2 S²]; 0 for entries outside the
             picture and for repeated patches.
         """
         centres = self.centres(landmarks, mask, clips=clips, picture=picture)
-        home = ((centres + 0.5) * (grid / picture)).floor().long().clamp(0, grid - 1)
-        step = torch.arange(-_REACH, _REACH + 1, device=home.device)
+        spot = ((centres + 0.5) * (grid / picture)).clamp(0, grid)  # in patches
+        home = spot.floor().long().clamp(max=grid - 1)
+        first = home - 1 if self.side == 3 else home - (spot - home < 0.5).long()
+        step = torch.arange(self.side, device=home.device)
         around = rearrange(list(torch.meshgrid(step, step, indexing="xy")), "xy r c -> (r c) xy")
-        places = home[:, :, :, None] + around  # [B, A, 2, 9, 2]
+        places = first[:, :, :, None] + around  # [B, A, 2, S², 2]
         inside = ((places >= 0) & (places < grid)).all(dim=-1) & self.present[:, :, None]
         distance = (places[:, :, :, :, None] - home[:, :, None, None]).abs().sum(dim=-1).float()
         distance = distance.masked_fill(~self.present[:, None, None, :], torch.inf).amin(dim=-1)

@@ -11,7 +11,7 @@ import torch
 from harness import write_run
 from learning import teach_landmarks, train_and_test
 from lightning.pytorch import seed_everything
-from micro_au_setup import VARIANTS, Setup, Variant
+from micro_au_setup import Setup, Variant
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,16 +31,17 @@ from affectkit.models import AUHead, Backbone, MotionPool, build
 from affectkit.models.backbones import ClipBackbone
 from affectkit.synth import render_corpus
 
-TOWER = "affectkit-tiny-patch8"
+TEXTS = "affectkit-tiny-patch8"  # the random text tower
 HEADS = 4  # of attention
 REACH = 1.5  # patches within which a patch knows a landmark
 
 
 def prepare(setup: Setup, folder: Path, seeds: Sequence[int], jobs: int) -> None:
-    """Render the corpora of these seeds, and train the tower that all runs start from, where they are missing."""
+    """Render the corpora of these seeds, and train the towers that runs start from, where they are missing."""
     for seed in (None, *seeds):
         render_corpus(corpus_folder(setup, folder, seed), **setup.corpus(seed), num_workers=jobs)
-    pretrain(setup, folder)
+    for name in {variant.tower for variant in setup.variants.values() if variant.backbone == "clip"}:
+        pretrain(setup, folder, name)
 
 
 def corpus_folder(setup: Setup, folder: Path, seed: int | None) -> Path:
@@ -48,19 +49,19 @@ def corpus_folder(setup: Setup, folder: Path, seed: int | None) -> Path:
     return folder / setup.name / "corpora" / ("pretraining" if seed is None else f"micro-{seed}")
 
 
-def tower_file(setup: Setup, folder: Path) -> Path:
-    """Where the tower is kept that all runs start from."""
-    return folder / setup.name / "tower.safetensors"
+def tower_file(setup: Setup, folder: Path, name: str) -> Path:
+    """Where the tower of an architecture is kept that runs start from."""
+    return folder / setup.name / f"{name}.safetensors"
 
 
-def pretrain(setup: Setup, folder: Path) -> None:
+def pretrain(setup: Setup, folder: Path, name: str) -> None:
     """Teach an image tower the landmarks of people who are in no other corpus; it sees no other label.
 
     Of two frames of a clip with large movements, the class token learns where all 68 landmarks are, every patch where
     those near it are, and both how far they moved in between. It stands in for the pretraining of a real CLIP, which
     nobody would train from nothing on a few people either.
     """
-    path = tower_file(setup, folder)
+    path = tower_file(setup, folder, name)
     if path.is_file():
         return
     seed_everything(0, verbose=False)
@@ -75,7 +76,7 @@ def pretrain(setup: Setup, folder: Path) -> None:
         seed=0,
     )
     data.setup("fit")
-    backbone = ClipBackbone(TOWER, tokens=True)
+    backbone = ClipBackbone(name, tokens=True)
     readers = nn.ModuleList(nn.Linear(backbone.num_features, 2 * 68) for _ in range(2))
 
     def loss_of(batch: ClipBatch) -> Tensor:
@@ -139,18 +140,21 @@ def make_task(setup: Setup, variant: Variant, tower: Path) -> MicroAU:
     groups: list[Any] = list(variant.groups)
     backbone: Backbone
     if variant.backbone == "clip":
-        backbone = ClipBackbone(TOWER, weights=str(tower), tokens=variant.head is not None)
-        groups.append({"pattern": "backbone.*", "lr": setup.backbone_lr})
+        weights = str(tower) if variant.pretrained else None
+        backbone = ClipBackbone(variant.tower, weights=weights, tokens=variant.head is not None)
+        rate = setup.backbone_lr if variant.tower_lr is None else variant.tower_lr
+        groups.append({"pattern": "backbone.*", "lr": rate})
     else:
         backbone = build("backbone", {"type": variant.backbone})
     head: Any = partial(AUHead, space=setup.units)
     if variant.head is not None:
-        options = {"text": {"model_name": TOWER}, "attention_heads": HEADS, **variant.head}
+        options = {"text": {"model_name": TEXTS}, "attention_heads": HEADS, **variant.head}
         head = partial(MicroAUHead, space=setup.units, **options)
     return MicroAU(
         backbone,
         {"au": head},
         MotionPool if variant.backbone == "clip" and variant.head is None else None,
+        flow={} if variant.flow else None,
         balance={"au": "positives"},
         contrast_weight=variant.contrast,
         dependency_weight=variant.dependency,
@@ -166,10 +170,10 @@ def run_single(setup: Setup, folder: Path, name: str, seed: int) -> None:
     """Train a variant with a seed, test it, and write what came out."""
     torch.set_num_threads(1)
     seed_everything(seed, verbose=False)
-    variant = VARIANTS[name]
+    variant = setup.variants[name]
     data = micro_data(setup, folder, variant, seed)
-    task = make_task(setup, variant, tower_file(setup, folder))
-    training = train_and_test(task, data, folder, epochs=setup.epochs, ema=setup.ema)
+    task = make_task(setup, variant, tower_file(setup, folder, variant.tower))
+    training = train_and_test(task, data, folder, epochs=variant.epochs or setup.epochs, ema=setup.ema)
     results = test_numbers(task)
     write_run(
         setup, folder, {"variant": name, "seed": seed, "setup": setup.name, "results": results, **training}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 Kind = Literal["method", "ablation", "baseline"]
@@ -25,6 +25,11 @@ class Variant:
         frames: Frames a clip.
         lr: Learning rate of everything but the tower.
         groups: Parameter groups of the optimiser, beside the tower's.
+        tower: Architecture of the image tower.
+        pretrained: Whether the tower knows landmarks; otherwise it starts from nothing.
+        flow: Whether the tower sees the optical flow from onset to apex.
+        tower_lr: Learning rate of the tower, the setup's by default.
+        epochs: Epochs, the setup's by default.
     """
 
     title: str
@@ -36,6 +41,19 @@ class Variant:
     frames: int = 2
     lr: float = 3e-3
     groups: tuple[Mapping[str, Any], ...] = ()
+    tower: str = "affectkit-tiny-patch8"
+    pretrained: bool = True
+    flow: bool = False
+    tower_lr: float | None = None
+    epochs: int | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that a run depends on; fields that came later only where they are set, so that old runs stay valid."""
+        later = {"tower", "pretrained", "flow", "tower_lr", "epochs"}
+        usual = {one.name: one.default for one in fields(self) if one.name in later}
+        given = {**asdict(self), "title": None}
+        return {key: value for key, value in given.items() if key not in usual or value != usual[key]}
 
 
 def _baseline(title: str, backbone: str, **options: Any) -> Variant:
@@ -102,9 +120,14 @@ class Setup:
         )  # fmt: skip
 
     @property
+    def variants(self) -> Mapping[str, Variant]:
+        """The rows of the table."""
+        return VARIANTS
+
+    @property
     def name(self) -> str:
         """A hash of all settings, those of the variants among them; runs of other settings are not mixed with these."""
-        variants = {name: {**asdict(variant), "title": None} for name, variant in VARIANTS.items()}
+        variants = {name: variant.settings for name, variant in self.variants.items()}
         content = json.dumps([asdict(self), variants], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 

@@ -37,6 +37,7 @@ TEMPORALS = {
     "framewise": RESIDUAL,
     "local_attention": {"heads": 2, "max_frames": 8},
     "motion": {},
+    "motion/apex": {"motion": "apex"},
 }
 HEADS = {
     "au": {"space": "AU1,AU12"},
@@ -67,7 +68,8 @@ BRIDGES = {
 WIDTH = 8
 # Parts that take pictures of one size only, or patches: tested in tests/unit/models/test_small_motion_nets.py,
 # test_released.py, test_graph_head.py and tests/unit/methods; or parts that need signals: test_signal_backbones.py and
-# tests/unit/methods/engagement; or a bridge of expressions only: tests/unit/methods/emocapclip/test_parts.py.
+# tests/unit/methods/engagement; or a bridge of expressions only: tests/unit/methods/emocapclip/test_parts.py;
+# or features of one frame: test_flow_backbone.py.
 ELSEWHERE = {
     "backbone": {
         "led",
@@ -79,6 +81,7 @@ ELSEWHERE = {
         "fused",
         "signal_segments",
         "tcctnet",
+        "flow",
     },
     "head": {"aullm", "micro_au", "graph_au", "tcct_levels", "au_ttt"},
     "bridge": {"captions"},

@@ -4,13 +4,13 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from lightning.pytorch import Callback, seed_everything
+from lightning.pytorch import seed_everything
 
 from affectkit.data import WriteCaptions
 from affectkit.methods.emocapclip import CaptionBridge, EmoCapCLIP, ZeroShotHead
 from affectkit.models.backbones import ClipBackbone
 from helpers.toy import ToyDataModule, ToyDataset
-from helpers.training import make_trainer
+from helpers.training import FirstGradients, make_trainer
 
 
 class CaptionedDataModule(ToyDataModule):
@@ -30,14 +30,6 @@ def make_emocap(text=None, **options):
     heads = {"expression": partial(ZeroShotHead, space="basic7")}
     given = {"lr": 2e-4, "least": 0.0, "most": 2, "bridge": bridge}
     return EmoCapCLIP(backbone, heads, **{**given, **options})
-
-
-class FirstGradients(Callback):
-    """Keeps the gradients of the first step, the mean over all processes."""
-
-    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
-        if trainer.global_step == 0:
-            self.kept = {n: p.grad.clone() for n, p in pl_module.named_parameters() if p.grad is not None}
 
 
 def main(folder, world):

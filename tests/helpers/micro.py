@@ -9,18 +9,19 @@ from lightning.pytorch import seed_everything
 from affectkit.methods.micro_au_clip import MicroAU, MicroAUHead
 from affectkit.models.backbones import ClipBackbone
 from helpers.toy import ToyDataModule
-from helpers.training import make_trainer
+from helpers.training import FirstGradients, make_trainer
 
 
-def make_micro(**options):
-    """A tower of four patches a side and one head, with weights at which all three losses matter."""
+def make_micro(**given):
+    """A tower of four patches a side and one head that trains texts, with weights at which all three losses matter."""
     torch.manual_seed(0)
     text = {"model_name": "affectkit-tiny"}
     # Differences would leave the tower's last bias without a gradient but rounding, which Adam makes steps of.
-    head = partial(MicroAUHead, space="AU1,AU4,AU12", text=text, attention_heads=2, motion="concat")
+    options = {"text": text, "text_tuning": {"trainable": 1}, "attention_heads": 2, "motion": "concat"}
+    head = partial(MicroAUHead, space="AU1,AU4,AU12", **options)
     backbone = ClipBackbone("affectkit-tiny-patch8", size=32, tokens=True)
-    given = {"lr": 2e-4, "contrast_weight": 0.5, "dependency_weight": 0.5, "balance": {"micro": "positives"}}
-    return MicroAU(backbone, {"micro": head}, **{**given, **options})
+    usual = {"lr": 2e-4, "contrast_weight": 0.5, "dependency_weight": 0.5, "balance": {"micro": "positives"}}
+    return MicroAU(backbone, {"micro": head}, **{**usual, **given})
 
 
 def main(folder, world):
@@ -28,6 +29,7 @@ def main(folder, world):
     seed_everything(0, verbose=False)
     world = int(world)
     task = make_micro(recognition={"micro": "happiness,surprise,anger,sadness,other"})
+    gradients = FirstGradients()
     trainer = make_trainer(
         folder,
         max_steps=8,
@@ -35,6 +37,7 @@ def main(folder, world):
         strategy="ddp" if world > 1 else "auto",
         enable_checkpointing=False,
         gradient_clip_val=1.0,
+        callbacks=[gradients],
     )
     data = ToyDataModule(batch_size=4 // world, seed=0, clips=3)  # 9 test clips: one of two processes pads
     trainer.fit(task, datamodule=data)
@@ -44,4 +47,5 @@ def main(folder, world):
     if trainer.is_global_zero:
         results = {name: [row.to_dict() for row in rows] for name, rows in task.results.items()}
         content = {"weights": task.state_dict(), "means": losses, "results": results}
+        content["gradients"] = gradients.kept
         torch.save(content, Path(folder) / f"micro-{world}.pt")

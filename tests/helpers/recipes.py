@@ -4,6 +4,7 @@ BASES = {
     "trainer/": "joint/demo",
     "ablation/ssm_": "joint/ssm_rendered",
     "ablation/micro_": "micro/microauclip_rendered",
+    "ablation/micro_vit_b32": "micro/casme2_microauclip",
     "ablation/auttt_": "au/auttt_rendered",
     "ablation/muldml_": "expression/muldml_rendered",
     "ablation/aullm_": "micro/aullm_rendered",
@@ -17,5 +18,6 @@ BASES = {
 
 
 def base_of(name):
-    """Options that name the recipe under an overlay; none for a recipe."""
-    return [part for start, base in BASES.items() if name.startswith(start) for part in ("--config", base)]
+    """Options that name the recipe under an overlay; none for a recipe. The longest beginning of the name counts."""
+    starts = sorted((start for start in BASES if name.startswith(start)), key=len)
+    return ["--config", BASES[starts[-1]]] if starts else []

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import Callback, Trainer, seed_everything
 
 from affectkit.datamodules import MixtureDataModule
 from affectkit.models import AUHead, ExpressionHead, TimmBackbone
@@ -40,6 +40,14 @@ def make_trainer(folder, **options):
     """A quiet trainer on the processor."""
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     return Trainer(accelerator="cpu", default_root_dir=folder, num_sanity_val_steps=0, **(quiet | options))
+
+
+class FirstGradients(Callback):
+    """Keeps the gradients of the first step, the mean over all processes."""
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        if trainer.global_step == 0:
+            self.kept = {n: p.grad.clone() for n, p in pl_module.named_parameters() if p.grad is not None}
 
 
 def main(folder, world, mixture):

@@ -49,13 +49,20 @@ RECIPES = {
 }
 RECIPES["micro/samm_microauclip"] = RECIPES["micro/casme2_microauclip"]
 REHEARSAL = "micro/microauclip_rehearsal"  # an overlay, run by test_micro_crossval.py
-LORA = "ablation/micro_lora"
+LORA, B32 = "ablation/micro_lora", "ablation/micro_vit_b32"
+TUNINGS = {"all": {"trainable": "all"}, "last": {"trainable": 2}, "lora": {"lora": {"rank": 8}}}
 # overlay → what it leaves of a head or of the weights of the losses
 ABLATIONS = {
     "ablation/micro_no_pta": ({"pta": False}, {}),
     "ablation/micro_no_gda": ({"gda": False}, {}),
     "ablation/micro_no_gdloss": ({}, {"au/dependency": 0.0}),
     "ablation/micro_no_miaucl": ({"text": None}, {"au/contrast": 0.0}),
+    "ablation/micro_concat": ({"motion": "concat"}, {}),
+    "ablation/micro_flow": ({"motion": "apex"}, {}),
+    **{
+        f"ablation/micro_text_{name}": ({"text": {"model_name": "affectkit-tiny-patch8", **tuning}}, {})
+        for name, tuning in TUNINGS.items()
+    },
 }
 # overlay → backbone and shape of what it reads
 BASELINES = {
@@ -95,7 +102,7 @@ def arguments(name, folder, *overlays):
 
 def test_every_recipe_is_run():
     shipped = {name for name in recipe_names() if "microauclip" in name or "/micro_" in name}
-    assert shipped | {"joint/all_rendered"} == {*RECIPES, *ABLATIONS, *BASELINES, REHEARSAL, LORA}
+    assert shipped | {"joint/all_rendered"} == {*RECIPES, *ABLATIONS, *BASELINES, REHEARSAL, LORA, B32}
 
 
 def test_recipes_start_with_what_they_are():
@@ -103,9 +110,9 @@ def test_recipes_start_with_what_they_are():
         lines = (recipe_folder() / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
         assert lines[0].startswith("# ")
         assert any("Protocol `" in line for line in lines)
-    for name in (*ABLATIONS, *BASELINES, REHEARSAL, LORA):
+    for name in (*ABLATIONS, *BASELINES, REHEARSAL, LORA, B32):
         first = (recipe_folder() / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
-        assert first.startswith("# Overlay for a recipe of Micro-AU CLIP: ")
+        assert first.startswith("# Overlay for a recipe of Micro-AU CLIP")
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -140,7 +147,14 @@ def test_an_ablation_changes_one_thing(overlay, tmp_path):
     head, weights = ABLATIONS[overlay]
     assert task.heads["au"].config == {**whole.heads["au"].config, **head}
     assert task.loss_weights == {**whole.loss_weights, **weights}
-    assert task.model.backbone.config == whole.model.backbone.config
+    tower = whole.model.backbone.config
+    if overlay == "ablation/micro_flow":
+        tower = {"type": "flow", "backbone": tower, "size": 64, "shift": 4.0, "strain": 0.5}
+    assert task.model.backbone.config == tower
+    rates = {"all": 1e-6, "last": 1e-6, "lora": 1e-4}
+    tuned = overlay.removeprefix("ablation/micro_text_")
+    groups = [{"pattern": "heads.au.tower.*", "lr": rates[tuned]}] if tuned in rates else None
+    assert task.hparams["param_groups"] == groups
     assert {key: task.hparams[key] for key in ("lr", "balance", "recognition")} == {
         key: whole.hparams[key] for key in ("lr", "balance", "recognition")
     }
@@ -155,6 +169,19 @@ def test_low_rank_additions_take_the_place_of_the_last_blocks(tmp_path):
     learn = {name.rpartition(".")[2] for name, value in backbone.named_parameters() if value.requires_grad}
     assert learn == {"down", "up"}
     assert cli.model.hparams["param_groups"] == [{"pattern": "backbone.*", "lr": 1e-4}]
+
+
+def test_vit_b32_has_49_patches_and_small_regions(tmp_path):
+    """Random weights of the whole tower, for a step of a corpus."""
+    name = "micro/casme2_microauclip"
+    options = [*SMALL, "--data.init_args.fold=1", f"--trainer.default_root_dir={tmp_path}"]
+    cli = launch(["fit", "--config", name, "--config", B32, *QUIET, *options])
+    assert cli.trainer.global_step == 1
+    backbone, head = cli.model.model.backbone, cli.model.heads["au"]
+    assert backbone.tower.grid_size == (7, 7)
+    assert backbone.config["trainable_blocks"] == 4
+    assert (head.config["region"], head.config["text"]["model_name"]) == (2, backbone.config["model_name"])
+    assert cli.model.hparams["param_groups"] == [{"pattern": "backbone.*", "lr": 1e-6}]
 
 
 @pytest.mark.parametrize("overlay", BASELINES)

@@ -16,7 +16,7 @@ from affectkit.data import ClipLabels
 from affectkit.errors import ConfigError
 from affectkit.methods.engagement.ratings import Ratings
 
-__all__ = ["Curriculum", "Reliability", "assess", "cross_fit", "fold_of", "keep_if_skilled"]
+__all__ = ["Curriculum", "Reliability", "assess", "cross_fit", "fold_of", "keep_if_skilled", "rate_others"]
 
 _PENALTY = 1.0  # of squared weights on standardised answers, against the sum over clips
 _NEIGHBOUR = (
@@ -72,18 +72,57 @@ def cross_fit(
     fold = fold_of(subjects, min(folds, len(set(subjects))), seed)
     found = torch.full((len(labels), count), 1.0 / count, dtype=torch.float64)
     for held_out in sorted(set(fold.tolist())) if ratings.questions else ():
-        inside = (fold != held_out) & (labels >= 0)
-        known = ratings.answers[inside]
-        mean = known.nanmean(0).nan_to_num(0.0)
-        spread = (known - mean).square().nanmean(0).nan_to_num(0.0).sqrt().clamp(min=1e-3)
-        values = ((ratings.answers - mean) / spread).nan_to_num(0.0) * ratings.weights
-        fit = _fit_levels if ordered else _fit_classes
-        found[fold == held_out] = fit(values[inside], labels[inside], values[fold == held_out], count)
+        inside, outside = fold != held_out, fold == held_out
+        found[outside] = _predict(
+            _rows(ratings, inside), labels[inside], _rows(ratings, outside), ordered=ordered
+        )
     direct = ratings.given.isfinite().all(1)
     found[direct] = ratings.given[direct]
     unrated = ~direct & ratings.answers.isnan().all(1) & (labels >= 0)
     found[unrated] = F.one_hot(labels[unrated], count).double()
     return found
+
+
+def rate_others(ratings: Ratings, labels: Tensor, others: Ratings, *, ordered: bool) -> Tensor:
+    """Predict the labels of other people's clips, by the model of `cross_fit`, fitted on all clips.
+
+    Args:
+        ratings: Answers about N clips.
+        labels: int64 [N], -1 if unknown.
+        others: Answers about M clips of other people, to the same questions.
+        ordered: Whether labels are levels.
+
+    Returns:
+        float64 [M, K], distributions; NaN for clips without any rating.
+    """
+    found = torch.full((len(others.clips), ratings.given.shape[1]), torch.nan, dtype=torch.float64)
+    answered = others.answers.isfinite().any(1)
+    if ratings.questions:
+        found[answered] = _predict(ratings, labels, _rows(others, answered), ordered=ordered)
+    direct = others.given.isfinite().all(1)
+    found[direct] = others.given[direct]
+    return found
+
+
+def _rows(ratings: Ratings, rows: Tensor) -> Ratings:
+    """Ratings of the clips that are True in bool [N]."""
+    clips = tuple(clip for clip, wanted in zip(ratings.clips, rows.tolist(), strict=True) if wanted)
+    return Ratings(
+        clips, ratings.questions, ratings.answers[rows], ratings.weights[rows], ratings.given[rows]
+    )
+
+
+def _predict(ratings: Ratings, labels: Tensor, others: Ratings, *, ordered: bool) -> Tensor:
+    """Distributions [M, K] of other clips, by a model of the answers about clips with known labels."""
+    known = labels >= 0
+    answers = ratings.answers[known]
+    mean = answers.nanmean(0).nan_to_num(0.0)
+    spread = (answers - mean).square().nanmean(0).nan_to_num(0.0).sqrt().clamp(min=1e-3)
+    values, wanted = (
+        ((part.answers - mean) / spread).nan_to_num(0.0) * part.weights for part in (ratings, others)
+    )
+    fit = _fit_levels if ordered else _fit_classes
+    return fit(values[known], labels[known], wanted, ratings.given.shape[1])
 
 
 def keep_if_skilled(rated: Tensor, labels: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from affectkit.data import ClipBatch, ClipLabels, Target, derive_seed
 from affectkit.errors import ConfigError
 from affectkit.losses import LossTerm, MaskedLoss
+from affectkit.methods.engagement.parts import RatedParts
 from affectkit.methods.engagement.ratings import read_labels, read_ratings
 from affectkit.methods.engagement.recombine import recombine
 from affectkit.methods.engagement.reliability import (
@@ -23,9 +24,11 @@ from affectkit.methods.engagement.reliability import (
     assess,
     cross_fit,
     keep_if_skilled,
+    rate_others,
 )
 from affectkit.tasks.base import head_loss
 from affectkit.tasks.data import task_data
+from affectkit.tasks.evaluation import MetricStates
 from affectkit.tasks.multitask import MultiTask
 
 __all__ = ["NoisyLabels"]
@@ -45,7 +48,9 @@ class NoisyLabels(MultiTask):
     distribution. The loss of a head is :math:`\sum_i w_i L_i / \sum_i w_i`. Evaluation uses the given labels of all
     clips.
 
-    Reliabilities are written to `reliability_HEAD.csv` in the folder of the run.
+    Reliabilities are written to `reliability_HEAD.csv` in the folder of the run. If the file also has answers about test
+    clips, the test also reports the results of those with accepted and with rejected labels, by a model of the answers
+    that was fitted on all training clips.
 
     Args:
         \*args: As for `MultiTask`: backbone, heads, temporal.
@@ -103,6 +108,8 @@ class NoisyLabels(MultiTask):
         if split == "oracle" and self.ratings.keys() - self.truth.keys():
             raise ConfigError("The split oracle needs the true labels.", remedy="Name the files in `truth`.")
         self.reliability: dict[str, Reliability] = {}
+        self.others: dict[str, dict[str, list[float]]] = {}  # distributions of other people's clips
+        self.parts: dict[str, RatedParts] = {}
         self._places: dict[str, dict[tuple[str, str], int]] = {}
         self._weights: dict[str, Tensor] = {}
 
@@ -145,6 +152,8 @@ class NoisyLabels(MultiTask):
         kept = keep_if_skilled(rated, labels.value)
         if kept is not rated:
             _log.warning("%s says nothing about %r: all labels are accepted.", self.ratings[name], name)
+        else:
+            self.others[name] = self._rate_others(name, labels)
         found = assess(labels.value, kept, ordered=ordered, **self.accept)
         if self.split == "rated":
             return found
@@ -155,6 +164,58 @@ class NoisyLabels(MultiTask):
         own = F.one_hot(labels.value.clamp(min=0), len(space)).double() * (labels.value >= 0)[:, None]
         plain = assess(labels.value, own, ordered=ordered)
         return replace(found, value=found.value[dealt], accepted=found.accepted[dealt], soft=plain.soft)
+
+    def _rate_others(self, name: str, labels: ClipLabels) -> dict[str, list[float]]:
+        """The rater's distributions for clips of the file that are not in training, by clip."""
+        ratings = read_ratings(self.ratings[name], len(self.heads[name].space))
+        trained = [clip for _, clip in labels.clips]
+        others = ratings.select(sorted(set(ratings.clips) - set(trained)))
+        ordered = self.heads[name].space.ordered
+        rated = rate_others(ratings.select(trained), labels.value, others, ordered=ordered)
+        known = rated.isfinite().all(1).tolist()
+        return {
+            clip: row
+            for clip, row, is_known in zip(others.clips, rated.tolist(), known, strict=True)
+            if is_known
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Also save the rater's distributions of other people's clips."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["rated"] = self.others
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Also restore the rater's distributions."""
+        super().on_load_checkpoint(checkpoint)
+        self.others = checkpoint.get("rated", {})
+
+    def on_test_start(self) -> None:
+        """Create the metrics of the test corpora, including those of accepted and rejected labels."""
+        super().on_test_start()
+        datasets = self.evaluation["test"].datasets
+        self.parts = {
+            name: RatedParts(self.heads[name], rated, self.accept, datasets, self.device)
+            for name, rated in self.others.items()
+        }
+
+    def evaluate(self, loader: int, logits: dict[str, Tensor], batch: ClipBatch) -> None:
+        """See `AffectTask`; accepted and rejected labels are evaluated apart, too."""
+        super().evaluate(loader, logits, batch)
+        for name, parts in self.parts.items():
+            parts.update(loader, logits[name], batch)
+
+    def metric_states(self) -> list[MetricStates]:
+        """See `AffectTask`; accepted and rejected labels come last."""
+        return [
+            *super().metric_states(),
+            *(one for name, parts in self.parts.items() for one in parts.metric_states(name)),
+        ]
+
+    def on_test_epoch_end(self) -> None:
+        """Log and store the results, including those of accepted and rejected labels."""
+        super().on_test_epoch_end()
+        for name, parts in self.parts.items():
+            self.results |= parts.results(name, protocol=self._protocol)
 
     def on_train_epoch_start(self) -> None:
         """Set the weights of the clips for this epoch."""

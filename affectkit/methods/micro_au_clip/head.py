@@ -36,9 +36,9 @@ class MicroAUOutputs:
         logits: [B, A].
         units: [B, A, D], each unit's vector after attention between units.
         local: [B, A, D], each unit's vector before it.
-        places: int64 [B, A, 18], the patches of each unit's region, row by row.
-        weights: float [B, A, 18], 0 for entries without a patch.
-        attention: [B, A, 18], attention of each unit, with sum 1.
+        places: int64 [B, A, P], the patches of each unit's region, row by row; P is 18 or 8.
+        weights: float [B, A, P], 0 for entries without a patch.
+        attention: [B, A, P], attention of each unit, with sum 1.
     """
 
     logits: Tensor
@@ -64,11 +64,14 @@ class MicroAUHead(AUHead):
     Args:
         in_features: Width D of patches and frames.
         space: An `AUSet`, or its name: "casme2_8", "AU1,AU12".
-        motion: Kind of motion, see `affectkit.models.temporal.MotionTokens`.
+        motion: Kind of motion, see `affectkit.models.temporal.MotionTokens`; "apex" for pictures of optical flow.
+        region: Patches per side of a region: 3, or 2 for a coarse grid; see `affectkit.models.regions.PatchRegions`.
         pta: Read regions by attention instead of the weighted mean of their patches.
         gda: Use attention between units.
         text: Arguments of `affectkit.models.text.TextTower`; None for no texts.
-        n_ctx: Number of learned context vectors before the texts, shared by all; 0 for fixed texts without a tower.
+        text_tuning: Trained parts of the text tower, its arguments `trainable` or `lora`; None for a frozen tower. A
+            frozen tower encodes the texts once and is not kept; a trained one encodes them in every step.
+        n_ctx: Number of learned context vectors before the texts, shared by all; 0 for the texts alone.
         attention_heads: Heads of both attentions; must divide the width.
         gate: Initial weight of the attention between units.
         dropout: Probability, in both attentions.
@@ -78,7 +81,8 @@ class MicroAUHead(AUHead):
         tau: The learned temperature τ, clamped to at least 0.01.
 
     Raises:
-        ConfigError: The text tower has another width, or the heads do not divide the width.
+        ConfigError: The text tower has another width, the heads do not divide the width, or context vectors are to be
+            learned with the token embedding, which they replace.
         LabelSpaceError: A unit has no known region.
 
     Example:
@@ -88,23 +92,27 @@ class MicroAUHead(AUHead):
         torch.Size([2, 2])
 
     References:
-        Micro-AU CLIP, arXiv 2603.16302. Details that its abstract does not give are our own design; see the
-        documentation.
+        Micro-AU CLIP, arXiv 2603.16302, which fine-tunes the text tower. Details that its abstract does not give are
+        our own design; see the documentation.
     """
 
     meaning = "probability of each unit, for a clip from onset to apex"
     sees_movements = True
     texts: Tensor
+    tokens: Tensor
+    eot: Tensor
 
     def __init__(
         self,
         in_features: int,
         space: str | LabelSpace,
         *,
-        motion: Literal["difference", "concat", "led"] = "difference",
+        motion: Literal["difference", "concat", "led", "apex"] = "difference",
+        region: Literal[2, 3] = 3,
         pta: bool = True,
         gda: bool = True,
         text: dict[str, Any] | None = None,
+        text_tuning: dict[str, Any] | None = None,
         n_ctx: int = 0,
         attention_heads: int = 8,
         gate: float = 0.1,
@@ -116,7 +124,7 @@ class MicroAUHead(AUHead):
         self.target = target  # in the configuration too: macro and micro units may share a model
         del self.body, self.out
         self.motion = MotionTokens(in_features, motion)
-        self.regions = PatchRegions(units)
+        self.regions = PatchRegions(units, side=region)
         self.attend = (
             PatchTokenAttention(in_features, len(units), heads=attention_heads, dropout=dropout)
             if pta
@@ -129,10 +137,12 @@ class MicroAUHead(AUHead):
             if gda
             else None
         )
+        text = None if text is None else {**text, **(text_tuning or {})}
         self._build_texts(units, text, n_ctx)
         self.arguments = {
             "space": self.space.name,
             "motion": motion,
+            "region": region,
             "pta": pta,
             "gda": gda,
             "text": None
@@ -169,9 +179,20 @@ class MicroAUHead(AUHead):
             )
         pairs = [prompt for unit in units for prompt in au_prompt_pair(unit)]
         self.tau = nn.Parameter(torch.tensor(0.07))
-        if n_ctx:
-            self.tower, self.prompts = tower, PromptLearner(pairs, tower, n_ctx=n_ctx, class_specific=False)
         self.register_buffer("texts", rearrange(tower.encode(pairs), "(a s) d -> a s d", s=2))
+        if n_ctx:
+            if isinstance(tower.token_embedding, nn.Parameter):
+                raise ConfigError(
+                    "Learned context vectors cannot be combined with a trained token embedding.",
+                    remedy="Set `n_ctx: 0`, or train a number of last blocks of the text tower.",
+                )
+            self.tower, self.prompts = tower, PromptLearner(pairs, tower, n_ctx=n_ctx, class_specific=False)
+        elif any(parameter.requires_grad for parameter in tower.parameters()):
+            self.tower = tower
+            tokens = tower.tokenize(pairs)
+            eot = tokens.argmax(dim=-1)
+            self.register_buffer("tokens", tokens[:, : int(eot.max()) + 1], persistent=False)
+            self.register_buffer("eot", eot, persistent=False)
         if self.attend is not None:
             with torch.no_grad():
                 self.attend.queries.copy_(tower.encode([au_name(unit) for unit in units]))
@@ -216,12 +237,20 @@ class MicroAUHead(AUHead):
             units = self.depend(local, self.motion(features.frames, features.frame_mask))
         return MicroAUOutputs(self._answer(units), units, local, places, weights, attention)
 
+    def _encoded_texts(self) -> Tensor:
+        """Unit vectors [A, 2, D] of the texts of an active and an inactive unit."""
+        if self.tower is None:
+            return self.texts
+        if self.prompts is not None:
+            embeddings, eot = self.prompts()
+        else:
+            embeddings, eot = self.tower.embed_tokens(self.tokens), self.eot
+        return rearrange(F.normalize(self.tower(embeddings, eot), dim=-1), "(a s) d -> a s d", s=2)
+
     def _answer(self, units: Tensor) -> Tensor:
         if self.tau is None:
             return (units * self.weight).sum(dim=-1) + self.bias
-        texts = self.texts
-        if self.tower is not None and self.prompts is not None:
-            texts = rearrange(F.normalize(self.tower(*self.prompts()), dim=-1), "(a s) d -> a s d", s=2)
+        texts = self._encoded_texts()
         with torch.autocast(units.device.type, enabled=False):
             direction = F.normalize(units.float(), dim=-1)
             cosine = einsum(direction, texts.float(), "b a d, a s d -> b a s")

@@ -13,7 +13,7 @@ from affectkit.losses import LossTerm
 from affectkit.methods.micro_au_clip.head import MicroAUHead, MicroAUOutputs
 from affectkit.methods.micro_au_clip.losses import CrossSampleContrast, GlobalDependencyLoss
 from affectkit.methods.micro_au_clip.recognition import RuleRecognition, rules_of
-from affectkit.models import Features
+from affectkit.models import Backbone, Features, FlowBackbone
 from affectkit.tasks.data import task_data
 from affectkit.tasks.evaluation import MetricStates, align_levels
 from affectkit.tasks.multitask import MultiTask
@@ -30,7 +30,10 @@ class MicroAU(MultiTask):
     and corpora without micro-expressions can be part of the same run.
 
     Args:
-        \*args: As for `MultiTask`: backbone, heads, temporal.
+        backbone: As for `MultiTask`.
+        \*args: As for `MultiTask`: heads, temporal.
+        flow: Arguments of `affectkit.models.FlowBackbone`, `{}` for its defaults: the backbone then encodes the optical
+            flow from onset to apex. Set `motion: apex` in the head. None for the frames.
         contrast_weight: :math:`w_c`.
         dependency_weight: :math:`w_d`.
         dependency_target: Target cosine of units that are active together, in [0, 1].
@@ -39,24 +42,27 @@ class MicroAU(MultiTask):
         **options: As for `MultiTask`.
 
     Raises:
-        ConfigError: `recognition` names an unknown head or one with other labels, or as for `MultiTask`.
+        ConfigError: `recognition` names an unknown head or one with other labels, a head does not fit `flow`, or as
+            for `MultiTask`.
         LabelSpaceError: There is no rule for any of the classes of `recognition`.
 
     References:
-        Micro-AU CLIP, arXiv 2603.16302. Details that its abstract does not give are our own design; see the
-        documentation.
+        Micro-AU CLIP, arXiv 2603.16302, which reads optical flow. Details that its abstract does not give are our own
+        design; see the documentation.
     """
 
     def __init__(
         self,
+        backbone: Backbone,
         *args: Any,
+        flow: dict[str, Any] | None = None,
         contrast_weight: float = 0.1,
         dependency_weight: float = 0.1,
         dependency_target: float = 0.5,
         recognition: dict[str, str] | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(*args, **options)
+        super().__init__(backbone if flow is None else FlowBackbone(backbone, **flow), *args, **options)
         if unknown := sorted(set(recognition or {}) - set(self.heads)):
             raise ConfigError(
                 f"`recognition` names unknown heads: {unknown}.", remedy=f"Heads: {sorted(self.heads)}."
@@ -64,6 +70,12 @@ class MicroAU(MultiTask):
         for name, classes in (recognition or {}).items():
             rules_of(self.heads[name], classes)  # raises errors before training
         self.micro = {name: head for name, head in self.heads.items() if isinstance(head, MicroAUHead)}
+        for name, head in self.micro.items():
+            if flow is not None and head.motion.motion != "apex":
+                raise ConfigError(
+                    f"The head {name!r} looks for motion between frames, but optical flow is one picture.",
+                    remedy="Set `motion: apex` in the head.",
+                )
         self.dependency = GlobalDependencyLoss(rho=dependency_target)
         self.contrast = CrossSampleContrast()
         for name in self.micro:

@@ -16,7 +16,7 @@ from affectkit.models.temporal.base import Temporal, frames_of
 
 __all__ = ["LEDFilter", "Motion", "MotionPool", "MotionTokens"]
 
-Motion = Literal["difference", "concat", "led"]
+Motion = Literal["difference", "concat", "led", "apex"]
 
 
 class LEDFilter(nn.Module):
@@ -87,7 +87,8 @@ class MotionTokens(nn.Module):
     Args:
         features: Width D.
         motion: "difference" is apex - onset; "concat" is a linear layer over both; "led" is the mean over the later
-            half of the output of a learned temporal filter.
+            half of the output of a learned temporal filter; "apex" is the apex alone, for pictures that show motion
+            themselves, such as those of `FlowBackbone`.
 
     Raises:
         ConfigError: `motion` is unknown.
@@ -102,6 +103,7 @@ class MotionTokens(nn.Module):
         super().__init__()
         if motion not in get_args(Motion):
             raise ConfigError(f"Unknown motion {motion!r}.", remedy=f"Known: {', '.join(get_args(Motion))}.")
+        self.motion = motion
         self.join = nn.Linear(2 * features, features) if motion == "concat" else None
         self.filter = LEDFilter() if motion == "led" else None
 
@@ -113,7 +115,7 @@ class MotionTokens(nn.Module):
             frame_mask: bool [B, T], True for real frames, with padding last; None if all are real.
 
         Returns:
-            [B, ..., D]; zeros for clips of one frame, except with "concat".
+            [B, ..., D]; zeros for clips of one frame, except with "concat" and "apex".
         """
         later = _later_half(frames, frame_mask)
         if self.filter is not None:
@@ -121,6 +123,8 @@ class MotionTokens(nn.Module):
                 return torch.zeros_like(frames[:, 0])
             return _mean(self.filter(frames), later[:, 1:])
         onset, apex = frames[:, 0], _mean(frames, later)
+        if self.motion == "apex":
+            return apex
         return apex - onset if self.join is None else self.join(torch.cat([onset, apex], dim=-1))
 
 

@@ -7,12 +7,12 @@ import torch
 from affectkit.facs import AUSet
 
 
-def write_runs(folder, scores):
+def write_runs(folder, scores, setup=None):
     """Runs of the rehearsal, by variant the F1 of two seeds."""
     import harness
     from micro_au_setup import Setup
 
-    setup = Setup.rehearsal()
+    setup = setup or Setup.rehearsal()
     (folder / setup.name).mkdir()
     for variant, found in scores.items():
         for seed, f1 in enumerate(found):
@@ -84,10 +84,9 @@ def test_every_variant_switches_off_what_it_says(tmp_path):
     setup = Setup.rehearsal()
     (tmp_path / setup.name).mkdir()
     tower = ClipBackbone("affectkit-tiny-patch8").tower.state_dict()
-    save_file({f"visual.{k}": v for k, v in tower.items()}, tower_file(setup, tmp_path))
-    tasks = {
-        name: make_task(setup, variant, tower_file(setup, tmp_path)) for name, variant in VARIANTS.items()
-    }
+    file = tower_file(setup, tmp_path, "affectkit-tiny-patch8")
+    save_file({f"visual.{k}": v for k, v in tower.items()}, file)
+    tasks = {name: make_task(setup, variant, file) for name, variant in VARIANTS.items()}
     heads = {name: task.heads["au"] for name, task in tasks.items()}
     parts = {
         name: (head.attend is not None, head.depend is not None, head.tau is not None)
@@ -133,3 +132,67 @@ def test_the_tower_learns_where_landmarks_near_a_patch_are_and_how_they_move():
     assert _landmark_loss(still, landmarks, 16, 2) == pytest.approx(
         ((0.125 - 0.05) / 2) / 2 + (0.125 - 0.01) / 2
     )
+
+
+def test_the_study_of_inputs_builds_what_its_rows_say(tmp_path):
+    from micro_au_inputs_setup import LEVEL, OPTIONS, InputsSetup
+    from micro_au_run import make_task, micro_data, tower_file
+    from micro_au_setup import VARIANTS, Setup
+    from safetensors.torch import load_file, save_file
+
+    from affectkit.models import FlowBackbone
+    from affectkit.models.backbones import ClipBackbone
+
+    setup = InputsSetup.rehearsal()
+    assert isinstance(setup, InputsSetup)
+    assert setup.name != Setup.rehearsal().name
+    assert OPTIONS["full"] == VARIANTS["full"]
+    (tmp_path / setup.name).mkdir()
+    for name in ("affectkit-tiny-patch8", "affectkit-tiny"):
+        tower = ClipBackbone(name).tower.state_dict()
+        save_file({f"visual.{k}": v for k, v in tower.items()}, tower_file(setup, tmp_path, name))
+    tasks = {
+        name: make_task(setup, variant, tower_file(setup, tmp_path, variant.tower))
+        for name, variant in setup.variants.items()
+    }
+    assert [name for name, task in tasks.items() if isinstance(task.model.backbone, FlowBackbone)] == ["flow"]
+    heads = {name: task.heads["au"] for name, task in tasks.items()}
+    assert [name for name in OPTIONS if heads[name].regions.side == 2] == ["region2", "wide"]
+    assert [name for name in OPTIONS if heads[name].tower is not None] == [
+        "text_last",
+        "text_lora",
+        "text_all",
+    ]
+    assert tasks["wide"].model.backbone.tower.grid_size == (4, 4)
+    file = tower_file(setup, tmp_path, "affectkit-tiny-patch8")
+    saved = load_file(file)["visual.conv1.weight"]
+    same = {
+        name: torch.equal(tasks[name].model.backbone.tower.conv1.weight, saved)
+        for name in LEVEL
+        if "led" not in name
+    }
+    assert same == {"scratch": False, "scratch_long": False, "pretrained": True}
+    rates = {
+        name: [group["lr"] for group in tasks[name].hparams["param_groups"]]
+        for name in ("scratch", "text_all")
+    }
+    assert rates == {"scratch": [1e-3], "text_all": [2e-3, 2e-3]}
+    lengths = {name: micro_data(setup, tmp_path, setup.variants[name], 0).train_frames for name in LEVEL}
+    assert [getattr(frames, "num_frames", None) for frames in lengths.values()] == [2, 2, 2, 6, 2]
+
+
+def test_the_tables_of_inputs_compare_within_each_question(tmp_path):
+    from micro_au_inputs import write_tables
+    from micro_au_inputs_setup import InputsSetup
+
+    setup = write_runs(
+        tmp_path,
+        {"full": [0.5, 0.7], "flow": [0.4, 0.6], "scratch": [0.3, 0.3], "led_two": [0.2, 0.2]},
+        InputsSetup.rehearsal(),
+    )
+    text = write_tables(setup, tmp_path)
+    assert text == (tmp_path / "micro_au_inputs.md").read_text()
+    lines = text.splitlines()
+    assert "A run took 9 s (options) and 9 s (LED)" in lines[0]
+    assert "| optical flow | 0.500 [-0.771, 1.771] | +0.100 [+0.100, +0.100] | 2 |" in lines
+    assert "| LED, onset and apex | 0.200 [0.200, 0.200] | +0.100 [+0.100, +0.100] | 2 |" in lines

@@ -22,7 +22,7 @@ from affectkit.methods.engagement import (
     read_ratings,
     write_questions,
 )
-from affectkit.methods.engagement.reliability import fold_of
+from affectkit.methods.engagement.reliability import fold_of, rate_others
 
 PEOPLE = tuple(f"s{number // 4}" for number in range(48))
 
@@ -76,6 +76,21 @@ def test_classes_are_those_of_scikit_learn():
         model.fit(values[inside], labels[inside])
         expected = model.predict_proba(values[~inside])
         np.testing.assert_allclose(found[~inside].numpy(), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_clips_outside_training_are_rated_by_a_model_of_all_training_clips(ordered):
+    ratings, labels = rated(missing=0.0)
+    fold = fold_of(PEOPLE, 2)
+    train = [name for name, own in zip(ratings.clips, fold.tolist(), strict=True) if own]
+    other = [*(name for name in ratings.clips if name not in train), "unknown"]
+    found = rate_others(ratings.select(train), labels[fold == 1], ratings.select(other), ordered=ordered)
+    expected = cross_fit(ratings, labels, PEOPLE, ordered=ordered, folds=2)[fold == 0]
+    torch.testing.assert_close(found[:-1], expected)
+    assert found[-1].isnan().all()
+    direct = torch.tensor([[0.1, 0.2, 0.3, 0.4]], dtype=torch.float64)
+    others = make(np.zeros((1, 3)), given=direct)
+    assert torch.equal(rate_others(ratings, labels, others, ordered=ordered), direct)
 
 
 def test_levels_follow_the_answers_in_order():

@@ -9,6 +9,7 @@ from helpers.toy import SIZE, ToyDataModule
 from lightning.pytorch import Trainer
 from torch.nn import functional as F
 
+from affectkit.data import collate
 from affectkit.errors import ConfigError
 from affectkit.methods import engagement
 from affectkit.methods.engagement import NoisyLabels, assess
@@ -141,7 +142,50 @@ def test_a_rater_who_says_nothing_is_named(files, caplog):
     with caplog.at_level(logging.WARNING):
         fit(model, folder, 1)
     assert "says nothing about 'expression'" in caplog.text
+    assert model.others == {}
     assert torch.equal(model.reliability["expression"].accepted, labels.value >= 0)
+
+
+def test_accepted_and_rejected_test_clips_have_results_of_their_own(files):
+    """The rater doubts five test clips, says nothing about one, and agrees with the others."""
+    folder, _, labels = files
+    data = ToyDataModule(batch_size=8)
+    data.setup("test")
+    test = data.datasets["test"]
+    given = {r.clip: test.annotate(r, [0])["expression"] for r in test.clips}
+    names = heads()["expression"](8).labels
+    frequent = {int(value) for value in labels.value.unique() if value >= 0}
+    doubted, silent = [r.clip for r in test.clips[:5]], test.clips[5].clip
+    with (folder / "ratings.csv").open("a") as file:
+        table = csv.writer(file)
+        for clip, target in given.items():
+            answer = int(target.value)
+            if clip in doubted:
+                answer = min(frequent - {answer})
+            if clip != silent:
+                table.writerows((clip, name, int(k == answer)) for k, name in enumerate(names))
+    model = task(ratings={"expression": str(folder / "ratings.csv")})
+    trainer = fit(model, folder, 1)
+    trainer.save_checkpoint(folder / "last.ckpt")
+    again = task(ratings={"expression": "not read in a test"})
+    trainer.test(again, datamodule=ToyDataModule(batch_size=8), ckpt_path=folder / "last.ckpt", verbose=False)
+    confusion = {True: torch.zeros(7, 7), False: torch.zeros(7, 7)}
+    again.eval()
+    for index, record in enumerate(test.clips):
+        with torch.no_grad():
+            logits = again(collate([test[index]]).frames)["expression"]
+        if given[record.clip].mask and record.clip != silent:
+            truth = int(given[record.clip].value)
+            confusion[record.clip not in doubted][truth, int(logits.argmax())] += 1
+    states = {state.title: state for state in again.metric_states()}
+    for part, accepted in (("accepted", True), ("rejected", False)):
+        title = f"expression, {part} labels"
+        assert torch.equal(states[title].metric.confusion().float(), confusion[accepted])
+        rows = {row.name: row for row in again.results[f"toy/{title}"]}
+        expected = confusion[accepted].trace() / confusion[accepted].sum()
+        assert rows[f"expression_{part}/war"].estimate.value == pytest.approx(float(expected))
+        assert f"only clips whose label the rater {part[:-2]}s" in rows[f"expression_{part}/war"].protocol
+    assert confusion[False].sum() == 5
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from affectkit.errors import ConfigError
+from affectkit.facs import REGIONS, ActionUnit, AUSet, au_prompt_pair
 from affectkit.methods.micro_au_clip import CrossSampleContrast, GlobalDependencyLoss
 
 B, A, D = 5, 4, 6
@@ -95,6 +96,32 @@ def test_contrast_equals_loops(local):
     total, count = CrossSampleContrast()(units, value, mask, torch.tensor(0.2), local=local)
     assert total.item() == pytest.approx(expected, abs=1e-5)
     assert count == number > 0
+
+
+def test_equal_sentences_are_partners_and_never_only_negatives():
+    """Partners found by the sentence of each entry: an active and an inactive unit have one each."""
+    units, value, mask = given(3)
+    labels = AUSet.of(1, 12, 14, 15)
+    pairs = [au_prompt_pair(unit) for unit in labels]
+    entries = [(b, i) for b in range(B) for i in range(A) if mask[b, i]]
+    sentence = {(b, i): pairs[i][0 if value[b, i] == 1 else 1] for b, i in entries}
+    expected, count = 0.0, 0
+    for anchor in entries:
+        partners = [other for other in entries if other != anchor and sentence[other] == sentence[anchor]]
+        if value[anchor] == 1 and partners:
+            score = {e: cosine(units[anchor], units[e]) / 0.2 for e in entries if e != anchor}
+            bottom = math.log(sum(math.exp(s) for s in score.values()))
+            expected -= sum(score[p] - bottom for p in partners) / len(partners)
+            count += 1
+    total, number = CrossSampleContrast()(units, value, mask, torch.tensor(0.2))
+    assert total.item() == pytest.approx(expected, abs=1e-5)
+    assert number == count > 0
+
+
+def test_no_two_units_share_a_sentence():
+    units = [ActionUnit(number, side) for number in REGIONS["affectkit"].centres for side in (None, "L", "R")]
+    sentences = [text for unit in units for text in au_prompt_pair(unit)]
+    assert len(set(sentences)) == len(sentences)
 
 
 @pytest.mark.parametrize("case", ["no positives", "nothing annotated", "no partner"])

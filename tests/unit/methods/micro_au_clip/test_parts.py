@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from affectkit.errors import ConfigError, LabelSpaceError
-from affectkit.facs import FLIP_68, ActionUnit, AUSet, region_centres
+from affectkit.facs import FLIP_68, REGIONS, ActionUnit, AUSet, region_centres
 from affectkit.facs.mean_shape import MEAN_SHAPE_68
 from affectkit.methods.micro_au_clip import GlobalDependencyAttention, PatchTokenAttention
 from affectkit.models.regions import PatchRegions
@@ -14,6 +14,7 @@ from affectkit.models.temporal import LEDFilter, MotionTokens
 
 GRID, PICTURE = 14, 224
 UNITS = AUSet.of(1, 2, 4, 6, 7, 9, 10, 12, 14, 15, 17, 20, 25, 26)
+ALL = [ActionUnit(number) for number in REGIONS["affectkit"].centres]
 
 
 def faces():
@@ -54,6 +55,47 @@ def test_regions_are_those_computed_by_hand():
     for b in range(3):
         for a, unit in enumerate(units):
             assert as_dict(places[b, a], weights[b, a]) == pytest.approx(by_hand(points[b], unit)), unit
+
+
+def test_small_regions_are_the_patches_nearest_to_a_centre():
+    points, units = faces(), [*UNITS, ActionUnit(12, "L")]
+    places, weights = PatchRegions(units, side=2)(points, None, clips=3, picture=PICTURE, grid=7)
+    assert places.shape == weights.shape == (3, len(units), 8)
+    middle = torch.arange(7) + 0.5
+    for b in range(3):
+        for a, unit in enumerate(units):
+            found, homes = {}, []
+            for x, y in region_centres(unit, [tuple(p) for p in points[b].tolist()]):
+                spot = [min(max((v + 0.5) / (PICTURE / 7), 0.0), 7.0) for v in (x, y)]
+                homes.append([min(int(v), 6) for v in spot])
+                near = [set((middle - v).abs().argsort(stable=True)[:2].tolist()) for v in spot]
+                if any(v < 0.5 or v > 6.5 for v in spot):  # the other patch is outside the picture
+                    near = [
+                        {n} if v < 0.5 or v > 6.5 else s
+                        for n, v, s in zip(homes[-1], spot, near, strict=True)
+                    ]
+                found |= {row * 7 + column: 0.0 for column in near[0] for row in near[1]}
+            for place in found:
+                row, column = divmod(place, 7)
+                found[place] = 1 - min(abs(column - c) + abs(row - r) for c, r in homes) / 3
+            assert as_dict(places[b, a], weights[b, a]) == pytest.approx(found), unit
+
+
+def groups(grid, side):
+    """Units of one region on a mean face."""
+    places, weights = PatchRegions(ALL, side=side)(None, None, clips=1, picture=PICTURE, grid=grid)
+    found = {}
+    for unit, row, weight in zip(ALL, places[0], weights[0], strict=True):
+        key = tuple(sorted((place, round(value, 3)) for place, value in as_dict(row, weight).items()))
+        found.setdefault(key, []).append(unit.id)
+    return {tuple(units) for units in found.values() if len(units) > 1}
+
+
+def test_units_of_different_centres_keep_different_regions_on_49_patches():
+    """Regions of 3 × 3 patches would join the brow lowerer and the lid tightener."""
+    assert groups(7, 2) == groups(14, 3)
+    joined = groups(7, 3) - groups(14, 3)
+    assert any({4, 7} <= set(units) for units in joined)
 
 
 def test_regions_flip_with_the_picture():
@@ -218,6 +260,8 @@ def test_other_motions():
     join = MotionTokens(4, "concat")
     both = torch.cat([frames[:, 0], frames[:, 2:].mean(1)], dim=-1)
     torch.testing.assert_close(join(frames), join.join(both))
+    torch.testing.assert_close(MotionTokens(4, "apex")(frames), frames[:, 2:].mean(1))
+    assert torch.equal(MotionTokens(4, "apex")(frames[:, :1]), frames[:, 0])
     led = MotionTokens(4, "led")
     torch.testing.assert_close(led(frames), LEDFilter()(frames)[:, 1:].mean(1))
 
@@ -226,6 +270,7 @@ def test_other_motions():
     "build",
     [
         lambda: MotionTokens(4, "sideways"),
+        lambda: PatchRegions([ActionUnit(12)], side=4),
         lambda: PatchTokenAttention(10, 2, heads=4),
         lambda: GlobalDependencyAttention(10, 2, heads=4),
     ],

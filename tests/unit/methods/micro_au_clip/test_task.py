@@ -13,7 +13,7 @@ from affectkit.facs import AUSet
 from affectkit.facs.recognition import class_rules
 from affectkit.losses import MaskedBCE
 from affectkit.methods.micro_au_clip import CrossSampleContrast, GlobalDependencyLoss, MicroAU, MicroAUHead
-from affectkit.models import AUHead, ExpressionHead, TimmBackbone
+from affectkit.models import AffectModel, AUHead, ExpressionHead, FlowBackbone, TimmBackbone
 from affectkit.tasks.base import model_inputs
 
 SPACE = "AU1,AU4,AU12"
@@ -147,6 +147,25 @@ def test_recognition_counts_what_the_rules_decide(tmp_path):
     assert rows["micro_rules/uar"].estimate.value == pytest.approx(sum(recalls) / len(recalls), abs=1e-6)
 
 
+def test_flow_takes_the_place_of_the_frames(tmp_path):
+    head = partial(
+        MicroAUHead, space=SPACE, text={"model_name": "affectkit-tiny"}, attention_heads=2, motion="apex"
+    )
+    task = MicroAU(
+        TimmBackbone("test_vit", size=32, tokens=True), {"micro": head}, flow={"shift": 2.0}, lr=1e-3
+    )
+    assert task.model.backbone.config["shift"] == 2.0
+    trainer, data = fitted(tmp_path, task)
+    trainer.test(task, datamodule=data, verbose=False)
+    task.model.save_pretrained(tmp_path / "model")
+    loaded = AffectModel.from_pretrained(tmp_path / "model")
+    assert isinstance(loaded.backbone, FlowBackbone)
+    frames = torch.randint(0, 256, (2, 3, 3, 32, 32), dtype=torch.uint8)
+    predicted = loaded.predict(frames)["micro"]
+    torch.testing.assert_close(predicted, task.model.predict(frames)["micro"])
+    assert torch.equal(predicted, loaded.predict(frames[:, [0, 2]])["micro"])  # the ends decide
+
+
 def test_faults_are_named(tmp_path):
     with pytest.raises(ConfigError, match="\\['mouth'\\]"):
         make_task(recognition={"mouth": "megc3"})
@@ -158,5 +177,7 @@ def test_faults_are_named(tmp_path):
         make_task(
             {"expression": partial(ExpressionHead, space="basic7")}, recognition={"expression": "megc3"}
         )
+    with pytest.raises(ConfigError, match="Set `motion: apex`"):
+        make_task(flow={})
     with pytest.raises(LabelSpaceError, match="rule"):
         make_task(recognition={"micro": "contempt,neutral"})

@@ -1,0 +1,73 @@
+"""Options of Micro-AU CLIP (flow, patches, text tower), and why LED is level with it on a tower from nothing.
+
+    python benchmarks/studies/micro_au_inputs.py --runs runs/studies/micro_au_inputs --jobs 2 --seeds 3
+
+Clips, people, pretraining and measures are those of the study `micro_au`. A finished run is a JSON file in the folder:
+stop at any time, start again, and only what is missing runs. The tables are written beside the runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import harness
+import numpy as np
+from comparison import compare, table, write
+from micro_au_inputs_setup import LEVEL, OPTIONS, InputsSetup
+from micro_au_setup import Setup
+from micro_au_tables import METRICS
+
+TABLES = {"options": (OPTIONS, "full"), "level": (LEVEL, "scratch")}
+
+
+def write_tables(setup: Setup, folder: Path) -> str:
+    """Write `micro_au_inputs.md`, `.csv` and `.json` beside the runs, and return the first."""
+    runs = harness.read_runs(setup, folder, list(setup.variants))
+    parts, rows = [about(setup, runs)], {}
+    for name, (variants, first) in TABLES.items():
+        titles = {key: variant.title for key, variant in variants.items()}
+        difference = f"{first}_minus_this"
+        rows[name] = compare(runs, list(METRICS), titles, first=first, difference=difference)
+        parts += [table(rows[name], key, METRICS[key], first=first, difference=difference) for key in METRICS]
+    text = "\n\n".join(parts) + "\n"
+    write(folder, "micro_au_inputs", text, setup, rows)
+    return text
+
+
+def about(setup: Setup, runs: harness.Runs) -> str:
+    """How the tables were made."""
+    parts = []
+    for variants, _ in TABLES.values():
+        seconds = [run["processor_seconds"]["all"] for name in variants for run in runs[name].values()]
+        parts.append(f"{np.median(seconds):.0f} s" if seconds else "–")
+    return (
+        f"A run took {parts[0]} (options) and {parts[1]} (LED) on one core (median). Setup id {setup.name}."
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what is missing and write the tables."""
+
+    def runner() -> Any:
+        import micro_au_run
+
+        return micro_au_run
+
+    return harness.main(
+        __file__,
+        __doc__,
+        lambda quick: InputsSetup.rehearsal() if quick else InputsSetup(),
+        [*OPTIONS, *LEVEL],
+        runner=runner,
+        write_tables=write_tables,
+        arguments=arguments,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
