@@ -79,8 +79,9 @@ ELSEWHERE = {
         "fused",
         "signal_segments",
         "tcctnet",
+        "feallm",
     },
-    "head": {"aullm", "micro_au", "graph_au", "tcct_levels", "au_ttt"},
+    "head": {"aullm", "feallm", "micro_au", "graph_au", "tcct_levels", "au_ttt"},
     "bridge": {"captions"},
 }
 

@@ -167,4 +167,5 @@ def _by_clip(batch: ClipBatch, name: str, space: LabelSpace) -> tuple[Tensor, Te
         nothing = blank if space.kind == "occurrence" else blank[:, 0].long()
         return nothing, torch.zeros_like(nothing, dtype=torch.bool)
     _, target = align_levels(blank, batch.targets[name].project(space.name), batch.frame_mask)
-    return target.value, target.mask
+    value = target.value.argmax(dim=-1) if target.soft and space.indexed else target.value
+    return value, target.mask
