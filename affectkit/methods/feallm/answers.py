@@ -46,12 +46,13 @@ class Answer:
     @property
     def text(self) -> str:
         """The answer in words."""
-        return "".join((*unit_pieces(self.units), f" {self.expression}", STOP, REASON, *self.reason_pieces))
+        return "".join(self.pieces)
 
     @property
-    def reason_pieces(self) -> tuple[str, ...]:
-        """Pieces of the text after " because"."""
-        return (AND.join(f" {au_name(cue)}" for cue in self.cues) or NO_CUE, END)
+    def pieces(self) -> tuple[str, ...]:
+        """Pieces of the text: names, classes and fixed words."""
+        reason = [piece for cue in self.cues for piece in (AND, f" {au_name(cue)}")][1:] or [NO_CUE]
+        return (*unit_pieces(self.units), f" {self.expression}", STOP, REASON, *reason, END)
 
 
 def unit_pieces(units: Sequence[ActionUnit]) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ from affectkit.models.language import Past, language_model
 __all__ = ["AnswerReader"]
 
 _YES, _NO = " yes", " no"
-_CONTEXT = 320  # tokens of a tiny model
+_CONTEXT = 256  # tokens of a tiny model besides names
 
 
 @dataclass
@@ -106,7 +106,8 @@ class AnswerReader(nn.Module):
         classes = [f" {name}" for name in expressions.classes]
         grammar = [*names, *classes, START, NONE, NO_CUE, NEXT, STOP, EXPRESSION, REASON, AND, END]
         texts = [INSTRUCTION, *grammar, _YES, _NO]
-        self.language = language_model(language, texts, context=_CONTEXT)
+        named = sum(len(name.split()) + 1 for name in names)  # as slots, in the list, and in the reason
+        self.language = language_model(language, texts, context=_CONTEXT + 3 * named)
         self.settings = self.language.settings.to_dict()
         self.width, self.units, self.expressions = self.language.width, units, expressions
         self.pieces = {text: tuple(self.language.tokenize(text).tolist()) for text in texts}
@@ -147,8 +148,8 @@ class AnswerReader(nn.Module):
     def learn(self, visual: Tensor, answers: Sequence[Answer | None]) -> tuple[Tensor, LossTerm]:
         """Logits of the units, and the loss of answers.
 
-        The loss is the cross-entropy of the next token, among those of the grammar, where the model has a choice:
-        expression and reason. The list of units is given.
+        The loss is the cross-entropy of the next token, among those of the grammar, from the expression on. The list of
+        units before it is given.
 
         Args:
             visual: [B, N, P].
@@ -174,12 +175,8 @@ class AnswerReader(nn.Module):
         return logits, (loss, chosen.sum().to(loss.dtype))
 
     def _tokens(self, answer: Answer) -> tuple[list[int], int]:
-        """Tokens of an answer, and the place of the first one that the model chooses."""
-        start = self._join(*unit_pieces(answer.units))
-        rest = self._join(f" {answer.expression}", STOP, REASON)
-        cues = AND.join(f"\0 {au_name(cue)}\0" for cue in answer.cues) or f"\0{NO_CUE}\0"
-        reason = self._join(*(piece for piece in (*cues.split("\0"), END) if piece))
-        return [*start, *rest, *reason], len(start)
+        """Tokens of an answer, and the place of the first one after the list of units."""
+        return self._join(*answer.pieces), len(self._join(*unit_pieces(answer.units)))
 
     def _join(self, *pieces: str) -> list[int]:
         return [token for piece in pieces for token in self.pieces[piece]]
