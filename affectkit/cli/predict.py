@@ -179,6 +179,11 @@ def _parser(
         metavar="TEXT",
         help="zero-shot expression classes, for models with text prototypes",
     )
+    add(
+        "--sentences",
+        action="store_true",
+        help="also describe each face in a sentence, for models with a language model",
+    )
     add("--prototype-only", action="store_true", help="predict from text prototypes without linear layers")
     spot.add_arguments(parser)
     group = parser.add_argument_group("speed")
@@ -217,7 +222,10 @@ def _make_predictor(options: argparse.Namespace, batch_size: int) -> Callable[..
         _open_predictor,
         str(folder.absolute()) if options.engine == "ray" and folder.is_dir() else options.model,
         batch_size=batch_size if options.batch_size is None else options.batch_size,
-        **{name: getattr(options, name) for name in ("faces", "classes", "prototype_only", "detector_size")},
+        **{
+            name: getattr(options, name)
+            for name in ("faces", "classes", "prototype_only", "detector_size", "sentences")
+        },
     )
 
 

@@ -29,6 +29,7 @@ _UNUSED = (
         "landmarks",
         "classes",
         "prototype_only",
+        "sentences",
     ),
     *("batch_size", "processes", "engine", "ray_address"),
 )

@@ -68,6 +68,7 @@ class Row:
         mesh: Mesh of the face, with head pose, gaze and landmarks; None if it was not measured.
         baseline: Amounts that were subtracted from values, by column: logits for probabilities; None if nothing was
             subtracted. See `RunningBaseline`.
+        sentences: Descriptions of the face by column name, of heads that describe faces.
     """
 
     frame: int
@@ -81,6 +82,7 @@ class Row:
     points: tuple[tuple[float, float], ...] | None = None
     mesh: FaceMesh | None = field(default=None, repr=False, compare=False)
     baseline: Mapping[str, float] | None = None
+    sentences: Mapping[str, str] = field(default_factory=dict)
 
 
 class Predictor:
@@ -110,11 +112,14 @@ class Predictor:
         prototype_only: Whether all heads with prototypes predict by them alone; see `affectkit.models.prototype_only`.
         detector_size: Longest side in pixels of the input of `CenterFace` (default: 640); larger frames are reduced.
             Larger values find smaller faces. With "mesh", `CenterFace` then finds the faces of videos too.
+        sentences: Whether to describe every face in a sentence, for models with a head that does. Sentences are about
+            the values as the model gives them, before smoothing and baselines.
 
     Attributes:
         columns: Names of the values: `AU01` … (probabilities), `AU01_i` … (intensities 0–5), then those of the other
             heads: expressions and levels (probabilities), dimensions. A name that an earlier head has is prefixed by
             the head's name and a dot.
+        sentences: Columns with sentences, by head: `sentence`, or `HEAD.sentence` if there are several.
         warning: Warning about the model, or None.
         has_baseline: Whether the model states that a person's baseline should be subtracted in videos.
         faces: The source of faces.
@@ -122,7 +127,8 @@ class Predictor:
     Raises:
         WeightsError: The model cannot be loaded.
         ConfigError: `batch_size` is below 1, the device is not available, `faces` is invalid or does not fit a model
-            of whole pictures, there are no prototypes, or the model reads signals that are not measured in pictures.
+            of whole pictures, there are no prototypes, no head describes faces in sentences, or the model reads
+            signals that are not measured in pictures.
         LabelSpaceError: `classes` has fewer than two names, or one twice.
 
     Example:
@@ -149,6 +155,7 @@ class Predictor:
         classes: Sequence[str] | None = None,
         prototype_only: bool = False,
         detector_size: int | None = None,
+        sentences: bool = False,
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, not {batch_size}.")
@@ -189,6 +196,12 @@ class Predictor:
             for column in model.head(name).columns:
                 self._columns[f"{name}.{column}" if column in self._columns else column] = name
         self.columns = tuple(self._columns)
+        talking = [name for name in self._heads if sentences and model.head(name).describes]
+        if sentences and not talking:
+            raise ConfigError(
+                "No head of the model describes faces in sentences.", remedy="Omit the sentences."
+            )
+        self.sentences = {name: "sentence" if len(talking) == 1 else f"{name}.sentence" for name in talking}
         self.has_baseline = self.model.metadata.get("baseline") is True
         self.warning = RENDERED_WARNING if model.metadata.get("rendered") else None
 
@@ -230,12 +243,12 @@ class Predictor:
             windows = [clip for _, _, clip in batch if clip is not None]
             values = iter(self._run(windows) if windows else ())
             for frame, face, clip in batch:
-                numbers = [nan] * len(self.columns) if clip is None else next(values)
+                numbers, said = ([nan] * len(self.columns), {}) if clip is None else next(values)
                 row = dict(zip(self.columns, numbers, strict=True))
                 if face is None:
                     yield Row(frame.number, frame.timestamp, False, row, frame.reason)
                 else:
-                    seen = (face.identity, face.score, face.box, face.points, face.mesh)
+                    seen = (face.identity, face.score, face.box, face.points, face.mesh, None, said)
                     yield Row(frame.number, frame.timestamp, clip is not None, row, face.reason, *seen)
 
     def predict(
@@ -366,6 +379,7 @@ class Predictor:
             "measured": list(MEASURED) if self.has_meshes else [],
             "zero_shot_classes": None if self.classes is None else list(self.classes),
             "heads": {name: self._describe_head(name) for name in self._heads},
+            **({"sentences": list(self.sentences.values())} if self.sentences else {}),
         }
 
     def _describe_head(self, name: str) -> dict[str, Any]:
@@ -400,8 +414,8 @@ class Predictor:
         wanted = self.model.input_spec.fps
         return max(1, round(fps / wanted)) if wanted and isfinite(fps) else 1
 
-    def _run(self, windows: Sequence[Sequence[SeenFace]]) -> list[list[float]]:
-        """Values [n][columns] of windows of faces [n][T], at the middle frame."""
+    def _run(self, windows: Sequence[Sequence[SeenFace]]) -> list[tuple[list[float], dict[str, str]]]:
+        """Values [columns] at the middle frame and sentences by column, of each of n windows of faces [n][T]."""
         clips = torch.stack([_stack([face.picture for face in window]) for window in windows])
         given: dict[str, Any] = {}
         if self.model.signals:
@@ -414,12 +428,18 @@ class Predictor:
             }
         landmarks = self._landmarks.expand(*clips.shape[:2], -1, -1)
         with self._lock:  # `AffectModel.predict` changes the mode of the model
-            answers = self.model.predict(clips.to(self.device), landmarks=landmarks, **given)
+            given |= {"crops": clips.to(self.device), "landmarks": landmarks}
+            answers, texts = (
+                self.model.describe(**given) if self.sentences else (self.model.predict(**given), {})
+            )
         middle = (clips.shape[1] - 1) // 2
         per_frame = {name: self.model.head(name).per_frame for name in self._heads}
         parts = [answers[name][:, middle] if per_frame[name] else answers[name] for name in self._heads]
         values: list[list[float]] = torch.cat(parts, dim=1).cpu().tolist()
-        return values
+        said = [
+            {column: texts[name][i] for name, column in self.sentences.items()} for i in range(len(values))
+        ]
+        return list(zip(values, said, strict=True))
 
     def _clips(
         self, video: VideoReader, start: int

@@ -254,12 +254,44 @@ class AffectModel(nn.Module):
         Warns:
             UserWarning: The pictures can hardly be face crops, because they are not square or much larger.
         """
+        return self._predict(crops, (frame_mask, landmarks, landmarks_mask, signals, signals_mask))[0]
+
+    @torch.inference_mode()
+    def describe(
+        self,
+        crops: Tensor,
+        frame_mask: Tensor | None = None,
+        landmarks: Tensor | None = None,
+        landmarks_mask: Tensor | None = None,
+        signals: Mapping[str, Tensor] | None = None,
+        signals_mask: Tensor | None = None,
+    ) -> tuple[dict[str, Tensor], dict[str, list[str]]]:
+        """Predict aligned face crops, and describe them in sentences; see `predict` for the arguments.
+
+        Returns:
+            The result of `predict`, and B sentences by the name of each head that describes faces.
+
+        Raises:
+            ConfigError: As for `predict`.
+        """
+        given = (frame_mask, landmarks, landmarks_mask, signals, signals_mask)
+        return self._predict(crops, given, sentences=True)
+
+    def _predict(
+        self, crops: Tensor, given: tuple[Any, ...], *, sentences: bool = False
+    ) -> tuple[dict[str, Tensor], dict[str, list[str]]]:
+        """Predictions by head, and sentences of the heads that describe faces."""
         self._check_crops(crops)
         training = self.training
         self.eval()
         try:
-            logits = self(crops, frame_mask, landmarks, landmarks_mask, signals, signals_mask)
-            return {name: self.head(name).predict(values) for name, values in logits.items()}
+            features = self.features(crops, *given)
+            logits = {name: self.head(name)(features) for name in self.heads}
+            talking = [name for name in self.heads if sentences and self.head(name).describes]
+            return (
+                {name: self.head(name).predict(values) for name, values in logits.items()},
+                {name: self.head(name).describe(features, logits[name]) for name in talking},
+            )
         finally:
             self.train(training)
 
@@ -285,7 +317,7 @@ class AffectModel(nn.Module):
                 f"Pictures of {height} by {width} pixels are hardly aligned face crops of {size} by {size} pixels. "
                 f"{remedy}",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def prototypes(self) -> dict[str, Tensor]:

@@ -44,6 +44,18 @@ PARTS = {
         {"expression": {"type": "zero_shot", "space": "basic7"}},
         {"type": "captions", "text": {"model_name": "affectkit-tiny"}},
     ),
+    "feallm": (
+        {
+            "type": "feallm",
+            "tower": {"type": "clip", "model_name": "affectkit-tiny-patch8"},
+            "blocks": [2, 4],
+            "crop": 8,
+            "width": 16,
+            "local_width": 8,
+        },
+        {"au": {"type": "feallm", "space": "AU4,AU12"}},
+        None,
+    ),
     "engagement": (
         {"type": "tcctnet", "signals": {"pose": 3}, "depth": 1},
         {"engagement": {"type": "tcct_levels", "space": "levels:low,high"}},
@@ -109,7 +121,7 @@ def test_a_model_of_a_method_predicts_without_lightning(method, tmp_path):
 
 
 def test_a_task_is_found_on_first_use():
-    from affectkit.methods import au_ttt, aullm, emocapclip, engagement, micro_au_clip, mul_dml, ssm
+    from affectkit.methods import au_ttt, aullm, emocapclip, engagement, feallm, micro_au_clip, mul_dml, ssm
 
     for module, name in (
         (ssm, "SSM"),
@@ -118,6 +130,7 @@ def test_a_task_is_found_on_first_use():
         (au_ttt, "AUTTT"),
         (aullm, "AULLM"),
         (emocapclip, "EmoCapCLIP"),
+        (feallm, "FEALLM"),
         (engagement, "NoisyLabels"),
     ):
         assert getattr(module, name).__module__ == f"{module.__name__}.task"

@@ -82,8 +82,9 @@ ELSEWHERE = {
         "signal_segments",
         "tcctnet",
         "flow",
+        "feallm",
     },
-    "head": {"aullm", "micro_au", "graph_au", "tcct_levels", "au_ttt"},
+    "head": {"aullm", "feallm", "micro_au", "graph_au", "tcct_levels", "au_ttt"},
     "bridge": {"captions"},
 }
 

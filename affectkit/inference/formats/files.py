@@ -116,7 +116,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
         frame = openface.parse(path, data, metadata)
     else:
         names = [name for name in metadata["columns"][len(table.LEADING) :] if name != sidecar.WARNING]
-        kinds = table.schema(names)
+        kinds = table.schema(names, sentences=metadata.get("sentences") or ())
         parse = _PARSE[SUFFIXES[metadata["format"]]]
         with tidy.csv_errors(path, kinds.names, table.foreign):
             content = parse(data, kinds) if metadata["rows"] else kinds.empty_table()

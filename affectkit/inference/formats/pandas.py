@@ -45,13 +45,15 @@ def as_frame(metadata: Mapping[str, Any], table: pa.Table) -> pd.DataFrame:
     """Tidy Arrow table as a data frame, with the metadata in `attrs["affectkit"]`."""
     import pandas as pd
 
+    texts = ["reason", *(metadata.get("sentences") or ())]
+    kinds = _DTYPES | dict.fromkeys(texts, "string")
     frame = pd.DataFrame(
         {
-            name: pd.Series(table[name].to_pandas(), dtype=_DTYPES.get(name, "float64"))
+            name: pd.Series(table[name].to_pandas(), dtype=kinds.get(name, "float64"))
             for name in table.column_names
         }
     )
-    frame["reason"] = frame["reason"].replace("", None)  # CSV
+    frame[texts] = frame[texts].replace("", None)  # CSV
     frame.attrs["affectkit"] = dict(metadata)
     return frame
 
@@ -88,7 +90,8 @@ def to_frame(
     Returns:
         One row per face and frame: `frame` int64, `timestamp` in seconds, `face` Int64, `success` bool, `reason`,
         `score`, the box `x y w h` in pixels, and the values float64. If rows have meshes, columns of gaze, head pose
-        and blinks follow, see `affectkit.inference.measures`. Missing values are NaN or NA.
+        and blinks follow, see `affectkit.inference.measures`, then the columns of `sentences` in the metadata. Missing
+        values are NaN or NA.
 
     Raises:
         ConfigError: There are no rows, or a row lacks a value that the first has.
@@ -107,8 +110,9 @@ def to_frame(
     groups: tuple[str, ...] = measures.LANDMARKS if landmarks else measures.MEASURED
     if not any(row.mesh is not None for row in rows) and not (metadata or {}).get("measured"):
         groups = ()
-    header = schema([*names, *measures.columns_of(groups)])
-    table = pa.Table.from_pylist([cells(row, names, groups) for row in rows], header)
+    said = list((metadata or {}).get("sentences") or ())
+    header = schema([*names, *measures.columns_of(groups), *said], sentences=said)
+    table = pa.Table.from_pylist([cells(row, names, groups, said) for row in rows], header)
     described = {**(metadata or {}), **({"measured": list(groups)} if groups else {})}
     return as_frame(plain(described), table)
 

@@ -38,22 +38,31 @@ SUMMARY = ("frames", "rows", "last_frame", "failed_frames", "failures", "complet
 """Metadata known at the end: counts, the amounts subtracted from each person, and the hash of a text file."""
 
 
-def schema(columns: Sequence[str], metadata: Mapping[bytes, bytes] | None = None) -> pa.Schema:
-    """Arrow schema of a tidy table with these value columns."""
+def schema(
+    columns: Sequence[str],
+    metadata: Mapping[bytes, bytes] | None = None,
+    *,
+    sentences: Sequence[str] = (),
+) -> pa.Schema:
+    """Arrow schema of a tidy table with these columns after the leading ones; some of them may hold sentences."""
     import pyarrow as pa
 
     kinds = {"frame": pa.int64(), "face": pa.int64(), "success": pa.bool_(), "reason": pa.string()}
+    kinds |= dict.fromkeys(sentences, pa.string())
     fields = [pa.field(name, kinds.get(name, pa.float64())) for name in (*LEADING, *columns)]
     return pa.schema(fields, metadata=metadata)
 
 
-def cells(row: Row, columns: Sequence[str], groups: Sequence[str] = ()) -> dict[str, Any]:
+def cells(
+    row: Row, columns: Sequence[str], groups: Sequence[str] = (), sentences: Sequence[str] = ()
+) -> dict[str, Any]:
     """Plain values of a row by column name, in the order of the table; None where a value is missing.
 
     Args:
         row: The row.
         columns: Names of the values.
         groups: Groups of measures after the values, see `affectkit.inference.measures`.
+        sentences: Names of the columns of sentences, the last ones.
 
     Raises:
         ConfigError: The row lacks a value.
@@ -75,7 +84,8 @@ def cells(row: Row, columns: Sequence[str], groups: Sequence[str] = ()) -> dict[
         float(value) if value is not None and isfinite(value) else None for value in (row.timestamp, *numbers)
     )
     leading = (row.frame, timestamp, row.face, row.success, one_line(row.reason or "") or None)
-    return dict(zip((*LEADING, *columns, *names), (*leading, *known), strict=True))
+    said = {name: one_line(row.sentences.get(name, "")) or None for name in sentences}
+    return dict(zip((*LEADING, *columns, *names), (*leading, *known), strict=True)) | said
 
 
 def one_line(text: str) -> str:

@@ -54,7 +54,7 @@ def write_csv(file: File, rows: RowStream) -> None:
             values = column.to_pylist()
             if name in ("frame", "face", "success"):
                 texts.append(["" if value is None else str(int(value)) for value in values])
-            elif name == "reason":
+            elif column.type == "string":
                 texts.append([value or "" for value in values])
             else:
                 texts.append([number(value, 6) for value in values])
@@ -159,7 +159,7 @@ class _Hashes:
 
     def add(self, batch: pa.RecordBatch) -> None:
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            if name == "reason":
+            if column.type == "string":
                 self._columns[name].update("".join(f"{text!r}\n" for text in column.to_pylist()).encode())
             else:
                 values = column.cast("float64").to_numpy(zero_copy_only=False)

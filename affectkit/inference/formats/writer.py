@@ -40,7 +40,8 @@ class TableWriter:
         metadata: Plain values stored with the table. `heads` describes the values for the formats of OpenFace;
             `measured` names groups of columns that come from the meshes of the rows (`affectkit.inference.measures`):
             gaze, pose and blinks, and with the formats of OpenFace also landmarks;
-            `baseline` subtracts baselines (see `affectkit.inference.Baseline.metadata`).
+            `baseline` subtracts baselines (see `affectkit.inference.Baseline.metadata`);
+            `sentences` names columns of sentences, after all others.
         format: The format; by default from the suffix of `path`: .csv, .parquet or .jsonl.
         resume: Continue an interrupted table. The last frame is written again, since it may lack faces. A complete
             table is left unchanged.
@@ -98,7 +99,14 @@ class TableWriter:
             self.metadata["measured"] = groups
         if twice := sorted({*names} & {*self.columns}):
             raise ConfigError(f"The column name {twice[0]!r} is reserved.", remedy="Rename the class.")
-        self._header = [*table.LEADING, *self.columns, *names]
+        self._sentences = list(self.metadata.get("sentences") or ())
+        if self._sentences and self.format.startswith("openface"):
+            raise ConfigError(
+                "The formats of OpenFace have no sentences.", remedy="Choose csv, parquet or jsonl."
+            )
+        if twice := sorted({*self._sentences} & {*self.columns, *names}):
+            raise ConfigError(f"The column name {twice[0]!r} is reserved.", remedy="Rename the class.")
+        self._header = [*table.LEADING, *self.columns, *names, *self._sentences]
         if self.format.startswith("openface"):
             if fill_missing is not None:
                 self.metadata["units_not_predicted"] = f"{fill_missing:z.2f}"
@@ -168,8 +176,9 @@ class TableWriter:
                 path=beside,
                 remedy="Move the file, or rename the table.",
             )
-        names = (*self.columns, *measures.columns_of(self._groups))
-        self._schema = table.schema(names, {table.KEY: table.dump(self.described)})
+        names = (*self.columns, *measures.columns_of(self._groups), *self._sentences)
+        described = {table.KEY: table.dump(self.described)}
+        self._schema = table.schema(names, described, sentences=self._sentences)
         self._file = table.partial_of(self.path).open("wb" if stream is None else "r+b", buffering=0)
         try:
             if stream is None:
@@ -196,7 +205,7 @@ class TableWriter:
         again = row.frame == last and row.face in self._faces
         if self.complete or again or row.frame < max(last, self._first):
             raise ConfigError("The table already has this or a later row.", path=self.path, frame=row.frame)
-        values = table.cells(row, self.columns, self._groups)
+        values = table.cells(row, self.columns, self._groups, self._sentences)
         self._rows.append(values)
         self.summary.add(row.frame, row.success, values["reason"])
         self._faces = {row.face} if row.frame != last else self._faces | {row.face}

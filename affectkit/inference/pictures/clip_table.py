@@ -229,6 +229,16 @@ class ClipTable:
         """The values of one face, float32 [N, number of signals]; NaN where there are none."""
         return self.over_time(face, self._values)
 
+    def sentences(self, face: int) -> list[str]:
+        """Sentences about one face, one per frame; empty where there is none."""
+        said = [""] * len(self)
+        names = [name for name in self.metadata.get("sentences") or () if name in self._data]
+        own = np.flatnonzero((self._face == face) & self._success).tolist() if names else []
+        rows = self._data[names].to_numpy(object)
+        for row in own:
+            said[int(self._place[row])] = " ".join(text for text in rows[row] if isinstance(text, str))
+        return said
+
     def boxes(self, face: int) -> NDArray[np.float64]:
         """Left, top, width and height of one face in pixels, float64 [N, 4]; NaN where there is none."""
         return self.over_time(face, self._boxes)

@@ -162,6 +162,7 @@ def _readout(clip: ClipTable, faces: list[int], drawing: Drawing | None = None) 
     grain = max(largest, 1.0) / 32767  # pixels of one step
     cells = sum(end - start for start, end in spans) * max(1, len(clip.signals) + 2 * points)
     step = max(1, -(-cells // _CELLS))
+    sentences: dict[str, int] = {}  # each once, by its place
     listed = []
     for face, (start, end) in zip(faces, spans, strict=True):
         first = -(-start // step)
@@ -173,6 +174,7 @@ def _readout(clip: ClipTable, faces: list[int], drawing: Drawing | None = None) 
         coded = np.where(np.isnan(values), _SCALE + 1, shares * _SCALE)
         edges = np.where(np.isnan(boxes), -32768, np.clip(boxes, -32767, 32767)).round()
         boxed = np.isfinite(boxes).any()
+        said = [sentences.setdefault(text, len(sentences)) for text in clip.sentences(face)[kept]]
         steps = courses[face][kept] / grain if courses else np.empty(0)
         steps = np.where(np.isnan(steps), -32768, steps).round()
         listed.append(
@@ -182,6 +184,7 @@ def _readout(clip: ClipTable, faces: list[int], drawing: Drawing | None = None) 
                 "values": _binary(coded.round().astype("<u2")),
                 "boxes": _binary(edges.astype("<i2")) if boxed else "",
                 "points": _binary(steps.astype("<i2")),
+                "said": _binary(np.array(said, "<i4")) if any(sentences) else "",
             }
         )
     reasons = list(dict.fromkeys(clip.reasons.values()))[:254]
@@ -201,6 +204,7 @@ def _readout(clip: ClipTable, faces: list[int], drawing: Drawing | None = None) 
         "lines": [_line(line) for line in (drawing.lines if drawing else ())],
         "points": points,
         "grain": grain,
+        "sentences": list(sentences),
         "reasons": reasons,
         "why": _binary(why[::step]) if reasons else "",
         "scale": _SCALE,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
+from affectkit.errors import ConfigError
 from affectkit.models.features import Features, InputSpec
 
 __all__ = ["Backbone"]
@@ -38,6 +40,24 @@ class Backbone(nn.Module, ABC):
             frames: [B, T, 3, H, W] RGB, uint8 in 0-255 or floating point in 0-1.
             frame_mask: bool [B, T], True for real frames; None if all are real.
         """
+
+    def levels(self, frames: Tensor, blocks: Sequence[int]) -> list[Tensor]:
+        """Outputs of single blocks, for parts that combine several depths.
+
+        Args:
+            frames: As for `forward`.
+            blocks: Numbers of blocks from 1, ascending; a convolutional network counts its stem as the first.
+
+        Returns:
+            For each block, vectors of its places [B, T, N, D], row by row, without class tokens. N and D may differ.
+
+        Raises:
+            ConfigError: The backbone does not give them, or has no such block.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} does not give the outputs of single blocks.",
+            remedy="Use a ClipBackbone or a TimmBackbone.",
+        )
 
     def check_size(self, frames: Tensor) -> None:
         """Raise ValueError if the pictures differ in size from `input_spec`."""

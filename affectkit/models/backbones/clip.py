@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -131,13 +131,31 @@ class ClipBackbone(Backbone):
         encoded = rearrange(encoded, "(b t) n d -> b t n d", b=frames.shape[0])
         return Features.of_frames(encoded[:, :, 0], frame_mask, encoded[:, :, 1:] if self.tokens else None)
 
-    def _encode(self, pictures: Tensor) -> Tensor:
-        """Class token and, if returned, patches of normalised pictures, [M, 1 or 1 + N, D]."""
+    def levels(self, frames: Tensor, blocks: Sequence[int]) -> list[Tensor]:
+        """See `Backbone`; vectors of patches, neither normalised nor projected."""
+        self.check_size(frames)
+        for block in blocks:
+            _check_blocks("A block", block, len(self.tower.transformer.resblocks), least=1)
+        x = self._embed(self.normalize(rearrange(frames, "b t c h w -> (b t) c h w")))
+        found = []
+        for number, block in enumerate(self.tower.transformer.resblocks[: max(blocks)], start=1):
+            x = self._run(block, x)
+            if number in blocks:
+                found.append(rearrange(x[:, 1:], "(b t) n d -> b t n d", b=frames.shape[0]))
+        return found
+
+    def _embed(self, pictures: Tensor) -> Tensor:
+        """Input of the first block, [M, 1 + N, D]."""
         tower = self.tower
         patches = rearrange(tower.conv1(pictures), "m d h w -> m (h w) d")
         start = repeat(tower.class_embedding.to(patches.dtype), "d -> m 1 d", m=patches.shape[0])
         x = torch.cat([start, patches], dim=1) + tower.positional_embedding.to(patches.dtype)
-        x = tower.ln_pre(tower.patch_dropout(x))
+        embedded: Tensor = tower.ln_pre(tower.patch_dropout(x))
+        return embedded
+
+    def _encode(self, pictures: Tensor) -> Tensor:
+        """Class token and, if returned, patches of normalised pictures, [M, 1 or 1 + N, D]."""
+        tower, x = self.tower, self._embed(pictures)
         *blocks, last = tower.transformer.resblocks
         for block in blocks:
             x = self._run(block, x)
@@ -161,6 +179,6 @@ def _class_token(block: Any, x: Tensor) -> Tensor:
     return out
 
 
-def _check_blocks(name: str, value: int, available: int) -> None:
-    if not 0 <= value <= available:
+def _check_blocks(name: str, value: int, available: int, least: int = 0) -> None:
+    if not least <= value <= available:
         raise ConfigError(f"{name} is {value}, but the tower has {available} blocks.")

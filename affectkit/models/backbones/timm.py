@@ -120,6 +120,24 @@ class TimmBackbone(Backbone):
         tokens = rearrange(self._places(maps), "(b t) n d -> b t n d", b=B) if self.tokens else None
         return Features.of_frames(rearrange(vectors, "(b t) d -> b t d", b=B), frame_mask, tokens)
 
+    def levels(self, frames: Tensor, blocks: Sequence[int]) -> list[Tensor]:
+        """See `Backbone`."""
+        taken = getattr(self.net, "forward_intermediates", None)
+        if taken is None:
+            return super().levels(frames, blocks)
+        available = len(self.net.feature_info)
+        if not all(1 <= block <= available for block in blocks):
+            raise ConfigError(
+                f"The network has the blocks 1 to {available}, not {', '.join(map(str, blocks))}."
+            )
+        pictures = self.normalize(rearrange(frames, "b t c h w -> (b t) c h w"))
+        maps = taken(
+            pictures.contiguous(memory_format=torch.channels_last),
+            indices=[block - 1 for block in blocks],
+            intermediates_only=True,
+        )
+        return [rearrange(one, "(b t) d h w -> b t (h w) d", b=frames.shape[0]) for one in maps]
+
     def _cells(self, maps: Tensor) -> Tensor:
         """[N, D grid²] from a feature map: for each channel, the averages of the cells."""
         places = self._places(maps)

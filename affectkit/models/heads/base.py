@@ -62,6 +62,7 @@ class Head(nn.Module, ABC):
         width: Width of prototypes.
         answers_by: Basis of the predictions, for reports: "linear layer", "prototypes".
         sees_movements: Whether the head expects clips of brief movements, from onset to apex.
+        describes: Whether the head also describes a face in a sentence; it then implements `describe`.
         arguments: Constructor arguments except `in_features`, plain values; a subclass adds its own.
 
     Raises:
@@ -80,6 +81,7 @@ class Head(nn.Module, ABC):
     prototypes: Tensor
     answers_by: str = "linear layer"
     sees_movements: ClassVar[bool] = False
+    describes: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -175,6 +177,18 @@ class Head(nn.Module, ABC):
     def explanations(self, model: AffectModel, name: str) -> tuple[Explanation, ...]:
         """Figures of what the head, named `name` in this model, learned; none by default."""
         return ()
+
+    def describe(self, features: Features, logits: Tensor) -> list[str]:
+        """Describe each clip in a sentence.
+
+        Args:
+            features: Features of B clips.
+            logits: The head's output for them.
+
+        Raises:
+            ConfigError: The head does not describe faces.
+        """
+        raise ConfigError("This head does not describe faces.", remedy="Train one that does.")
 
     def by_prototypes(self, space: LabelSpace | None = None, prototypes: Tensor | None = None) -> Head:
         """A head that predicts by prototypes alone, over the same or other labels.

@@ -80,6 +80,15 @@ class CausalLM(nn.Module, ABC):
             Hidden states [B, L, W] of the last layer, and keys and values of everything read so far.
         """
 
+    @abstractmethod
+    def score(self, states: Tensor, tokens: Tensor) -> Tensor:
+        """Logits [..., n] of some next tokens.
+
+        Args:
+            states: Hidden states [..., W] of the last layer.
+            tokens: Token numbers int64 [n].
+        """
+
     def forward(self, embeddings: Tensor, prefix: Tensor | None = None) -> Tensor:
         """Hidden states [B, L, W] of embeddings.
 
@@ -91,12 +100,13 @@ class CausalLM(nn.Module, ABC):
         return self.read(embeddings, past)[0]
 
 
-def language_model(settings: Mapping[str, Any], texts: Sequence[str]) -> CausalLM:
+def language_model(settings: Mapping[str, Any], texts: Sequence[str], *, context: int = 128) -> CausalLM:
     """Build a language model.
 
     Args:
         settings: Fields of `LanguageSettings`.
         texts: Texts that the model must be able to read; they are the vocabulary of a tiny one.
+        context: Longest input of a tiny model, in tokens.
 
     Raises:
         ConfigError: A setting is unknown or does not fit.
@@ -107,4 +117,4 @@ def language_model(settings: Mapping[str, Any], texts: Sequence[str]) -> CausalL
     from affectkit.models.language.tiny import TinyLM
 
     chosen = LanguageSettings.from_dict(settings)
-    return TinyLM(texts) if chosen.name == "tiny" else PretrainedLM(chosen)
+    return TinyLM(texts, context=context) if chosen.name == "tiny" else PretrainedLM(chosen)

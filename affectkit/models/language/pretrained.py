@@ -52,9 +52,10 @@ class PretrainedLM(CausalLM):
         super().__init__()
         path = _locate(settings)
         self.settings = replace(settings, sha256=_checked_hash(path, settings))
-        model, self._tokenizer = _read(path, settings.name)
+        model, output, self._tokenizer = _read(path, settings.name)
         model.requires_grad_(False).eval()
-        self._frozen: tuple[nn.Module] = (model,)  # in a tuple, so that it is no submodule
+        output.requires_grad_(False)
+        self._frozen: tuple[nn.Module, nn.Module] = (model, output)  # in a tuple, so that it is no submodule
         self.width = int(model.config.hidden_size)
         self.additions = nn.ModuleList()
         if settings.lora is not None:
@@ -70,7 +71,8 @@ class PretrainedLM(CausalLM):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move or convert the frozen weights too."""
-        self.frozen._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for part in self._frozen:
+            part._apply(fn, recurse)  # type: ignore[no-untyped-call]
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
@@ -82,6 +84,11 @@ class PretrainedLM(CausalLM):
         """See `CausalLM`."""
         embeddings: Tensor = cast("Any", self.frozen).get_input_embeddings()(tokens)
         return embeddings
+
+    def score(self, states: Tensor, tokens: Tensor) -> Tensor:
+        """See `CausalLM`."""
+        logits: Tensor = states @ cast("Any", self._frozen[1]).weight[tokens].T
+        return logits
 
     def read(self, embeddings: Tensor, past: Past | None = None) -> tuple[Tensor, Past]:
         """See `CausalLM`."""
@@ -158,8 +165,8 @@ def _checked_hash(path: Path, settings: LanguageSettings) -> str:
     return found
 
 
-def _read(path: Path, name: str) -> tuple[Any, Any]:
-    """Network without output layer, in float32, and tokenizer."""
+def _read(path: Path, name: str) -> tuple[Any, Any, Any]:
+    """Network without output layer, in float32, the output layer, and tokenizer."""
     try:
         import transformers
     except ImportError as error:
@@ -180,4 +187,4 @@ def _read(path: Path, name: str) -> tuple[Any, Any]:
             path=path,
             remedy="Give an intact model that transformers supports, and install 'affectkit[llm]'.",
         ) from error
-    return model.base_model, tokenizer
+    return model.base_model, model.get_output_embeddings(), tokenizer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -66,6 +67,11 @@ class TinyLM(CausalLM):
         """See `CausalLM`."""
         embeddings: Tensor = self.words(tokens)
         return embeddings
+
+    def score(self, states: Tensor, tokens: Tensor) -> Tensor:
+        """See `CausalLM`; the output layer is the table of embeddings."""
+        logits: Tensor = states @ self.words(tokens).T / math.sqrt(self.width)
+        return logits
 
     def read(self, embeddings: Tensor, past: Past | None = None) -> tuple[Tensor, Past]:
         """See `CausalLM`."""

@@ -55,6 +55,26 @@ def test_the_page_holds_every_value(clip, tmp_path):
     assert base64.b64decode(stored) == clip.read_bytes()
 
 
+def test_the_page_holds_sentences(clip, tmp_path):
+    data = table(12, faces=2, failed=range(4, 6))
+    smiling = (data["frame"] % 3 == 0).to_numpy()
+    data["sentence"] = [f"{'A </script> smile' if on else 'Nothing'}." for on in smiling]
+    data.attrs["affectkit"]["sentences"] = ["sentence"]
+    text, readout = read(write_clip_report(data, tmp_path / "page.html", video=clip).path)
+    assert "</script> smile" not in text
+    assert 'id="sentence"' in text
+    for face in readout["faces"]:
+        said = np.frombuffer(base64.b64decode(face["said"]), "<i4")
+        listed = [readout["sentences"][place] for place in said]
+        for at, sentence in enumerate(listed, start=face["first"]):
+            wanted = "A </script> smile." if at % 3 == 0 else "Nothing."
+            assert sentence == ("" if at in (4, 5) else wanted)
+    assert set(readout["sentences"]) <= {"", "A </script> smile.", "Nothing."}
+    plain = table(12)
+    _, readout = read(write_clip_report(plain, tmp_path / "plain.html", video=clip).path)
+    assert readout["faces"][0]["said"] == ""
+
+
 def test_the_page_holds_what_is_drawn(clip, tmp_path):
     data = table(12, failed=range(4, 6))
     points = {f"{axis}_{k}": data["x"].fillna(0) + k + (axis == "y") / 8 for axis in "xy" for k in range(68)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from affectkit.errors import ConfigError
-from affectkit.inference import Row, TableWriter, read_table, table_progress
+from affectkit.inference import Row, TableWriter, read_table, table_progress, to_frame
 from affectkit.inference.formats import tidy
 from affectkit.inference.formats.table import partial_of
 
@@ -290,3 +291,36 @@ def test_a_table_without_rows(tmp_path, format):
     assert (len(table), table.attrs["affectkit"]["complete"], table_progress(path).next_frame) == (0, True, 0)
     whole = read_table(write(tmp_path / "whole" / NAMES[format], ROWS, format))
     assert table.dtypes.to_dict() == whole.dtypes.to_dict()
+
+
+SAID = [
+    replace(row(0), sentences={"sentence": 'A face, "calm"; no units.'}),
+    row(1, face=None, reason="No face was found."),
+    replace(row(2), sentences={"sentence": "Zwei\nZeilen über Gesichter."}),
+]
+
+
+@pytest.mark.parametrize("name", [NAMES[name] for name in TIDY])
+def test_sentences_are_a_column_of_text(name, tmp_path):
+    path = tmp_path / name
+    with TableWriter(path, COLUMNS, {**METADATA, "sentences": ["sentence"]}) as writer:
+        for one in SAID:
+            writer.write(one)
+    frame = read_table(path)
+    assert frame.columns[-1] == "sentence"
+    assert frame["sentence"].dtype == "string"
+    assert frame["sentence"].isna().tolist() == [False, True, False]
+    assert frame["sentence"].dropna().tolist() == [
+        'A face, "calm"; no units.',
+        "Zwei Zeilen über Gesichter.",
+    ]
+    same = to_frame(SAID, {**METADATA, "sentences": ["sentence"]})
+    pd.testing.assert_series_equal(frame["sentence"], same["sentence"])
+    assert frame["AU01"].isna().tolist() == [False, True, False]
+
+
+def test_sentences_that_do_not_fit_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="formats of OpenFace have no sentences"):
+        TableWriter(tmp_path / "t.csv", COLUMNS, {"sentences": ["sentence"]}, format="openface")
+    with pytest.raises(ConfigError, match="'AU01' is reserved"):
+        TableWriter(tmp_path / "t.csv", COLUMNS, {"sentences": ["AU01"]})

@@ -173,6 +173,31 @@ def test_heads_are_told_where_the_landmarks_of_a_mean_face_are(make_model, memor
     torch.testing.assert_close(landmarks[0, 0], face_landmarks(model.input_spec))
 
 
+def test_sentences_are_those_of_heads_that_describe(make_model, memory_video):
+    model = make_model(heads={"au": {"type": "au", "space": "AU1,AU12"}})
+    with pytest.raises(ConfigError, match="No head of the model describes faces in sentences"):
+        centred(model, sentences=True)
+    given = {"type": "feallm", "space": "AU4,AU12", "target": "au"}
+    tower = {"type": "clip", "model_name": "affectkit-tiny-patch8", "size": 32}
+    backbone = {"type": "feallm", "tower": tower, "blocks": [2, 4], "crop": 8, "width": 16, "local_width": 8}
+    talking = AffectModel(backbone, {"au": given, "plain": {"type": "au", "space": "AU1"}}).eval()
+    video = memory_video(3)
+    plain, said = centred(talking), centred(talking, sentences=True, batch_size=2)
+    assert plain.sentences == {}
+    assert "sentences" not in plain.metadata()
+    assert said.metadata()["sentences"] == ["sentence"]
+    rows, wanted = list(said.predict_video(video)), list(plain.predict_video(video))
+    for row, other in zip(rows, wanted, strict=True):
+        assert row.values == pytest.approx(other.values, abs=1e-6)
+        assert other.sentences == {}
+        active = [name for name in ("AU04", "AU12") if row.values[name] >= 0.5]
+        names = {"AU04": "brow lowerer", "AU12": "lip corner puller"}
+        listed = ", ".join(names[name] for name in active) or "none"
+        assert row.sentences["sentence"].startswith(f"AUs: {listed}; emotion: ")
+    both = Predictor(AffectModel(backbone, {"a": given, "b": given}), sentences=True)
+    assert both.sentences == {"a": "a.sentence", "b": "b.sentence"}
+
+
 def test_photos_are_turned_upright(make_model, tmp_path, memory_video):
     picture = Image.fromarray(memory_video(1).picture(0).permute(1, 2, 0).numpy())
     picture.save(tmp_path / "upright.png")

@@ -134,6 +134,25 @@ def test_states_are_those_of_transformers(folder):
     torch.testing.assert_close(model(model.embed(tokens)[None]), expected)
 
 
+def test_scores_are_those_of_the_output_layer(folder):
+    import transformers
+
+    tokens = torch.tensor([3, 0])
+    model = load(folder)
+    reference = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    words = model.tokenize("which units act ?")
+    with torch.no_grad():
+        expected = reference(words[None]).logits[..., tokens]
+    torch.testing.assert_close(model.score(model(model.embed(words)[None]), tokens), expected)
+    small, states = tiny(), torch.randn(2, 16)
+    torch.testing.assert_close(small.score(states, tokens), states @ small.words.weight[tokens].T / 4)
+
+
+def test_a_tiny_model_reads_as_much_as_it_was_made_for():
+    model = language_model({"name": "tiny"}, TEXTS, context=200)
+    assert model(torch.zeros(1, 200, model.width)).shape == (1, 200, model.width)
+
+
 def test_frozen_weights_are_neither_trained_nor_saved(folder):
     plain, adapted = load(folder), load(folder, lora={"rank": 2, "last": 1})
     assert list(plain.state_dict()) == []

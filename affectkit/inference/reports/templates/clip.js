@@ -15,6 +15,7 @@
     values: new Uint16Array(bytes(face.values)),
     boxes: new Int16Array(bytes(face.boxes)),
     points: new Int16Array(bytes(face.points)),
+    said: new Int32Array(bytes(face.said)),
   }));
 
   const video = byId("video");
@@ -22,6 +23,8 @@
   const slider = byId("frame");
   const status = byId("status");
   const clock = byId("clock");
+  const sentence = byId("sentence");
+  sentence.hidden = !clip.sentences.some((text) => text);
   const boxes = byId("boxes");
   const sections = [...document.querySelectorAll(".face")];
   const rows = new Map(sections.map((section) => [section, [...section.querySelectorAll("[data-signal]")].map((row) => ({
@@ -113,6 +116,7 @@
     if (reason) parts.push(span(clip.reasons[reason - 1] || "no values", "why"));
     else if (face && !shown(face, place)) parts.push(span("not in view", "why"));
     status.replaceChildren(...parts);
+    sentence.textContent = (face && clip.sentences[face.said[place - face.first]]) || "";
     slider.setAttribute("aria-valuetext", parts.map((part) => part.textContent).join(", "));
     if (boxes) {
       boxes.replaceChildren(...faces.flatMap((one) => {
