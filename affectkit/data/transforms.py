@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from affectkit.data.clip import Clip
 from affectkit.data.target import Target
 from affectkit.errors import ConfigError
-from affectkit.facs.sides import mirror_text
 from affectkit.facs.regions import FLIP_68
+from affectkit.facs.sides import mirror_text
 from affectkit.facs.spaces import label_space
 
 __all__ = [

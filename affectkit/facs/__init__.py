@@ -37,7 +37,7 @@ from affectkit.facs.relations import UnitRelations, unit_relations
 from affectkit.facs.rules import DU_2014, EMFACS, OBJECTIVE_CLASSES, Category, objective_class, prior, pspi
 from affectkit.facs.scales import VALENCE_AROUSAL, Dimensions, Levels
 from affectkit.facs.sets import AU_SETS, AUIntensitySet, AUSet, UnitSpace
-from affectkit.facs.sides import mirror_text, names_side
+from affectkit.facs.sides import mirror_text
 from affectkit.facs.spaces import LabelSpace, label_space, register_space
 from affectkit.facs.units import ACTION_UNITS, ActionUnit, UnitFacts
 
@@ -85,7 +85,6 @@ __all__ = [
     "gesture_processes",
     "label_space",
     "mirror_text",
-    "names_side",
     "objective_class",
     "parse_coding",
     "prior",

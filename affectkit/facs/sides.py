@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["mirror_text", "names_side"]
+__all__ = ["mirror_text"]
 
 _SIDE_WORDS = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 _OTHER_SIDE = {"left": "right", "right": "left"}
@@ -18,16 +18,6 @@ def mirror_text(text: str) -> str:
         'Right brow raised, a bright smile on the left.'
     """
     return _SIDE_WORDS.sub(_swap, text)
-
-
-def names_side(text: str) -> bool:
-    """Check for the words left and right.
-
-    Example:
-        >>> names_side("the left hand"), names_side("both hands")
-        (True, False)
-    """
-    return _SIDE_WORDS.search(text) is not None
 
 
 def _swap(match: re.Match[str]) -> str:

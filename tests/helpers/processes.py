@@ -8,7 +8,7 @@ import torch.distributed as dist
 
 from helpers import training
 
-TRAININGS = ("single", "mixture", "ssm", "micro", "metric", "aullm", "emocap", "mood")
+TRAININGS = ("single", "mixture", "ssm", "micro", "metric", "aullm", "emocap", "fgsgl", "mood")
 
 
 def main(folder, world, *kinds):
