@@ -49,7 +49,9 @@ class Movement:
             part=f"{self.region} on the {self.side}",
             motion=f"pulled {self.direction}wards",
             target=f"a {self.amplitude} movement",
-            dynamics={"quick": "a quick rise that fades at once", "slow": "a slow rise to the end"}[self.course],
+            dynamics={"quick": "a quick rise that fades at once", "slow": "a slow rise to the end"}[
+                self.course
+            ],
         )
 
 
@@ -72,7 +74,10 @@ PAIRS = tuple((5 * k, 5 * k + d + 1, d) for k in range(len(BASES)) for d in rang
 
 UNSEEN = tuple(
     one
-    for one in (Movement(*values) for values in product(("brows", "lip corners"), ("left", "right"), ("up", "down"), LEVELS, COURSES))
+    for one in (
+        Movement(*values)
+        for values in product(("brows", "lip corners"), ("left", "right"), ("up", "down"), LEVELS, COURSES)
+    )
     if one not in SEEN
 )
 
@@ -105,7 +110,9 @@ def film(renderer: FaceRenderer, movement: Movement, seed: list[int]) -> Tensor:
     for t, level in enumerate(COURSES[movement.course]):
         sides = (top * level, 0.0) if movement.side == "left" else (0.0, top * level)
         turn = (drift * t).tolist()
-        frames.append(renderer.render(Face({unit: sides}, yaw + turn[0], pitch + turn[1], roll + turn[2])).image)
+        frames.append(
+            renderer.render(Face({unit: sides}, yaw + turn[0], pitch + turn[1], roll + turn[2])).image
+        )
     pixels = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).int()
     return (128 + 2 * (pixels[1:] - pixels[:1])).clamp(0, 255).to(torch.uint8)
 

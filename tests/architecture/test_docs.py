@@ -9,7 +9,7 @@ import pytest
 from affectkit import tasks
 from affectkit.cli.main import COMMANDS, GROUPS
 from affectkit.cli.recipe import as_text, compose, find_recipe, recipe_names
-from affectkit.methods import au_ttt, aullm, emocapclip, engagement, micro_au_clip, mul_dml, ssm
+from affectkit.methods import au_ttt, aullm, emocapclip, engagement, fgsgl, micro_au_clip, mul_dml, ssm
 from affectkit.models import list_models
 from affectkit.models.registry import find
 
@@ -30,6 +30,7 @@ TASKS = {
     "MulDML": mul_dml,
     "NoisyLabels": engagement,
     "EmoCapCLIP": emocapclip,
+    "FGSGL": fgsgl,
 }
 PARTS = {
     find(kind, name).__name__: name

@@ -44,6 +44,11 @@ PARTS = {
         {"expression": {"type": "zero_shot", "space": "basic7"}},
         {"type": "captions", "text": {"model_name": "affectkit-tiny"}},
     ),
+    "fgsgl": (
+        {"type": "clip", "model_name": "affectkit-tiny-patch8", "tokens": True, "token_block": 2},
+        {"expression": {"type": "process", "space": "basic7"}},
+        {"type": "process", "text": {"model_name": "affectkit-tiny"}},
+    ),
     "engagement": (
         {"type": "tcctnet", "signals": {"pose": 3}, "depth": 1},
         {"engagement": {"type": "tcct_levels", "space": "levels:low,high"}},
@@ -109,7 +114,7 @@ def test_a_model_of_a_method_predicts_without_lightning(method, tmp_path):
 
 
 def test_a_task_is_found_on_first_use():
-    from affectkit.methods import au_ttt, aullm, emocapclip, engagement, micro_au_clip, mul_dml, ssm
+    from affectkit.methods import au_ttt, aullm, emocapclip, engagement, fgsgl, micro_au_clip, mul_dml, ssm
 
     for module, name in (
         (ssm, "SSM"),
@@ -118,6 +123,7 @@ def test_a_task_is_found_on_first_use():
         (au_ttt, "AUTTT"),
         (aullm, "AULLM"),
         (emocapclip, "EmoCapCLIP"),
+        (fgsgl, "FGSGL"),
         (engagement, "NoisyLabels"),
     ):
         assert getattr(module, name).__module__ == f"{module.__name__}.task"

@@ -67,7 +67,7 @@ BRIDGES = {
 WIDTH = 8
 # Parts that take pictures of one size only, or patches: tested in tests/unit/models/test_small_motion_nets.py,
 # test_released.py, test_graph_head.py and tests/unit/methods; or parts that need signals: test_signal_backbones.py and
-# tests/unit/methods/engagement; or a bridge of expressions only: tests/unit/methods/emocapclip/test_parts.py.
+# tests/unit/methods/engagement; or a bridge of classes only: test_parts.py of emocapclip and fgsgl.
 ELSEWHERE = {
     "backbone": {
         "led",
@@ -80,8 +80,8 @@ ELSEWHERE = {
         "signal_segments",
         "tcctnet",
     },
-    "head": {"aullm", "micro_au", "graph_au", "tcct_levels", "au_ttt"},
-    "bridge": {"captions"},
+    "head": {"aullm", "micro_au", "graph_au", "tcct_levels", "au_ttt", "process"},
+    "bridge": {"captions", "process"},
 }
 
 

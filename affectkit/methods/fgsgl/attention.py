@@ -64,8 +64,8 @@ class FineAttention(nn.Module):
     r"""FG-SA: one query for each part of the text reads the moving places of a clip.
 
     Tokens become :math:`M_t + g (M_{t+1} - M_t)` with a learned g, so that texts on motion meet changes. The queries
-    attend to the tokens that change most: :math:`u_d = \mathrm{LN}(q_d + \mathrm{MHA}(q_d, M + \pi, M))`, with positions
-    :math:`\pi` in time and picture. A query is learned and never depends on the true class.
+    attend to the tokens that change most: :math:`u_d = \mathrm{LN}(q_d + \mathrm{MHA}(q_d, M + \pi, M))`, with
+    positions :math:`\pi` in time and picture. A query is learned and never depends on the true class.
 
     Args:
         features: Width D.

@@ -44,9 +44,9 @@ def split_prototypes(prototypes: Tensor) -> tuple[Tensor, Tensor]:
 class ProcessBridge(Bridge):
     """Text tower whose prototypes are five unit vectors for each class, one after the other.
 
-    The first one is that of the category: learned context vectors before the name of the class. The others are those of
-    four sentences on the course of the movement, see `affectkit.facs.Process`. If the tower is frozen, the sentences are
-    encoded once.
+    The first one is that of the category: learned context vectors before the name of the class. The others are those
+    of four sentences on the course of the movement, see `affectkit.facs.Process`. If the tower is frozen, the sentences
+    are encoded once.
 
     Sentences of a part belong to one group if they are equal, or if their first vectors are nearly so. They are no
     negatives of each other, see `groups`.
