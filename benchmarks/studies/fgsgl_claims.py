@@ -13,7 +13,8 @@ trained. Every seed has people of its own. Claims:
 
 Arms: FG-SGL; category prompts alone; FG-SGL with sentences exchanged between classes, and with random vectors. All
 arms of a seed have the same clips, steps and batches. Each run is saved, so an interrupted study can be resumed; the
-table is printed at the end, with 95 % intervals over seeds. `--quick` is a rehearsal of a minute, whose numbers mean nothing.
+table is printed at the end, with 95 % intervals over seeds. `--quick` is a rehearsal of a minute, whose numbers mean
+nothing.
 """
 
 from __future__ import annotations
