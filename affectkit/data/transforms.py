@@ -19,8 +19,8 @@ from torch.nn import functional as F
 from affectkit.data.clip import Clip
 from affectkit.data.target import Target
 from affectkit.errors import ConfigError
-from affectkit.facs.captions import mirror_text
 from affectkit.facs.regions import FLIP_68
+from affectkit.facs.sides import mirror_text
 from affectkit.facs.spaces import label_space
 from affectkit.flow import check_flow, flow_picture
 
@@ -323,7 +323,16 @@ def _crop(clip: Clip, part: tuple[int, int], place: Sequence[float], size: tuple
 
 def _mirror(target: Target) -> Target:
     order = _flip_order(target.space)
-    return target if order is None else target.map(lambda labels: labels[..., order])
+    if order is None:
+        return target
+    if target.indexed:  # whose mask has no label axis
+        value = target.value[..., order] if target.soft else torch.tensor(order)[target.value]
+        return Target(
+            torch.where(target.mask[..., None] if target.soft else target.mask, value, 0),
+            target.mask,
+            target.space,
+        )
+    return target.map(lambda labels: labels[..., order])
 
 
 @functools.cache

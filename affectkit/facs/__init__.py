@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from affectkit.facs.captions import CAPTION_REGIONS, describe_expression, mirror_text, write_captions
+from affectkit.facs.captions import CAPTION_REGIONS, describe_expression, write_captions
 from affectkit.facs.coding import CodedUnit, Coding, parse_coding
 from affectkit.facs.expressions import (
     CROSSWALKS,
@@ -12,6 +12,15 @@ from affectkit.facs.expressions import (
     crosswalk,
 )
 from affectkit.facs.priors import PRIORS, association, typical_units
+from affectkit.facs.process import (
+    PROCESS_PARTS,
+    Process,
+    class_processes,
+    expression_process,
+    gesture_processes,
+    read_processes,
+    unit_process,
+)
 from affectkit.facs.prompts import (
     PROMPT_STYLES,
     PROMPT_TEMPLATES,
@@ -28,6 +37,7 @@ from affectkit.facs.relations import UnitRelations, unit_relations
 from affectkit.facs.rules import DU_2014, EMFACS, OBJECTIVE_CLASSES, Category, objective_class, prior, pspi
 from affectkit.facs.scales import VALENCE_AROUSAL, Dimensions, Levels
 from affectkit.facs.sets import AU_SETS, AUIntensitySet, AUSet, UnitSpace
+from affectkit.facs.sides import mirror_text
 from affectkit.facs.spaces import LabelSpace, label_space, register_space
 from affectkit.facs.units import ACTION_UNITS, ActionUnit, UnitFacts
 
@@ -42,6 +52,7 @@ __all__ = [
     "FLIP_68",
     "OBJECTIVE_CLASSES",
     "PRIORS",
+    "PROCESS_PARTS",
     "PROMPT_STYLES",
     "PROMPT_TEMPLATES",
     "REGIONS",
@@ -57,6 +68,7 @@ __all__ = [
     "ExpressionSet",
     "LabelSpace",
     "Levels",
+    "Process",
     "RegionTable",
     "UnitFacts",
     "UnitRelations",
@@ -66,8 +78,11 @@ __all__ = [
     "au_prompt_pair",
     "canonical_expression",
     "class_name",
+    "class_processes",
     "crosswalk",
     "describe_expression",
+    "expression_process",
+    "gesture_processes",
     "label_space",
     "mirror_text",
     "objective_class",
@@ -77,9 +92,11 @@ __all__ = [
     "prompt_text",
     "prompt_texts",
     "pspi",
+    "read_processes",
     "region_centres",
     "register_space",
     "typical_units",
+    "unit_process",
     "unit_relations",
     "unit_texts",
     "write_captions",

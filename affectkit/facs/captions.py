@@ -6,7 +6,6 @@ tested on wordings that it has not read.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from random import Random
 from types import MappingProxyType
@@ -14,7 +13,7 @@ from types import MappingProxyType
 from affectkit.facs.priors import typical_units
 from affectkit.facs.units import ActionUnit
 
-__all__ = ["CAPTION_REGIONS", "describe_expression", "mirror_text", "write_captions"]
+__all__ = ["CAPTION_REGIONS", "describe_expression", "write_captions"]
 
 CAPTION_REGIONS: tuple[str, ...] = ("brows", "eyes", "cheeks", "nose", "mouth")
 """Regions of the face with a caption of their own."""
@@ -104,8 +103,6 @@ _SUMMARY: tuple[str, ...] = (
 )
 _POSITIVE, _NEGATIVE = frozenset({6, 12}), frozenset({4, 9, 10, 14, 15, 16, 17, 20, 23, 24})
 _CUES = 3  # movements in a summary
-_SIDE_WORDS = re.compile(r"\b(left|right)\b", re.IGNORECASE)
-_OTHER_SIDE = {"left": "right", "right": "left"}
 
 
 def write_captions(
@@ -187,21 +184,6 @@ def describe_expression(expression: str, count: int = 6) -> list[str]:
     strengths = known | {f"AU{unit}": 4.0 for unit in typical}
     written = (write_captions(strengths, Random(seed)) for seed in range(count))
     return list(dict.fromkeys(text for one in written for text in (one["global"], one["summary"])))
-
-
-def mirror_text(text: str) -> str:
-    """Exchange the words left and right, for a mirrored picture; "right" in another sense changes too.
-
-    Example:
-        >>> mirror_text("Left brow raised, a bright smile on the right.")
-        'Right brow raised, a bright smile on the left.'
-    """
-    return _SIDE_WORDS.sub(_swap, text)
-
-
-def _swap(match: re.Match[str]) -> str:
-    word = _OTHER_SIDE[match[0].lower()]
-    return word.capitalize() if match[0][0].isupper() else word
 
 
 def _degree(intensity: float) -> str:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import cast
 
 from affectkit.errors import LabelSpaceError
+from affectkit.facs.sides import mirror_text
 from affectkit.facs.spaces import LabelSpace, Projection, register_space
 
 __all__ = ["CROSSWALKS", "EXPRESSION_SETS", "ExpressionSet", "canonical_expression", "crosswalk"]
@@ -110,6 +111,16 @@ class ExpressionSet(LabelSpace):
         self.check_same(other)
         return crosswalk(self, cast("ExpressionSet", other))
 
+    def flip_permutation(self) -> tuple[int, ...]:
+        """See `LabelSpace`: a class whose name has a side becomes that of the other side, if the set has it.
+
+        Example:
+            >>> ExpressionSet.parse("left wink,right wink,smile").flip_permutation()
+            (1, 0, 2)
+        """
+        places = {name: place for place, name in enumerate(self.classes)}
+        return tuple(places.get(mirror_text(name), place) for name, place in places.items())
+
     def index(self, expression: str) -> int:
         """Return the index of a class, given in any spelling that `canonical_expression` knows.
 
@@ -184,6 +195,26 @@ EXPRESSION_SETS: Mapping[str, ExpressionSet] = MappingProxyType(
         "samm_8": _set("anger, happiness, contempt, surprise, other, disgust, fear, sadness"),
         # MEGC 2019 composite, labels 0 to 2; also the classes of SMIC.
         "megc3": _set("negative, positive, surprise"),
+        # Micro-gestures, not expressions: SMG (Chen et al. 2023), labels 1 to 17.
+        "smg17": _set(
+            "turtling neck and shoulder, rubbing eyes and forehead, folding arms, "
+            "touching or covering suprasternal notch, moving legs, touching or scratching neck, "
+            "folding arms behind body, rubbing hands and crossing fingers, arms akimbo, crossing legs, "
+            "scratching some part of body, scratching or touching facial parts other than eyes, "
+            "playing or adjusting hair, holding arms, pulling shirt collar, playing with jewellery or objects, "
+            "illustrative hand gestures"
+        ),
+        # iMiGUE (Liu et al. 2021), labels 1 to 31, and 99 for illustrative gestures; spelling corrected.
+        "imigue32": _set(
+            "turtling neck, bulging face or deep breath, touching hat, touching or scratching head, "
+            "touching or scratching forehead, covering face, rubbing eyes, touching or scratching facial parts, "
+            "touching ears, biting nails, touching jaw, touching or scratching neck, playing or adjusting hair, "
+            "buckling button or pulling shirt collar or adjusting tie, touching or covering suprasternal notch, "
+            "scratching back, folding arms, dusting off clothes, putting arms behind body, moving torso, "
+            "sitting upright, scratching or touching arms, rubbing or holding hands, crossing fingers, "
+            "minaret gesture, playing or manipulating objects, holding back arms, head up, pressing lips, "
+            "arms akimbo, shaking shoulders, illustrative hand gestures"
+        ),
     }
 )
 

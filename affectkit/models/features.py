@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from affectkit.errors import ConfigError
 
-__all__ = ["Features", "InputSpec", "Normalize", "Settings", "masked_mean"]
+__all__ = ["Features", "InputSpec", "Normalize", "Settings", "TokenLayers", "masked_mean"]
 
 Normalization = Literal["mean_std", "per_image"]
 Alignment = Literal["five_points", "eyes_mouth", "ffhq", "box", "raised_box", "frame"]
@@ -140,6 +140,18 @@ class Normalize(nn.Module):
         else:
             normal = unit * self.scale.float() + self.shift.float()
         return normal.to(self.scale.dtype)
+
+
+class TokenLayers(nn.Sequential):
+    """Normalisation and linear layer from the tokens of a middle block, [..., W], to the width D of the clip vectors.
+
+    Args:
+        width: W.
+        features: D.
+    """
+
+    def __init__(self, width: int, features: int) -> None:
+        super().__init__(nn.LayerNorm(width), nn.Linear(width, features))
 
 
 def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:

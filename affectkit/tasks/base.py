@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.distributed as dist
@@ -113,6 +113,22 @@ class AffectTask(LightningModule):
         seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
         rank = 0 if shared else self.global_rank
         return derive_seed(seed, purpose, self.current_epoch, batch_idx, rank)
+
+    def gather_clips(self, *tensors: Tensor) -> list[Tensor]:
+        """Gather tensors [B, ...] of the clips of all processes to [W B, ...], in the order of the processes."""
+        if self.trainer.world_size == 1:
+            return list(tensors)
+        gathered = [self.all_gather(one, sync_grads=one.requires_grad) for one in tensors]
+        whole = [cast("Tensor", one).flatten(0, 1) for one in gathered]
+        for one in whole:
+            if one.requires_grad:
+                # gloo scatters gradients in the order of memory
+                one.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]
+        return whole
+
+    def own_clips(self, count: int) -> slice:
+        """Return the place of the `count` clips of this process among those of `gather_clips`."""
+        return slice(self.global_rank * count, (self.global_rank + 1) * count)
 
     def on_validation_start(self) -> None:
         """Stop if training has diverged, and create the validation metrics."""

@@ -9,7 +9,17 @@ import pytest
 from affectkit import tasks
 from affectkit.cli.main import COMMANDS, GROUPS
 from affectkit.cli.recipe import as_text, compose, find_recipe, recipe_names
-from affectkit.methods import au_ttt, aullm, emocapclip, engagement, feallm, micro_au_clip, mul_dml, ssm
+from affectkit.methods import (
+    au_ttt,
+    aullm,
+    emocapclip,
+    engagement,
+    feallm,
+    fgsgl,
+    micro_au_clip,
+    mul_dml,
+    ssm,
+)
 from affectkit.models import list_models
 from affectkit.models.registry import find
 
@@ -31,6 +41,7 @@ TASKS = {
     "NoisyLabels": engagement,
     "EmoCapCLIP": emocapclip,
     "FEALLM": feallm,
+    "FGSGL": fgsgl,
 }
 PARTS = {
     find(kind, name).__name__: name

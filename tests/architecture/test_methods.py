@@ -56,6 +56,11 @@ PARTS = {
         {"au": {"type": "feallm", "space": "AU4,AU12"}},
         None,
     ),
+    "fgsgl": (
+        {"type": "clip", "model_name": "affectkit-tiny-patch8", "tokens": True, "token_block": 2},
+        {"expression": {"type": "process", "space": "basic7"}},
+        {"type": "process", "text": {"model_name": "affectkit-tiny"}},
+    ),
     "engagement": (
         {"type": "tcctnet", "signals": {"pose": 3}, "depth": 1},
         {"engagement": {"type": "tcct_levels", "space": "levels:low,high"}},
@@ -121,7 +126,17 @@ def test_a_model_of_a_method_predicts_without_lightning(method, tmp_path):
 
 
 def test_a_task_is_found_on_first_use():
-    from affectkit.methods import au_ttt, aullm, emocapclip, engagement, feallm, micro_au_clip, mul_dml, ssm
+    from affectkit.methods import (
+        au_ttt,
+        aullm,
+        emocapclip,
+        engagement,
+        feallm,
+        fgsgl,
+        micro_au_clip,
+        mul_dml,
+        ssm,
+    )
 
     for module, name in (
         (ssm, "SSM"),
@@ -131,6 +146,7 @@ def test_a_task_is_found_on_first_use():
         (aullm, "AULLM"),
         (emocapclip, "EmoCapCLIP"),
         (feallm, "FEALLM"),
+        (fgsgl, "FGSGL"),
         (engagement, "NoisyLabels"),
     ):
         assert getattr(module, name).__module__ == f"{module.__name__}.task"

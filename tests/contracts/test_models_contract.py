@@ -68,8 +68,8 @@ BRIDGES = {
 WIDTH = 8
 # Parts that take pictures of one size only, or patches: tested in tests/unit/models/test_small_motion_nets.py,
 # test_released.py, test_graph_head.py and tests/unit/methods; or parts that need signals: test_signal_backbones.py and
-# tests/unit/methods/engagement; or a bridge of expressions only: tests/unit/methods/emocapclip/test_parts.py;
-# or features of one frame: test_flow_backbone.py.
+# tests/unit/methods/engagement; or a bridge of classes only: test_parts.py of emocapclip and fgsgl; or features of
+# one frame: test_flow_backbone.py.
 ELSEWHERE = {
     "backbone": {
         "led",
@@ -84,8 +84,8 @@ ELSEWHERE = {
         "flow",
         "feallm",
     },
-    "head": {"aullm", "feallm", "micro_au", "graph_au", "tcct_levels", "au_ttt"},
-    "bridge": {"captions"},
+    "head": {"aullm", "feallm", "micro_au", "graph_au", "tcct_levels", "au_ttt", "process"},
+    "bridge": {"captions", "process"},
 }
 
 

@@ -10,6 +10,7 @@ BASES = {
     "ablation/aullm_": "micro/aullm_rendered",
     "ablation/emocap_": "caption/emocap_rendered",
     "ablation/feallm_": "language/feallm_rendered",
+    "ablation/fgsgl_": "micro/fgsgl_rendered",
     "ablation/engagement_": "engagement/rendered",
     "baseline/micro_": "micro/microauclip_rendered",
     "baseline/engagement_": "engagement/engagenet_signals",

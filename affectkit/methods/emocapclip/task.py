@@ -134,13 +134,13 @@ class EmoCapCLIP(MultiTask):
     def _whole_term(self, vectors: Tensor, texts: Sequence[str]) -> LossTerm:
         """Contrast of whole clips [B, D] with texts, empty where masked."""
         captions, ids, mask = self._encode(texts)
-        v, t, ids, mask = self._gather(vectors, captions, ids, mask)
+        v, t, ids, mask = self.gather_clips(vectors, captions, ids, mask)
         term: LossTerm = self.contrast(
             v @ t.T,
             ids,
             self.bridge.temperature,
             mask=mask,
-            local=self._local(len(vectors)),
+            local=self.own_clips(len(vectors)),
             **self._similarities(v, t),
         )
         return term
@@ -149,7 +149,7 @@ class EmoCapCLIP(MultiTask):
         """Contrast of patches with texts of regions, empty where masked."""
         captions, ids, mask = self._encode(texts)
         count = len(captions)
-        z, z_mask, t, ids, mask = self._gather(patches.vectors, patches.mask, captions, ids, mask)
+        z, z_mask, t, ids, mask = self.gather_clips(patches.vectors, patches.mask, captions, ids, mask)
         every = FacePatches(z, z_mask)
         with torch.no_grad():
             own = every.pooled(t, self.focus)
@@ -158,7 +158,7 @@ class EmoCapCLIP(MultiTask):
             ids,
             self.bridge.temperature,
             mask=mask,
-            local=self._local(count),
+            local=self.own_clips(count),
             **self._similarities(own, t),
         )
         return term
@@ -174,22 +174,6 @@ class EmoCapCLIP(MultiTask):
             return {}
         pictures, texts = pictures.detach(), texts.detach()
         return {"similar_pictures": pictures @ pictures.T, "similar_texts": texts @ texts.T}
-
-    def _gather(self, *tensors: Tensor) -> list[Tensor]:
-        """Tensors [W B, ...] of the clips of all processes, in the order of the processes."""
-        if self.trainer.world_size == 1:
-            return list(tensors)
-        gathered = [self.all_gather(one, sync_grads=one.requires_grad) for one in tensors]
-        whole = [cast("Tensor", one).flatten(0, 1) for one in gathered]
-        for one in whole:
-            if one.requires_grad:
-                # gloo scatters gradients in the order of memory
-                one.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]
-        return whole
-
-    def _local(self, count: int) -> slice:
-        """Place of the clips of this process among those of all."""
-        return slice(self.global_rank * count, (self.global_rank + 1) * count)
 
     def _local_captions(self, batch: ClipBatch, batch_idx: int) -> list[str]:
         """One caption of a region for every clip, the same in any number of processes."""

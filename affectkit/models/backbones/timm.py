@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from affectkit.errors import ConfigError, WeightsError
 from affectkit.models.backbones.base import Backbone
-from affectkit.models.features import Features, InputSpec, Normalization, Normalize
+from affectkit.models.features import Features, InputSpec, Normalization, Normalize, TokenLayers
 from affectkit.models.hub import is_hub_reachable, weights_wanted, why_unavailable
 from affectkit.models.registry import register
 from affectkit.registry import plain
@@ -42,6 +42,8 @@ class TimmBackbone(Backbone):
         grid: Average the last feature map over grid × grid cells and concatenate their vectors, instead of averaging
             over the whole picture: in aligned faces, places have a meaning. 1 is the network's own pooling.
         tokens: Also return one vector for each place of the last feature map.
+        token_block: Number, from 1, of the feature map whose places are returned instead, through a learned
+            `TokenLayers`; timm counts the output of the stem of a convolutional network as the first one.
         grad_checkpointing: Recompute activations in the backward pass to save memory.
         normalize: "mean_std" or "per_image", see `affectkit.models.InputSpec`.
         mean: Channel means on the 0-1 scale; the architecture's own by default.
@@ -49,10 +51,13 @@ class TimmBackbone(Backbone):
 
     Attributes:
         num_features: Width D of clip and frame vectors; grid² times that of tokens if a grid is used.
-        num_token_features: Width D' of tokens; some architectures have wider vectors after pooling.
+        num_token_features: Width D' of tokens; some architectures have wider vectors after pooling. With `token_block`
+            it is D.
+        token_layers: Layers after `token_block`, or None.
 
     Raises:
-        ConfigError: timm does not have the architecture, or it does not take `model_args`.
+        ConfigError: timm does not have the architecture, it does not take `model_args`, or it has no feature map
+            `token_block`, or this is given without `tokens`.
         WeightsError: The weights cannot be loaded, or do not fit.
 
     Example:
@@ -74,6 +79,7 @@ class TimmBackbone(Backbone):
         model_args: Mapping[str, Any] | None = None,
         grid: int = 1,
         tokens: bool = False,
+        token_block: int | None = None,
         grad_checkpointing: bool = False,
         normalize: Normalization = "mean_std",
         mean: Sequence[float] | None = None,
@@ -97,7 +103,11 @@ class TimmBackbone(Backbone):
         )
         self.normalize = Normalize(self.input_spec)
         self.grid = grid
-        self.tokens = tokens
+        self.tokens, self.token_block = tokens, token_block
+        self.token_layers: TokenLayers | None = None
+        if token_block is not None:
+            self.token_layers = TokenLayers(self._width_of_map(token_block), self.num_features)
+            self.num_token_features = self.num_features
         self.config = {
             "type": "timm",
             "model_name": model_name,
@@ -105,6 +115,7 @@ class TimmBackbone(Backbone):
             "model_args": arguments,
             "grid": grid,
             "tokens": tokens,
+            **({} if token_block is None else {"token_block": token_block}),
             "grad_checkpointing": grad_checkpointing,
             "normalize": normalize,
             "mean": list(self.input_spec.mean),
@@ -115,9 +126,17 @@ class TimmBackbone(Backbone):
         """Encode a batch of clips; `tokens` [B, T, N, D'] are row by row."""
         B = frames.shape[0]
         pictures = self.normalize(rearrange(frames, "b t c h w -> (b t) c h w"))
-        maps = self.net.forward_features(pictures.contiguous(memory_format=torch.channels_last))
+        pictures = pictures.contiguous(memory_format=torch.channels_last)
+        if self.token_layers is None or self.token_block is None:
+            maps = self.net.forward_features(pictures)
+            places = self._places(maps) if self.tokens else None
+        else:
+            maps, (middle,) = self.net.forward_intermediates(
+                pictures, indices=[self.token_block - 1], norm=False, output_fmt="NCHW"
+            )
+            places = self.token_layers(rearrange(middle, "n d h w -> n (h w) d"))
         vectors = self.net.forward_head(maps, pre_logits=True) if self.grid == 1 else self._cells(maps)
-        tokens = rearrange(self._places(maps), "(b t) n d -> b t n d", b=B) if self.tokens else None
+        tokens = None if places is None else rearrange(places, "(b t) n d -> b t n d", b=B)
         return Features.of_frames(rearrange(vectors, "(b t) d -> b t d", b=B), frame_mask, tokens)
 
     def levels(self, frames: Tensor, blocks: Sequence[int]) -> list[Tensor]:
@@ -137,6 +156,17 @@ class TimmBackbone(Backbone):
             intermediates_only=True,
         )
         return [rearrange(one, "(b t) d h w -> b t (h w) d", b=frames.shape[0]) for one in maps]
+
+    def _width_of_map(self, number: int) -> int:
+        """Number of channels of a feature map."""
+        if not self.tokens:
+            raise ConfigError("`token_block` chooses among tokens.", remedy="Set `tokens: true`.")
+        size = self.input_spec.size
+        self.net.eval()  # keeps the running statistics
+        with torch.no_grad():
+            (middle,) = self.levels(torch.zeros(1, 1, 3, size, size), [number])
+        self.net.train()
+        return middle.shape[-1]
 
     def _cells(self, maps: Tensor) -> Tensor:
         """[N, D grid²] from a feature map: for each channel, the averages of the cells."""
