@@ -8,7 +8,19 @@ import torch.distributed as dist
 
 from helpers import training
 
-TRAININGS = ("single", "mixture", "ssm", "micro", "metric", "aullm", "emocap", "feallm", "fgsgl", "mood", "noisy")
+TRAININGS = (
+    "single",
+    "mixture",
+    "ssm",
+    "micro",
+    "metric",
+    "aullm",
+    "emocap",
+    "feallm",
+    "fgsgl",
+    "mood",
+    "noisy",
+)
 
 
 def main(folder, world, *kinds):

@@ -77,5 +77,5 @@ def test_the_last_block_of_a_tower_also_has_layers_of_its_own():
     "options", [{"token_block": 2}, {"tokens": True, "token_block": 0}, {"tokens": True, "token_block": 99}]
 )
 def test_a_block_must_exist_and_tokens_be_returned(kind, options):
-    with pytest.raises(ConfigError, match="token_block"):
+    with pytest.raises(ConfigError, match=r"token_block|blocks"):
         make(kind, **options)
