@@ -17,12 +17,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import harness
 import numpy as np
-from comparison import compare, table, write
+from comparison import Row, compare, table, write
 from micro_au_inputs_setup import LEVEL, OPTIONS, InputsSetup
 from micro_au_setup import Setup
 from micro_au_tables import METRICS
 
-TABLES = {"options": (OPTIONS, "full"), "level": (LEVEL, "scratch")}
+TABLES = {"options": (OPTIONS, "full"), "level": (LEVEL, "full")}
 
 
 def write_tables(setup: Setup, folder: Path) -> str:
@@ -32,21 +32,31 @@ def write_tables(setup: Setup, folder: Path) -> str:
     for name, (variants, first) in TABLES.items():
         titles = {key: variant.title for key, variant in variants.items()}
         difference = f"{first}_minus_this"
-        rows[name] = compare(runs, list(METRICS), titles, first=first, difference=difference)
+        rows[name] = [
+            over_people(row, runs)
+            for row in compare(runs, list(METRICS), titles, first=first, difference=difference)
+        ]
         parts += [table(rows[name], key, METRICS[key], first=first, difference=difference) for key in METRICS]
     text = "\n\n".join(parts) + "\n"
     write(folder, "micro_au_inputs", text, setup, rows)
     return text
 
 
+def over_people(row: Row, runs: harness.Runs) -> Row:
+    """A row, with the interval over people if there is one seed only."""
+    if row["seeds"] > 1 or row["variant"] not in runs:
+        return row
+    (run,) = runs[row["variant"]].values()
+    return row | {bound: run["results"].get(f"{row['metric']}_{bound}") for bound in ("low", "high")}
+
+
 def about(setup: Setup, runs: harness.Runs) -> str:
     """How the tables were made."""
-    parts = []
-    for variants, _ in TABLES.values():
-        seconds = [run["processor_seconds"]["all"] for name in variants for run in runs[name].values()]
-        parts.append(f"{np.median(seconds):.0f} s" if seconds else "–")
+    seconds = [run["processor_seconds"]["all"] for found in runs.values() for run in found.values()]
+    cost = f" A run took {np.median(seconds):.0f} s on one core (median)." if seconds else ""
     return (
-        f"A run took {parts[0]} (options) and {parts[1]} (LED) on one core (median). Setup id {setup.name}."
+        "Brackets show 95 % intervals by Student's t over seeds, for differences paired by seed; for one seed, over test "
+        f"people.{cost} Setup id {setup.name}."
     )
 
 
@@ -62,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         __file__,
         __doc__,
         lambda quick: InputsSetup.rehearsal() if quick else InputsSetup(),
-        [*OPTIONS, *LEVEL],
+        [*InputsSetup().variants],
         runner=runner,
         write_tables=write_tables,
         arguments=arguments,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from micro_au_setup import VARIANTS as MAIN
 from micro_au_setup import Setup, Variant
 
-LONG = 8  # epochs: as many clips as the recipe micro/microauclip_rendered sees
 TEXT_LR = 2e-3  # that of the image tower
 
 
@@ -28,20 +28,18 @@ OPTIONS = {
     "text_lora": _tuned("text tower trained by LoRA", {"lora": {"rank": 8}}),
     "text_all": _tuned("whole text tower trained", {"trainable": "all"}),
 }
-"""Options of the method, at the steps of the main study."""
+"""Options of the method."""
 
-_LED = {"kind": "baseline", "backbone": "led", "head": None, "contrast": 0.0, "dependency": 0.0}
-_LED |= {"lr": MAIN["led"].lr, "groups": MAIN["led"].groups, "epochs": LONG}
 LEVEL = {
-    "scratch": Variant("tower from nothing", pretrained=False, lr=1e-3, tower_lr=1e-3, epochs=LONG),
+    "full": MAIN["full"],
+    "scratch": Variant("Micro-AU CLIP, tower from nothing", pretrained=False, lr=1e-3, tower_lr=1e-3),
     "scratch_long": Variant(
-        "tower from nothing, twice the steps", pretrained=False, lr=1e-3, tower_lr=1e-3, epochs=2 * LONG
+        "the same, twice the steps", pretrained=False, lr=1e-3, tower_lr=1e-3, epochs=2 * Setup.epochs
     ),
-    "pretrained": Variant("tower pretrained on landmarks", epochs=LONG),
-    "led_six": Variant("LED, six frames", frames=6, **_LED),
-    "led_two": Variant("LED, onset and apex", **_LED),
+    "led": MAIN["led"],
+    "led_two": replace(MAIN["led"], title="LED, onset and apex", frames=2),
 }
-"""Micro-AU CLIP and LED at the steps of the recipe: is it the tower, or the frames?"""
+"""Micro-AU CLIP and LED: is it the tower, or the frames? Rates from nothing are those of the recipe."""
 
 
 class InputsSetup(Setup):

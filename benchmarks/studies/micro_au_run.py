@@ -181,7 +181,7 @@ def run_single(setup: Setup, folder: Path, name: str, seed: int) -> None:
 
 
 def test_numbers(task: MicroAU) -> dict[str, float]:
-    """The numbers that the tables show, with their trivial baselines; F1 by unit as well."""
+    """The numbers that the tables show, with intervals over people and trivial baselines; F1 by unit as well."""
     wanted = {
         "au/f1_pos": "f1", "au/f1_macro2": "f1_macro2", "au/auc": "auc", "au_rules/uf1": "rules_uf1",
         "au_rules/uar": "rules_uar",
@@ -192,7 +192,9 @@ def test_numbers(task: MicroAU) -> dict[str, float]:
             metric, _, unit = row.name.removeprefix("au/").partition("/")
             rule = "_val" if row.threshold_rule == "val" else ""
             if row.name in wanted:
-                numbers[wanted[row.name] + rule] = row.estimate.value
+                key = wanted[row.name] + rule
+                numbers[key] = row.estimate.value
+                numbers |= {f"{key}_low": row.estimate.low, f"{key}_high": row.estimate.high}
                 numbers[f"{wanted[row.name]}_trivial"] = row.baseline
             elif metric == "f1_pos":
                 numbers[f"f1{rule}/{unit}"] = row.estimate.value

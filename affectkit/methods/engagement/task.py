@@ -48,8 +48,8 @@ class NoisyLabels(MultiTask):
     distribution. The loss of a head is :math:`\sum_i w_i L_i / \sum_i w_i`. Evaluation uses the given labels of all
     clips.
 
-    Reliabilities are written to `reliability_HEAD.csv` in the folder of the run. If the file also has answers about test
-    clips, the test also reports the results of those with accepted and with rejected labels, by a model of the answers
+    Reliabilities are written to `reliability_HEAD.csv` in the folder of the run. If the file has answers about test
+    clips, too, the test also reports the results of those with accepted and with rejected labels, by a model of answers
     that was fitted on all training clips.
 
     Args:
