@@ -55,8 +55,8 @@ def about(setup: Setup, runs: harness.Runs) -> str:
     seconds = [run["processor_seconds"]["all"] for found in runs.values() for run in found.values()]
     cost = f" A run took {np.median(seconds):.0f} s on one core (median)." if seconds else ""
     return (
-        "Brackets show 95 % intervals by Student's t over seeds, for differences paired by seed; for one seed, over test "
-        f"people.{cost} Setup id {setup.name}."
+        "Brackets show 95 % intervals by Student's t over seeds, for differences paired by seed; for one seed, over "
+        f"test people.{cost} Setup id {setup.name}."
     )
 
 
