@@ -1,9 +1,9 @@
-"""Options of Micro-AU CLIP (flow, patches, text tower), and why LED is level with it on a tower from nothing.
+"""Options of Micro-AU CLIP (flow, patches, text tower), and what makes LED level with it: tower, frames or steps.
 
     python benchmarks/studies/micro_au_inputs.py --runs runs/studies/micro_au_inputs --jobs 2 --seeds 3
 
-Clips, people, pretraining and measures are those of the study `micro_au`. A finished run is a JSON file in the folder:
-stop at any time, start again, and only what is missing runs. The tables are written beside the runs.
+Pretraining and measures are those of the study `micro_au`, with fewer people and steps. A finished run is a JSON file
+in the folder: stop at any time, start again, and only what is missing runs. The tables are written beside the runs.
 """
 
 from __future__ import annotations
@@ -54,7 +54,10 @@ def about(setup: Setup, runs: harness.Runs) -> str:
     """How the tables were made."""
     seconds = [run["processor_seconds"]["all"] for found in runs.values() for run in found.values()]
     cost = f" A run took {np.median(seconds):.0f} s on one core (median)." if seconds else ""
+    held_out = [round(setup.people * share) for share in (setup.val, setup.test)]
     return (
+        f"Setup: as in the study `micro_au`, with {setup.people - sum(held_out)} people for training, {held_out[0]} "
+        f"for selecting thresholds and {held_out[1]} for testing, and {setup.epochs * setup.steps_per_epoch} steps. "
         "Brackets show 95 % intervals by Student's t over seeds, for differences paired by seed; for one seed, over "
         f"test people.{cost} Setup id {setup.name}."
     )

@@ -81,7 +81,7 @@ def test_texts_say_first_that_a_unit_acts_and_queries_begin_at_its_name():
 
 
 @pytest.mark.parametrize("tuning", [{"trainable": 1}, {"trainable": "all"}, {"lora": {"rank": 2}}], ids=str)
-def test_a_trained_text_tower_begins_as_the_frozen_one_and_moves(tuning):
+def test_a_trained_text_tower_begins_as_the_frozen_one_and_moves(tuning, tmp_path):
     frozen, head = make().eval(), make(text_tuning=tuning).eval()
     given = clips()
     torch.testing.assert_close(head(given), frozen(given))
@@ -99,6 +99,8 @@ def test_a_trained_text_tower_begins_as_the_frozen_one_and_moves(tuning):
     unit = torch.nn.functional.normalize(out.units, dim=-1)
     pair = torch.einsum("bad,asd->bas", unit, texts) / 0.07
     torch.testing.assert_close(head.predict(out.logits), pair.softmax(-1)[..., 0])
+    head.save_pretrained(tmp_path)
+    torch.testing.assert_close(AUHead.from_pretrained(tmp_path)(given), head(given))
 
 
 def test_flow_is_read_as_it_is():
