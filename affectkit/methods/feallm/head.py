@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from einops import rearrange
 from torch import Tensor
 
 from affectkit.facs import AUSet, ExpressionSet, LabelSpace
@@ -86,9 +87,8 @@ class FEALLMHead(AUHead):
         """
         if not isinstance(features, Features) or features.tokens is None:
             raise ValueError("This head reads visual tokens: use the backbone FEALLMBackbone.")
-        tokens = features.tokens
-        flat = masked_mean(tokens.flatten(2), features.frame_mask)
-        return flat.unflatten(1, tokens.shape[2:])
+        flat = masked_mean(features.tokens.flatten(2), features.frame_mask)
+        return rearrange(flat, "b (n d) -> b n d", d=features.tokens.shape[-1])
 
     def forward(self, features: Features | Tensor) -> Tensor:
         """Logits [B, A] of `Features` with tokens; see `visual`."""

@@ -119,7 +119,9 @@ class SentenceMetrics:
         sums = torch.zeros(len(groups), rows.shape[1], dtype=torch.float64).index_add_(0, place, rows)
 
         def summarise(total: Tensor, _: Tensor | None) -> dict[str, Tensor]:
-            hit, false, missed, known, right, having, shares = total.split([A, A, A, A, E, E, 7], dim=1)
+            hit, false, missed, known, right, having, shares = torch.split(
+                total, [A, A, A, A, E, E, 7], dim=1
+            )
             counts = shares[:, [5, 5, 5, 5, 6]]
             return {
                 "f1_pos": _ratio(2 * hit, 2 * hit + false + missed).nanmean(dim=1),

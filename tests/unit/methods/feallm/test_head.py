@@ -144,7 +144,7 @@ def test_training_teaches_the_reason():
     names = ["neutral", "surprise", "anger", "happiness", "fear", "anger"]
     answers = [answer_from_labels(units, name) for units, name in zip(decided, names, strict=True)]
     optimizer = torch.optim.Adam(reader.parameters(), lr=2e-3)
-    for _ in range(40):
+    for _ in range(30):
         optimizer.zero_grad()
         _, (total, count) = reader.learn(tokens, answers)
         (total / count).backward()
