@@ -172,9 +172,7 @@ class ProcessHead(ExpressionHead):
                 parts = F.normalize(found, dim=-1)
                 fine = einsum(parts, sentences, "b p d, c p d -> b p c") / self.tau
                 if category is None:
-                    fine = (
-                        fine + 0.0 * categories.sum()
-                    )  # several processes need every parameter in the graph
+                    fine = fine + _kept(categories, features.pooled)
         return ProcessOutputs(category, fine, clips, parts, attention)
 
     def _tokens(self, features: Features) -> Tensor:
