@@ -19,7 +19,7 @@ def make_fgsgl(head=None, bridge=None, **options):
     """Towers from scratch, tokens of the second of four blocks."""
     torch.manual_seed(0)
     backbone = ClipBackbone("affectkit-tiny-patch8", size=32, tokens=True, token_block=2)
-    heads = {"expression": partial(ProcessHead, space="basic7", **{"attention_heads": 4, **(head or {})})}
+    heads = {"expression": partial(ProcessHead, **{"space": "basic7", "attention_heads": 4, **(head or {})})}
     texts = partial(ProcessBridge, **{"text": TEXT, "n_ctx": 2, "near": 1.0, **(bridge or {})})
     return FGSGL(backbone, heads, bridge=texts, **{"lr": 2e-4, **options})
 

@@ -156,19 +156,23 @@ class ProcessHead(ExpressionHead):
             ValueError: The backbone gives no tokens, they have another width, or they do not form a square.
         """
         categories, sentences = self.texts(self.prototypes if prototypes is None else prototypes)
-        category = fine = clips = parts = attention = None
+        category: Tensor | None = None
+        fine: Tensor | None = None
+        clips: Tensor | None = None
+        parts: Tensor | None = None
+        attention: Tensor | None = None
         with torch.autocast(sentences.device.type, enabled=False):
             if self.category is not None:
                 clips = F.normalize(self.category(features.pooled.float(), categories), dim=-1)
                 category = clips @ categories.T / self.tau
+                if self.fine is None and features.tokens is not None:
+                    category = category + _kept(features.tokens)
             if self.fine is not None:
                 found, attention = self.fine(self._tokens(features).float(), features.frame_mask)
                 parts = F.normalize(found, dim=-1)
                 fine = einsum(parts, sentences, "b p d, c p d -> b p c") / self.tau
                 if category is None:
-                    fine = (
-                        fine + 0.0 * categories.sum()
-                    )  # several processes need every parameter in the graph
+                    fine = fine + _kept(categories, features.pooled)
         return ProcessOutputs(category, fine, clips, parts, attention)
 
     def _tokens(self, features: Features) -> Tensor:
@@ -226,3 +230,8 @@ class ProcessHead(ExpressionHead):
         """Set each query to the mean of the sentences of its part over all classes, given prototypes [C, 5 D]."""
         if self.fine is not None:
             self.fine.queries.copy_(self.texts(prototypes)[1].mean(dim=0))
+
+
+def _kept(*unused: Tensor) -> Tensor:
+    """Zero with a gradient to unused tensors: training on several processes needs every parameter in the graph."""
+    return torch.stack([0.0 * one.float().sum() for one in unused]).sum()

@@ -84,12 +84,13 @@ class FGSGL(MultiTask):
                 "consistency": consistency_weight,
                 "fusion": 1.0,
             }
-            used = {"both": weights, "category": ("category",), "fine": ("fine",)}[head.scores]
+            used = list(weights) if head.scores == "both" else [head.scores]
             self.loss_weights |= {f"{name}/{term}": weights[term] for term in used}
         if not self.hparams["init_from"]:
             with torch.no_grad():
-                for name, prototypes in self.model.prototypes().items():
-                    self.process[name].start_queries(prototypes)
+                prototypes = self.model.prototypes()
+                for name, head in self.process.items():
+                    head.start_queries(prototypes[name])
 
     @property
     def bridge(self) -> ProcessBridge:

@@ -181,7 +181,7 @@ def test_clips_without_a_label_have_no_part_in_any_loss(fitted):
     def totals(labels):
         batch.targets["expression"] = labels
         return {
-            name: float(total)
+            name: total.item()
             for name, (total, _) in task.terms("expression", features, prototypes, batch).items()
         }
 
@@ -189,12 +189,12 @@ def test_clips_without_a_label_have_no_part_in_any_loss(fitted):
     masked = totals(Target.make(target.value, known, space="basic7"))
     few = collate([data.datasets["train"][i] for i in range(4)])
     of_few = task.terms("expression", task.model.features(**model_inputs(few)), prototypes, few)
-    assert masked == pytest.approx({name: float(total) for name, (total, _) in of_few.items()}, rel=1e-4)
+    assert masked == pytest.approx({name: total.item() for name, (total, _) in of_few.items()}, rel=1e-4)
     nothing = totals(Target.make(target.value, torch.zeros(6, dtype=torch.bool), space="basic7"))
     assert set(nothing.values()) == {0.0}
     del batch.targets["expression"]
     absent = task.terms("expression", features, prototypes, batch)
-    assert all(float(total) == float(count) == 0 for total, count in absent.values())
+    assert all(total.item() == count.item() == 0 for total, count in absent.values())
     soft = totals(target.as_soft())
     assert soft == pytest.approx(totals(target), rel=1e-5)
 
