@@ -4,10 +4,11 @@
 
 Models learn units from people in the studio and are tested on other people, in the studio and, with the same movements,
 before a webcam. Every seed has its own people, initial weights and draws. Arms: AU-TTT; the same model with its inner
-steps off at test; a model trained without inner steps; softmax attention with as many parameters, as it is, adapted by
-TENT, and by T3A. The last two see the test pictures without labels. Thresholds are those that maximise F1 on the
-validation people of the studio, for each arm. Intervals are percentile bootstraps over seeds and, within them, over
-people, paired over arms and domains. A finished seed is a JSON file and is not run again.
+steps off at test; a model trained without inner steps; one without the scan of regions; softmax attention with as many
+parameters, as it is, adapted by TENT, and by T3A. The last two see the test pictures without labels. Thresholds are
+those that maximise F1 on the validation people of the studio, for each arm. Intervals are percentile bootstraps over
+seeds and, within them, over people, paired over arms and domains. A second table tells whether AU-TTT looks where a
+unit is, and whether its inner models learn. A finished seed is a JSON file and is not run again.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from au_ttt_probes import inner_loss, masked_scores, peaks_near
+from comparison import interval
 from torch import Tensor, nn
 
 from affectkit.data import AllFrames, collate
@@ -38,10 +41,13 @@ ARMS = {
     "ttt": "AU-TTT",
     "off": "AU-TTT, inner steps off at test",
     "never": "trained and tested without inner steps",
+    "no_roi": "without the scan of regions",
     "attention": "attention of equal size",
     "tent": "attention of equal size, TENT",
     "t3a": "attention of equal size, T3A",
 }
+
+REGIONAL = ("ttt", "no_roi")
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,9 @@ def read(root: Path, split: str) -> Pictures:
 def make_model(setup: Setup, arm: str, hidden: int | None = None) -> AffectModel:
     """An untrained model."""
     options: dict[str, Any] = (
-        {"scan": "attention", "roi": False} if arm == "attention" else {"inner": arm != "never"}
+        {"scan": "attention", "roi": False}
+        if arm == "attention"
+        else {"inner": arm != "never", "roi": arm != "no_roi"}
     )
     backbone = AUTTTBackbone(
         UNITS,
@@ -243,7 +251,7 @@ def run_seed(setup: Setup, folder: Path, seed: int) -> dict[str, Any]:
     tested = {domain: read(root, "test") for domain, root in roots.items()}
     models: dict[str, AffectModel] = {}
     hidden = equal_hidden(setup)
-    for name in ("ttt", "never", "attention"):
+    for name in ("ttt", "never", "no_roi", "attention"):
         torch.manual_seed(seed)
         models[name] = make_model(setup, name, hidden if name == "attention" else None)
         train(setup, models[name], training, seed)
@@ -263,6 +271,11 @@ def run_seed(setup: Setup, folder: Path, seed: int) -> dict[str, Any]:
         found[name] = {"milliseconds": 1000 * seconds} | {
             domain: outcomes(scores[domain], data, thresholds) for domain, data in tested.items()
         }
+        if name in REGIONAL:
+            studio = tested["studio"]
+            found[name]["masked"] = outcomes(masked_scores(model, studio, score), studio, thresholds)
+            found[name]["peaks"] = peaks_near(model, studio)
+            found[name]["inner"] = inner_loss(model, studio)
     everything = {
         domain: outcomes(torch.ones_like(data.labels), data, torch.zeros(()))
         for domain, data in tested.items()
@@ -338,6 +351,22 @@ def as_markdown(runs: list[dict[str, Any]]) -> str:
     )
 
 
+def probes_as_markdown(runs: list[dict[str, Any]]) -> str:
+    """The table of where the models look; intervals are over seeds."""
+    text = (
+        "| model | F1, studio | only the unit's region | drop | peak of the heat map near the unit | by chance "
+        "| inner loss before | after |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n"
+    )
+    for arm in REGIONAL:
+        columns = []
+        for run in runs:
+            whole, part = (mean_f1(np.array(run[arm][key])) for key in ("studio", "masked"))
+            columns.append([whole, part, whole - part, *run[arm]["peaks"], *run[arm]["inner"]])
+        cells = ["{:.3f} [{:.3f}, {:.3f}]".format(*interval(column)) for column in zip(*columns, strict=True)]
+        text += f"| {ARMS[arm]} | {' | '.join(cells)} |\n"
+    return text
+
+
 def main() -> None:
     """Run what is missing, and write and print the table."""
     parser = argparse.ArgumentParser(
@@ -361,7 +390,7 @@ def main() -> None:
             path.write_text(json.dumps(content) + "\n", encoding="utf-8")
         runs.append(content)
         print(f"seed {seed}: done", flush=True)
-    text = as_markdown(runs)
+    text = f"{as_markdown(runs)}\n{probes_as_markdown(runs)}"
     (options.runs / "au_ttt_claim.md").write_text(text, encoding="utf-8")
     print(text)
 
