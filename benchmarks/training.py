@@ -2,9 +2,9 @@
 
     python benchmarks/training.py
 
-Prints a table of processor time per step of the second epoch, one thread, one process. Parts are exclusive: the backbone is
-not counted in "heads and losses", nor the augmentation in the loader. In the first epoch, the loader also decodes media,
-which then stay in memory.
+Prints a table of processor time per step of the second epoch, one thread, one process. Parts are exclusive: the
+backbone is not counted in "heads and losses", nor the augmentation in the loader. In the first epoch, the loader also
+decodes media, which then stay in memory.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ from lightning.pytorch.profilers import Profiler
 from affectkit.cli.lightning import launch
 from affectkit.cli.quiet import quietly
 
-PEOPLE = {"identities": 16, "clips": 7, "val": 0.1, "test": 0.1}
+PEOPLE = {"identities": 10, "clips": 7, "val": 0.1, "test": 0.1}
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "joint/demo": {"render": PEOPLE},
-    "joint/ssm_rendered": {"sources": {name: {"init_args": {"render": PEOPLE}} for name in ("units", "faces")}},
+    "joint/ssm_rendered": {
+        "sources": {name: {"init_args": {"render": PEOPLE}} for name in ("units", "faces")}
+    },
     "micro/microauclip_rendered": {"render": PEOPLE},
 }
 PARTS = (
@@ -84,7 +86,9 @@ class Exclusive(Profiler):
 
 
 def _part(action: str) -> str:
-    return next((part for name, part in ACTIONS.items() if name in action), action if action in PARTS else "Lightning")
+    return next(
+        (part for name, part in ACTIONS.items() if name in action), action if action in PARTS else "Lightning"
+    )
 
 
 class Epochs(Callback):
@@ -144,8 +148,10 @@ def measure(recipe: str, folder: Path, steps: int) -> list[dict[str, float]]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=10, help="steps of an epoch that are measured")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, default=6, help="steps of an epoch that are measured")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     print(f"| recipe | step | {' | '.join(PARTS)} |\n|---|---:|{'---:|' * len(PARTS)}", flush=True)

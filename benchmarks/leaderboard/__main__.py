@@ -27,10 +27,14 @@ from scores import load, save
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is missing and write the page; returns 1 if a repeated run differs."""
     parser = argparse.ArgumentParser(
-        prog="benchmarks/leaderboard", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="benchmarks/leaderboard",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     names = ["/".join(cell) for cell in cells()]
-    parser.add_argument("--cell", nargs="+", choices=names, default=names, metavar="TRACK/METHOD", help="only these")
+    parser.add_argument(
+        "--cell", nargs="+", choices=names, default=names, metavar="TRACK/METHOD", help="only these"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(SEEDS)), help="only these seeds")
     parser.add_argument("--again", action="store_true", help="repeat recorded runs and compare them")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no run after this time")
@@ -59,16 +63,18 @@ def run(chosen: Sequence[tuple[str, ...]], options: argparse.Namespace) -> bool:
                 continue
             if time.monotonic() - start > 60 * options.minutes:
                 return differs
-            import runs
+            import fitting
 
             begun = time.process_time()
-            found = runs.train(track, method, seed, options.folder.resolve())
+            found = fitting.train(track, method, seed, options.folder.resolve())
             seconds = time.process_time() - begun
             for name, one in found.items():
                 repeated.add((name, method, seed))
                 verdict = record(name, method, one)
                 differs |= verdict == "DIFFERS"
-                print(f"{name}/{method} seed {seed}: {one['value']:.4f} {verdict}, {seconds:.0f} s", flush=True)
+                print(
+                    f"{name}/{method} seed {seed}: {one['value']:.4f} {verdict}, {seconds:.0f} s", flush=True
+                )
     return differs
 
 

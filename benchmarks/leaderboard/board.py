@@ -128,7 +128,7 @@ METHODS: Mapping[str, Method] = {
     "cnn_joint": Method(
         "CNN, two heads",
         "baseline",
-        {track: "cnn_joint" for track in ("units", "webcam", "expressions")},
+        dict.fromkeys(("units", "webcam", "expressions"), "cnn_joint"),
         "labels of units and expressions",
     ),
     "cnn_smooth": Method("CNN, label smoothing", "baseline", {"noisy": "cnn_smooth"}),
@@ -140,11 +140,11 @@ METHODS: Mapping[str, Method] = {
     "ssm": Method(
         "SSM",
         "method",
-        {track: "ssm" for track in ("units", "webcam", "expressions", "few")},
+        dict.fromkeys(("units", "webcam", "expressions", "few"), "ssm"),
         "labels of units and expressions, FACS prior",
     ),
     "mul_dml": Method(
-        "Mul-DML", "method", {track: "mul_dml" for track in ("expressions", "few", "noisy")}
+        "Mul-DML", "method", dict.fromkeys(("expressions", "few", "noisy"), "mul_dml")
     ),
     "emocapclip": Method(
         "EmoCapCLIP, zero-shot",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from board import METHODS, RESULTS, SEEDS, TRACKS
+from board import METHODS, RESULTS, TRACKS
 from scores import Cell, Row, load, rows
 
 PAGE = Path(__file__).parents[2] / "docs" / "leaderboard.md"
@@ -57,7 +57,9 @@ def _summary(table: Sequence[Row]) -> str:
 
 def _notes(table: Sequence[Row]) -> str:
     return "; ".join(
-        f"{METHODS[row.method].title}: {METHODS[row.method].note}" for row in table if METHODS[row.method].note
+        f"{METHODS[row.method].title}: {METHODS[row.method].note}"
+        for row in table
+        if METHODS[row.method].note
     )
 
 
@@ -79,7 +81,9 @@ def _row(row: Row, low: float, high: float, best: float | None) -> str:
     difference, p = "–", "–"
     if row.against is not None and row.against_seeds is not None:
         one, other = row.against, row.against_seeds
-        difference = f"{one.difference:+.3f} [{one.low:+.3f}, {one.high:+.3f}] [{other[1]:+.3f}, {other[2]:+.3f}]"
+        difference = (
+            f"{one.difference:+.3f} [{one.low:+.3f}, {one.high:+.3f}] [{other[1]:+.3f}, {other[2]:+.3f}]"
+        )
         p = "&lt; 0.001" if one.p < 0.001 else f"{one.p:.3f}"
     cells = (
         (row.method, escape(method.title) + kind),

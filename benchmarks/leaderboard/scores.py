@@ -70,9 +70,7 @@ def encode(sums: Tensor) -> str:
     whole = numbers.astype(np.uint16)
     if not np.array_equal(whole, numbers):
         raise ValueError("counts must be whole numbers from 0 to 65535")
-    packed = lzma.compress(
-        np.moveaxis(whole, 0, -1).tobytes(), format=lzma.FORMAT_RAW, filters=_FILTERS
-    )
+    packed = lzma.compress(np.moveaxis(whole, 0, -1).tobytes(), format=lzma.FORMAT_RAW, filters=_FILTERS)
     return base64.b85encode(packed).decode()
 
 
@@ -121,11 +119,7 @@ def save(folder: Path, track: str, method: str, cell: Mapping[str, Any]) -> None
 def rows(track: str, found: Mapping[tuple[str, str], Cell]) -> list[Row]:
     """Rows of a track with all seeds, best first."""
     one = TRACKS[track]
-    done = {
-        name: cell
-        for (of, name), cell in found.items()
-        if of == track and len(cell["runs"]) >= SEEDS
-    }
+    done = {name: cell for (of, name), cell in found.items() if of == track and len(cell["runs"]) >= SEEDS}
     if not done:
         return []
     trivial = _trivial(track, next(iter(done.values())))
