@@ -65,11 +65,11 @@ class Row:
 
 
 def encode(sums: Tensor) -> str:
-    """Write whole numbers from 0 to 65535 as text; the last axis first, because its entries are alike."""
+    """Write whole numbers from 0 to 255 as text, with the axis of people last because its entries are alike."""
     numbers = sums.numpy()
-    whole = numbers.astype(np.uint16)
+    whole = numbers.astype(np.uint8)
     if not np.array_equal(whole, numbers):
-        raise ValueError("counts must be whole numbers from 0 to 65535")
+        raise ValueError("counts must be whole numbers from 0 to 255")
     packed = lzma.compress(np.moveaxis(whole, 0, -1).tobytes(), format=lzma.FORMAT_RAW, filters=_FILTERS)
     return base64.b85encode(packed).decode()
 
@@ -80,7 +80,7 @@ def decode(text: str, space: str, people: int) -> Tally:
     empty = metric.tally()
     shape = (*empty.sums.shape[1:], people)
     packed = lzma.decompress(base64.b85decode(text), format=lzma.FORMAT_RAW, filters=_FILTERS)
-    numbers = np.frombuffer(packed, np.uint16).reshape(shape)
+    numbers = np.frombuffer(packed, np.uint8).reshape(shape)
     sums = torch.from_numpy(np.moveaxis(numbers, -1, 0).astype(np.float64))
     return Tally(empty.labels, sums, empty.results, None, empty.ranges)
 
