@@ -35,7 +35,8 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"affectkit {version}"
 html_static_path = ["_static"]
-html_css_files = ["tutorials.css"]
+html_css_files = ["tutorials.css", "leaderboard.css"]
+html_js_files = ["tables.js"]
 
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
