@@ -10,10 +10,12 @@ from __future__ import annotations
 import functools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from affectkit.data.clip import Clip
@@ -25,6 +27,7 @@ from affectkit.facs.spaces import label_space
 from affectkit.flow import check_flow, flow_picture
 
 __all__ = [
+    "MIRRORS",
     "CenterCrop",
     "ClipTransform",
     "ColorJitter",
@@ -36,6 +39,10 @@ __all__ = [
     "RandomRotation",
     "Resize",
 ]
+
+
+MIRRORS: Final[dict[str, Callable[[Tensor], Tensor]]] = {}
+"""Functions that mirror the signals of a clip, [T, ...], by the name of the signal; `affectkit.faces` adds its own."""
 
 
 class ClipTransform(ABC):
@@ -188,7 +195,10 @@ class RandomRotation(ClipTransform):
 class HorizontalFlip(ClipTransform):
     """Mirror a clip with probability `p`; one-sided units, paired landmarks and side words in captions change places.
 
+    Signals are mirrored by `MIRRORS`.
+
     Raises:
+        ConfigError: A signal has no mirror.
         LabelSpaceError: The labels lack the other side of a one-sided unit.
     """
 
@@ -202,9 +212,9 @@ class HorizontalFlip(ClipTransform):
         """See `ClipTransform`."""
         if rng is None or float(torch.rand((), generator=rng)) >= self.p:
             return clip
-        if clip.signals:
+        if unknown := clip.signals.keys() - MIRRORS.keys():
             raise ConfigError(
-                f"HorizontalFlip cannot mirror the signals {', '.join(clip.signals)}.",
+                f"HorizontalFlip cannot mirror the signals {', '.join(sorted(unknown))}.",
                 remedy="Remove it from the transforms.",
             )
         order = list(FLIP_68)
@@ -217,6 +227,7 @@ class HorizontalFlip(ClipTransform):
             captions={part: mirror_text(text) for part, text in clip.captions.items()},
             landmarks=torch.where(mask[..., None], points, 0.0),
             landmarks_mask=mask,
+            signals={name: MIRRORS[name](values) for name, values in clip.signals.items()},
         )
 
 

@@ -118,8 +118,8 @@ class CorpusDataModule(SingleDataModule):
     def transform(self, *, train: bool) -> ClipTransform:
         """Transform of clips: that of the recipe, or the corpus's usual one to the size of the model's pictures.
 
-        Cropped faces have this size already. Those of models with signals are not augmented by default, because
-        signals cannot be mirrored.
+        Cropped faces have this size already. Those of models with signals are not augmented by default: signals
+        know nothing of random crops.
         """
         chosen = self.train_transform if train else self.eval_transform
         if chosen is None:

@@ -27,6 +27,7 @@ from affectkit.faces.geometry import (
 from affectkit.faces.mesh import BLENDSHAPES, SIGNALS, FaceMesh
 from affectkit.faces.mesh_detector import MeshDetector
 from affectkit.faces.mesh_tracker import MeshTracker
+from affectkit.faces.mirror import mirror_blendshapes, mirror_mesh, mirror_pose
 from affectkit.faces.one_crop import face_landmarks, place_face, read_clip
 from affectkit.faces.pose import (
     LANDMARKS_68,
@@ -78,6 +79,9 @@ __all__ = [
     "largest_face",
     "margin_of",
     "measure_signals",
+    "mirror_blendshapes",
+    "mirror_mesh",
+    "mirror_pose",
     "picture_transform",
     "place_face",
     "read_clip",

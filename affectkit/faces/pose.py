@@ -18,7 +18,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-__all__ = ["LANDMARKS_68", "Camera", "Gaze", "HeadPose", "estimate_gaze", "estimate_pose", "head_points"]
+__all__ = [
+    "LANDMARKS_68",
+    "Camera",
+    "Gaze",
+    "HeadPose",
+    "average_face",
+    "estimate_gaze",
+    "estimate_pose",
+    "head_points",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -105,6 +114,12 @@ def _canonical() -> tuple[Floats, Floats]:
         )  # from centimetres, y up, z to the camera
         weights = data["weights"].astype(np.float64)
     return vertices - vertices[list(LANDMARKS_68)].mean(0), (weights / weights.sum())[:, None]
+
+
+def average_face() -> Tensor:
+    """The average face, float32 [468, 3] in millimetres: x right, y down, z away from the camera; x is 0 in its middle."""
+    face = torch.from_numpy(_canonical()[0]).float()
+    return face - face.new_tensor([float(face[4, 0]), 0.0, 0.0])  # the tip of the nose
 
 
 def estimate_pose(points: Tensor, camera: Camera) -> HeadPose:

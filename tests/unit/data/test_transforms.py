@@ -280,7 +280,7 @@ def test_rotation_blackens_corners_and_keeps_the_rest():
             RandomRotation(degrees)
 
 
-def test_a_clip_with_signals_is_not_mirrored():
-    clip = Clip.make(torch.zeros(1, 3, 4, 4, dtype=torch.uint8), signals={"pose": torch.zeros(1, 3)})
-    with pytest.raises(ConfigError, match="pose"):
+def test_a_clip_with_signals_of_unknown_sides_is_not_mirrored():
+    clip = Clip.make(torch.zeros(1, 3, 4, 4, dtype=torch.uint8), signals={"gaze_angle_x": torch.zeros(1, 1)})
+    with pytest.raises(ConfigError, match="gaze_angle_x"):
         HorizontalFlip(p=1.0)(clip, torch.Generator())
