@@ -74,7 +74,12 @@ class RatedParts:
         """Metric states of every corpus and part, for the head with this name."""
         return [
             MetricStates(
-                dataset, f"{name}, {part} labels", f"{name}_{part}", metric, self.head.space, self.note(part)
+                dataset,
+                f"{name} with {part} labels",
+                f"{name}_{part}",
+                metric,
+                self.head.space,
+                self.note(part),
             )
             for (dataset, part), metric in self.metrics.items()
         ]
@@ -85,10 +90,10 @@ class RatedParts:
         return f"only clips whose label the rater {PARTS[part]}"
 
     def results(self, name: str, *, protocol: Callable[[str], str]) -> dict[str, list[Result]]:
-        """Results with intervals and baselines, by `dataset/head, accepted labels`; without empty parts."""
+        """Results with intervals and baselines, by `dataset/head with accepted labels`; without empty parts."""
         over = {data.name: data.groups_are for data in self.datasets}
         return {
-            f"{dataset}/{name}, {part} labels": collect_results(
+            f"{dataset}/{name} with {part} labels": collect_results(
                 estimate(metric.tally()),
                 f"{name}_{part}",
                 type(metric),

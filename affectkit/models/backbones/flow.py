@@ -75,7 +75,7 @@ class FlowBackbone(Backbone):
         self.check_size(frames)
         return self.backbone(self.pictures(frames, frame_mask))  # type: ignore[no-any-return]
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def pictures(self, frames: Tensor, frame_mask: Tensor | None = None) -> Tensor:
         """Flow pictures uint8 [B, 1, 3, S, S] of clips [B, T, 3, H, W], for S the size that the backbone reads."""
         B, T = frames.shape[:2]

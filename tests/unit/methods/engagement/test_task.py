@@ -179,7 +179,7 @@ def test_accepted_and_rejected_test_clips_have_results_of_their_own(files):
             confusion[record.clip not in doubted][truth, int(logits.argmax())] += 1
     states = {state.title: state for state in again.metric_states()}
     for part, accepted in (("accepted", True), ("rejected", False)):
-        title = f"expression, {part} labels"
+        title = f"expression with {part} labels"
         assert torch.equal(states[title].metric.confusion().float(), confusion[accepted])
         rows = {row.name: row for row in again.results[f"toy/{title}"]}
         expected = confusion[accepted].trace() / confusion[accepted].sum()
