@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -36,7 +37,7 @@ Control = Literal["none", "shuffled", "random"]
 
 def split_prototypes(prototypes: Tensor) -> tuple[Tensor, Tensor]:
     """Category vectors [C, D] and sentences [C, 4, D] of prototypes [C, 5 D]."""
-    vectors = prototypes.unflatten(1, (1 + PARTS, -1))
+    vectors = rearrange(prototypes, "c (p d) -> c p d", p=1 + PARTS)
     return vectors[:, 0], vectors[:, 1:]
 
 
@@ -168,7 +169,7 @@ class ProcessBridge(Bridge):
             vectors = vectors.to(self.text.positional_embedding)
         else:
             vectors = self.text.encode_long(texts)
-        return vectors.unflatten(0, (-1, PARTS))
+        return rearrange(vectors, "(c p) d -> c p d", p=PARTS)
 
     def parts_of(self, head: str) -> tuple[str, ...]:
         """See `Bridge`."""

@@ -155,7 +155,7 @@ class FGSGL(MultiTask):
         classes: Tensor,
         known: Tensor,
         groups: Tensor,
-    ) -> LossTerm:
+    ) -> tuple[Tensor, Tensor]:
         """Contrast of vectors [B, D] with the texts [C, D] of their classes, over the clips of all processes."""
         every, labels, mask = self.gather_clips(vectors, classes, known)
         term: tuple[Tensor, Tensor] = self.contrast(
@@ -210,9 +210,11 @@ class FGSGL(MultiTask):
         """Modules that only one level uses."""
         layers = getattr(self.model.backbone, "token_layers", None)
         others = {h for h in self.heads.values() if h is not head}
-        fine = [m for m in (head.fine, None if others else layers) if m is not None]
-        category = [m for m in (head.category, self.bridge.prompts) if m is not None]
-        return {"fine": fine, "category": category}
+        levels: dict[str, tuple[nn.Module | None, ...]] = {
+            "fine": (head.fine, None if others else layers),
+            "category": (head.category, self.bridge.prompts),
+        }
+        return {level: [one for one in modules if one is not None] for level, modules in levels.items()}
 
 
 def _weights_alone(head: ProcessHead, found: ProcessOutputs) -> Tensor:
