@@ -51,6 +51,7 @@ NET = {
     "stem_type": "deep",
     "output_stride": 16,
 }
+MEAN, STD = (0.5, 0.5, 0.5), (0.06, 0.3, 0.3)  # of change, column and row
 ARMS: dict[str, tuple[str, str, str]] = {  # title, scores, control
     "full": ("FG-SGL", "both", "none"),
     "category": ("category prompts alone", "category", "none"),
@@ -89,7 +90,9 @@ def new_classes(seed: int) -> tuple[Movement, ...]:
 
 def make_task(scores: str, control: str, lr: float) -> FGSGL:
     """The task of an arm: a small network and a small text tower, both from random values."""
-    backbone = TimmBackbone("resnet18", size=SIZE, tokens=True, token_block=3, model_args=NET)
+    backbone = TimmBackbone(
+        "resnet18", size=SIZE, tokens=True, token_block=2, mean=MEAN, std=STD, model_args=NET
+    )
     head = partial(ProcessHead, space=SPACE, attention_heads=4, scores=scores)
     bridge = partial(
         ProcessBridge,
@@ -236,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/fgsgl_claims"), help="folder of the results")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--people", type=int, default=50, help="people of the training clips")

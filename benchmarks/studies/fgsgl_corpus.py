@@ -8,12 +8,13 @@ from itertools import product
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from affectkit.facs import Process
 from affectkit.synth.render import Face, FaceRenderer
 from affectkit.synth.sampling import sample_person, sample_scene
 
-SIZE = 48
+SIZE, RENDERED = 24, 48  # of the clips and of the rendered frames, in pixels
 COURSES = {"quick": (0.0, 1.0, 0.4, 0.0, 0.0), "slow": (0.0, 0.25, 0.5, 0.75, 1.0)}  # level of each frame
 LEVELS = {"slight": (0.4, 0.5), "strong": (0.85, 1.0)}
 UNITS = {("brows", "up"): 2, ("brows", "down"): 4, ("lip corners", "up"): 12, ("lip corners", "down"): 15}
@@ -87,7 +88,8 @@ class Clips:
     """Clips of some people.
 
     Args:
-        frames: uint8 [N, 4, 3, 48, 48], changes since the first frame, doubled, with 128 for none.
+        frames: uint8 [N, 4, 3, 24, 24]: change of the brightness since the first frame, with 128 for none, column and
+            row, as a network without positions cannot tell sides apart.
         classes: int64 [N], place of the movement in the list.
         people: int64 [N].
     """
@@ -98,7 +100,7 @@ class Clips:
 
 
 def film(renderer: FaceRenderer, movement: Movement, seed: list[int]) -> Tensor:
-    """Changes of a clip since its first frame, uint8 [4, 3, S, S]; equal seeds give equal people and scenes."""
+    """Changes of a clip and places, uint8 [4, 3, 24, 24], see `Clips`; equal seeds give equal people and scenes."""
     person, scene = (np.random.default_rng([*seed, k]) for k in range(2))
     setting = sample_scene(scene)
     renderer.set(sample_person(person), replace(setting, noise=0.5 * setting.noise))
@@ -113,13 +115,15 @@ def film(renderer: FaceRenderer, movement: Movement, seed: list[int]) -> Tensor:
         frames.append(
             renderer.render(Face({unit: sides}, yaw + turn[0], pitch + turn[1], roll + turn[2])).image
         )
-    pixels = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).int()
-    return (128 + 2 * (pixels[1:] - pixels[:1])).clamp(0, 255).to(torch.uint8)
+    grey = torch.from_numpy(np.stack(frames)).float().mean(dim=3)[:, None]
+    changes = avg_pool2d(grey[1:] - grey[:1], RENDERED // SIZE)
+    ramp = torch.linspace(0, 255, SIZE).expand(len(changes), 1, SIZE, SIZE)
+    return torch.cat([128 + 4 * changes, ramp, ramp.mT], dim=1).clamp(0, 255).to(torch.uint8)
 
 
 def make_clips(seed: int, movements: tuple[Movement, ...], people: range) -> Clips:
     """One clip of every movement for every person, in an order of people."""
-    renderer = FaceRenderer(SIZE)
+    renderer = FaceRenderer(RENDERED)
     cells = [(person, place) for person in people for place in range(len(movements))]
     frames = [film(renderer, movements[place], [seed, person, place]) for person, place in cells]
     who, what = torch.tensor(cells).T
