@@ -219,13 +219,10 @@ def measure_counterfactuals(task: FEALLM, removed: Tensor, whole: Faces, less: F
         if unit in before[k].cues:
             reasoned += 1
             still += unit in after[k].cues
-    return {
-        "dropped": float(np.mean(dropped)),
-        "others_changed": float(np.mean(changed)),
-        "still_in_reason": still / reasoned if reasoned else float("nan"),
-        "effect": float(np.mean(moved)),
-        "pairs": float(len(dropped)),
-    }
+    found = {"effect": float(np.mean(moved)), "pairs": float(len(dropped))}
+    if dropped:
+        found |= {"dropped": float(np.mean(dropped)), "others_changed": float(np.mean(changed))}
+    return found | ({"still_in_reason": still / reasoned} if reasoned else {})
 
 
 def measure_hidden(task: FEALLM, faces: Faces) -> dict[str, float]:
