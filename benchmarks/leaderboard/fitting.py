@@ -38,9 +38,9 @@ def train(track: str, method: str, seed: int, folder: Path) -> dict[str, dict[st
     torch.set_num_threads(1)
     corpus, recipe = TRACKS[track].corpus, METHODS[method].recipes[track]
     with quietly():
+        options = [*arguments(corpus, recipe), f"--seed_everything={seed}"]
+        data, task = build_part(options, "data"), build_part(options, "model")
         seed_everything(seed, verbose=False)
-        data = build_part(arguments(corpus, recipe), "data")
-        task = build_part(arguments(corpus, recipe), "model")
         training = train_and_test(task, data, folder, epochs=EPOCHS, ema=EMA)
         steps = EPOCHS * data.steps_per_epoch
         run = {

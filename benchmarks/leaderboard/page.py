@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from board import METHODS, RESULTS, TRACKS
+from board import METHODS, RESULTS, SEEDS, TRACKS, cells
 from scores import Cell, Row, load, rows
 
 PAGE = Path(__file__).parents[2] / "docs" / "leaderboard.md"
@@ -34,9 +34,17 @@ def write_page() -> str:
 
 def page(found: Mapping[tuple[str, str], Cell]) -> str:
     """The page, with a table for every track that has a complete cell."""
+    tables = {track: rows(track, found) for track in TRACKS}
+    complete, known = sum(map(len, tables.values())), len(list(cells()))
     parts = [TEXT.read_text(encoding="utf-8").rstrip()]
-    for track, one in TRACKS.items():
-        if table := rows(track, found):
+    parts += (
+        [f"{complete} of {known} cells have all {SEEDS} seeds; the others are not shown."]
+        if complete < known
+        else []
+    )
+    for track, table in tables.items():
+        if table:
+            one = TRACKS[track]
             parts += [f"## {one.title}", f"{one.text} {_summary(table)}", _table(table)]
             parts += [f"Further labels or knowledge: {notes}."] if (notes := _notes(table)) else []
     return "\n\n".join(parts) + "\n"
@@ -48,11 +56,17 @@ def _summary(table: Sequence[Row]) -> str:
         verdict: ", ".join(METHODS[row.method].title for row in methods if row.verdict == verdict)
         for verdict in ("above", "below")
     }
-    best = next((METHODS[row.method].title for row in table if row.against is None), "none")
+    best = _best(table)
+    title = "none" if best is None else METHODS[best.method].title
     return (
-        f"The trivial predictor reaches {table[0].trivial:.3f}. Best baseline: {best}. Methods above it: "
+        f"The trivial predictor reaches {table[0].trivial:.3f}. Best baseline: {title}. Methods above it: "
         f"{named['above'] or 'none'}; below it: {named['below'] or 'none'}."
     )
+
+
+def _best(table: Sequence[Row]) -> Row | None:
+    """Best baseline."""
+    return next((row for row in table if METHODS[row.method].kind == "baseline"), None)
 
 
 def _notes(table: Sequence[Row]) -> str:
@@ -66,9 +80,9 @@ def _notes(table: Sequence[Row]) -> str:
 def _table(table: Sequence[Row]) -> str:
     low = min([row.trivial for row in table] + [row.people.low for row in table])
     high = max(row.people.high for row in table)
-    best = next((row.people.value for row in table if row.against is None), None)
+    best = _best(table)
     head = "".join(f"<th>{heading}</th>" for heading in HEADINGS)
-    body = "\n".join(_row(row, low, high, best) for row in table)
+    body = "\n".join(_row(row, low, high, None if best is None else best.people.value) for row in table)
     return (
         f'<div class="leaderboard">\n<table class="sortable">\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n'
         "</tbody>\n</table>\n</div>"
@@ -85,7 +99,7 @@ def _row(row: Row, low: float, high: float, best: float | None) -> str:
             f"{one.difference:+.3f} [{one.low:+.3f}, {one.high:+.3f}] [{other[1]:+.3f}, {other[2]:+.3f}]"
         )
         p = "&lt; 0.001" if one.p < 0.001 else f"{one.p:.3f}"
-    cells = (
+    entries = (
         (row.method, escape(method.title) + kind),
         (row.people.value, f"{row.people.value:.3f} [{row.people.low:.3f}, {row.people.high:.3f}]"),
         (row.people.value, _plot(row, low, high, best)),
@@ -95,7 +109,7 @@ def _row(row: Row, low: float, high: float, best: float | None) -> str:
         (row.parameters, f"{row.parameters:,}"),
         (row.milliseconds, f"{row.milliseconds:.0f}"),
     )
-    return "<tr>" + "".join(f'<td data-value="{value}">{text}</td>' for value, text in cells) + "</tr>"
+    return "<tr>" + "".join(f'<td data-value="{value}">{text}</td>' for value, text in entries) + "</tr>"
 
 
 def _plot(row: Row, low: float, high: float, best: float | None) -> str:

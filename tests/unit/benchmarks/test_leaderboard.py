@@ -158,13 +158,14 @@ def test_a_model_is_tested_in_all_tracks_that_use_it_with_the_same_numbers_every
     monkeypatch.setattr(fitting, "arguments", tiny)
     monkeypatch.setattr(fitting, "EPOCHS", 1)
     monkeypatch.setenv("AFFECTKIT_DATA", "")
-    found, again = (fitting.train("units", "cnn", 3, tmp_path) for _ in range(2))
+    found, again, other = (fitting.train("units", "cnn", seed, tmp_path) for seed in (3, 3, 4))
     assert list(found) == ["units", "webcam"]
     for track, run in found.items():
         assert (run["seed"], run["people"], run["value"], run["counts"]) == (
             3, 2, again[track]["value"], again[track]["counts"],
         )  # fmt: skip
     assert found["units"]["counts"] != found["webcam"]["counts"]
+    assert found["units"]["counts"] != other["units"]["counts"]
     assert found["units"]["parameters"] > 100_000
 
 
@@ -200,6 +201,7 @@ def test_rows_of_the_page_have_intervals_and_a_plot():
     text = page(
         {("units", "cnn"): cell(0.8), ("units", "ssm"): cell(0.97), ("units", "graph"): cell(0.9, seeds=4)}
     )
+    assert "\n2 of " in text
     assert "## Action units" in text
     assert "## Expressions" not in text
     assert "Best baseline: CNN. Methods above it: SSM; below it: none." in text
