@@ -99,13 +99,13 @@ def _results(model: AffectModel, data: object) -> dict[str, list[dict[str, objec
     heads = {name: model.head(name) for name in model.heads}
     evaluation = Evaluation(heads, [data.datasets["test"]], "cpu")  # type: ignore[attr-defined]
     for batch in data.test_dataloader():  # type: ignore[attr-defined]
-        evaluation.update(0, model(*model_inputs(batch)), batch)
+        evaluation.update(0, model(**model_inputs(batch)), batch)
     chosen = {
         name: dict(zip(head.labels, head.thresholds, strict=True))
         for name, head in heads.items()
         if head.thresholds
     }
-    found = evaluation.results(rule="val", thresholds=chosen, protocol=data.protocol)  # type: ignore[attr-defined]
+    found = evaluation.results(rule="val", thresholds=chosen, protocol=lambda _: data.protocol)  # type: ignore[attr-defined]
     return {
         name: [row.to_dict() for row in rows if row.name.count("/") == 1 or "/f1_pos/" in row.name]
         for name, rows in found.items()

@@ -18,6 +18,7 @@ from affectkit.data.splits import (
 )
 from affectkit.data.target import Target
 from affectkit.data.transforms import (
+    MIRRORS,
     CenterCrop,
     ClipTransform,
     ColorJitter,
@@ -33,6 +34,7 @@ from affectkit.data.video import Backend, VideoReader, open_video
 
 __all__ = [
     "HELD_OUT",
+    "MIRRORS",
     "AllFrames",
     "Backend",
     "CenterCrop",
