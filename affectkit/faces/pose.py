@@ -117,7 +117,7 @@ def _canonical() -> tuple[Floats, Floats]:
 
 
 def average_face() -> Tensor:
-    """The average face, float32 [468, 3] in millimetres: x right, y down, z away from the camera; x is 0 in its middle."""
+    """The average face, float32 [468, 3] in millimetres: x right (0 in its middle), y down, z away from the camera."""
     face = torch.from_numpy(_canonical()[0]).float()
     return face - face.new_tensor([float(face[4, 0]), 0.0, 0.0])  # the tip of the nose
 

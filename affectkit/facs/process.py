@@ -124,7 +124,7 @@ def expression_process(expression: str, amplitude: Amplitude = "slight", course:
 
     Example:
         >>> expression_process("happiness").part
-        'cheeks, below and beside the eyes; lip corners and cheeks'
+        'cheeks, below and beside the eyes; lip corners and cheeks; mouth'
     """
     if expression == "neutral":
         return Process("the whole face", "no movement", "no part leaves its place", "at rest all the time")
