@@ -428,10 +428,11 @@ class Predictor:
             }
         landmarks = self._landmarks.expand(*clips.shape[:2], -1, -1)
         with self._lock:  # `AffectModel.predict` changes the mode of the model
-            given |= {"crops": clips.to(self.device), "landmarks": landmarks}
-            answers, texts = (
-                self.model.describe(**given) if self.sentences else (self.model.predict(**given), {})
-            )
+            crops, texts = clips.to(self.device), dict[str, list[str]]()
+            if self.sentences:
+                answers, texts = self.model.describe(crops, landmarks=landmarks, **given)
+            else:
+                answers = self.model.predict(crops, landmarks=landmarks, **given)
         middle = (clips.shape[1] - 1) // 2
         per_frame = {name: self.model.head(name).per_frame for name in self._heads}
         parts = [answers[name][:, middle] if per_frame[name] else answers[name] for name in self._heads]

@@ -108,7 +108,7 @@ def test_the_list_of_a_method_names_its_files():
 def test_hooks_of_heads_exist():
     sentence = re.search(r"through hooks: (.*?)\.\n", TEXT, re.S)[1]
     hooks = [hook.removeprefix("Head.") for hook in re.findall(r"`([\w.]+)`", sentence)]
-    assert len(hooks) == 4
+    assert len(hooks) == 5
     assert all(hasattr(Head, hook) for hook in hooks)
 
 

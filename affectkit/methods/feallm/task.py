@@ -164,7 +164,7 @@ def _by_clip(batch: ClipBatch, name: str, space: LabelSpace) -> tuple[Tensor, Te
     """Values and masks of a target, all masked if the batch does not annotate it."""
     blank = torch.zeros((len(batch), len(space)), device=batch.frames.device)
     if name not in batch.targets:
-        nothing = blank if space.kind == "occurrence" else blank[:, 0].long()
+        nothing = blank[:, 0].long() if space.indexed else blank
         return nothing, torch.zeros_like(nothing, dtype=torch.bool)
     _, target = align_levels(blank, batch.targets[name].project(space.name), batch.frame_mask)
     value = target.value.argmax(dim=-1) if target.soft and space.indexed else target.value
