@@ -152,6 +152,13 @@ METHODS: Mapping[str, Method] = {
         {"expressions": "emocapclip"},
         "captions of exact units; no label of an expression",
     ),
+    "fgsgl": Method("FG-SGL", "method", {"expressions": "fgsgl"}, "four frames per clip"),
+    "feallm": Method(
+        "FEALLM",
+        "method",
+        dict.fromkeys(("units", "webcam"), "feallm"),
+        "frozen tower of the demo model, trained on other rendered people; labels of units and expressions",
+    ),
     "noisy_labels": Method(
         "Noisy labels with a rater", "method", {"noisy": "noisy_labels"}, "answers of a simulated rater"
     ),
