@@ -1,4 +1,16 @@
-"""Recipes that overlays are for."""
+"""Recipes that overlays are for, and options that train a recipe for one step."""
+
+ONE_STEP = [
+    "--trainer.accelerator=cpu",
+    "--trainer.max_epochs=1",
+    "--trainer.limit_train_batches=1",
+    "--trainer.limit_val_batches=1",
+    "--trainer.limit_test_batches=1",
+    "--trainer.check_val_every_n_epoch=1",
+    "--trainer.logger=false",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+]
 
 BASES = {
     "trainer/": "joint/demo",

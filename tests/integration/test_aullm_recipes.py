@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from helpers.language import write_language_model
+from helpers.recipes import ONE_STEP
 
 from affectkit.cli.lightning import launch
 from affectkit.cli.recipe import recipe_folder, recipe_names
@@ -15,15 +16,7 @@ from affectkit.models.convert import model_of_checkpoint
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
 
 QUIET = [
-    "--trainer.accelerator=cpu",
-    "--trainer.max_epochs=1",
-    "--trainer.limit_train_batches=1",
-    "--trainer.limit_val_batches=1",
-    "--trainer.limit_test_batches=1",
-    "--trainer.check_val_every_n_epoch=1",
-    "--trainer.logger=false",
-    "--trainer.enable_progress_bar=false",
-    "--trainer.enable_model_summary=false",
+    *ONE_STEP,
     "--data.init_args.batch_size=4",
     "--data.init_args.num_workers=0",
 ]

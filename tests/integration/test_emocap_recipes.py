@@ -8,6 +8,7 @@ import re
 import pandas as pd
 import pytest
 import torch
+from helpers.recipes import ONE_STEP
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -25,14 +26,6 @@ QUIET = [
     "--trainer.logger=false",
     "--trainer.enable_progress_bar=false",
     "--trainer.enable_model_summary=false",
-]
-STEP = [
-    *QUIET,
-    "--trainer.max_epochs=1",
-    "--trainer.limit_train_batches=1",
-    "--trainer.limit_val_batches=1",
-    "--trainer.limit_test_batches=1",
-    "--trainer.check_val_every_n_epoch=1",
 ]
 RENDER = "{identities: 6, clips: 2, frames_per_clip: 4, size: 80, seed: 0, num_workers: 1}"
 RENDERED = ["--data.init_args.batch_size=4", f"--data.init_args.render={RENDER}"]
@@ -88,7 +81,7 @@ def test_every_recipe_is_run():
 def test_the_rendered_recipe_runs_for_a_step(overlay, tmp_path):
     base = ["--config", "caption/emocap_rendered"]
     configs = base if overlay is None else [*base, "--config", overlay]
-    cli = launch(["fit", *configs, *STEP, *RENDERED, f"--trainer.default_root_dir={tmp_path}"])
+    cli = launch(["fit", *configs, *ONE_STEP, *RENDERED, f"--trainer.default_root_dir={tmp_path}"])
     task, logged = cli.model, cli.trainer.callback_metrics
     whole = sum(weight * logged[f"train/{term}/loss"] for term, weight in task.loss_weights.items())
     assert math.isclose(logged["train/loss"], whole, rel_tol=1e-4)
@@ -118,7 +111,7 @@ def test_own_captions_train_without_any_label(tmp_path):
         "--data.num_workers=0",
         "--data.crop_faces=false",
     ]
-    arguments = ["--config", "caption/own_captions", *STEP, *TINY, *options]
+    arguments = ["--config", "caption/own_captions", *ONE_STEP, *TINY, *options]
     with no_weights():
         cli = launch(["fit", *arguments, f"--trainer.default_root_dir={tmp_path}"])
         logged = dict(cli.trainer.callback_metrics)

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from helpers.feallm import write_model_of_answers
+from helpers.recipes import ONE_STEP
 from PIL import Image
 
 from affectkit.cli.lightning import launch
@@ -19,15 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.Jsonar
 
 RENDER = "{identities: 6, clips: 2, frames_per_clip: 4, size: 80, seed: 0, num_workers: 1}"
 STEP = [
-    "--trainer.accelerator=cpu",
-    "--trainer.max_epochs=1",
-    "--trainer.limit_train_batches=1",
-    "--trainer.limit_val_batches=1",
-    "--trainer.limit_test_batches=1",
-    "--trainer.check_val_every_n_epoch=1",
-    "--trainer.logger=false",
-    "--trainer.enable_progress_bar=false",
-    "--trainer.enable_model_summary=false",
+    *ONE_STEP,
     "--data.init_args.batch_size=4",
     f"--data.init_args.render={RENDER}",
 ]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from helpers.recipes import ONE_STEP
 from PIL import Image
 
 from affectkit.cli.lightning import launch
@@ -21,17 +22,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.Jsonar
 
 RENDERED = "micro/fgsgl_rendered"
 EXAMPLE = Path(__file__).parents[2] / "examples" / "gesture_table.py"
-STEP = [
-    "--trainer.accelerator=cpu",
-    "--trainer.logger=false",
-    "--trainer.enable_progress_bar=false",
-    "--trainer.enable_model_summary=false",
-    "--trainer.max_epochs=1",
-    "--trainer.limit_train_batches=1",
-    "--trainer.limit_val_batches=1",
-    "--trainer.limit_test_batches=1",
-    "--trainer.check_val_every_n_epoch=1",
-]
 RENDER = "{identities: 6, clips: 2, frames_per_clip: 4, size: 80, seed: 0, num_workers: 1, regime: micro}"
 SMALL = ["--data.init_args.batch_size=4", f"--data.init_args.render={RENDER}"]
 PARTS = ["part", "motion", "target", "dynamics"]
@@ -65,7 +55,7 @@ def _data(tmp_path_factory, monkeypatch):
 
 def arguments(folder, *overlays):
     configs = [part for name in (RENDERED, *overlays) for part in ("--config", name)]
-    return [*configs, *STEP, *SMALL, f"--trainer.default_root_dir={folder}"]
+    return [*configs, *ONE_STEP, *SMALL, f"--trainer.default_root_dir={folder}"]
 
 
 def settings(task):
@@ -165,7 +155,14 @@ def test_label_files_become_a_table_that_trains(tmp_path):
         "--data.num_workers=0",
         "--data.final_transform={class_path: Resize, init_args: {size: 32}}",
     ]
-    run = ["fit", "--config", "gesture/own_clips", *STEP, *small, f"--trainer.default_root_dir={tmp_path}"]
+    run = [
+        "fit",
+        "--config",
+        "gesture/own_clips",
+        *ONE_STEP,
+        *small,
+        f"--trainer.default_root_dir={tmp_path}",
+    ]
     with no_weights():
         cli = launch(run)
     head = cli.model.heads["expression"]

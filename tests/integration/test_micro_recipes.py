@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from helpers.recipes import ONE_STEP
 
 from affectkit.cli.lightning import launch
 from affectkit.cli.recipe import recipe_folder, recipe_names
@@ -16,17 +17,6 @@ from affectkit.models.hub import no_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
 
-QUIET = [
-    "--trainer.accelerator=cpu",
-    "--trainer.max_epochs=1",
-    "--trainer.limit_train_batches=1",
-    "--trainer.limit_val_batches=1",
-    "--trainer.limit_test_batches=1",
-    "--trainer.check_val_every_n_epoch=1",
-    "--trainer.logger=false",
-    "--trainer.enable_progress_bar=false",
-    "--trainer.enable_model_summary=false",
-]
 TINY = "{model_name: affectkit-tiny}"
 SMALL = ["--data.init_args.batch_size=4", "--data.init_args.num_workers=0"]
 MICRO = "{identities: 6, clips: 4, frames_per_clip: 8, size: 112, seed: 0, regime: micro, fps: 40.0, num_workers: 1}"
@@ -97,7 +87,7 @@ def arguments(name, folder, *overlays):
     options = RECIPES[name]
     if any(overlay.startswith("baseline/") for overlay in overlays):
         options = [option for option in options if not option.startswith("--model.")]
-    return [*configs, *QUIET, *options, f"--trainer.default_root_dir={folder}"]
+    return [*configs, *ONE_STEP, *options, f"--trainer.default_root_dir={folder}"]
 
 
 def test_every_recipe_is_run():
@@ -162,7 +152,7 @@ def test_an_ablation_changes_one_thing(overlay, tmp_path):
 
 def test_low_rank_additions_take_the_place_of_the_last_blocks(tmp_path):
     configs = [part for name in ("micro/casme2_microauclip", REHEARSAL, LORA) for part in ("--config", name)]
-    cli = launch(["fit", *configs, *QUIET, "--data.fold=1", f"--trainer.default_root_dir={tmp_path}"])
+    cli = launch(["fit", *configs, *ONE_STEP, "--data.fold=1", f"--trainer.default_root_dir={tmp_path}"])
     assert cli.trainer.global_step == 1
     backbone = cli.model.model.backbone
     assert (backbone.config["trainable_blocks"], backbone.config["lora"]["rank"]) == (None, 8)
@@ -175,7 +165,7 @@ def test_vit_b32_has_49_patches_and_small_regions(tmp_path):
     """Random weights of the whole tower, for a step of a corpus."""
     name = "micro/casme2_microauclip"
     options = [*SMALL, "--data.init_args.fold=1", f"--trainer.default_root_dir={tmp_path}"]
-    cli = launch(["fit", "--config", name, "--config", B32, *QUIET, *options])
+    cli = launch(["fit", "--config", name, "--config", B32, *ONE_STEP, *options])
     assert cli.trainer.global_step == 1
     backbone, head = cli.model.model.backbone, cli.model.heads["au"]
     assert backbone.tower.grid_size == (7, 7)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers.recipes import ONE_STEP
 
 from affectkit.cli.lightning import launch
 from affectkit.cli.recipe import recipe_folder, recipe_names
@@ -12,15 +13,7 @@ from affectkit.rehearse.rafdb import write_rafdb
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
 
 QUIET = [
-    "--trainer.accelerator=cpu",
-    "--trainer.max_epochs=1",
-    "--trainer.limit_train_batches=1",
-    "--trainer.limit_val_batches=1",
-    "--trainer.limit_test_batches=1",
-    "--trainer.check_val_every_n_epoch=1",
-    "--trainer.logger=false",
-    "--trainer.enable_progress_bar=false",
-    "--trainer.enable_model_summary=false",
+    *ONE_STEP,
     "--data.init_args.batch_size=14",
 ]
 RENDER = "{identities: 6, clips: 7, frames_per_clip: 4, size: 80, seed: 0, num_workers: 1}"

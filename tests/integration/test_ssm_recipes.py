@@ -3,6 +3,7 @@
 import importlib
 
 import pytest
+from helpers.recipes import ONE_STEP
 
 from affectkit.cli.lightning import launch
 from affectkit.cli.recipe import as_text, compose, recipe_folder, recipe_names
@@ -12,17 +13,6 @@ from affectkit.models.hub import no_weights
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
 
 FOLDERS = {"bp4d": "BP4D", "disfa": "DISFA", "rafdb": "RAF-DB", "dfew": "DFEW"}
-QUIET = [
-    "--trainer.accelerator=cpu",
-    "--trainer.max_epochs=1",
-    "--trainer.limit_train_batches=1",
-    "--trainer.limit_val_batches=1",
-    "--trainer.limit_test_batches=1",
-    "--trainer.check_val_every_n_epoch=1",
-    "--trainer.logger=false",
-    "--trainer.enable_progress_bar=false",
-    "--trainer.enable_model_summary=false",
-]
 TINY = [
     "--model.init_args.backbone.init_args={model_name: affectkit-tiny, size: 224, moe: {last: 1, hidden: 8}}",
     "--model.init_args.bridge.init_args.text={model_name: affectkit-tiny}",
@@ -90,7 +80,7 @@ def arguments(name, folder, *overlays):
         ]
     tiny = [] if name == "joint/ssm_rendered" else TINY
     configs = [part for recipe in (name, *overlays) for part in ("--config", recipe)]
-    return [*configs, *QUIET, *tiny, *small, f"--trainer.default_root_dir={folder}"]
+    return [*configs, *ONE_STEP, *tiny, *small, f"--trainer.default_root_dir={folder}"]
 
 
 def test_every_recipe_of_ssm_is_run():
