@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Any
 import torch
 
 from affectkit.data.clip import Clip
+from affectkit.data.json_lines import read_by_clip
 from affectkit.data.transforms import ClipTransform
-from affectkit.errors import AnnotationError, ConfigError, DatasetNotFoundError
+from affectkit.errors import ConfigError
 from affectkit.facs.captions import write_captions
 from affectkit.facs.spaces import label_space
 
@@ -40,23 +40,8 @@ def read_captions(path: str | Path) -> dict[str, dict[str, str]]:
         DatasetNotFoundError: The file does not exist.
         AnnotationError: A line is damaged, or a clip has two; names the line.
     """
-    path = Path(path)
     remedy = 'Write lines such as {"clip": "a.mp4", "global": "...", "local": {"brows": "..."}}.'
-    if not path.is_file():
-        raise DatasetNotFoundError("There is no file with captions.", path=path, remedy=remedy)
-    captions: dict[str, dict[str, str]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            clip, texts = _parse(json.loads(line))
-        except ValueError as error:
-            raise AnnotationError(f"{error}.", path=path, line=number, remedy=remedy) from error
-        if clip in captions:
-            fault = f"The clip {clip!r} has captions in an earlier line too."
-            raise AnnotationError(fault, path=path, line=number, remedy="Keep one of them.")
-        captions[clip] = texts
-    return captions
+    return read_by_clip(path, _parse, what="captions", remedy=remedy)
 
 
 def _parse(entry: Any) -> tuple[str, dict[str, str]]:

@@ -24,7 +24,6 @@ from affectkit.errors import ConfigError
 from affectkit.facs.regions import FLIP_68
 from affectkit.facs.sides import mirror_text
 from affectkit.facs.spaces import label_space
-from affectkit.flow import check_flow, flow_picture
 
 __all__ = [
     "MIRRORS",
@@ -33,7 +32,6 @@ __all__ = [
     "ColorJitter",
     "Compose",
     "HorizontalFlip",
-    "OpticalFlow",
     "RandomCrop",
     "RandomResizedCrop",
     "RandomRotation",
@@ -265,59 +263,6 @@ class ColorJitter(ClipTransform):
         mix = b * c * (s * torch.eye(3) + (1 - s) * gray.expand(3, 3))
         mixed = torch.baddbmm(torch.full((1, 1, 1), b * (1 - c) * mean + 0.5), mix.expand(T, 3, 3), pixels)
         return replace(clip, frames=mixed.clamp_(0, 255).to(torch.uint8).reshape(T, C, H, W))
-
-
-@dataclass(frozen=True)
-class OpticalFlow(ClipTransform):
-    """Replace a clip by one picture of the motion from the first frame to the apex, see `affectkit.flow.flow_picture`.
-
-    The apex is the key frame if it was sampled, else the last real frame. Frame labels become those of the apex. Flips
-    and crops must come before this transform. A model trained on such pictures predicts nothing useful from frames; one
-    with `FlowBackbone`, which computes them itself, does.
-
-    Args:
-        size: Side of the result in pixels; the size of the frames by default.
-        shift: Largest shift in pixels of the frames; larger ones are clipped.
-        strain: Largest strain; larger ones are clipped.
-
-    Raises:
-        ConfigError: A value is not positive.
-
-    Example:
-        >>> clip = Clip.make(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
-        >>> OpticalFlow(size=28)(clip).frames[0, :, 0, 0]
-        tensor([128, 128,   0], dtype=torch.uint8)
-    """
-
-    size: int | None = None
-    shift: float = 4.0
-    strain: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_flow(self.size, self.shift, self.strain)
-
-    def __call__(self, clip: Clip, rng: torch.Generator | None = None) -> Clip:
-        """See `ClipTransform`."""
-        last = int(clip.frame_mask.nonzero().max()) if clip.frame_mask.any() else 0
-        apex = int(clip.key_frames[1]) if clip.key_frames[1] >= 0 else last
-        pair = clip.frames[[0, apex]]
-        picture = flow_picture(pair, size=self.size, shift=self.shift, strain=self.strain)[None]
-        scale = torch.tensor([picture.shape[-1], picture.shape[-2]]) / torch.tensor(clip.frames.shape[:-3:-1])
-        keep = slice(apex, apex + 1)
-        return replace(
-            clip,
-            frames=picture,
-            frame_mask=clip.frame_mask[keep],
-            targets={
-                name: target.map(lambda values: values[keep]) if target.leading == 1 else target
-                for name, target in clip.targets.items()
-            },
-            landmarks=(clip.landmarks[keep] + 0.5) * scale - 0.5,
-            landmarks_mask=clip.landmarks_mask[keep],
-            signals={name: values[keep] for name, values in clip.signals.items()},
-            signals_mask=clip.signals_mask[keep],
-            key_frames=torch.tensor([-1, 0, -1]),
-        )
 
 
 def _crop(clip: Clip, part: tuple[int, int], place: Sequence[float], size: tuple[int, int]) -> Clip:

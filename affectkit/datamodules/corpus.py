@@ -41,7 +41,7 @@ class CorpusDataModule(SingleDataModule):
         eval_frames: Frame sampler for evaluation.
         train_transform: Transform for training; the corpus's usual augmentation by default.
         eval_transform: Transform for evaluation; by default a resize and a centre crop.
-        final_transform: Transform after either, such as `OpticalFlow`.
+        final_transform: Transform after either, such as `WriteCaptions`.
         crop_faces: Measure the face of every frame once and crop it as the model's `input_spec` says, as
             `affectkit predict --faces mesh` does. False for media that are face crops already, or whose whole frames
             train the model. By default as the dataset states (`crops_faces`), and not with prepared crops.

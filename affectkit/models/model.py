@@ -254,19 +254,22 @@ class AffectModel(nn.Module):
         Warns:
             UserWarning: The pictures can hardly be face crops, because they are not square or much larger.
         """
-        return self._predict(crops, (frame_mask, landmarks, landmarks_mask, signals, signals_mask))[0]
+        given = {
+            "frame_mask": frame_mask,
+            "landmarks": landmarks,
+            "landmarks_mask": landmarks_mask,
+            "signals": signals,
+            "signals_mask": signals_mask,
+        }
+        return self._predict(crops, given)[0]
 
     @torch.inference_mode()
-    def describe(
-        self,
-        crops: Tensor,
-        frame_mask: Tensor | None = None,
-        landmarks: Tensor | None = None,
-        landmarks_mask: Tensor | None = None,
-        signals: Mapping[str, Tensor] | None = None,
-        signals_mask: Tensor | None = None,
-    ) -> tuple[dict[str, Tensor], dict[str, list[str]]]:
-        """Predict aligned face crops, and describe them in sentences; see `predict` for the arguments.
+    def describe(self, crops: Tensor, **given: Any) -> tuple[dict[str, Tensor], dict[str, list[str]]]:
+        """Predict aligned face crops, and describe them in sentences.
+
+        Args:
+            crops: See `predict`.
+            **given: Further arguments of `predict`.
 
         Returns:
             The result of `predict`, and B sentences by the name of each head that describes faces.
@@ -274,18 +277,17 @@ class AffectModel(nn.Module):
         Raises:
             ConfigError: As for `predict`.
         """
-        given = (frame_mask, landmarks, landmarks_mask, signals, signals_mask)
         return self._predict(crops, given, sentences=True)
 
     def _predict(
-        self, crops: Tensor, given: tuple[Any, ...], *, sentences: bool = False
+        self, crops: Tensor, given: Mapping[str, Any], *, sentences: bool = False
     ) -> tuple[dict[str, Tensor], dict[str, list[str]]]:
         """Predictions by head, and sentences of the heads that describe faces."""
         self._check_crops(crops)
         training = self.training
         self.eval()
         try:
-            features = self.features(crops, *given)
+            features = self.features(crops, **given)
             logits = {name: self.head(name)(features) for name in self.heads}
             talking = [name for name in self.heads if sentences and self.head(name).describes]
             return (

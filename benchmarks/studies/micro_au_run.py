@@ -21,13 +21,12 @@ from affectkit.data import (
     Compose,
     HorizontalFlip,
     OnsetApex,
-    OpticalFlow,
     RandomCrop,
     UniformSegments,
 )
 from affectkit.datamodules import RenderedDataModule
 from affectkit.methods.micro_au_clip import MicroAU, MicroAUHead
-from affectkit.models import AUHead, Backbone, MotionPool, build
+from affectkit.models import AUHead, Backbone, FlowBackbone, MotionPool, build
 from affectkit.models.backbones import ClipBackbone
 from affectkit.synth import render_corpus
 
@@ -110,22 +109,20 @@ def _landmark_loss(found: Tensor, landmarks: Tensor, size: int, side: int) -> Te
     return where.mean() + shift.mean()
 
 
-def _train_transform(setup: Setup, *more: Any) -> Compose:
-    steps = [CenterCrop(setup.size + setup.margin), RandomCrop(setup.size), HorizontalFlip()]
-    return Compose([*steps, *more])
+def _train_transform(setup: Setup) -> Compose:
+    return Compose([CenterCrop(setup.size + setup.margin), RandomCrop(setup.size), HorizontalFlip()])
 
 
 def micro_data(setup: Setup, folder: Path, variant: Variant, seed: int) -> RenderedDataModule:
-    """Onset and apex, six frames for LED, or the flow between onset and apex."""
-    flow = [OpticalFlow(size=28)] if variant.backbone in ("ststnet", "offapexnet") else []
+    """Onset and apex, or six frames for LED."""
     frames = OnsetApex() if variant.frames == 2 else UniformSegments(variant.frames)
     return RenderedDataModule(
         str(corpus_folder(setup, folder, seed)),
         targets=["au", "expression"],
         train_frames=frames,
         eval_frames=frames,
-        train_transform=_train_transform(setup, *flow),
-        eval_transform=Compose([CenterCrop(setup.size), *flow]),
+        train_transform=_train_transform(setup),
+        eval_transform=CenterCrop(setup.size),
         batch_size=setup.batch,
         eval_batch_size=64,
         steps_per_epoch=setup.steps_per_epoch,
@@ -146,6 +143,8 @@ def make_task(setup: Setup, variant: Variant, tower: Path) -> MicroAU:
         groups.append({"pattern": "backbone.*", "lr": rate})
     else:
         backbone = build("backbone", {"type": variant.backbone})
+        if variant.backbone in ("ststnet", "offapexnet"):
+            backbone = FlowBackbone(backbone, size=setup.size)
     head: Any = partial(AUHead, space=setup.units)
     if variant.head is not None:
         options = {"text": {"model_name": TEXTS}, "attention_heads": HEADS, **variant.head}

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.recipes import base_of
 
 from affectkit import facs, losses, metrics, models
 from affectkit.cli.main import main
+from affectkit.cli.recipe import recipe_names
 from affectkit.facs import spaces
 from affectkit.losses import base as loss_registry
 from affectkit.models import AffectModel, Backbone, Head
@@ -97,7 +99,9 @@ def test_the_list_of_a_method_names_its_files():
     for path in listed:
         pattern = path.replace("NAME", "ssm").replace("TASK", "*").replace("DATA", "*").rstrip("/")
         assert any(ROOT.glob(pattern)), path
-    module, task, _, _, tests, parts = listed
+    module, task, _, _, tests, parts, overlays = listed
+    assert "BASES = {" in (ROOT / overlays).read_text(encoding="utf-8")
+    assert all(base_of(name) for name in recipe_names() if name.startswith("ablation/"))
     for method in METHODS:
         assert all((ROOT / path.replace("NAME", method)).exists() for path in (module, task, tests))
         assert f'"{method}": (' in (ROOT / parts).read_text(encoding="utf-8")

@@ -2,11 +2,12 @@
 
 import ast
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
-from helpers.imports import modules_after
+from helpers.imports import method_tasks, modules_after
 
 from affectkit.models import AffectModel
 
@@ -125,29 +126,10 @@ def test_models_of_methods_predict_without_lightning(tmp_path):
 
 
 def test_a_task_is_found_on_first_use():
-    from affectkit.methods import (
-        au_ttt,
-        aullm,
-        emocapclip,
-        engagement,
-        feallm,
-        fgsgl,
-        micro_au_clip,
-        mul_dml,
-        ssm,
-    )
-
-    for module, name in (
-        (ssm, "SSM"),
-        (micro_au_clip, "MicroAU"),
-        (mul_dml, "MulDML"),
-        (au_ttt, "AUTTT"),
-        (aullm, "AULLM"),
-        (emocapclip, "EmoCapCLIP"),
-        (feallm, "FEALLM"),
-        (fgsgl, "FGSGL"),
-        (engagement, "NoisyLabels"),
-    ):
-        assert getattr(module, name).__module__ == f"{module.__name__}.task"
+    tasks = method_tasks()
+    assert tasks.keys() == PARTS.keys()
+    for method, task in tasks.items():
+        module = import_module(f"affectkit.methods.{method}")
+        assert getattr(module, task.__name__) is task
         with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
             _ = module.Nothing

@@ -1,7 +1,6 @@
 """A tiny AULLM++ on the toy corpus; also a program, so that several processes can train it together."""
 
 from functools import partial
-from pathlib import Path
 
 import torch
 from lightning.pytorch import seed_everything
@@ -9,7 +8,7 @@ from lightning.pytorch import seed_everything
 from affectkit.methods.aullm import AULLM, AULLMHead
 from affectkit.models.backbones import ClipBackbone
 from helpers.toy import ToyDataModule
-from helpers.training import make_trainer
+from helpers.training import train_together
 
 SPACE = "AU1,AU4,AU12"
 
@@ -27,20 +26,5 @@ def main(folder, world):
     seed_everything(0, verbose=False)
     world = int(world)
     task = make_aullm(space="AU4", counterfactual_weight=0.5)
-    trainer = make_trainer(
-        folder,
-        max_steps=6,
-        devices=world,
-        strategy="ddp" if world > 1 else "auto",
-        enable_checkpointing=False,
-        gradient_clip_val=1.0,
-    )
     data = ToyDataModule(batch_size=4 // world, seed=0, clips=3)
-    trainer.fit(task, datamodule=data)
-    names = ("loss", "nodes_loss", "counterfactual_loss")
-    losses = torch.stack([trainer.callback_metrics[f"train/micro/{name}"] for name in names])
-    trainer.test(task, datamodule=data, verbose=False)
-    if trainer.is_global_zero:
-        results = {name: [row.to_dict() for row in rows] for name, rows in task.results.items()}
-        content = {"weights": task.state_dict(), "means": losses, "results": results}
-        torch.save(content, Path(folder) / f"aullm-{world}.pt")
+    train_together(folder, world, "aullm", task, data, max_steps=6, gradient_clip_val=1.0)

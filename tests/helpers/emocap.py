@@ -1,7 +1,6 @@
 """A tiny EmoCapCLIP on the toy corpus; also a program, so that several processes can train it together."""
 
 from functools import partial
-from pathlib import Path
 
 import torch
 from lightning.pytorch import seed_everything
@@ -10,7 +9,7 @@ from affectkit.data import WriteCaptions
 from affectkit.methods.emocapclip import CaptionBridge, EmoCapCLIP, ZeroShotHead
 from affectkit.models.backbones import ClipBackbone
 from helpers.toy import ToyDataModule, ToyDataset
-from helpers.training import FirstGradients, make_trainer
+from helpers.training import train_together
 
 
 class CaptionedDataModule(ToyDataModule):
@@ -36,26 +35,6 @@ def main(folder, world):
     """Train on `world` processes; save weights, losses and results."""
     seed_everything(0, verbose=False)
     world = int(world)
-    task, gradients = make_emocap(), FirstGradients()
-    trainer = make_trainer(
-        folder,
-        max_epochs=2,
-        devices=world,
-        strategy="ddp" if world > 1 else "auto",
-        enable_checkpointing=False,
-        gradient_clip_val=1.0,
-        callbacks=[gradients],
-    )
+    task = make_emocap()
     data = CaptionedDataModule(batch_size=4 // world, seed=0, clips=3, steps_per_epoch=4)
-    trainer.fit(task, datamodule=data)
-    losses = torch.stack([trainer.callback_metrics[f"train/{name}/loss"] for name in task.loss_weights])
-    trainer.test(task, datamodule=data, verbose=False)  # 9 test clips: one of two processes pads
-    if trainer.is_global_zero:
-        results = {name: [row.to_dict() for row in rows] for name, rows in task.results.items()}
-        content = {
-            "weights": task.state_dict(),
-            "gradients": gradients.kept,
-            "means": losses,
-            "results": results,
-        }
-        torch.save(content, Path(folder) / f"emocap-{world}.pt")
+    train_together(folder, world, "emocap", task, data, max_epochs=2, gradient_clip_val=1.0)

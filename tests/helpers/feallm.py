@@ -1,7 +1,6 @@
 """A tiny FEALLM on the toy corpus; also a program, so that several processes can train it together."""
 
 from functools import partial
-from pathlib import Path
 
 import torch
 from lightning.pytorch import seed_everything
@@ -11,7 +10,7 @@ from affectkit.facs.prompts import au_name
 from affectkit.methods.feallm import FEALLM, INSTRUCTION, FEALLMBackbone, FEALLMHead
 from helpers.language import write_language_model
 from helpers.toy import ToyDataModule
-from helpers.training import make_trainer
+from helpers.training import train_together
 
 SPACE = "AU1,AU4,AU12"
 TOWER = {"type": "clip", "model_name": "affectkit-tiny-patch8", "size": 32}
@@ -48,19 +47,5 @@ def main(folder, world):
     seed_everything(0, verbose=False)
     world = int(world)
     task = make_feallm(local=False)
-    trainer = make_trainer(
-        folder,
-        max_steps=6,
-        devices=world,
-        strategy="ddp" if world > 1 else "auto",
-        enable_checkpointing=False,
-        gradient_clip_val=1.0,
-    )
     data = ToyDataModule(batch_size=4 // world, seed=0, clips=3)
-    trainer.fit(task, datamodule=data)
-    losses = torch.stack([trainer.callback_metrics[f"train/au/{name}"] for name in ("loss", "text_loss")])
-    trainer.test(task, datamodule=data, verbose=False)
-    if trainer.is_global_zero:
-        results = {name: [row.to_dict() for row in rows] for name, rows in task.results.items()}
-        content = {"weights": task.state_dict(), "means": losses, "results": results}
-        torch.save(content, Path(folder) / f"feallm-{world}.pt")
+    train_together(folder, world, "feallm", task, data, max_steps=6, gradient_clip_val=1.0)

@@ -1,16 +1,14 @@
 """A tiny FG-SGL on the toy corpus; also a program, so that several processes can train it together."""
 
 from functools import partial
-from pathlib import Path
 
 import torch
 from lightning.pytorch import seed_everything
 
 from affectkit.methods.fgsgl import FGSGL, ProcessBridge, ProcessHead
 from affectkit.models.backbones import ClipBackbone
-from helpers.emocap import FirstGradients
 from helpers.toy import ToyDataModule
-from helpers.training import make_trainer
+from helpers.training import train_together
 
 TEXT = {"model_name": "affectkit-tiny", "trainable": 1}
 
@@ -28,28 +26,6 @@ def main(folder, world):
     """Train all losses on `world` processes; save weights, gradients of the first step, losses and results."""
     seed_everything(0, verbose=False)
     world = int(world)
-    task, gradients = make_fgsgl(order="one_stage"), FirstGradients()
-    trainer = make_trainer(
-        folder,
-        max_epochs=2,
-        devices=world,
-        strategy="ddp" if world > 1 else "auto",
-        enable_checkpointing=False,
-        gradient_clip_val=1.0,
-        callbacks=[gradients],
-    )
+    task = make_fgsgl(order="one_stage")
     data = ToyDataModule(batch_size=4 // world, seed=0, clips=3, steps_per_epoch=4)
-    trainer.fit(task, datamodule=data)
-    losses = torch.stack(
-        [value for name, value in sorted(trainer.callback_metrics.items()) if name.startswith("train/")]
-    )
-    trainer.test(task, datamodule=data, verbose=False)  # 9 test clips: one of two processes pads
-    if trainer.is_global_zero:
-        results = {name: [row.to_dict() for row in rows] for name, rows in task.results.items()}
-        content = {
-            "weights": task.state_dict(),
-            "gradients": gradients.kept,
-            "means": losses,
-            "results": results,
-        }
-        torch.save(content, Path(folder) / f"fgsgl-{world}.pt")
+    train_together(folder, world, "fgsgl", task, data, max_epochs=2, gradient_clip_val=1.0)

@@ -1,7 +1,6 @@
 """A tiny Micro-AU CLIP on the toy corpus; also a program, so that several processes can train it together."""
 
 from functools import partial
-from pathlib import Path
 
 import torch
 from lightning.pytorch import seed_everything
@@ -9,7 +8,7 @@ from lightning.pytorch import seed_everything
 from affectkit.methods.micro_au_clip import MicroAU, MicroAUHead
 from affectkit.models.backbones import ClipBackbone
 from helpers.toy import ToyDataModule
-from helpers.training import FirstGradients, make_trainer
+from helpers.training import train_together
 
 
 def make_micro(**given):
@@ -29,23 +28,5 @@ def main(folder, world):
     seed_everything(0, verbose=False)
     world = int(world)
     task = make_micro(recognition={"micro": "happiness,surprise,anger,sadness,other"})
-    gradients = FirstGradients()
-    trainer = make_trainer(
-        folder,
-        max_steps=8,
-        devices=world,
-        strategy="ddp" if world > 1 else "auto",
-        enable_checkpointing=False,
-        gradient_clip_val=1.0,
-        callbacks=[gradients],
-    )
-    data = ToyDataModule(batch_size=4 // world, seed=0, clips=3)  # 9 test clips: one of two processes pads
-    trainer.fit(task, datamodule=data)
-    names = ("loss", "contrast_loss", "dependency_loss")
-    losses = torch.stack([trainer.callback_metrics[f"train/micro/{name}"] for name in names])
-    trainer.test(task, datamodule=data, verbose=False)
-    if trainer.is_global_zero:
-        results = {name: [row.to_dict() for row in rows] for name, rows in task.results.items()}
-        content = {"weights": task.state_dict(), "means": losses, "results": results}
-        content["gradients"] = gradients.kept
-        torch.save(content, Path(folder) / f"micro-{world}.pt")
+    data = ToyDataModule(batch_size=4 // world, seed=0, clips=3)
+    train_together(folder, world, "micro", task, data, max_steps=8, gradient_clip_val=1.0)

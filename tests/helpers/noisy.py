@@ -11,7 +11,7 @@ from lightning.pytorch import seed_everything
 from affectkit.methods.engagement import NoisyLabels
 from affectkit.models import AUHead, ExpressionHead, TimmBackbone
 from helpers.toy import ToyDataModule, ToyDataset
-from helpers.training import FirstGradients, make_trainer
+from helpers.training import train_together
 
 
 def write_answers(path):
@@ -36,26 +36,8 @@ def main(folder, world):
         "au": partial(AUHead, space="AU1,AU4,AU12", per_frame=True),
         "expression": partial(ExpressionHead, space="basic7"),
     }
-    backbone, gradients = TimmBackbone("test_convnext", size=32), FirstGradients()
-    task = NoisyLabels(backbone, heads, ratings={"expression": str(answers)}, lr=1e-3)
-    trainer = make_trainer(
-        folder,
-        max_epochs=5,  # accepted clips alone, then all
-        devices=world,
-        strategy="ddp" if world > 1 else "auto",
-        enable_checkpointing=False,
-        callbacks=[gradients],
+    task = NoisyLabels(
+        TimmBackbone("test_convnext", size=32), heads, ratings={"expression": str(answers)}, lr=1e-3
     )
-    data = ToyDataModule(batch_size=4 // world, seed=0, clips=3)  # 9 test clips: one of two processes pads
-    trainer.fit(task, datamodule=data)
-    losses = torch.stack([trainer.callback_metrics[f"train/{name}/loss"] for name in heads])
-    trainer.test(task, datamodule=data, verbose=False)
-    if trainer.is_global_zero:
-        results = {name: [row.to_dict() for row in rows] for name, rows in task.results.items()}
-        content = {
-            "weights": task.state_dict(),
-            "gradients": gradients.kept,
-            "means": losses,
-            "results": results,
-        }
-        torch.save(content, Path(folder) / f"noisy-{world}.pt")
+    data = ToyDataModule(batch_size=4 // world, seed=0, clips=3)
+    train_together(folder, world, "noisy", task, data, max_epochs=5)  # accepted clips alone, then all

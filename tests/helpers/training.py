@@ -50,6 +50,31 @@ class FirstGradients(Callback):
             self.kept = {n: p.grad.clone() for n, p in pl_module.named_parameters() if p.grad is not None}
 
 
+def train_together(folder, world, kind, task, data, **options):
+    """Train and test on `world` processes; save weights, gradients of the first step, losses and results."""
+    gradients = FirstGradients()
+    trainer = make_trainer(
+        folder,
+        devices=world,
+        strategy="ddp" if world > 1 else "auto",
+        enable_checkpointing=False,
+        callbacks=[gradients],
+        **options,
+    )
+    trainer.fit(task, datamodule=data)
+    means = [v for name, v in sorted(trainer.callback_metrics.items()) if name.startswith("train/")]
+    trainer.test(task, datamodule=data, verbose=False)  # 9 test clips: one of two processes pads
+    if trainer.is_global_zero:
+        results = {name: [row.to_dict() for row in rows] for name, rows in task.results.items()}
+        content = {
+            "weights": task.state_dict(),
+            "gradients": gradients.kept,
+            "means": torch.stack(means),
+            "results": results,
+        }
+        torch.save(content, Path(folder) / f"{kind}-{world}.pt")
+
+
 def main(folder, world, mixture):
     """Train 20 steps on `world` processes and save weights and test results."""
     seed_everything(0, verbose=False)

@@ -12,7 +12,7 @@ from affectkit.cli.recipe import recipe_folder, recipe_names
 from affectkit.data import Draw, OnsetApex, draw_weights
 from affectkit.datamodules.statistics import clip_positives
 from affectkit.methods.micro_au_clip import MicroAUHead
-from affectkit.models import AffectModel
+from affectkit.models import AffectModel, FlowBackbone
 from affectkit.models.hub import no_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
@@ -54,11 +54,12 @@ ABLATIONS = {
         for name, tuning in TUNINGS.items()
     },
 }
+FLOW_BASELINES = ("baseline/micro_ststnet", "baseline/micro_offapexnet")
 # overlay → backbone and shape of what it reads
 BASELINES = {
     "baseline/micro_difference": ("ClipBackbone", (2, 64)),
-    "baseline/micro_ststnet": ("STSTNet", (1, 28)),
-    "baseline/micro_offapexnet": ("OffApexNet", (1, 28)),
+    "baseline/micro_ststnet": ("STSTNet", (2, 224)),
+    "baseline/micro_offapexnet": ("OffApexNet", (2, 224)),
     "baseline/micro_led": ("LEDBackbone", (6, 64)),
 }
 
@@ -176,8 +177,10 @@ def test_vit_b32_has_49_patches_and_small_regions(tmp_path):
 
 @pytest.mark.parametrize("overlay", BASELINES)
 def test_a_baseline_runs_for_a_step_on_the_same_data(overlay, tmp_path):
-    cli = launch(["fit", *arguments("micro/microauclip_rendered", tmp_path, overlay)])
-    check_baseline(cli, overlay)
+    flow = overlay in FLOW_BASELINES
+    more = ["--model.backbone.init_args.size=64"] if flow else []
+    cli = launch(["fit", *arguments("micro/microauclip_rendered", tmp_path, overlay), *more])
+    check_baseline(cli, overlay, side=64 if flow else None)
     assert cli.trainer.global_step == 1
     assert cli.trainer.callback_metrics["train/loss"] > 0
 
@@ -190,13 +193,14 @@ def test_a_baseline_goes_with_a_corpus(overlay, tmp_path):
     cli.datamodule.setup("fit")
     check_baseline(cli, overlay, side=224 if more else None)
     rates = cli.model.hparams["param_groups"]
-    assert (rates is None) == (overlay in ("baseline/micro_ststnet", "baseline/micro_offapexnet"))
+    assert (rates is None) == (overlay in FLOW_BASELINES)
 
 
 def check_baseline(cli, overlay, side=None):
     """The network is the one of the overlay, with a linear head, and reads what it was made for."""
     backbone, (length, usual) = BASELINES[overlay]
-    assert type(cli.model.model.backbone).__name__ == backbone
+    found = cli.model.model.backbone
+    assert type(found.backbone if isinstance(found, FlowBackbone) else found).__name__ == backbone
     assert not isinstance(cli.model.heads["au"], MicroAUHead)
     batch = next(iter(cli.datamodule.val_dataloader()))
     assert batch.frames.shape[1:] == (length, 3, side or usual, side or usual)

@@ -32,7 +32,6 @@ from affectkit.inference.pictures.overlay import read_frames
 from affectkit.inference.predictor import Predictor
 from affectkit.inference.sources import fingerprint
 from affectkit.inference.spotting.spotter import Interval, Spotter
-from affectkit.models.backbones import OffApexNet, STSTNet
 
 __all__ = ["LEADING", "Movement", "MovementFinder", "Written", "is_finished", "write_movements"]
 
@@ -87,7 +86,7 @@ class MovementFinder:
             expressions.
 
     Raises:
-        ConfigError: The model does not predict action units, or reads optical flow; or a value is out of range.
+        ConfigError: The model does not predict action units, or a value is out of range.
         LabelSpaceError: One of its units has no region.
     """
 
@@ -96,11 +95,6 @@ class MovementFinder:
     ) -> None:
         self.predictor = predictor
         model = predictor.model
-        if isinstance(model.backbone, (OffApexNet, STSTNet)):
-            raise ConfigError(
-                "This model reads optical flow of an unknown resolution.",
-                remedy="Use a model that reads pictures.",
-            )
         every = ((name, model.head(name)) for name in model.heads)
         heads = [(name, head) for name, head in every if isinstance(head.space, AUSet)]
         micro = [(name, head) for name, head in heads if head.sees_movements]

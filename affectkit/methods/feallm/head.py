@@ -99,10 +99,14 @@ class FEALLMHead(AUHead):
         """Logits [B, A] and the loss of answers, in one pass; see `AnswerReader.learn`."""
         return self.reader.learn(self.visual(features), answers)
 
+    def active(self, logits: Tensor) -> Tensor:
+        """Units at or above their thresholds, bool [B, A]."""
+        return self.predict(logits) >= logits.new_tensor(self.thresholds).float()
+
     def answer(self, features: Features, logits: Tensor) -> list[Answer]:
-        """Answers for B clips: units at or above their thresholds, with expression and reason."""
-        active = self.predict(logits) >= logits.new_tensor(self.thresholds).float()
-        units = [[unit for unit, on in zip(self.units, row, strict=True) if on] for row in active.tolist()]
+        """Answers for B clips: active units, with expression and reason."""
+        rows = self.active(logits).tolist()
+        units = [[unit for unit, on in zip(self.units, row, strict=True) if on] for row in rows]
         return self.reader.complete(self.visual(features), units)
 
     def describe(self, features: Features, logits: Tensor) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from affectkit.errors import AffectKitError, AnnotationError, DatasetNotFoundError
+from affectkit.data.json_lines import read_by_clip
 from affectkit.facs import AUSet, ExpressionSet
 from affectkit.methods.feallm.answers import INSTRUCTION, Answer, parse_answer
 
@@ -54,25 +54,12 @@ def read_instructions(path: str | Path, units: AUSet, expressions: ExpressionSet
         DatasetNotFoundError: The file does not exist.
         AnnotationError: A line is damaged, or a clip has two answers; names the line.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DatasetNotFoundError("There is no file with instructions.", path=path, remedy=_REMEDY)
-    answers: dict[str, Answer] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            clip, text = _parse(json.loads(line))
-        except ValueError as error:
-            raise AnnotationError(f"{error}.", path=path, line=number, remedy=_REMEDY) from error
-        if clip in answers:
-            fault = f"The clip {clip!r} has an answer in an earlier line too."
-            raise AnnotationError(fault, path=path, line=number, remedy="Keep one of them.")
-        try:
-            answers[clip] = parse_answer(text, units, expressions)
-        except AffectKitError as error:
-            raise AnnotationError(error.fault, path=path, line=number, remedy=error.remedy) from error
-    return answers
+
+    def parse(entry: Any) -> tuple[str, Answer]:
+        clip, text = _parse(entry)
+        return clip, parse_answer(text, units, expressions)
+
+    return read_by_clip(path, parse, what="instructions", remedy=_REMEDY)
 
 
 def _parse(entry: Any) -> tuple[str, str]:

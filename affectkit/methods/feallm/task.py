@@ -129,13 +129,12 @@ class FEALLM(MultiTask):
         for name, metrics in self.sentences[dataloader_idx].items():
             head = self.talking[name]
             texts = head.describe(features, logits[name])
-            active = head.predict(logits[name]) >= logits[name].new_tensor(head.thresholds).float()
             labels = self._labels(head, batch)
             kept = [text for text, counts in zip(texts, valid.tolist(), strict=True) if counts]
             units, classes = (tuple(part.cpu()[valid] for part in pair) for pair in labels)
             metrics.update(
                 kept,
-                active.cpu()[valid],
+                head.active(logits[name]).cpu()[valid],
                 cast("tuple[Tensor, Tensor]", units),
                 cast("tuple[Tensor, Tensor]", classes),
                 batch.subject.cpu()[valid],

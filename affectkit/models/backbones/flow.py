@@ -6,15 +6,57 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from affectkit.flow import check_flow, flow_picture
+from affectkit.errors import ConfigError
 from affectkit.models.backbones.base import Backbone
 from affectkit.models.features import Features
 from affectkit.models.registry import build, register
 
-__all__ = ["FlowBackbone"]
+__all__ = ["FlowBackbone", "flow_picture"]
+
+
+def flow_picture(pair: Tensor, size: int, *, shift: float = 4.0, strain: float = 0.5) -> Tensor:
+    r"""Picture of the motion from one frame to another, by dense inverse search (DIS).
+
+    The channels are the shift to the right u, the shift down v, and the magnitude of the optical strain,
+    :math:`\sqrt{u_x^2 + v_y^2 + \frac12 (u_y + v_x)^2}`, scaled to 0-255; zero shift is 128.
+
+    Args:
+        pair: uint8 [2, 3, H, W] RGB, on the CPU.
+        size: Side of the result in pixels.
+        shift: Largest shift in pixels of the frames; larger ones are clipped.
+        strain: Largest strain; larger ones are clipped.
+
+    Returns:
+        uint8 [3, size, size].
+
+    Example:
+        >>> flow_picture(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), 28)[:, 0, 0]
+        tensor([128, 128,   0], dtype=torch.uint8)
+
+    References:
+        T. Kroeger, R. Timofte, D. Dai and L. Van Gool, "Fast optical flow using dense inverse search", ECCV 2016.
+        S.-T. Liong et al., "Shallow triple stream three-dimensional CNN (STSTNet) for micro-expression
+        recognition", FG 2019, whose input has these channels.
+    """
+    import cv2
+
+    frames = pair.permute(0, 2, 3, 1).contiguous().numpy()
+    first, second = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames)
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    flow = search.calc(first, second, np.zeros((*first.shape, 2), np.float32))  # [H, W, 2], in pixels
+    u, v = torch.from_numpy(flow).unbind(-1)
+    u_y, u_x = torch.gradient(u)
+    v_y, v_x = torch.gradient(v)
+    magnitude = (u_x.square() + v_y.square() + 0.5 * (u_y + v_x).square()).sqrt()
+    picture = torch.stack([(u / shift + 1) / 2, (v / shift + 1) / 2, magnitude / strain])[None]
+    if (size, size) != picture.shape[-2:]:
+        picture = F.interpolate(picture, (size, size), mode="bilinear", antialias=True)
+    return (picture[0] * 255 + 0.5).clamp(0, 255).to(torch.uint8)
 
 
 @register("backbone", "flow")
@@ -44,7 +86,7 @@ class FlowBackbone(Backbone):
         torch.Size([2, 1, 400])
 
     References:
-        See `affectkit.flow.flow_picture`, which makes the pictures.
+        See `flow_picture`, which makes the pictures.
     """
 
     def __init__(
@@ -56,7 +98,8 @@ class FlowBackbone(Backbone):
         strain: float = 0.5,
     ) -> None:
         super().__init__()
-        check_flow(size, shift, strain)
+        if min(shift, strain, 1 if size is None else size) <= 0:
+            raise ConfigError(f"The size {size}, shift {shift} and strain {strain} must be positive.")
         self.backbone: Backbone = build("backbone", backbone) if isinstance(backbone, Mapping) else backbone
         self.shift, self.strain = shift, strain
         self.num_features = self.backbone.num_features
@@ -84,5 +127,5 @@ class FlowBackbone(Backbone):
         last = mask.sum(dim=1).clamp(min=1) - 1  # padding is last
         ends = torch.stack([pixels[:, 0], pixels[torch.arange(B), last]], dim=1).cpu()
         size = self.backbone.input_spec.size
-        flows = [flow_picture(pair, size=size, shift=self.shift, strain=self.strain) for pair in ends]
+        flows = [flow_picture(pair, size, shift=self.shift, strain=self.strain) for pair in ends]
         return torch.stack(flows)[:, None].to(frames.device)

@@ -19,7 +19,7 @@ __all__ = ["LEDBackbone", "LEDMaps", "OffApexNet", "STSTNet"]
 
 
 class _FlowNet(Backbone):
-    """Encode each picture of optical flow; `affectkit.data.OpticalFlow` documents the channels."""
+    """Encode pictures of optical flow, made from frames by a `FlowBackbone` around this network."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class _FlowNet(Backbone):
         self.normalize = Normalize(self.input_spec)
 
     def forward(self, frames: Tensor, frame_mask: Tensor | None = None) -> Features:
-        """Encode flow pictures [B, T, 3, 28, 28]: shift right, shift down and strain, as scaled by `OpticalFlow`."""
+        """Encode flow pictures [B, T, 3, 28, 28]: see `flow_picture` for the channels."""
         self.check_size(frames)
         vectors = self.encode(self.normalize(rearrange(frames, "b t c h w -> (b t) c h w")))
         return Features.of_frames(rearrange(vectors, "(b t) d -> b t d", b=frames.shape[0]), frame_mask)

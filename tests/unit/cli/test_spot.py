@@ -198,9 +198,6 @@ def test_faults_are_named(saved, clip, tmp_path):
     assert not out.exists()
     with pytest.raises(ConfigError, match="does not predict action units"):
         MovementFinder(Predictor(make({"type": "expression", "space": "basic7"}), faces="center"))
-    flow = AffectModel({"type": "ststnet"}, {"au": {"type": "au", "space": "AU12"}})
-    with pytest.raises(ConfigError, match="optical flow"):
-        MovementFinder(Predictor(flow, faces="center"))
 
 
 class Detector:

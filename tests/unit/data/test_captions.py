@@ -46,6 +46,11 @@ class TestFile:
             "b": {"summary": "Sad."},
         }
 
+    def test_texts_may_hold_line_separators_of_unicode(self, tmp_path):
+        path = tmp_path / "captions.jsonl"
+        path.write_text('{"clip": "a", "global": "Calm.\u2028Still."}\n', encoding="utf-8")
+        assert read_captions(path) == {"a": {"global": "Calm.\u2028Still."}}
+
     @pytest.mark.parametrize(
         ("entry", "fault"),
         [

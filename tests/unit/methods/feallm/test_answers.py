@@ -116,7 +116,7 @@ def test_files_are_read_as_they_were_written(tmp_path):
         ('{"clip": "b"}', "no object with the texts"),
         (f'{{"clip": "b", "answer": "{GOOD}", "image": "b.png"}}', "unknown entries image"),
         (f'{{"clip": "b", "answer": "{GOOD}", "instruction": "What?"}}', "The instruction is not"),
-        (f'{{"clip": "a", "answer": "{GOOD}"}}', "'a' has an answer in an earlier line"),
+        (f'{{"clip": "a", "answer": "{GOOD}"}}', "'a' has instructions in an earlier line"),
         ('{"clip": "b", "answer": "Anger."}', "three parts"),
     ],
 )

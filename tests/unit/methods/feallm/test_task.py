@@ -182,3 +182,16 @@ def test_metrics_are_shares_counted_by_hand():
     assert rows["uar"].baseline == 1
     assert SentenceMetrics(metrics.head).results("test", by_subject=False) == []
     assert parse_answer(texts[2], UNITS, CLASSES).cues == ()
+
+
+def test_units_without_a_label_count_neither_for_nor_against_a_sentence():
+    metrics = SentenceMetrics(FEALLMHead(8, SPACE))
+    _, four, twelve = UNITS
+    text = Answer((four, twelve), "happiness", ()).text
+    value, mask = torch.tensor([[0.0, 0.0, 1.0]]), torch.tensor([[True, False, True]])
+    decided, happy = torch.tensor([[False, True, True]]), torch.tensor([CLASSES.classes.index("happiness")])
+    for subject in (0, 1):
+        known = (happy, torch.tensor([True]))
+        metrics.update([text], decided, (value, mask), known, torch.tensor([subject]))
+    rows = {row.name: row.estimate.value for row in metrics.results("test", by_subject=True)}
+    assert rows["sentences/f1_pos"] == 1.0  # AU12 alone
