@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from affectkit.synth.corpus import (
-    Association,
-    CorpusSettings,
-    association_table,
-    expression_ceiling,
-    render_corpus,
-)
+from affectkit.synth.corpus import expression_ceiling, render_corpus
 from affectkit.synth.render import RENDERER_VERSION, Face, FaceRenderer, Person, Rendered, Scene
 from affectkit.synth.rig import RIG_UNITS, FaceRig, load_rig, unit_weights
+from affectkit.synth.settings import Association, CorpusSettings, association_table
 from affectkit.synth.skin import SkinLook
 from affectkit.synth.writers import write_frames, write_video
 
