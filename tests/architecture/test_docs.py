@@ -20,7 +20,7 @@ ROWS = {
         r"^\| \{py:class\}`~[\w.]+\.(\w+)` \|.*\|([^|]*)\|$", (ROOT / "docs" / "models.md").read_text(), re.M
     )
 }
-TASKS = {"MultiTask", *(task.__name__ for task in method_tasks().values())}
+TASKS = ["MultiTask", *(task.__name__ for task in method_tasks().values())]
 PARTS = {
     find(kind, name).__name__: name
     for kind in ("backbone", "temporal", "head", "bridge")
