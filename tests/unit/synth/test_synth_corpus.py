@@ -94,7 +94,7 @@ def test_other_settings_replace_a_rendered_corpus(tmp_path):
 
 
 def test_interrupted_rendering_leaves_no_corpus(tmp_path, tiny_settings, monkeypatch):
-    real, calls = corpus._render_person, []
+    real, calls = corpus.render_person, []
 
     def interrupted(*job):
         calls.append(job)
@@ -102,7 +102,7 @@ def test_interrupted_rendering_leaves_no_corpus(tmp_path, tiny_settings, monkeyp
             raise KeyboardInterrupt
         return real(*job)
 
-    monkeypatch.setattr(corpus, "_render_person", interrupted)
+    monkeypatch.setattr(corpus, "render_person", interrupted)
     with pytest.raises(KeyboardInterrupt):
         render_corpus(tmp_path / "c", **tiny_settings, num_workers=1, progress=False)
     assert list(tmp_path.iterdir()) == []
@@ -150,7 +150,7 @@ def test_hash_changes_with_every_setting_and_the_renderer(tiny_settings, monkeyp
     changes = [{"seed": 8}, {"size": 34}, {"regime": "micro"}, {"fps": 30.0}, {"independent": 0.02}]
     hashes = {CorpusSettings(**{**tiny_settings, **change}).content_hash() for change in changes}
     assert len(hashes | {base}) == 6
-    monkeypatch.setattr(corpus, "RENDERER_VERSION", -1)
+    monkeypatch.setattr("affectkit.synth.settings.RENDERER_VERSION", -1)
     assert CorpusSettings(**tiny_settings).content_hash() != base
 
 
