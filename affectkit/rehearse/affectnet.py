@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -52,15 +53,17 @@ def write_affectnet(
         each = np.broadcast_to(_EACH[job.size][part], len(CLASSES))
         labels = rng.permutation([*np.repeat(np.arange(len(CLASSES)), each), 8, 9, 10]).tolist()
         names[part] = [_WORDS[label] for label in labels]
+        undefined = (math.nan, math.nan)
+        means = np.array([PLACES.get(word, undefined) for word in names[part]])
+        drawn = np.clip(np.round(rng.normal(means, 0.15), 4), -1, 1)
+        moods = np.where(np.isnan(drawn), UNDEFINED, drawn).tolist()
         lines = [",".join(COLUMNS)] if header or part == "validation" else []
         own = job.out / ("train_set" if part == "train" else "val_set")
         for number, (label, word) in enumerate(zip(labels, names[part], strict=True)):
             digest = hashlib.blake2b(f"{job.seed} {part} {number}".encode(), digest_size=14).hexdigest()
             name = f"{number % 7 + 1}/{digest}.jpg" if layout == "lists" else f"{number}.jpg"
-            values, is_known = (UNDEFINED, UNDEFINED), word in PLACES
-            if is_known:
-                values = tuple(np.clip(np.round(rng.normal(PLACES[word], 0.15), 4), -1, 1).tolist())
-            truths[f"{part}/{name}"] = {"class": word, "va": values if is_known else None}
+            values = tuple(moods[number])
+            truths[f"{part}/{name}"] = {"class": word, "va": values if word in PLACES else None}
             landmarks = ""
             if job.media:
                 studio.enter(7, place, number)

@@ -59,7 +59,7 @@ def test_two_processes_equal_one(saved, kind):
             second, first, rtol=0, atol=1e-5, msg=lambda fault, name=name: f"{name}: {fault}"
         )
     torch.testing.assert_close(
-        two.get("gradients"), one.get("gradients"), rtol=0, atol=1e-5
+        two.get("gradients"), one.get("gradients"), rtol=1e-5, atol=1e-5
     )  # of a first step
     torch.testing.assert_close(two.get("means"), one.get("means"), rtol=1e-5, atol=1e-6)  # of the losses
     if kind in ("mood", "emocap"):  # results that follow every last bit of the weights
