@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 
+from affectkit.cli.progress import TrainingBar
 from affectkit.datamodules import MixtureDataModule
 from affectkit.models import AUHead, ExpressionHead, TimmBackbone
 from affectkit.tasks import MultiTask
@@ -58,7 +59,9 @@ def train_together(folder, world, kind, task, data, **options):
         devices=world,
         strategy="ddp" if world > 1 else "auto",
         enable_checkpointing=False,
-        callbacks=[gradients],
+        enable_progress_bar=True,
+        callbacks=[gradients, TrainingBar()],
+        limit_val_batches=0,
         **options,
     )
     trainer.fit(task, datamodule=data)
