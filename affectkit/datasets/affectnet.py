@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -13,13 +13,14 @@ import numpy as np
 import torch
 
 from affectkit.data.record import ClipRecord
+from affectkit.data.tables import parse_csv
 from affectkit.data.target import Target
 from affectkit.datasets.bases.corpus import Counts, StillCorpus, check_choice, count_parts
 from affectkit.datasets.bases.protocols import Protocol
 from affectkit.datasets.reading.codes import read_lines
 from affectkit.datasets.reading.index_cache import fingerprint, load_arrays, save_arrays
 from affectkit.datasets.registry import register
-from affectkit.errors import AnnotationError
+from affectkit.errors import AnnotationError, DatasetNotFoundError
 from affectkit.facs.expressions import ExpressionSet
 
 __all__ = ["AffectNet"]
@@ -144,9 +145,15 @@ class AffectNet(StillCorpus):
 
 def _read_list(path: Path, part: str, images: Path) -> Iterator[ClipRecord]:
     """Rows of a list, with or without a header."""
-    for line, cells in enumerate(csv.reader(read_lines(path)), start=1):
-        if not cells or (line == 1 and cells[0] == COLUMNS[0]):
-            continue
+    rows = list(parse_csv(path, "\n".join(read_lines(path)), ","))
+    if rows and rows[0][1][0] == COLUMNS[0]:
+        line, header = rows.pop(0)
+        if tuple(name.strip() for name in header[-3:]) != COLUMNS[-3:]:
+            fault = f"The header ends in {', '.join(header[-3:])}, not {', '.join(COLUMNS[-3:])}."
+            raise AnnotationError(fault, path=path, line=line, remedy="Unpack the list again.")
+    if not rows:
+        raise AnnotationError("The list has no rows.", path=path, line=1, remedy="Unpack it again.")
+    for line, cells in rows:
         if len(cells) != len(COLUMNS):
             fault = f"The row has {len(cells)} {'cell' if len(cells) == 1 else 'cells'}, not {len(COLUMNS)}."
             remedy = "Unpack the list again; landmarks are in one cell, separated by semicolons."
@@ -157,6 +164,10 @@ def _read_list(path: Path, part: str, images: Path) -> Iterator[ClipRecord]:
 def _read_folder(folder: Path, part: str) -> Iterator[ClipRecord]:
     """Photographs of a part, each with one file for class, valence and arousal; cached."""
     images, annotations = folder / "images", folder / "annotations"
+    if not images.is_dir():
+        raise DatasetNotFoundError(
+            "There are annotations without photographs.", path=images, remedy="Unpack the photographs."
+        )
     key = fingerprint("affectnet 1", [images, *sorted(annotations.iterdir())])
     arrays = load_arrays(key)
     if arrays is None:
@@ -173,8 +184,10 @@ def _read_folder(folder: Path, part: str) -> Iterator[ClipRecord]:
 def _value(path: Path) -> str:
     """The only entry of a NumPy file."""
     try:
-        return str(np.load(path, allow_pickle=False).item())
-    except (OSError, ValueError, EOFError) as error:
+        with warnings.catch_warnings(), path.open("rb") as file:
+            warnings.simplefilter("ignore")  # about headers of Python 2
+            return str(np.lib.format.read_array(file, allow_pickle=False).item())
+    except Exception as error:  # NumPy passes on what Python's tokenizer raises for a damaged header
         fault = f"The annotation cannot be read ({error})."
         raise AnnotationError(fault, path=path, line=1, remedy="Unpack the files again.") from error
 

@@ -39,6 +39,11 @@ _CHALLENGES: Final = {
 _PARTS: Final = {"train_set": "train", "validation_set": "validation"}
 _WIDTHS: Final = {"au": len(UNITS), "expression": 1, "va": 2}
 _INVALID: Final = {"au": -1, "expression": -1, "va": -5}
+_COLUMNS: Final = {
+    "au": [label.casefold() for label in UNITS.labels],
+    "expression": list(CLASSES.classes),
+    "va": ["valence", "arousal"],
+}
 _MEDIA: Final = ("cropped_aligned", "cropped_aligned_new", "cropped")
 _VIDEO: Final = re.compile(r"video\d.*|\d+-\d+-\d+x\d+.*", re.IGNORECASE | re.ASCII)
 _SIDE: Final = re.compile(r"_(left|right)$", re.IGNORECASE)
@@ -85,6 +90,7 @@ class AffWild2(SequenceCorpus):
             prefix="validation/",
         ),
     )
+    parser_version = 3
     label_files = re.compile(r".*\.txt", re.IGNORECASE)
     labels_hint = "annotations/AU_Detection_Challenge/Train_Set and so on"
     closed = _VIDEO
@@ -130,6 +136,12 @@ class AffWild2(SequenceCorpus):
         warnings = [
             f"{video}: one challenge trains on it and another validates; it is tested"
             for video, own in sorted(parts.items())
+            if len(own) > 1
+        ]
+        lengths = {name: sorted({len(table) for table in own.values()}) for name, own in tables.items()}
+        warnings += [
+            f"{name}: its lists have {' and '.join(map(str, own))} rows; a missing row shifts all later frames"
+            for name, own in sorted(lengths.items())
             if len(own) > 1
         ]
         columns = {"au": tuple(unit.id for unit in UNITS), "expression": (0,), "va": (0, 1)}
@@ -207,11 +219,20 @@ class AffWild2(SequenceCorpus):
 
 def _read_list(path: Path, target: str) -> NDArray[np.float64]:
     """Rows of a list, [N, C], NaN for values that are not annotated."""
-    lines = list(enumerate(read_lines(path), start=1))
-    if not re.search("[a-z]", lines[0][1], re.IGNORECASE):
-        remedy = "The first line names the columns: unpack the list again."
+    header, *lines = read_lines(path)
+    remedy = "The first line names the columns: unpack the list again."
+    if not re.search("[a-z]", header, re.IGNORECASE):
         raise AnnotationError("The list has no header.", path=path, line=1, remedy=remedy)
-    rows = [(line, text) for line, text in lines[1:] if text.strip()]
+    names = [name.strip().casefold() for name in header.split(",")]
+    known = [name for name in names if name in _COLUMNS[target]]
+    if known != [name for name in _COLUMNS[target] if name in known]:
+        fault = f"The columns are {header[:80]}, not {','.join(_COLUMNS[target])}."
+        raise AnnotationError(fault, path=path, line=1, remedy=remedy)
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if not lines:
+        raise AnnotationError("The list has no rows.", path=path, line=1, remedy="Unpack it again.")
+    rows = list(enumerate(lines, start=2))  # row k is frame k, so a blank row is an error
     values = read_numbers(path, rows, _WIDTHS[target])
     invalid = values == _INVALID[target]
     low, high = (-1.0, 1.0) if target == "va" else (0.0, 1.0 if target == "au" else len(CLASSES) - 1.0)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import tempfile
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["cache_folder", "fingerprint", "load_arrays", "save_arrays"]
+
+_DIGEST: Final = 16  # bytes at the end of a file, of all before them: zip archives do not notice all damage
 
 
 def cache_folder() -> Path | None:
@@ -39,16 +41,19 @@ def fingerprint(kind: str, paths: Iterable[Path]) -> str:
 
 
 def load_arrays(key: str) -> dict[str, NDArray[Any]] | None:
-    """Arrays saved under a key, or None."""
+    """Arrays saved under a key, or None if there are none or the file is damaged."""
     folder = cache_folder()
     if folder is None:
         return None
     try:
-        # numpy does not close an unreadable file that it has opened itself.
-        with (folder / f"{key}.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        content = (folder / f"{key}.npz").read_bytes()
+    except OSError:
         return None
+    archive, digest = content[:-_DIGEST], content[-_DIGEST:]
+    if hashlib.blake2b(archive, digest_size=_DIGEST).digest() != digest:
+        return None
+    with np.load(io.BytesIO(archive), allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def save_arrays(key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -56,12 +61,17 @@ def save_arrays(key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
     folder = cache_folder()
     if folder is None:
         return
+    archive = io.BytesIO()
+    np.savez_compressed(archive, **cast("dict[str, Any]", arrays))
+    content = archive.getvalue()
+    content += hashlib.blake2b(content, digest_size=_DIGEST).digest()
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         # Written under another name first, so that concurrent readers never see a partial file.
         with tempfile.NamedTemporaryFile(dir=folder, suffix=".partial", delete=False) as file:
             try:
-                np.savez_compressed(file, **cast("dict[str, Any]", arrays))
+                file.write(content)
+                file.flush()
             except OSError:
                 Path(file.name).unlink()
                 raise

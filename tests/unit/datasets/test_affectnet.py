@@ -107,6 +107,23 @@ def test_faults_of_a_list_are_named(tmp_path, row, fault):
     assert (caught.value.path, caught.value.line) == (path, 4)
 
 
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("", "no rows"),
+        (",".join(COLUMNS), "no rows"),
+        (",".join((*COLUMNS[:-2], "arousal", "valence")), "ends in expression, arousal"),
+        ("1/a.jpg,0,0,9,9," + "1;" * 70_000 + ",1,0.1,0.2", "not CSV"),
+    ],
+)
+def test_lists_that_cannot_be_read(tmp_path, content, fault):
+    path = tmp_path / "training.csv"
+    path.write_text(content)
+    with pytest.raises(AnnotationError, match=fault) as caught:
+        AffectNet(tmp_path)
+    assert (caught.value.path, caught.value.line) == (path, 1)
+
+
 def test_a_photograph_that_is_listed_twice(tmp_path):
     write_list(tmp_path, "1/a.jpg,0,0,9,9,,1,0.1,0.2", "1/a.jpg,0,0,9,9,,2,0.1,0.2", header=False)
     dataset = AffectNet(tmp_path)
@@ -128,6 +145,32 @@ def test_annotations_of_a_folder_that_are_no_numbers(tmp_path):
     np.save(path, np.array({"a": 1}), allow_pickle=True)
     with pytest.raises(AnnotationError, match="cannot be read"):
         AffectNet(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("found", "damaged"), [(b"'shape'", b"(shape'"), (b"()", b"(99999999999999,)"), (b"", b"PK")]
+)
+def test_damaged_annotations_of_a_folder(tmp_path, found, damaged):
+    (tmp_path / "train_set/images").mkdir(parents=True)
+    (tmp_path / "train_set/images/3.jpg").touch()
+    path = tmp_path / "train_set/annotations/3_exp.npy"
+    path.parent.mkdir()
+    np.save(path, np.array("1"))
+    path.write_bytes(path.read_bytes().replace(found, damaged, 1))
+    with pytest.raises(AnnotationError, match="cannot be read") as caught:
+        AffectNet(tmp_path)
+    assert caught.value.path == path
+    np.savez(tmp_path / "archive.npz", 0.1)
+    (tmp_path / "archive.npz").replace(path)
+    with pytest.raises(AnnotationError, match="cannot be read"):
+        AffectNet(tmp_path)
+
+
+def test_annotations_without_photographs(tmp_path):
+    (tmp_path / "train_set/annotations").mkdir(parents=True)
+    with pytest.raises(DatasetNotFoundError, match="annotations without photographs") as caught:
+        AffectNet(tmp_path)
+    assert caught.value.path == tmp_path / "train_set/images"
 
 
 def test_nothing_there(tmp_path):

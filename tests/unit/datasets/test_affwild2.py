@@ -143,10 +143,14 @@ def test_what_is_not_there(tiny, tmp_path):
         ("AU_Detection_Challenge", "AU1,AU2\n0,1\n", 2, "2 cells, not 12"),
         ("AU_Detection_Challenge", "AU1\n" + ",".join("0" * 11) + ",2\n", 2, "value 2 is not possible"),
         ("AU_Detection_Challenge", "AU1\n" + ",".join("0" * 11) + ",x\n", 2, "'x' is not a number"),
-        ("EXPR_Classification_Challenge", "Neutral\n1\n\n8\n", 4, "value 8 is not possible"),
+        ("AU_Detection_Challenge", "AU1,AU4,AU2\n", 1, "columns are AU1,AU4,AU2, not au1,au2"),
+        ("EXPR_Classification_Challenge", "Neutral\n1\n8\n\n", 3, "value 8 is not possible"),
+        ("EXPR_Classification_Challenge", "Neutral\n1\n\n2\n", 3, "'' is not a number"),
+        ("EXPR_Classification_Challenge", "Neutral\n\n", 1, "no rows"),
         ("EXPR_Classification_Challenge", "Neutral\n0.5\n", 2, "value 0.5 is not possible"),
         ("VA_Estimation_Challenge", "valence,arousal\n0.1,-5\n0.2,1.5\n", 3, "value 1.5 is not possible"),
         ("VA_Estimation_Challenge", "valence,arousal\n0.1\n", 2, "1 cell, not 2"),
+        ("VA_Estimation_Challenge", "arousal,valence\n0.1,0.2\n", 1, "arousal,valence, not valence,arousal"),
     ],
 )
 def test_faults_of_a_list_are_named(tmp_path, folder, content, line, fault):
@@ -166,6 +170,15 @@ def test_half_a_place_is_not_annotated_and_nothing_is_no_recording(tmp_path):
     dataset = AffWild2(tmp_path)
     assert labels_of(dataset, "va") == {("video1", 2, 0): 0.25, ("video1", 2, 1): -0.5}
     assert [r.clip for r in dataset.everything] == ["video1"]
+
+
+def test_lists_of_other_lengths_are_reported(tmp_path):
+    for folder, content in (("VA_", "valence,arousal\n0,0\n"), ("EXPR", "Neutral\n1\n2\n")):
+        path = tmp_path / folder / "Train_Set" / "video1.txt"
+        path.parent.mkdir(parents=True)
+        path.write_text(content)
+    dataset = AffWild2(tmp_path)
+    assert dataset.warnings == ["video1: its lists have 1 and 2 rows; a missing row shifts all later frames"]
 
 
 def test_two_lists_of_one_video(tmp_path):
