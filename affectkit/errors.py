@@ -18,6 +18,7 @@ __all__ = [
     "JobError",
     "LabelSpaceError",
     "MissingDependencyError",
+    "StorageError",
     "SubjectLeakError",
     "VideoError",
     "WeightsError",
@@ -81,6 +82,10 @@ class SubjectLeakError(AffectKitError):
 
 class VideoError(AffectKitError):
     """A video, image or frame folder cannot be opened or decoded."""
+
+
+class StorageError(AffectKitError):
+    """A folder or object storage cannot be reached, read or written."""
 
 
 class WeightsError(AffectKitError):

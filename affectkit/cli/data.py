@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -239,6 +240,7 @@ def prepare(args: Sequence[str]) -> int:
     from rich.progress import MofNCompleteColumn
 
     from affectkit.data.shards import CropShards
+    from affectkit.data.storage import join_location
     from affectkit.datasets import preparing
     from affectkit.faces import CenterFace
 
@@ -264,13 +266,13 @@ def prepare(args: Sequence[str]) -> int:
         print(f"  {count} × {reason}")
     if done.failed:
         print(
-            f"failed frames: {done.location.rstrip('/')}/failed.csv; correct them and run again with --retry"
+            f"failed frames: {join_location(done.location, 'failed.csv')}; correct them and run again with --retry"
         )
     if done.failed == done.frames:
         raise VideoError(
             "No frame gave a crop.", path=options.root, remedy="See failed.csv; check --crop and the media."
         )
-    print(f"train with it: affectkit fit --config RECIPE --data.prepared {done.location}")
+    print(f"train with it: affectkit fit --config RECIPE --data.prepared {shlex.quote(done.location)}")
     return 0
 
 

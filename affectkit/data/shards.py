@@ -241,6 +241,7 @@ class CropShards:
     Raises:
         DatasetNotFoundError: There is no manifest: the preparation has not run or is unfinished.
         VideoError: The manifest cannot be read, or a shard is missing or has another size.
+        StorageError: The folder cannot be reached or read.
     """
 
     def __init__(self, location: str | Path) -> None:
@@ -382,6 +383,7 @@ class CropShards:
             batch = self._readers[number].get_batch(index)
             batch.validate(full=True)  # damaged offsets could point outside the file
         except (pa.ArrowException, OSError, ValueError) as error:
+            self.folder.sizes([name])  # raises the error of a storage that cannot be reached
             raise self._damaged(name, f"It cannot be read ({error}).") from error
         if batch.schema != shard_schema():
             raise self._damaged(name, "Its columns are not those of a shard.")

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from affectkit.data.clip import Clip
 from affectkit.data.record import ClipRecord
 from affectkit.data.samplers import Draw
+from affectkit.data.storage import join_location
 from affectkit.datasets.bases.corpus import Corpus, Counts, class_counts
 from affectkit.datasets.bases.protocols import leave_one_subject_out
 from affectkit.datasets.casme2 import CASME2
@@ -87,7 +88,7 @@ class MEGC2019(Corpus):
                 sampler=self.sampler,
                 transform=self.transform,
                 backend=self.backend,
-                prepared=None if self._prepared is None else f"{self._prepared}/{name}",
+                prepared=None if self._prepared is None else join_location(self._prepared, name),
             )
             for name, kind in kinds.items()
         }

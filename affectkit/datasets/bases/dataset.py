@@ -464,7 +464,7 @@ class AffectDataset(Dataset[Clip], ABC):
             if there.get(name) != value:
                 raise ConfigError(
                     f"These crops were prepared with {name} {there.get(name)!r}, not {value!r}.",
-                    path=str(location),
+                    path=crops.folder.location,
                     remedy="Correct `prepared`, or prepare the corpus into another folder.",
                 )
         return crops

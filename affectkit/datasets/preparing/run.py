@@ -104,6 +104,7 @@ def prepare(
         ConfigError: There are neither landmarks nor a detector, the folder holds crops of other settings or of another
             state of the corpus, or an argument is out of range.
         VideoError: The manifest in the folder cannot be read.
+        StorageError: The folder cannot be reached, read or written.
     """
     if codec not in get_args(Codec) or not 1 <= quality <= 100 or shard_frames < 1 or min(workers, fill) < 0:
         raise ConfigError(
@@ -153,7 +154,7 @@ def prepare(
     folder.write("manifest.json", manifest.to_json())
     folder.delete("settings.json")
     clips = len({piece.clip for pieces in plan for piece in pieces})
-    return Prepared(str(out), clips, manifest.rows, manifest.failed, len(shards), len(todo), reasons)
+    return Prepared(folder.location, clips, manifest.rows, manifest.failed, len(shards), len(todo), reasons)
 
 
 def _require_faces(dataset: AffectDataset, cropper: Cropper) -> None:
