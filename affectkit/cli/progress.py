@@ -74,7 +74,8 @@ class TrainingBar(ProgressBar):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print a line, unless there is a bar."""
-        loss = trainer.callback_metrics.get("train/loss")  # averaged over processes, so all of them ask for it
+        # A mean over processes: all of them must ask for it.
+        loss = trainer.callback_metrics.get("train/loss")
         if self._is_enabled and self.prints_epochs and self._bar.disable:
             text = _status(trainer, pl_module, None if loss is None else loss.item())
             print(text, file=sys.stderr, flush=True)
