@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from affectkit.errors import ConfigError, did_you_mean
@@ -37,6 +38,10 @@ class Parser(argparse.ArgumentParser):
         Traceback (most recent call last):
         affectkit.errors.ConfigError: There is no option --inputt of `affectkit predict`. Did you mean --input?
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.register("type", Path, _local_path)
 
     def parse_args(self, args: Sequence[str], namespace: Any = None) -> Any:  # type: ignore[override]
         """Parse all arguments."""
@@ -86,6 +91,13 @@ class Parser(argparse.ArgumentParser):
 
     def _see_help(self) -> str:
         return f"`{self.prog} --help` lists the options."
+
+
+def _local_path(text: str) -> Path:
+    """A path; of a URI, `Path` would make a folder such as `s3:`."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text}: URIs are not supported. Give a local path")
+    return Path(text)
 
 
 def make_parser(command: str, description: str, epilog: str | None = None, **options: Any) -> Parser:

@@ -1,4 +1,4 @@
-"""Ten wrong commands and recipes: one line each with the right suggestion, without a network and in seconds."""
+"""Wrong commands and recipes: one line each with the right suggestion, without a network and in seconds."""
 
 import subprocess
 import sys
@@ -40,6 +40,10 @@ WRONG = [
         "There is no option --inputt of `affectkit predict`. Did you mean --input?",
     ),
     (
+        ["predict", "--input", "a.mp4", "--output", "s3://bucket/a.csv"],
+        "--output: s3://bucket/a.csv: URIs are not supported. Give a local path.",
+    ),
+    (
         ["predict", "--input", "a.mp4", "--output", "a", "--format", "cvs"],
         "There is no --format 'cvs'. Did you mean csv?",
     ),
@@ -76,7 +80,7 @@ def test_a_wrong_command_is_one_line_with_the_right_suggestion(command, line, re
 
 
 def test_the_command_line_needs_nothing_heavy_to_report_them(tmp_path):
-    """Each in a process of its own would take seconds, so one process runs all ten and says what it imported."""
+    """Each in a process of its own would take seconds, so one process runs all and says what it imported."""
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(TOY.replace("ROOT", str(tmp_path / "root")))
     commands = [[str(recipe) if word == "FILE" else word for word in command] for command, _ in WRONG]
@@ -87,7 +91,7 @@ def test_the_command_line_needs_nothing_heavy_to_report_them(tmp_path):
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert time.monotonic() - started < 50
-    assert done.stdout == "[2, 2, 2, 2, 2, 2, 2, 3, 2, 2] set()\n"
+    assert done.stdout == "[2, 2, 2, 2, 2, 2, 2, 2, 3, 2, 2] set()\n"
     for line, (_, wanted) in zip(done.stderr.splitlines(), WRONG, strict=True):
         assert wanted in line
 
