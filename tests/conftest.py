@@ -30,7 +30,7 @@ _CACHE = os.environ["AFFECTKIT_CACHE"] = tempfile.mkdtemp(prefix="affectkit-test
 @pytest.fixture(autouse=True, scope="session")
 def _quick():
     torch.set_num_threads(1)
-    gc.set_threshold(100_000, 20, 20)  # a tenth less time
+    gc.set_threshold(100_000, 10, 10)  # a tenth less time
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)  # nobody cuts the power of a test
         yield
