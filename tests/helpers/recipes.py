@@ -1,4 +1,4 @@
-"""Recipes that overlays are for, and options that train a recipe for one step."""
+"""Recipes that overlays are for, options that train a recipe for one step, and a small recipe."""
 
 ONE_STEP = [
     "--trainer.accelerator=cpu",
@@ -35,3 +35,30 @@ def base_of(name):
     """Options that name the recipe under an overlay; none for a recipe. The longest beginning of the name counts."""
     starts = sorted((start for start in BASES if name.startswith(start)), key=len)
     return ["--config", BASES[starts[-1]]] if starts else []
+
+
+def small_recipe(root, folder):
+    """A recipe of one step on a rendered corpus."""
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    backbone = {"model_name": "test_convnext", "size": 32, "pretrained": False}
+    head = {"class_path": "AUHead", "init_args": {"space": "AU1,AU12", "per_frame": True}}
+    return {
+        "trainer": {
+            "accelerator": "cpu",
+            "max_steps": 1,
+            "limit_val_batches": 1,
+            "default_root_dir": str(folder / "run"),
+            **quiet,
+        },
+        "model": {
+            "class_path": "MultiTask",
+            "init_args": {
+                "backbone": {"class_path": "TimmBackbone", "init_args": backbone},
+                "heads": {"au": head},
+            },
+        },
+        "data": {
+            "class_path": "RenderedDataModule",
+            "init_args": {"root": str(root), "num_frames": 2, "size": 32, "batch_size": 2},
+        },
+    }

@@ -9,6 +9,7 @@ import time
 
 import pytest
 import torch
+from helpers.recipes import small_recipe
 from pyarrow import fs
 
 from affectkit.cli.main import main
@@ -80,7 +81,7 @@ def test_crops_are_written_to_and_trained_from_a_bucket(server, tmp_path, capsys
     weights = {}
     for name, prepared in {"remote": uri, "local": str(tmp_path / "local")}.items():
         recipe = tmp_path / f"{name}.json"
-        recipe.write_text(json.dumps(recipe_of(root, tmp_path / name)))
+        recipe.write_text(json.dumps(small_recipe(root, tmp_path / name)))
         assert main(["fit", "--config", str(recipe), "--data.prepared", prepared]) == 0
         (state,) = (tmp_path / name).rglob("newest.ckpt")
         weights[name] = torch.load(state, weights_only=True)["state_dict"]
@@ -92,31 +93,3 @@ def test_crops_are_written_to_and_trained_from_a_bucket(server, tmp_path, capsys
     with pytest.raises(StorageError, match="network") as caught:
         CropShards(uri)
     assert str(caught.value.path).startswith("s3://faces/crops")
-
-
-def recipe_of(root, folder):
-    backbone = {"model_name": "test_convnext", "size": 32, "pretrained": False}
-    head = {"class_path": "AUHead", "init_args": {"space": "AU1,AU12", "per_frame": True}}
-    return {
-        "seed_everything": 0,
-        "trainer": {
-            "accelerator": "cpu",
-            "max_epochs": 2,
-            "logger": {
-                "class_path": "lightning.pytorch.loggers.CSVLogger",
-                "init_args": {"save_dir": str(folder)},
-            },
-            "default_root_dir": str(folder),
-        },
-        "model": {
-            "class_path": "MultiTask",
-            "init_args": {
-                "backbone": {"class_path": "TimmBackbone", "init_args": backbone},
-                "heads": {"au": head},
-            },
-        },
-        "data": {
-            "class_path": "RenderedDataModule",
-            "init_args": {"root": str(root), "size": 32, "batch_size": 2, "num_workers": 0},
-        },
-    }

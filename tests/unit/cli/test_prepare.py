@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from helpers.recipes import small_recipe
 
 from affectkit.cli.data import prepare as run
 from affectkit.cli.main import main
@@ -46,38 +47,12 @@ def test_a_corpus_is_prepared_and_trained_on(rendered, tmp_path, capsys):
     for path in rendered.glob("**/*.png"):
         path.rename(path.with_suffix(".gone"))
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(json.dumps(recipe_of(rendered, tmp_path)))
+    recipe.write_text(json.dumps(small_recipe(rendered, tmp_path)))
     assert main(["fit", "--config", str(recipe), "--data.prepared", str(out)]) == 0
     with pytest.raises(VideoError):
         RenderedDataset(rendered)[0]
     for path in rendered.glob("**/*.gone"):
         path.rename(path.with_suffix(".png"))
-
-
-def recipe_of(root, folder):
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    backbone = {"model_name": "test_convnext", "size": 32, "pretrained": False}
-    head = {"class_path": "AUHead", "init_args": {"space": "AU1,AU12", "per_frame": True}}
-    return {
-        "trainer": {
-            "accelerator": "cpu",
-            "max_steps": 1,
-            "limit_val_batches": 1,
-            "default_root_dir": str(folder / "run"),
-            **quiet,
-        },
-        "model": {
-            "class_path": "MultiTask",
-            "init_args": {
-                "backbone": {"class_path": "TimmBackbone", "init_args": backbone},
-                "heads": {"au": head},
-            },
-        },
-        "data": {
-            "class_path": "RenderedDataModule",
-            "init_args": {"root": str(root), "num_frames": 2, "size": 32, "batch_size": 2},
-        },
-    }
 
 
 def test_failures_are_told(tmp_path, capsys):
