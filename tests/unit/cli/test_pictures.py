@@ -50,7 +50,7 @@ def test_one_frame_is_no_frames(folder, tmp_path, capsys):
 def test_media_that_are_no_files(folder, tmp_path, capsys):
     given = ["report", str(folder / "unnamed.csv"), "--output", str(tmp_path / "p.html"), "--input"]
     for name, code, fault in (
-        ("https://example.com/a.mp4", 3, "URLs are not supported"),
+        ("https://example.com/a.mp4", 2, "URIs are not supported"),
         (str(tmp_path / "*.mp4"), 3, "No file matches this pattern"),
         (str(folder / "*.csv"), 2, "3 files match this"),
         (str(tmp_path / "none.mp4"), 3, "There is no such file"),
