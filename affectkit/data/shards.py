@@ -50,6 +50,9 @@ FORMAT_VERSION: Final = 1
 BATCH_ROWS: Final = 64
 """Rows that are fetched together from remote files."""
 _OPEN: Final = 32  # shards kept open at once: some systems limit open files to 256
+_KEPT: Final = (
+    8  # batches kept in memory: the media, landmarks and frames of a clip are read one after the other
+)
 _REMEDY: Final = "Delete the file and run `affectkit data prepare` again; it makes only missing files."
 _CHANGED: Final = "Prepare the current state of the corpus into another folder."
 
@@ -268,10 +271,11 @@ class CropShards:
         for runs in self._runs.values():
             runs.sort()
         self._readers: dict[int, pa.RecordBatchFileReader] = {}
+        self._batches: dict[tuple[int, int], pa.RecordBatch] = {}  # the latest last
         self._process = os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_readers": {}}
+        return {**self.__dict__, "_readers": {}, "_batches": {}}
 
     def verify(self) -> None:
         """Compare the content of every shard with its checksum.
@@ -355,7 +359,6 @@ class CropShards:
     def _find_rows(self, clip: str, frames: Sequence[int]) -> Iterator[tuple[int, pa.RecordBatch, int]]:
         """Index of each frame in `frames`, its batch, and its row in the batch."""
         runs = self._runs_of(clip)
-        known: tuple[int, int] | None = None
         for place, frame in enumerate(frames):
             run = bisect_right(runs, frame, key=lambda run: run[0]) - 1
             if run < 0 or frame >= runs[run][1]:
@@ -363,17 +366,26 @@ class CropShards:
                 raise VideoError(fault, path=self.folder.location, frame=frame, remedy=_CHANGED)
             start, _, number, first = runs[run]
             index, row = divmod(first + frame - start, BATCH_ROWS)
-            if known != (number, index):
-                batch, known = self._batch(number, index), (number, index)
+            batch = self._batch(number, index)
             if row >= len(batch) or [batch[name][row].as_py() for name in ("clip", "frame")] != [clip, frame]:
                 raise self._damaged(shard_name(number), f"Its rows are not those of '{clip}'.")
             yield place, batch, row
 
     def _batch(self, number: int, index: int) -> pa.RecordBatch:
+        """One batch of a shard, fetched unless it is among the latest ones."""
+        if self._process != os.getpid():  # file handles of some systems do not survive a fork
+            self._readers, self._batches, self._process = {}, {}, os.getpid()
+        batch = self._batches.pop((number, index), None)
+        if batch is None:
+            batch = self._fetch(number, index)
+        self._batches[number, index] = batch
+        if len(self._batches) > _KEPT:
+            del self._batches[next(iter(self._batches))]
+        return batch
+
+    def _fetch(self, number: int, index: int) -> pa.RecordBatch:
         import pyarrow as pa
 
-        if self._process != os.getpid():  # file handles of some systems do not survive a fork
-            self._readers, self._process = {}, os.getpid()
         name = shard_name(number)
         try:
             if number not in self._readers:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
@@ -148,14 +149,61 @@ def test_frames_that_are_not_there(folder):
 def test_rows_in_many_batches(tmp_path, monkeypatch):
     crops = CropShards(write(tmp_path, [[row("a", n % 250) for n in range(150)]]))
     fetched = []
-    batch = crops._batch
-    monkeypatch.setattr(crops, "_batch", lambda *place: fetched.append(place) or batch(*place))
+    fetch = crops._fetch
+    monkeypatch.setattr(crops, "_fetch", lambda *place: fetched.append(place) or fetch(*place))
     assert seen(crops.read("a", [0, 63, 64, 127, 128, 149])) == [0, 63, 64, 127, 128, 149]
     assert fetched == [(0, 0), (0, 1), (0, 2)]
 
 
+class Counted(io.RawIOBase):
+    """A file that counts the reads of each position, as a storage would its range requests."""
+
+    def __init__(self, file, reads):
+        self.file, self.reads = file, reads
+
+    def read(self, size=-1):
+        self.reads[self.file.tell()] += 1
+        return self.file.read(size)
+
+    def seek(self, *place):
+        return self.file.seek(*place)
+
+    def tell(self):
+        return self.file.tell()
+
+    def seekable(self):
+        return True
+
+
+@pytest.mark.parametrize("where", ["{}", "file://{}", "fsspec+memory:///counted"])
+def test_every_batch_is_fetched_once(tmp_path, monkeypatch, where):
+    """Media, landmarks and frames of clips that share batches, in order."""
+    rows = [row(clip, n) for clip in "ab" for n in range(100)]
+    crops = CropShards(write(where.format(tmp_path), [rows, [row("c", n) for n in range(100)]]))
+    reads, opened = Counter(), crops.folder.open
+    monkeypatch.setattr(crops.folder, "open", lambda name: pa.PythonFile(Counted(opened(name), reads)))
+    for clip in "abc":
+        crops.media(clip)
+        for first in range(0, 100, 25):
+            crops.landmarks(clip, range(first, first + 25))
+            assert seen(crops.read(clip, range(first, first + 25))) == [*range(first, first + 25)]
+    batches = 4 + 2
+    ends = 2 * 2  # of each file: the position of its table of contents, and the table
+    assert sum(reads.values()) == batches + ends
+
+
+def test_few_batches_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "_KEPT", 2)
+    crops = CropShards(write(tmp_path, [[row(name, 0)] for name in "abc"]))
+    for name in "abac":
+        crops.read(name, [0])
+    assert list(crops._batches) == [(0, 0), (2, 0)]
+    assert not pickle.loads(pickle.dumps(crops))._batches
+
+
 def test_few_files_are_open_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "_OPEN", 2)
+    monkeypatch.setattr(shards, "_KEPT", 1)
     crops = CropShards(write(tmp_path, [[row(name, 0)] for name in "abcd"]))
     for name in "abcda":
         crops.read(name, [0])
