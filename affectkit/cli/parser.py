@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from affectkit.errors import ConfigError, did_you_mean
 
-__all__ = ["HelpFormatter", "Parser", "make_parser"]
+__all__ = ["HelpFormatter", "Parser", "make_parser", "path_or_uri"]
 
 _CHOICE = re.compile(r"argument (.+): invalid choice: '(.*)' \(choose from (.+)\)")
 
@@ -98,6 +98,11 @@ def _local_path(text: str) -> Path:
     if "://" in text:
         raise argparse.ArgumentTypeError(f"{text}: URIs are not supported. Give a local path")
     return Path(text)
+
+
+def path_or_uri(text: str) -> Path | str:
+    """A path, or the text of a URI."""
+    return text if "://" in text else Path(text)
 
 
 def make_parser(command: str, description: str, epilog: str | None = None, **options: Any) -> Parser:

@@ -23,6 +23,7 @@ from affectkit.cli.arguments import (
     refuse_options,
     writing,
 )
+from affectkit.cli.parser import path_or_uri
 from affectkit.errors import ConfigError, VideoError
 
 if TYPE_CHECKING:
@@ -86,6 +87,9 @@ def run(args: Sequence[str]) -> int:
         return 0
     parser = _parser()
     options = parser.parse_args([_as_path(argument) for argument in args])
+    if isinstance(options.output, str) and (options.spot or options.webcam is not None):
+        mode = "--spot" if options.spot else "--webcam"
+        raise ConfigError(f"{mode} does not write to URIs.", remedy="Give a local path with --output.")
     if options.spot:
         return spot.run(options, parser)
     if options.webcam is not None:
@@ -129,7 +133,12 @@ def _parser(
     media.add_argument("--input", nargs="+", metavar="PATH", help="photos, videos, folders and patterns")
     media.add_argument("--webcam", type=int, metavar="N", help="a camera, 0 for the first, until Ctrl-C")
     add("--seconds", type=float, help="stop a webcam after this time")
-    add("--output", required=True, type=Path, help="a table, for one input; a folder for many")
+    add(
+        "--output",
+        required=True,
+        type=path_or_uri,
+        help="a table, for one input; a folder for many; or its URI, such as s3://bucket/tables",
+    )
     add(
         "--format",
         choices=("csv", "parquet", "jsonl", "openface", "openface-release"),
@@ -254,20 +263,23 @@ def _predict_files(options: argparse.Namespace) -> int:
     from affectkit.inference.run import predict_files
     from affectkit.inference.sources import find_media
     from affectkit.inference.table_names import plan_tables
+    from affectkit.inference.table_store import TableStore
 
     if options.engine == "ray" and any(":" in device for device in options.device):
         raise ConfigError("Ray shows a worker only its own accelerator.", remedy="Give --device cuda.")
-    media, others = find_media(options.input, options.images, output=options.output)
+    store = TableStore(options.output) if isinstance(options.output, str) else None
+    output = options.output if store is None else store.output
+    media, others = find_media(options.input, options.images, output=output)
     suffix = SUFFIXES[options.format or "csv"]
-    tables = plan_tables(media, options.output, suffix, sorted(set(SUFFIXES.values())))
-    is_single = tables == [options.output]
+    tables = plan_tables(media, output, suffix, sorted(set(SUFFIXES.values())))
+    summary = None if tables == [output] else output / "_summary.csv"
     processes = options.processes
     if processes is None:
         processes = 0 if len(media) == 1 else 1
     table_options = _table_options(options)
-    if not is_single:
-        with writing(options.output):  # fails before hours of work
-            options.output.mkdir(parents=True, exist_ok=True)
+    if summary is not None:
+        with writing(output):  # fails before hours of work
+            output.mkdir(parents=True, exist_ok=True)
     with _bars(options.quiet, len(media)) as show:
         results = predict_files(
             _make_predictor(options, batch_size=16),
@@ -281,22 +293,34 @@ def _predict_files(options: argparse.Namespace) -> int:
             processes=processes,
             patience=options.patience,
             address=options.ray_address,
-            summary=None if is_single else options.output / "_summary.csv",
+            summary=summary,
+            store=store,
             others=others,
             progress=show,
         )
     by_mesh = options.faces in (None, "mesh") and options.detector_size is None
     hint = "; try --detector-size 640, which finds smaller faces" if by_mesh else ""
-    return _report(results, others, options.output, hint)
+
+    def shown(path: Path) -> Path | str:
+        return path if store is None else store.place(path)
+
+    return _report(results, others, shown(output), None if summary is None else shown(summary), hint)
 
 
-def _report(results: Sequence[FileResult], others: Sequence[Other], output: Path, hint: str) -> int:
+def _report(
+    results: Sequence[FileResult],
+    others: Sequence[Other],
+    output: Path | str,
+    summary: Path | str | None,
+    hint: str,
+) -> int:
     """Print the outcome and return the exit code.
 
     Args:
         results: Results by file.
         others: Files without results.
         output: Table or folder.
+        summary: The summary, if there is one.
         hint: What may find faces in videos that have none.
     """
     from affectkit.inference.sources import inventory
@@ -324,8 +348,8 @@ def _report(results: Sequence[FileResult], others: Sequence[Other], output: Path
         print(f"and {len(failed) - _SHOWN} more", file=sys.stderr)
     if skipped:
         print_notes(f"{counted(len(skipped), 'file')} skipped ({inventory(skipped)})")
-    if (failed or skipped) and (output / "_summary.csv").is_file():
-        print_notes(f"{output / '_summary.csv'} lists every file")
+    if (failed or skipped) and summary is not None:
+        print_notes(f"{summary} lists every file")
     return 3 if failed else 0
 
 

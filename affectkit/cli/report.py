@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from affectkit.cli.arguments import add_shared, make_parser, print_notes, progress, refuse_options, writing
+from affectkit.cli.parser import path_or_uri
 from affectkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,7 +42,12 @@ def run(args: Sequence[str]) -> int:
     description = "Draw a table of predictions: one HTML page, its video with an overlay, or figures."
     parser = make_parser("report", description, _EPILOG)
     add = parser.add_argument
-    add("table", type=Path, metavar="TABLE", help="table of `affectkit predict`, or a CSV file of OpenFace")
+    add(
+        "table",
+        type=path_or_uri,
+        metavar="TABLE",
+        help="table of `affectkit predict`, or a CSV file of OpenFace; or its URI, such as s3://bucket/talk.csv",
+    )
     add("--output", required=True, type=Path, metavar="FILE", help="file to write, such as report.html")
     add("--as", dest="kind", choices=KINDS, help="the kind (default: by the suffix of --output)")
     add(
@@ -75,15 +81,28 @@ def run(args: Sequence[str]) -> int:
     add = parser.add_argument_group("timeline").add_argument
     add("--face", type=int, metavar="N", help="only this identity (default: all, one figure each)")
     options = parser.parse_args(args)
-    from affectkit.inference.pictures.clip_table import ClipTable
-
-    clip = ClipTable(options.table)
+    clip = _open(options.table)
     kind = options.kind or _kind(options.output, clip)
     unused = [name for kinds, names in _ONLY.items() if kind not in kinds for name in names]
     refuse_options(parser, options, unused, f"--as {kind}")
     write = {"page": _write_page, "overlay": _write_overlay, "timeline": _write_timelines}[kind]
     write(clip, options)
     return 0
+
+
+def _open(table: Path | str) -> ClipTable:
+    """Read a table, or a copy of one in object storage."""
+    from affectkit.inference.pictures.clip_table import ClipTable
+    from affectkit.inference.table_store import TableStore
+
+    if isinstance(table, Path):
+        return ClipTable(table)
+    store = TableStore(table)
+    store.fetch([store.output])
+    try:
+        return ClipTable(store.output)
+    finally:
+        store.release([store.output])
 
 
 def _parts(text: str) -> tuple[str, ...]:

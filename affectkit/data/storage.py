@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import uuid
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from affectkit.errors import ConfigError, StorageError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Folder", "join_location"]
+__all__ = ["Folder", "cache_folder", "join_location", "split_location"]
 
 _REMEDIES: Final = (
     (
@@ -37,6 +38,28 @@ def join_location(location: str | Path, name: str) -> str:
     text = str(location)
     base, mark, query = text.partition("?") if "://" in text else (text, "", "")
     return f"{base.rstrip('/')}/{name}{mark}{query}"
+
+
+def split_location(uri: str) -> tuple[str, str]:
+    """Split a URI into its folder and the last name, which is empty if the URI has a bucket only.
+
+    Example:
+        >>> split_location("s3://bucket/tables/a.csv?scheme=http")
+        ('s3://bucket/tables?scheme=http', 'a.csv')
+        >>> split_location("s3://bucket")
+        ('s3://bucket', '')
+    """
+    base, mark, query = uri.partition("?")
+    scheme, path = base.rstrip("/").split("://", 1)
+    folder, _, name = path.rpartition("/")
+    return (f"{scheme}://{folder}{mark}{query}", name) if folder else (uri, "")
+
+
+def cache_folder() -> Path | None:
+    """The folder `AFFECTKIT_CACHE`, by default `~/.cache/affectkit`; None (no cache) if the variable is empty."""
+    default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "affectkit"
+    chosen = os.environ.get("AFFECTKIT_CACHE", str(default))
+    return Path(chosen).expanduser() if chosen else None
 
 
 class Folder:
@@ -110,11 +133,16 @@ class Folder:
             return None
         return content
 
+    def create(self, name: str) -> None:
+        """Create a folder below this one, or this one if `name` is empty."""
+        with self._errors(name):
+            self.files.base_fs.create_dir(self.files.base_path + name, recursive=True)
+
     def write(self, name: str, content: bytes | memoryview) -> None:
         """Write or replace a file atomically."""
         partial = f"{name}.{uuid.uuid4().hex}.partial"
+        self.create(name.rpartition("/")[0])
         with self._errors(name):
-            self.files.base_fs.create_dir(self.files.base_path + name.rpartition("/")[0], recursive=True)
             with self.files.open_output_stream(partial) as file:
                 file.write(content)
             self.files.move(partial, name)

@@ -23,6 +23,7 @@ from affectkit.inference.sources import Media, Other, Sources, find_media
 from affectkit.inference.spotting.movements import Movement, MovementFinder, write_movements
 from affectkit.inference.spotting.spotter import Interval, Spotter
 from affectkit.inference.table_names import plan_tables
+from affectkit.inference.table_store import TableStore
 from affectkit.inference.webcam import Webcam
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Sources",
     "Spotter",
     "Strip",
+    "TableStore",
     "TableWriter",
     "Webcam",
     "find_media",

@@ -25,6 +25,7 @@ from affectkit.inference.measures import LANDMARKS, OPENFACE
 from affectkit.inference.predictor import Predictor, Row
 from affectkit.inference.smoothing import Smoothing
 from affectkit.inference.sources import Media, Other, fingerprint
+from affectkit.inference.table_store import TableStore
 from affectkit.inference.wording import printable
 from affectkit.workers import Event, run_here, run_in_processes, run_on_ray
 
@@ -42,7 +43,7 @@ class FileResult:
 
     Args:
         source: The media.
-        table: Its table.
+        table: Its table; a URI if the tables go to a `TableStore`.
         status: "done", "there" (finished before), "failed", or, if the work was interrupted, "begun" or "waiting".
         frames: Number of frames in the table.
         failed: Number of frames without values.
@@ -52,7 +53,7 @@ class FileResult:
     """
 
     source: Path
-    table: Path
+    table: Path | str
     status: Status = "waiting"
     frames: int = 0
     failed: int = 0
@@ -126,6 +127,7 @@ def predict_files(
     patience: float | None = 300.0,
     address: str | None = None,
     summary: str | Path | None = None,
+    store: TableStore | None = None,
     others: Sequence[Other] = (),
     progress: Callable[[Sequence[FileResult], int, int, int], None] | None = None,
 ) -> list[FileResult]:
@@ -157,6 +159,8 @@ def predict_files(
         patience: Seconds without a frame after which a file fails; ignored with 0 processes.
         address: Address of a Ray cluster.
         summary: CSV file with all results, written at the end, also on Ctrl-C.
+        store: Object storage to which complete tables and the summary are moved; `tables` and `summary` are below its
+            `output`. Not for Ray.
         others: From `find_media`; listed in the summary.
         progress: Called with all results, the number of a file, and its numbers of frames done and expected.
 
@@ -166,11 +170,18 @@ def predict_files(
     Raises:
         WeightsError: The model cannot be loaded.
         ConfigError: An argument is invalid.
+        StorageError: The storage cannot be reached or written; the same call continues.
     """
     if engine not in get_args(Engine):
         raise ConfigError(f"Unknown engine {engine!r}.", remedy=f"Use one of {get_args(Engine)}.")
-    results = [FileResult(one.path, table) for one, table in zip(media, tables, strict=True)]
-    jobs = [(result.source, result.table) for result in results]
+    if engine == "ray" and store is not None:
+        remedy = "Give a folder that all machines share."
+        raise ConfigError("Ray's workers cannot write tables to object storage.", remedy=remedy)
+    jobs = [(one.path, table) for one, table in zip(media, tables, strict=True)]
+    results = [FileResult(path, table if store is None else store.place(table)) for path, table in jobs]
+    if store is not None:
+        store.create(tables[0])
+        store.fetch(tables)
     if engine == "ray":  # its workers may have another working folder
         jobs = [(source.absolute(), table.absolute()) for source, table in jobs]
     threads = None if engine == "ray" or processes == 0 else max(1, (os.cpu_count() or 1) // processes)
@@ -202,9 +213,13 @@ def predict_files(
                     result = replace(result, status="failed", error=event.content)
                 elif event.kind == "done":  # a worker may know the files by other paths
                     result = replace(event.content, source=result.source, table=result.table)
+                    if store is not None:
+                        store.move(tables[event.job])
                 results[event.job] = result
                 report(event)
     finally:
+        if store is not None:
+            store.release(tables)
         if summary is not None:
             try:
                 _write_summary(results, others, Path(summary))
@@ -214,6 +229,8 @@ def predict_files(
                     path=summary,
                     remedy="Choose a writable path with enough free space.",
                 ) from error
+    if store is not None and summary is not None:
+        store.move(Path(summary))
     return results
 
 

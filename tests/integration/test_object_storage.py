@@ -1,7 +1,8 @@
-"""Prepared crops in object storage, on a local S3 server."""
+"""Prepared crops and tables of predictions in object storage, on a local S3 server."""
 
 import importlib.util
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -9,12 +10,14 @@ import time
 
 import pytest
 import torch
+from helpers.damaged import video
 from helpers.recipes import small_recipe
 from pyarrow import fs
 
 from affectkit.cli.main import main
 from affectkit.data.shards import CropShards
 from affectkit.errors import StorageError
+from affectkit.models import AffectModel
 from affectkit.synth import render_corpus
 
 pytestmark = [
@@ -93,3 +96,39 @@ def test_crops_are_written_to_and_trained_from_a_bucket(server, tmp_path, capsys
     with pytest.raises(StorageError, match="network") as caught:
         CropShards(uri)
     assert str(caught.value.path).startswith("s3://faces/crops")
+
+
+def test_tables_are_written_to_and_read_from_a_bucket(server, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("AFFECTKIT_CACHE", str(tmp_path / "cache"))
+    torch.manual_seed(0)
+    backbone = {"type": "timm", "model_name": "test_resnet", "size": 32}
+    AffectModel(backbone, {"au": {"type": "au", "space": "AU1,AU12"}}).save_pretrained(tmp_path / "model")
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        (tmp_path / "in" / f"{name}.mp4").write_bytes(video("mp4", frames=6))
+    command = ["predict", "--model", str(tmp_path / "model"), "--faces", "center", "--quiet"]
+    command += ["--processes", "0", "--input"]
+    uri = server.uri("faces/runs/tables")
+    assert main([*command, str(tmp_path / "in"), "--output", uri]) == 0
+    assert "2 tables (0 finished before)" in capsys.readouterr().out
+    assert main([*command, str(tmp_path / "in"), "--output", str(tmp_path / "local")]) == 0
+    store = fs.S3FileSystem(endpoint_override=server.address, scheme="http")
+    for path in (tmp_path / "local").iterdir():
+        if path.name != "_summary.csv":
+            assert store.open_input_file(f"faces/runs/tables/{path.name}").read() == path.read_bytes()
+
+    shutil.rmtree(tmp_path / "cache")  # another machine
+    capsys.readouterr()
+    assert main([*command, str(tmp_path / "in"), "--output", uri]) == 0
+    assert "2 tables (2 finished before)" in capsys.readouterr().out
+    one = server.uri("faces/a.parquet")  # at the top of the bucket
+    assert main([*command, str(tmp_path / "in" / "a.mp4"), "--output", one]) == 0
+    assert main(["report", one, "--output", str(tmp_path / "a.html"), "--no-video", "--quiet"]) == 0
+
+    assert main([*command, str(tmp_path / "in"), "--output", server.uri("nowhere/tables")]) == 3
+    assert "Create the bucket" in capsys.readouterr().err
+    server.stop()
+    assert main([*command, str(tmp_path / "in"), "--output", uri]) == 3
+    err = capsys.readouterr().err.splitlines()
+    assert len(err) == 1
+    assert "Check the network" in err[0]

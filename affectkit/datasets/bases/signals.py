@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 import torch
 from torch import Tensor
 
+from affectkit.data.storage import cache_folder
 from affectkit.data.video import open_video
-from affectkit.datasets.reading.index_cache import cache_folder
 from affectkit.datasets.reading.signal_files import SignalFiles, media_state
 from affectkit.errors import AnnotationError, VideoError
 from affectkit.faces import (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import os
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,16 +13,11 @@ from typing import Any, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["cache_folder", "fingerprint", "load_arrays", "save_arrays"]
+from affectkit.data.storage import cache_folder
+
+__all__ = ["fingerprint", "load_arrays", "save_arrays"]
 
 _DIGEST: Final = 16  # bytes at the end of a file, of all before them: zip archives do not notice all damage
-
-
-def cache_folder() -> Path | None:
-    """The folder `AFFECTKIT_CACHE`, by default `~/.cache/affectkit`; None (no cache) if the variable is empty."""
-    default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "affectkit"
-    chosen = os.environ.get("AFFECTKIT_CACHE", str(default))
-    return Path(chosen).expanduser() if chosen else None
 
 
 def fingerprint(kind: str, paths: Iterable[Path]) -> str:

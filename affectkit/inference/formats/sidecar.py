@@ -22,6 +22,7 @@ __all__ = [
     "load_sidecar",
     "read_sidecar",
     "replacing",
+    "shared_of",
     "sidecar_of",
     "warning_of",
     "write_sidecar",
@@ -95,8 +96,8 @@ def load_sidecar(path: Path) -> dict[str, Any] | None:
     found = _parse(sidecar_of(path))
     if found is None:
         return None
-    if isinstance(name := found.pop(_SHARED, None), str):
-        shared = path.with_name(Path(name).name)
+    shared = _shared(path, found)
+    if shared is not None:
         rest = _parse(shared)
         if rest is None or sha256(shared.read_bytes()).hexdigest()[:12] != shared.stem.removeprefix(
             "_shared_"
@@ -106,8 +107,19 @@ def load_sidecar(path: Path) -> dict[str, Any] | None:
                 path=shared,
                 remedy="Put the file beside the table again.",
             )
+        del found[_SHARED]
         found = rest | found
     return found
+
+
+def shared_of(path: Path) -> Path | None:
+    """File with the metadata that a CSV table shares with others; None if there is none."""
+    return _shared(path, _parse(sidecar_of(path)) or {})
+
+
+def _shared(path: Path, found: Mapping[str, Any]) -> Path | None:
+    name = found.get(_SHARED)
+    return path.with_name(Path(name).name) if isinstance(name, str) else None
 
 
 def read_sidecar(path: Path) -> dict[str, Any] | None:

@@ -40,8 +40,12 @@ WRONG = [
         "There is no option --inputt of `affectkit predict`. Did you mean --input?",
     ),
     (
-        ["predict", "--input", "a.mp4", "--output", "s3://bucket/a.csv"],
-        "--output: s3://bucket/a.csv: URIs are not supported. Give a local path.",
+        ["report", "a.csv", "--output", "s3://bucket/a.html"],
+        "--output: s3://bucket/a.html: URIs are not supported. Give a local path.",
+    ),
+    (
+        ["predict", "--webcam", "0", "--output", "s3://bucket/a.csv"],
+        "--webcam does not write to URIs. Give a local path with --output.",
     ),
     (
         ["predict", "--input", "a.mp4", "--output", "a", "--format", "cvs"],
@@ -91,7 +95,7 @@ def test_the_command_line_needs_nothing_heavy_to_report_them(tmp_path):
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert time.monotonic() - started < 50
-    assert done.stdout == "[2, 2, 2, 2, 2, 2, 2, 2, 3, 2, 2] set()\n"
+    assert done.stdout == "[2, 2, 2, 2, 2, 2, 2, 2, 2, 3, 2, 2] set()\n"
     for line, (_, wanted) in zip(done.stderr.splitlines(), WRONG, strict=True):
         assert wanted in line
 

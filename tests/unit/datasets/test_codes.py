@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from affectkit.data.storage import cache_folder
 from affectkit.datasets.reading.codes import frame_ranges, read_codes, read_lines, read_numbers
 from affectkit.datasets.reading.folders import image_fault, list_frames, number_images, walk
-from affectkit.datasets.reading.index_cache import cache_folder, fingerprint, load_arrays, save_arrays
+from affectkit.datasets.reading.index_cache import fingerprint, load_arrays, save_arrays
 from affectkit.errors import AnnotationError
 
 
