@@ -1,5 +1,6 @@
 """A corpus without media: every unit lights up its own patch of the picture, so that a small net learns it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -72,3 +73,25 @@ class ToyDataModule(SingleDataModule):
 
     def make_dataset(self, split):
         return ToyDataset(self.root, split=split, space=self.space, clips=self.clips)
+
+
+class WithPose(ToyDataset):
+    """The toy corpus with a signal: the mean colour of each frame."""
+
+    def __getitem__(self, draw):
+        clip = super().__getitem__(draw)
+        return replace(
+            clip,
+            signals={"pose": clip.frames.float().mean((2, 3))},
+            signals_mask=torch.ones(3, dtype=torch.bool),
+        )
+
+
+class WithPoseDataModule(ToyDataModule):
+    """The toy corpus with the signal, behind Lightning's loaders."""
+
+    def make_dataset(self, split):
+        return WithPose(self.root, split=split, space=self.space, clips=self.clips)
+
+    def prepare_data(self):
+        """Measure nothing."""

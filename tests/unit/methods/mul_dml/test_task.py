@@ -1,13 +1,12 @@
 """The task of multi-threshold metric learning: its loss, its references and its warning about collapse."""
 
 import logging
-from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 from helpers.metric import make_metric
-from helpers.toy import ToyDataModule, ToyDataset
+from helpers.toy import ToyDataModule, ToyDataset, WithPose, WithPoseDataModule
 from helpers.training import make_trainer
 
 from affectkit.data import collate
@@ -154,26 +153,6 @@ def test_a_mixture_fills_the_references_from_its_sources(tmp_path):
     sources = {"a": ToyDataModule(batch_size=2, seed=0, steps_per_epoch=2), "b": ToyDataModule(batch_size=2)}
     fitted(tmp_path, task, MixtureDataModule(sources, steps_per_epoch=2))
     assert task.model.head("expression").reference_mask.any(1).sum() == 8  # two steps of two clips of each
-
-
-class WithPose(ToyDataset):
-    """The toy corpus with a signal: the mean colour of each frame."""
-
-    def __getitem__(self, draw):
-        clip = super().__getitem__(draw)
-        return replace(
-            clip,
-            signals={"pose": clip.frames.float().mean((2, 3))},
-            signals_mask=torch.ones(3, dtype=torch.bool),
-        )
-
-
-class WithPoseDataModule(ToyDataModule):
-    def make_dataset(self, split):
-        return WithPose(self.root, split=split, space=self.space, clips=self.clips)
-
-    def prepare_data(self):
-        """Measure nothing."""
 
 
 @pytest.mark.parametrize("backbone", ["test_resnet", "test_vit", "signals"])
