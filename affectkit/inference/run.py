@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from io import StringIO
 from math import isnan
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -20,13 +21,14 @@ from affectkit.errors import AffectKitError, ConfigError, VideoError
 from affectkit.faces.frames import NO_FACE, REDUCED
 from affectkit.inference.baseline import Baseline
 from affectkit.inference.formats import TableWriter, table_progress
+from affectkit.inference.formats.sidecar import replacing
 from affectkit.inference.formats.table import Summary, plain
 from affectkit.inference.measures import LANDMARKS, OPENFACE
 from affectkit.inference.predictor import Predictor, Row
 from affectkit.inference.smoothing import Smoothing
 from affectkit.inference.sources import Media, Other, fingerprint
 from affectkit.inference.table_store import TableStore
-from affectkit.inference.wording import printable
+from affectkit.inference.wording import counted, printable
 from affectkit.workers import Event, run_here, run_in_processes, run_on_ray
 
 __all__ = ["Engine", "FileResult", "limit_threads", "predict_files", "write_predictions"]
@@ -224,10 +226,12 @@ def predict_files(
             try:
                 _write_summary(results, others, Path(summary))
             except OSError as error:
+                complete = sum(one.status in ("done", "there") for one in results)
                 raise ConfigError(
-                    f"The summary cannot be written: {error.strerror or error}. The tables are kept.",
+                    f"The summary cannot be written: {error.strerror or error}. "
+                    f"{complete} of {counted(len(results), 'table')} {'is' if complete == 1 else 'are'} complete.",
                     path=summary,
-                    remedy="Choose a writable path with enough free space.",
+                    remedy="Free some space or choose a writable path, and run the same command again.",
                 ) from error
     if store is not None and summary is not None:
         store.move(Path(summary))
@@ -235,16 +239,18 @@ def predict_files(
 
 
 def _write_summary(results: Sequence[FileResult], others: Sequence[Other], path: Path) -> None:
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["source", "table", "status", "frames", "failed_frames", "error"])
+    for one in results:
+        error = "" if one.error is None else " ".join(str(one.error).split())
+        names = [printable(one.source), printable(one.table)]
+        writer.writerow([*names, one.status, one.frames, one.failed, printable(error)])
+    for other in others:
+        writer.writerow([printable(other.path), "", other.status, 0, 0, printable(other.reason)])
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["source", "table", "status", "frames", "failed_frames", "error"])
-        for one in results:
-            error = "" if one.error is None else " ".join(str(one.error).split())
-            names = [printable(one.source), printable(one.table)]
-            writer.writerow([*names, one.status, one.frames, one.failed, printable(error)])
-        for other in others:
-            writer.writerow([printable(other.path), "", other.status, 0, 0, printable(other.reason)])
+    with replacing(path) as file:
+        file.write(text.getvalue().encode())
 
 
 def limit_threads(predictor: Predictor, most: int | None = None) -> None:

@@ -310,10 +310,31 @@ def test_a_summary_that_cannot_be_written_costs_no_table(predictor, media, tmp_p
     out = tmp_path / "out"
     (out / "_summary.csv").mkdir(parents=True)
     with pytest.raises(
-        ConfigError, match=r"The summary cannot be written: Is a directory\. The tables are kept"
+        ConfigError, match=r"The summary cannot be written: Is a directory\. 4 of 4 tables are complete"
     ):
         predict(predictor, media, out, summary=out / "_summary.csv")
     assert read_table(out / "walk.csv").attrs["affectkit"]["complete"] is True
+
+
+def test_a_full_disk_costs_only_the_tables_that_do_not_fit(predictor, media, tmp_path):
+    resource = pytest.importorskip("resource")
+    (media / "a.mp4").write_bytes(video("mp4", frames=400))
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    predict(predictor, media, whole)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (25_000, before[1]))
+    try:
+        results = predict(predictor, media, out, summary=out / "_summary.csv")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [one.status for one in results] == ["failed", "done", "done", "done"]
+    assert "a.csv: The table cannot be written: File too large. Choose a writable" in str(results[0].error)
+    assert pd.read_csv(out / "_summary.csv").status.tolist() == ["failed", "done", "done", "done"]
+    results = predict(predictor, media, out, summary=out / "_summary.csv")
+    assert [one.status for one in results] == ["done", "there", "there", "there"]
+    assert {path.name for path in out.iterdir()} - {path.name for path in whole.iterdir()} == {"_summary.csv"}
+    for path in whole.iterdir():
+        assert (out / path.name).read_bytes() == path.read_bytes()
 
 
 def test_an_unexpected_failure_is_that_files_alone(predictor, media, tmp_path, monkeypatch):
