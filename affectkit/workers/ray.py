@@ -30,8 +30,9 @@ def run_on_ray(
 ) -> Generator[Event, None, None]:
     """Run jobs in Ray actors.
 
-    If a worker dies, a new one repeats its job, so repeating a job, or the rest of it, must be harmless. A job that
-    raises an error, or that reports nothing for longer than `patience`, is not repeated.
+    If a worker or its machine dies, another one repeats its job, so repeating a job, or the rest of it, must be
+    harmless. Workers for which there is no free processor get no jobs. A job that raises an error, or that reports
+    nothing for longer than `patience`, is not repeated.
 
     A running Ray is used if there is one: in this process, at `address`, or at the environment variable `RAY_ADDRESS`.
     Otherwise one is started on this machine and stopped at the end. All machines of a cluster must see the same files.
@@ -62,8 +63,8 @@ def run_on_ray(
     actor = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0, max_concurrency=2)(Actor)
 
     def wait(handles: Iterable[_RayWorker]) -> None:
-        if results := [one.result for one in handles if one.task is not None]:
-            ray.wait(results, num_returns=1, timeout=_POLL_EVERY)
+        awaited = [one.result if one.ready else one.started for one in handles if one.task or not one.ready]
+        ray.wait(awaited, num_returns=1, timeout=_POLL_EVERY)
 
     try:
         yield from pool.run_pool(
@@ -117,11 +118,12 @@ class Actor:
 
 
 class _RayWorker(pool.Worker):
-    """An actor, seen from the driver."""
+    """An actor, seen from the driver; without a free processor in the cluster it starts later, or never."""
 
     def __init__(self, ray: Any, actor: Any, place: int) -> None:
         super().__init__(place)
-        self.ray, self.actor, self.ready = ray, actor, True
+        self.ray, self.actor = ray, actor
+        self.started = actor.progress.remote()
 
     def send(self, job: Any) -> None:
         self.result = self.actor.work.remote(job)
@@ -129,6 +131,8 @@ class _RayWorker(pool.Worker):
         self._reports = 0
 
     def events(self, patience: float | None) -> Iterator[Event]:
+        if not self.ready:  # also if it died: the next job then counts the attempt
+            self.ready = bool(self.ray.wait([self.started], timeout=0)[0])
         if self.task is None:
             return
         number, attempt = self.task.number, self.task.attempt
@@ -156,7 +160,7 @@ class _RayWorker(pool.Worker):
                 remedy="The file may be damaged: convert it with ffmpeg; or the machine lacks memory.",
             )
             return
-        if self._reports:  # an actor may take long to start
+        if self._reports:  # a model may take long to load
             yield from self.give_up(patience)
 
     def stop(self) -> None:
@@ -177,7 +181,7 @@ def _connect(ray: Any, address: str | None, workers: int) -> bool:
     address = address or os.environ.get("RAY_ADDRESS")
     try:
         if address:
-            ray.init(address=address, log_to_driver=False)
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         else:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             ray.init(

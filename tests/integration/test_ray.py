@@ -84,6 +84,12 @@ def test_jobs_that_fail_hang_and_kill_their_worker(tmp_path):
     assert "attempts: 2" in str(last[6].content)
 
 
+def test_workers_without_a_processor_get_no_jobs():
+    """As after the death of a machine."""
+    events = run_on_ray(Start(), [("double", number) for number in range(6)], workers=3)
+    assert {event.job: event.content for event in events} == {number: 2 * number for number in range(6)}
+
+
 def test_a_start_that_fails_is_an_error():
     with pytest.raises(AffectKitError, match="ValueError: no model"):
         list(run_on_ray(Start(broken=True), [("double", 1)], workers=1))
@@ -227,7 +233,7 @@ def test_a_cluster_is_used_where_one_is_named(monkeypatch):
     assert here.asked["num_cpus"] == 3
     there = FakeRay()
     assert on_ray._connect(there, "auto", 3)
-    assert there.asked == {"address": "auto", "log_to_driver": False}
+    assert there.asked == {"address": "auto", "log_to_driver": False, "logging_level": "ERROR"}
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
     on_ray._connect(there, None, 3)
     assert there.asked["address"] == "ray://head:10001"
