@@ -55,9 +55,9 @@ class ConfigWriter(Callback):
         self.config: dict[str, Any] | None = config
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write the configuration once, unless this is a trial run."""
+        """Write the configuration once."""
         folder = trainer.log_dir  # on every process, because it is broadcast
-        if trainer.is_global_zero and folder and self.config and not trainer.fast_dev_run:
+        if trainer.is_global_zero and folder and self.config:
             Path(folder).mkdir(parents=True, exist_ok=True)
             header = f"# affectkit {affectkit.__version__}, lightning {lightning.__version__}\n"
             Path(folder, "config.yaml").write_text(header + yaml.safe_dump(self.config, sort_keys=False))
@@ -82,16 +82,6 @@ class AffectCLI(LightningCLI):
         parser.add_lightning_class_args(ResultsWriter, "results")
         parser.add_lightning_class_args(PredictionsWriter, "predictions")
 
-    def _dump_config(self) -> None:
-        """Dump the configuration once, for the hyperparameters; parsing has validated it."""
-        if not hasattr(self, "config_dump"):
-            dumped = yaml.safe_load(
-                self.parser.dump(
-                    self.config, "yaml", skip_unset=False, skip_validation=True, skip_link_targets=False
-                )
-            )
-            self.config_dump = dumped[self.subcommand] if self.subcommand else dumped
-
     def before_instantiate_classes(self) -> None:
         """Check everything that needs no weights, choose the logger, and add the callbacks of every run."""
         config = self.config[self.subcommand] if self.subcommand else self.config
@@ -100,15 +90,25 @@ class AffectCLI(LightningCLI):
             named = logger_config(config.logger or "csv", trainer.default_root_dir or ".")
             trainer.logger = dict_to_namespace(named)
         check_devices(trainer)
+        self.keep_config()
         if self.subcommand is not None:
             self._check(config)
-        self._dump_config()
-        callbacks: list[Callback] = [BestEpoch(), FigureLogger(), ConfigWriter(self.config_dump)]
+        callbacks: list[Callback] = [BestEpoch(), FigureLogger()]
+        if not trainer.fast_dev_run:
+            callbacks.append(ConfigWriter(self.config_dump))
         if trainer.enable_progress_bar is not False and not trainer.barebones:
             callbacks.append(TrainingBar())
         if trainer.enable_checkpointing is not False and not trainer.barebones:
             callbacks.append(NewestCheckpoint())
         self.trainer_defaults = {"callbacks": callbacks}
+
+    def keep_config(self) -> None:
+        """Dump the configuration, for hyperparameters and `config.yaml`; parsing has validated it."""
+        dumped = self.parser.dump(
+            self.config, "yaml", skip_unset=False, skip_validation=True, skip_link_targets=False
+        )
+        whole = yaml.safe_load(dumped)
+        self.config_dump = whole[self.subcommand] if self.subcommand else whole
 
     def _check(self, config: Namespace) -> None:
         """Check checkpoint and data of a sub-command."""
@@ -191,7 +191,7 @@ def launch(
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
-            return only(
+            return cast("type[AffectCLI]", only)(
                 LightningModule,
                 LightningDataModule,
                 subclass_mode_model=True,
@@ -229,7 +229,8 @@ class PartCLI(AffectCLI):
     weights = True
 
     def before_instantiate_classes(self) -> None:
-        """Nothing is checked, because no run follows."""
+        """Check nothing, because no run follows."""
+        self.keep_config()
 
     def instantiate_classes(self) -> None:
         """Build the part."""
