@@ -15,10 +15,11 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, Literal, cast
 
+import lightning
 import torch
 import yaml
 from jsonargparse import Namespace, dict_to_namespace
-from lightning.pytorch import Callback, LightningDataModule, LightningModule
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -47,6 +48,22 @@ for _method in iter_modules(affectkit.methods.__path__):  # their tasks are impo
 __all__ = ["AffectCLI", "build_part", "launch", "launch_part", "run"]
 
 
+class ConfigWriter(Callback):
+    """Writes `config.yaml` into the folder of a run, like `SaveConfigCallback`, without dumping it again."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config: dict[str, Any] | None = config
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write the configuration once."""
+        folder = trainer.log_dir  # on every process, because it is broadcast
+        if trainer.is_global_zero and folder and self.config:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            header = f"# affectkit {affectkit.__version__}, lightning {lightning.__version__}\n"
+            Path(folder, "config.yaml").write_text(header + yaml.safe_dump(self.config, sort_keys=False))
+            self.config = None
+
+
 class AffectCLI(LightningCLI):
     """LightningCLI with subclass mode for model and data, our result writers and short errors.
 
@@ -73,14 +90,25 @@ class AffectCLI(LightningCLI):
             named = logger_config(config.logger or "csv", trainer.default_root_dir or ".")
             trainer.logger = dict_to_namespace(named)
         check_devices(trainer)
+        self.keep_config()
         if self.subcommand is not None:
             self._check(config)
         callbacks: list[Callback] = [BestEpoch(), FigureLogger()]
+        if not trainer.fast_dev_run:
+            callbacks.append(ConfigWriter(self.config_dump))
         if trainer.enable_progress_bar is not False and not trainer.barebones:
             callbacks.append(TrainingBar())
         if trainer.enable_checkpointing is not False and not trainer.barebones:
             callbacks.append(NewestCheckpoint())
         self.trainer_defaults = {"callbacks": callbacks}
+
+    def keep_config(self) -> None:
+        """Dump the configuration, for hyperparameters and `config.yaml`; parsing has validated it."""
+        dumped = self.parser.dump(
+            self.config, "yaml", skip_unset=False, skip_validation=True, skip_link_targets=False
+        )
+        whole = yaml.safe_load(dumped)
+        self.config_dump = whole[self.subcommand] if self.subcommand else whole
 
     def _check(self, config: Namespace) -> None:
         """Check checkpoint and data of a sub-command."""
@@ -157,17 +185,20 @@ def launch(
         model: Name of a saved model to evaluate in place of the recipe's.
     """
     args = _load_recipes(args, model)
+    known = LightningCLI.subcommands()
+    named = {args[0]: known[args[0]]} if execute else known  # a parser takes long to make
+    only = type(kind.__name__, (kind,), {"subcommands": staticmethod(lambda: named)})
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
-            return kind(
+            return cast("type[AffectCLI]", only)(
                 LightningModule,
                 LightningDataModule,
                 subclass_mode_model=True,
                 subclass_mode_data=True,
                 auto_configure_optimizers=False,
                 seed_everything_default=0,
-                save_config_kwargs={"overwrite": True},
+                save_config_callback=None,  # see `ConfigWriter`
                 parser_kwargs={"parser_mode": "omegaconf", "exit_on_error": False},
                 args=args,
                 run=execute,
@@ -198,7 +229,8 @@ class PartCLI(AffectCLI):
     weights = True
 
     def before_instantiate_classes(self) -> None:
-        """Nothing is checked, because no run follows."""
+        """Check nothing, because no run follows."""
+        self.keep_config()
 
     def instantiate_classes(self) -> None:
         """Build the part."""
