@@ -9,11 +9,24 @@ from pathlib import Path
 
 def modules_after(statement):
     """The top-level modules that a fresh interpreter, with warnings as errors, holds after `statement`."""
-    code = f"{statement}\nimport json, sys\nprint(json.dumps(sorted({{m.partition('.')[0] for m in sys.modules}})))"
+    return {name.partition(".")[0] for name in _lines(f"{statement}\n{_PRINT}")[-1]}
+
+
+def modules_after_each(names):
+    """Modules and top-level modules that a fresh interpreter holds after importing each name, by name."""
+    lines = _lines("\n".join(f"import {name}\n{_PRINT}" for name in names))
+    loaded = ({part for name in line for part in (name, name.partition(".")[0])} for line in lines)
+    return dict(zip(names, loaded, strict=True))
+
+
+_PRINT = "import json, sys; print(json.dumps(sorted(sys.modules)))"
+
+
+def _lines(code):
     command = [sys.executable, "-W", "error::DeprecationWarning:affectkit", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stderr == ""
-    return set(json.loads(done.stdout.splitlines()[-1]))
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
 
 
 def method_tasks():

@@ -6,8 +6,6 @@ from importlib import import_module
 import torch
 import torch.distributed as dist
 
-from helpers import training
-
 TRAININGS = (
     "single",
     "mixture",
@@ -27,7 +25,7 @@ def main(folder, world, *kinds):
     """Leave `KIND-WORLD.pt` of every kind in the folder."""
     for kind in kinds:
         if kind in ("single", "mixture"):
-            training.main(folder, world, kind)
+            import_module("helpers.training").main(folder, world, kind)
         else:
             import_module(f"helpers.{kind}").main(folder, world)
     if dist.is_initialized():

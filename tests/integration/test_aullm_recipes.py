@@ -8,7 +8,7 @@ import torch
 from helpers.language import write_language_model
 from helpers.recipes import ONE_STEP
 
-from affectkit.cli.lightning import launch
+from affectkit.cli.lightning import build_part, launch
 from affectkit.cli.recipe import recipe_folder, recipe_names
 from affectkit.models import AffectModel
 from affectkit.models.convert import model_of_checkpoint
@@ -85,9 +85,13 @@ def test_a_recipe_runs_for_a_step(name, tmp_path):
     assert AffectModel.from_pretrained(tmp_path / "model").config == cli.model.model.config
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return build_part(arguments(RENDERED, tmp_path_factory.mktemp("whole")), "model")
+
+
 @pytest.mark.parametrize("overlay", ABLATIONS)
-def test_an_ablation_changes_one_thing(overlay, tmp_path):
-    whole = launch(arguments(RENDERED, tmp_path), execute=False).model
+def test_an_ablation_changes_one_thing(overlay, whole, tmp_path):
     task = launch(["fit", *arguments(RENDERED, tmp_path, overlay)]).model
     head, options = ABLATIONS[overlay]
     assert task.heads["au"].config == {**whole.heads["au"].config, **head}

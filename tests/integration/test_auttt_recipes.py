@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from affectkit.cli.lightning import launch
+from affectkit.cli.lightning import build_part, launch
 from affectkit.cli.main import main
 from affectkit.cli.recipe import recipe_folder, recipe_names
 from affectkit.losses import inverse_frequency_weights
@@ -52,7 +52,7 @@ ABLATIONS = {
 }
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _nothing_is_downloaded():
     with no_weights():
         yield
@@ -106,11 +106,14 @@ def test_a_recipe_runs_for_a_step(name, tmp_path):
     assert result.endswith("/au")
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return build_part(arguments("au/auttt_rendered", tmp_path_factory.mktemp("whole")), "model")
+
+
 @pytest.mark.parametrize("name", ABLATIONS)
-def test_an_ablation_changes_one_thing(name, tmp_path):
-    recipe = "au/auttt_rendered"
-    whole = launch(arguments(recipe, tmp_path), execute=False).model
-    task = launch(arguments(recipe, tmp_path, f"ablation/auttt_{name}"), execute=False).model
+def test_an_ablation_changes_one_thing(name, whole, tmp_path):
+    task = build_part(arguments("au/auttt_rendered", tmp_path, f"ablation/auttt_{name}"), "model")
     assert task.model.backbone.config == {**whole.model.backbone.config, **ABLATIONS[name]}
     landmarks = name != "mean_face"
     assert task.heads["au"].config == {**whole.heads["au"].config, "landmarks": landmarks}

@@ -12,7 +12,7 @@ from helpers.recipes import ONE_STEP
 from PIL import Image
 from safetensors.torch import save_file
 
-from affectkit.cli.lightning import launch
+from affectkit.cli.lightning import build_part, launch
 from affectkit.cli.main import main
 from affectkit.cli.recipe import recipe_folder, recipe_names
 from affectkit.models import AffectModel
@@ -77,17 +77,30 @@ def test_every_recipe_is_run():
         assert first.startswith("# Overlay for a recipe of EmoCapCLIP: " if "/emocap_no" in name else "# ")
 
 
-@pytest.mark.parametrize("overlay", [None, *ABLATIONS])
-def test_the_rendered_recipe_runs_for_a_step(overlay, tmp_path):
-    base = ["--config", "caption/emocap_rendered"]
-    configs = base if overlay is None else [*base, "--config", overlay]
-    cli = launch(["fit", *configs, *ONE_STEP, *RENDERED, f"--trainer.default_root_dir={tmp_path}"])
-    task, logged = cli.model, cli.trainer.callback_metrics
-    whole = sum(weight * logged[f"train/{term}/loss"] for term, weight in task.loss_weights.items())
+def trained(folder, *overlays):
+    """A run of one step of the rendered recipe, whose loss is that of its terms."""
+    configs = [option for name in ("caption/emocap_rendered", *overlays) for option in ("--config", name)]
+    cli = launch(["fit", *configs, *ONE_STEP, *RENDERED, f"--trainer.default_root_dir={folder}"])
+    logged = cli.trainer.callback_metrics
+    whole = sum(weight * logged[f"train/{term}/loss"] for term, weight in cli.model.loss_weights.items())
     assert math.isclose(logged["train/loss"], whole, rel_tol=1e-4)
-    plain = launch([*base, *RENDERED], execute=False).model.hparams
-    wanted = {**plain, **ABLATIONS.get(overlay, {})}
-    assert {key: task.hparams[key] for key in plain} == wanted
+    return cli
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return build_part(["--config", "caption/emocap_rendered", *RENDERED], "model").hparams
+
+
+@pytest.mark.parametrize("overlay", ABLATIONS)
+def test_an_overlay_changes_one_thing_and_trains(overlay, plain, tmp_path):
+    hparams = trained(tmp_path, overlay).model.hparams
+    assert {key: hparams[key] for key in plain} == {**plain, **ABLATIONS[overlay]}
+
+
+def test_the_rendered_recipe_trains_tests_and_saves(tmp_path):
+    cli = trained(tmp_path)
+    task = cli.model
     cli.trainer.test(task, datamodule=cli.datamodule, verbose=False)
     assert set(task.results) == {"rendered/expression", "rendered/captions"}
     task.model.save_pretrained(tmp_path / "model")

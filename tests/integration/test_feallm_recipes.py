@@ -9,7 +9,7 @@ from helpers.feallm import write_model_of_answers
 from helpers.recipes import ONE_STEP
 from PIL import Image
 
-from affectkit.cli.lightning import launch
+from affectkit.cli.lightning import build_part, launch
 from affectkit.cli.main import main
 from affectkit.cli.recipe import as_text, compose, find_recipe, recipe_folder, recipe_names
 from affectkit.facs import AUSet, ExpressionSet
@@ -53,15 +53,19 @@ def test_every_recipe_is_run():
         assert first.startswith("# Overlay for a recipe of FEALLM")
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    return build_part(arguments(tmp_path_factory.mktemp("plain")), "model")
+
+
 @pytest.mark.parametrize("overlay", [None, *ABLATIONS])
-def test_the_rendered_recipe_runs_for_a_step(overlay, tmp_path):
+def test_the_rendered_recipe_runs_for_a_step(overlay, plain, tmp_path):
     cli = launch(["fit", *arguments(tmp_path, *([overlay] if overlay else []))])
     task, logged = cli.model, cli.trainer.callback_metrics
     backbone, options = ABLATIONS.get(overlay, ({}, {}))
     weight = options.get("text_weight", 0.3)
     whole = logged["train/au/loss"] + weight * logged["train/au/text_loss"]
     assert math.isclose(logged["train/loss"], whole, rel_tol=1e-4)
-    plain = launch(arguments(tmp_path), execute=False).model
     assert task.model.backbone.config == {**plain.model.backbone.config, **backbone}
     assert task.heads["au"].config == plain.heads["au"].config
     cli.trainer.test(task, datamodule=cli.datamodule, verbose=False)

@@ -12,7 +12,7 @@ import torch
 from helpers.recipes import ONE_STEP
 from PIL import Image
 
-from affectkit.cli.lightning import launch
+from affectkit.cli.lightning import build_part, launch
 from affectkit.cli.recipe import recipe_folder, recipe_names
 from affectkit.facs import label_space
 from affectkit.models import AffectModel
@@ -69,7 +69,7 @@ def settings(task):
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    return settings(launch(arguments(tmp_path_factory.mktemp("plain")), execute=False).model)
+    return settings(build_part(arguments(tmp_path_factory.mktemp("plain")), "model"))
 
 
 def test_every_recipe_is_run():

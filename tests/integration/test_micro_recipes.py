@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.recipes import ONE_STEP
 
-from affectkit.cli.lightning import launch
+from affectkit.cli.lightning import build_part, launch
 from affectkit.cli.recipe import recipe_folder, recipe_names
 from affectkit.data import Draw, OnsetApex, draw_weights
 from affectkit.datamodules.statistics import clip_positives
@@ -64,7 +64,7 @@ BASELINES = {
 }
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _nothing_is_downloaded():
     with no_weights():
         yield
@@ -130,10 +130,14 @@ def test_a_recipe_runs_for_a_step(name, tmp_path):
     assert AffectModel.from_pretrained(tmp_path / "model").config == cli.model.model.config
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return build_part(arguments("micro/microauclip_rendered", tmp_path_factory.mktemp("whole")), "model")
+
+
 @pytest.mark.parametrize("overlay", ABLATIONS)
-def test_an_ablation_changes_one_thing(overlay, tmp_path):
+def test_an_ablation_changes_one_thing(overlay, whole, tmp_path):
     name = "micro/microauclip_rendered"
-    whole = launch(arguments(name, tmp_path), execute=False).model
     task = launch(["fit", *arguments(name, tmp_path, overlay)]).model
     head, weights = ABLATIONS[overlay]
     assert task.heads["au"].config == {**whole.heads["au"].config, **head}
@@ -211,7 +215,7 @@ def check_baseline(cli, overlay, side=None):
 
 def test_rare_units_are_drawn_more_often_and_the_apex_moves(tmp_path):
     """The options of the recipe reach the draws."""
-    data = launch(arguments("micro/microauclip_rendered", tmp_path), execute=False).datamodule
+    data = build_part(arguments("micro/microauclip_rendered", tmp_path), "data")
     data.prepare_data()
     data.setup("fit")
     train = data.datasets["train"]

@@ -5,7 +5,7 @@ import importlib
 import pytest
 from helpers.recipes import ONE_STEP
 
-from affectkit.cli.lightning import launch
+from affectkit.cli.lightning import build_part, launch
 from affectkit.cli.recipe import as_text, compose, recipe_folder, recipe_names
 from affectkit.models import AffectModel
 from affectkit.models.hub import no_weights
@@ -119,14 +119,14 @@ def test_an_overlay_changes_the_bridge_and_nothing_else(overlay, corpora, tmp_pa
         for option in arguments(name, tmp_path, overlay)
         if overlay != "ablation/ssm_no_tsp" or ".bridge." not in option
     ]
-    cli = launch(tiny, execute=False)
-    bridge = cli.model.model.bridge
+    task = build_part(tiny, "model")
+    bridge = task.model.bridge
     assert (bridge is None) == (OVERLAYS[overlay] is None)
     if bridge is not None:
         assert bridge.config["directions"] == OVERLAYS[overlay]
         assert (bridge.config["prior"], bridge.config["prompts"]) == ("ssm_bp4d7", "ssm_bp4d")
-    assert all(head.uses_prototypes == (bridge is not None) for head in cli.model.heads.values())
-    assert cli.model.hparams["map_lr"] == 1e-2
+    assert all(head.uses_prototypes == (bridge is not None) for head in task.heads.values())
+    assert task.hparams["map_lr"] == 1e-2
 
 
 def test_a_fold_of_one_source_is_chosen_from_the_command_line(corpora, tmp_path, monkeypatch):
