@@ -129,10 +129,14 @@ class AffectNet(StillCorpus):
 
     def _read_all(self) -> Iterator[ClipRecord]:
         lists = {name.lower(): folder / name for folder, names, _ in self.folders for name in names}
-        parts = ((folder, _FOLDERS.get(folder.name.lower()), below) for folder, _, below in self.folders)
+        parts = [(folder, _FOLDERS.get(folder.name.lower()), below) for folder, _, below in self.folders]
         folders = [(folder, part) for folder, part, below in parts if part and "annotations" in below]
         if not (lists.keys() & _LISTS.keys()) and not folders:
             raise self.no_labels()
+        for folder, part, below in parts if folders else ():
+            if part and "annotations" not in below:
+                fault, remedy = "There are photographs without annotations.", "Unpack the annotations."
+                raise DatasetNotFoundError(fault, path=folder / "annotations", remedy=remedy)
         images = next(
             (folder / _IMAGES for folder, _, below in self.folders if _IMAGES in below), self.root / _IMAGES
         )

@@ -173,6 +173,15 @@ def test_annotations_without_photographs(tmp_path):
     assert caught.value.path == tmp_path / "train_set/images"
 
 
+def test_photographs_without_annotations(tmp_path):
+    write_affectnet(tmp_path, layout="folders", pixels=16)
+    path = tmp_path / "val_set/annotations"
+    path.rename(tmp_path / "elsewhere")
+    with pytest.raises(DatasetNotFoundError, match="photographs without annotations") as caught:
+        AffectNet(tmp_path)
+    assert caught.value.path == path
+
+
 def test_nothing_there(tmp_path):
     with pytest.raises(DatasetNotFoundError, match="no labels"):
         AffectNet(tmp_path)
