@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import json
 import pickle
 import re
 import warnings
@@ -105,9 +106,9 @@ class AffectCLI(LightningCLI):
     def keep_config(self) -> None:
         """Dump the configuration, for hyperparameters and `config.yaml`; parsing has validated it."""
         dumped = self.parser.dump(
-            self.config, "yaml", skip_unset=False, skip_validation=True, skip_link_targets=False
+            self.config, "json", skip_unset=False, skip_validation=True, skip_link_targets=False
         )
-        whole = yaml.safe_load(dumped)
+        whole = json.loads(dumped)
         self.config_dump = whole[self.subcommand] if self.subcommand else whole
 
     def _check(self, config: Namespace) -> None:
