@@ -35,6 +35,7 @@ class RowScan(nn.Module):
 
     cosine: Tensor
     sine: Tensor
+    orders: Tensor
 
     def __init__(self, width: int, heads: int, grid: int, *, both: bool = True) -> None:
         super().__init__()
@@ -48,6 +49,9 @@ class RowScan(nn.Module):
         angles = torch.cat([angles.repeat(grid, 1), angles[:1]])[:, None]  # the class token is not rotated
         self.register_buffer("cosine", angles.cos(), persistent=False)
         self.register_buffer("sine", angles.sin(), persistent=False)
+        down = torch.arange(grid**2 + 1)
+        up = torch.cat([down[:-1].flip(0), down[-1:]])  # its own inverse
+        self.register_buffer("orders", torch.stack([down, up])[: self.directions], persistent=False)
 
     def start_from(self, projection: Tensor) -> None:
         """Start the output from that of an attention block, [C, C], halved for each direction."""
@@ -64,31 +68,32 @@ class RowScan(nn.Module):
             [B, N + 1, C].
         """
         rates = rearrange(self.inner.rates(tokens), "b n (s h) -> b s h n", s=self.directions)
-        first, second, values = rearrange(qkv, "b n (part h f) -> part b n h f", part=3, h=self.heads)
-        vectors = [self._rotate(first), self._rotate(second), values]
-        query, key, value = (rearrange(one, "b n h f -> b 1 h n f") for one in vectors)
-        if self.directions == 2:
-            query, key, value = (torch.cat([one, turned(one)], dim=1) for one in (query, key, value))
-            rates = torch.cat([rates[:, :1], turned(rates[:, 1:, ..., None])[..., 0]], dim=1)
-        out = self.inner(query, key, value, rates)
-        ways = [out[:, 0], *(turned(way) for way in out[:, 1:].unbind(1))]
-        joined = [
-            norm(rearrange(way, "b h n f -> b n (h f)")) for norm, way in zip(self.norms, ways, strict=True)
+        rates = torch.stack(
+            [one[..., order] for one, order in zip(rates.unbind(1), self.orders, strict=True)], dim=1
+        )
+        vectors = torch.unflatten(
+            self._rotate(qkv).index_select(1, self.orders.flatten()), 1, (self.directions, -1)
+        )
+        query, key, value = rearrange(vectors, "b s n (three h f) -> three b s h n f", three=3, h=self.heads)
+        out = rearrange(self.inner(query, key, value, rates), "b s h n f -> s b n (h f)")
+        ways = [
+            norm(way.index_select(1, order))
+            for norm, way, order in zip(self.norms, out, self.orders, strict=True)
         ]
-        read: Tensor = self.out(torch.cat(joined, dim=-1))
+        read: Tensor = self.out(torch.cat(ways, dim=-1))
         return read
 
-    def _rotate(self, vectors: Tensor) -> Tensor:
-        """Rotate pairs of features of [B, N + 1, H, F] by angles proportional to the column."""
-        first, second = vectors.chunk(2, dim=-1)
-        return torch.cat(
-            [first * self.cosine - second * self.sine, first * self.sine + second * self.cosine], dim=-1
+    def _rotate(self, qkv: Tensor) -> Tensor:
+        """Rotate pairs of features of queries and keys, in [B, N + 1, 3 C], by angles proportional to the column."""
+        width = qkv.shape[-1] // 3
+        parts = rearrange(
+            qkv[..., : 2 * width], "b n (v two f) -> b n v two f", two=2, f=self.cosine.shape[-1]
         )
-
-
-def turned(tokens: Tensor) -> Tensor:
-    """Tokens [..., N + 1, F] with the patches in reverse order; the class token stays last."""
-    return torch.cat([tokens[..., :-1, :].flip(-2), tokens[..., -1:, :]], dim=-2)
+        first, second = parts.unbind(3)
+        rotated = torch.stack(
+            [first * self.cosine - second * self.sine, first * self.sine + second * self.cosine], dim=3
+        )
+        return torch.cat([rotated.flatten(2), qkv[..., 2 * width :]], dim=-1)
 
 
 class RegionScan(nn.Module):

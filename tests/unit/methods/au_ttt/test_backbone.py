@@ -13,7 +13,7 @@ from affectkit.errors import ConfigError, LabelSpaceError, WeightsError
 from affectkit.facs import AUSet
 from affectkit.facs.mean_shape import MEAN_SHAPE_68
 from affectkit.facs.regions import region_centres
-from affectkit.methods.au_ttt import AUTTTBackbone, UnitMaps
+from affectkit.methods.au_ttt import AUTTTBackbone, MultiScalePerception, UnitMaps
 from affectkit.models import AffectModel, build
 from affectkit.models.export import export_program
 
@@ -129,6 +129,17 @@ def test_it_compiles_to_one_graph():
     frames = clips()[0][..., :16, :16]
     compiled = torch.compile(backbone, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(frames).tokens, backbone(frames).tokens)
+
+
+@pytest.mark.parametrize("grid", [4, 7])
+def test_the_scales_of_perception_are_dilated_convolutions(grid):
+    msp = MultiScalePerception(8, grid).double()
+    torch.nn.init.normal_(msp.up.weight)
+    tokens = torch.randn(2, grid**2 + 1, 8, dtype=torch.float64)
+    maps = msp.down(tokens[:, :-1]).mT.unflatten(-1, (grid, grid))
+    views = torch.cat([scale(maps) for scale in msp.scales], dim=1)
+    expected = msp.up(torch.nn.functional.gelu(views.flatten(2).mT))
+    torch.testing.assert_close(msp(tokens)[:, :-1], expected, rtol=0, atol=1e-12)
 
 
 def test_layers_are_dropped_only_in_training():

@@ -91,14 +91,32 @@ def test_the_dual_form_equals_single_steps(case, reference):
     torch.testing.assert_close(ttt_linear(*given), reference(*given), rtol=0, atol=1e-10)
 
 
-def test_gradients_of_the_dual_form_equal_those_of_the_primal_form():
+@pytest.mark.parametrize("case", CASES)
+def test_gradients_of_the_dual_form_equal_those_of_the_primal_form(case):
+    tokens, size, padding = CASES[case]
     found = []
     for form in (ttt_linear, primal):
-        given = [one.clone().requires_grad_() for one in problem(9, 4)]
+        given = [one.clone().requires_grad_() for one in problem(tokens, size, padding=padding)]
         form(*given).square().sum().backward()
         found.append([one.grad for one in given])
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+def test_gradients_equal_finite_differences():
+    given = [one[:1] if one.dim() > 3 else one for one in problem(5, 2)]
+    given[3] = given[3][:1]
+    assert torch.autograd.gradcheck(ttt_linear, [one.requires_grad_() for one in given])
+
+
+def test_gradients_are_those_of_full_precision_under_autocast():
+    found = []
+    for enabled in (False, True):
+        given = [one.float().requires_grad_() for one in problem(9, 4)]
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            found.append(torch.autograd.grad(ttt_linear(*given).square().sum(), given))
+    for plain, mixed in zip(*found, strict=True):
+        torch.testing.assert_close(plain, mixed)
 
 
 def test_padding_changes_nothing_after_it():
