@@ -5,10 +5,12 @@
 Two trees are rendered: JPEG images of 1040 x 1392 pixels, as BP4D has them, and H.264 videos of 1024 x 768, as DISFA
 has them; clips of 16 frames each. Both are read through the datamodule with the transforms of a recipe (to 112 pixels),
 from the media and from `affectkit data prepare`'s crops (256 pixels, JPEG): the loader alone, and with a step of a
-small network. The rounds alternate, so that a busy machine is busy for both.
+small network. Then the crops are read without the datamodule, and decoded without reading: the decoder's limit. The
+rounds alternate, so that a busy machine is busy for both.
 """
 
 import argparse
+import io
 import os
 import statistics
 import tempfile
@@ -20,8 +22,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import av
 import cv2
 import numpy as np
+import pyarrow as pa
 import torch
+from PIL import Image
 
+from affectkit.data.shards import CropShards
 from affectkit.datamodules import TableDataModule
 from affectkit.datasets import TableDataset
 from affectkit.datasets.preparing import prepare
@@ -109,6 +114,32 @@ def loader_of(root: Path, prepared: Path | None, workers: int) -> object:
     return data.train_dataloader()
 
 
+def shares_of_decoder(crops: Path, rounds: int) -> None:
+    """Print the processor time of decoding alone as a share of that of reading crops."""
+    shards = CropShards(str(crops))
+    clips = {clip: range(start, stop) for one in shards.manifest.shards for clip, start, stop in one.clips}
+    tables = [pa.ipc.open_file(str(path)).read_all() for path in sorted(crops.rglob("*.arrow"))]
+    pictures = [one.as_buffer() for table in tables for one in table["image"]]
+
+    def decode() -> None:
+        for content in pictures:
+            with Image.open(io.BytesIO(content)) as picture:
+                np.array(picture.convert("RGB"))
+
+    def read() -> None:
+        for clip, frames in clips.items():
+            shards.read(clip, frames)
+
+    times: dict[str, list[float]] = {"decode": [], "read": []}
+    for _ in range(rounds + 1):
+        for work in (decode, read):
+            start = time.process_time()
+            work()
+            times[work.__name__].append(time.process_time() - start)
+    decoding, reading = (statistics.median(times[name][1:]) for name in ("decode", "read"))
+    print(f"  decoding is {decoding / reading:.2f} of reading crops ({1e3 * reading / len(pictures):.2f} ms a frame)")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(
@@ -146,6 +177,7 @@ def main() -> None:
                 media, crops = (1e3 * statistics.median(times[name]) for name in ("media", "crops"))
                 print(f"  {what}: {media:.0f} ms a clip from the media, {crops:.0f} ms from crops; ", end="")
                 print(f"{media / crops:.1f} times as fast")
+            shares_of_decoder(out, 4 * options.rounds)
 
 
 if __name__ == "__main__":
