@@ -137,7 +137,9 @@ def shares_of_decoder(crops: Path, rounds: int) -> None:
             work()
             times[work.__name__].append(time.process_time() - start)
     decoding, reading = (min(times[name]) for name in ("decode", "read"))
-    print(f"  decoding is {decoding / reading:.2f} of reading crops ({1e3 * reading / len(pictures):.2f} ms a frame)")
+    print(
+        f"  decoding is {decoding / reading:.2f} of reading crops ({1e3 * reading / len(pictures):.2f} ms a frame)"
+    )
 
 
 def main() -> None:

@@ -128,7 +128,7 @@ def _parser(
     )
     files = parser.add_argument_group("input and output")
     add = files.add_argument
-    add("--model", default="mesh", help="folder or Hub name of a saved model, mesh or demo (default: mesh)")
+    add("--model", default="mesh", help="folder or Hub name of a saved model, mesh or demo")
     media = files.add_mutually_exclusive_group(required=True)
     media.add_argument("--input", nargs="+", metavar="PATH", help="photos, videos, folders and patterns")
     media.add_argument("--webcam", type=int, metavar="N", help="a camera, 0 for the first, until Ctrl-C")
@@ -137,7 +137,7 @@ def _parser(
         "--output",
         required=True,
         type=path_or_uri,
-        help="a table, for one input; a folder for many; or its URI, such as s3://bucket/tables",
+        help="a table, for one input; a folder for many; or a URI",
     )
     add(
         "--format",

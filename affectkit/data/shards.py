@@ -341,7 +341,9 @@ class CropShards:
                 raise fault_at(
                     f"The crops of '{clip}' differ in size.", remedy="Prepare the corpus with another --crop."
                 )
-            cv2.split(image, list(result[place]))  # in place, and faster than a copy with another order of axes
+            cv2.split(
+                image, list(result[place])
+            )  # in place, and faster than a copy with another order of axes
         return torch.from_numpy(result)
 
     def landmarks(self, clip: str, frames: Sequence[int]) -> tuple[Tensor, Tensor]:
