@@ -186,13 +186,13 @@ def launch(
         model: Name of a saved model to evaluate in place of the recipe's.
     """
     args = _load_recipes(args, model)
-    known = LightningCLI.subcommands()
-    named = {args[0]: known[args[0]]} if execute else known  # a parser takes long to make
-    only = type(kind.__name__, (kind,), {"subcommands": staticmethod(lambda: named)})
+    if execute:  # making the parser of a sub-command takes long, so only that of this one is made
+        named = {args[0]: LightningCLI.subcommands()[args[0]]}
+        kind = cast("type[AffectCLI]", type("One", (kind,), {"subcommands": staticmethod(lambda: named)}))
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
-            return cast("type[AffectCLI]", only)(
+            return kind(
                 LightningModule,
                 LightningDataModule,
                 subclass_mode_model=True,

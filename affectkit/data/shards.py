@@ -51,9 +51,7 @@ FORMAT_VERSION: Final = 1
 BATCH_ROWS: Final = 64
 """Rows that are fetched together from remote files."""
 _OPEN: Final = 32  # shards kept open at once: some systems limit open files to 256
-_KEPT: Final = (
-    8  # batches kept in memory: the media, landmarks and frames of a clip are read one after the other
-)
+_KEPT: Final = 8  # batches kept in memory: media, landmarks and frames of a clip are read one after the other
 _REMEDY: Final = "Delete the file and run `affectkit data prepare` again; it makes only missing files."
 _CHANGED: Final = "Prepare the current state of the corpus into another folder."
 
@@ -341,9 +339,7 @@ class CropShards:
                 raise fault_at(
                     f"The crops of '{clip}' differ in size.", remedy="Prepare the corpus with another --crop."
                 )
-            cv2.split(
-                image, list(result[place])
-            )  # in place, and faster than a copy with another order of axes
+            cv2.split(image, list(result[place]))  # faster than a copy with another order of axes
         return torch.from_numpy(result)
 
     def landmarks(self, clip: str, frames: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningDataModule
 
+from affectkit import __version__
 from affectkit.cli.lightning import explain, launch
 from affectkit.cli.main import main
 from affectkit.cli.recipe import recipe_names
@@ -53,6 +54,13 @@ def test_a_step_of_a_recipe(tmp_path, recipe):
     cli = launch(["fit", *steps(tmp_path, recipe)])
     assert cli.trainer.global_step == 1
     assert isinstance(cli.datamodule, LightningDataModule)
+    kept = Path(cli.trainer.log_dir) / "config.yaml"
+    assert kept.read_text().startswith(f"# affectkit {__version__}, lightning ")
+    again = launch(["fit", "--config", str(kept)])
+    assert again.trainer.global_step == 1
+    assert again.model.hparams == cli.model.hparams
+    for name, weight in again.model.state_dict().items():
+        assert torch.equal(weight, cli.model.state_dict()[name]), name
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
