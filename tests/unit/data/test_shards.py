@@ -146,6 +146,17 @@ def test_frames_that_are_not_there(folder):
     assert read_failures(crops.folder, crops.manifest.shards[0]) == [("a", 5, "no face")]
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "P"])
+def test_channels_are_red_green_and_blue(tmp_path, mode):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels).convert(mode)
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    crops = CropShards(write(tmp_path, [[row("a", 0, image=content.getvalue())]]))
+    wanted = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+    assert torch.equal(crops.read("a", [0])[0], wanted)
+
+
 def test_rows_in_many_batches(tmp_path, monkeypatch):
     crops = CropShards(write(tmp_path, [[row("a", n % 250) for n in range(150)]]))
     fetched = []
