@@ -12,13 +12,14 @@ import statistics
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import timm
 import torch
 from common import steps
 
 from affectkit.facs import AUSet
-from affectkit.methods.au_ttt import AttentionScan, AUTTTBackbone, RegionScan, RowScan, UnitMaps
+from affectkit.methods.au_ttt import AttentionScan, AUTTTBackbone, RegionScan, RowScan, UnitMaps, rank_patches
 
 WIDTH, HEADS, DEPTH, PICTURES = 384, 6, 2, 8
 
@@ -26,10 +27,11 @@ WIDTH, HEADS, DEPTH, PICTURES = 384, 6, 2, 8
 def seconds(scan: torch.nn.Module, grid: int, rounds: int) -> float:
     """Median processor time of a forward and backward pass over one picture."""
     tokens, qkv = (torch.randn(1, grid**2 + 1, k * WIDTH, requires_grad=True) for k in (1, 3))
-    given = [tokens, qkv]
+    given: list[Any] = [tokens, qkv]
     if isinstance(scan, RegionScan):
         units = list(AUSet.parse("bp4d12"))
-        given.append(UnitMaps(units).heat(None, None, clips=1, picture=16 * grid, grid=grid).flatten(2))
+        heat = UnitMaps(units).heat(None, None, clips=1, picture=16 * grid, grid=grid)
+        given.append(rank_patches(heat.flatten(2), scan.size))
     times = []
     for _ in range(rounds + 1):
         start = time.process_time()

@@ -10,7 +10,7 @@ from affectkit.methods.au_ttt.kernel import InnerModel, ttt_linear
 from affectkit.methods.au_ttt.losses import HeatMapLoss, MDWALoss, difficulty
 from affectkit.methods.au_ttt.perception import MultiScalePerception
 from affectkit.methods.au_ttt.regions import UnitMaps
-from affectkit.methods.au_ttt.scans import AttentionScan, GlobalScan, RegionScan, RowScan
+from affectkit.methods.au_ttt.scans import AttentionScan, GlobalScan, RegionScan, RowScan, rank_patches
 
 if TYPE_CHECKING:
     from affectkit.methods.au_ttt.task import AUTTT
@@ -31,6 +31,7 @@ __all__ = [
     "TTTBlock",
     "UnitMaps",
     "difficulty",
+    "rank_patches",
     "ttt_linear",
 ]
 

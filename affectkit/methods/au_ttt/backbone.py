@@ -15,7 +15,14 @@ from affectkit.facs import AUSet
 from affectkit.methods.au_ttt.perception import MultiScalePerception
 from affectkit.methods.au_ttt.pretrained import start_from_vit
 from affectkit.methods.au_ttt.regions import UnitMaps
-from affectkit.methods.au_ttt.scans import GlobalScan, RegionScan, RowScan, ScanKind, make_scan
+from affectkit.methods.au_ttt.scans import (
+    GlobalScan,
+    RegionScan,
+    RowScan,
+    ScanKind,
+    make_scan,
+    rank_patches,
+)
 from affectkit.models.backbones import Backbone
 from affectkit.models.features import Features, InputSpec, Normalization, Normalize
 from affectkit.models.registry import register
@@ -64,13 +71,13 @@ class TTTBlock(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
-    def forward(self, tokens: Tensor, heat: Tensor) -> Tensor:
-        """Encode tokens [B, N + 1, C] with the heat maps of the units [B, A, N]."""
+    def forward(self, tokens: Tensor, ranked: tuple[Tensor, Tensor] | None) -> Tensor:
+        """Encode tokens [B, N + 1, C] with the ranked patches of the units, see `rank_patches`."""
         normal = self.norm1(tokens)
         qkv = self.qkv(normal)
         mixed = self.scan(normal, qkv)
         if self.regions is not None:
-            mixed = mixed + self.regions(normal, qkv, heat)
+            mixed = mixed + self.regions(normal, qkv, ranked)
         if self.msp is not None:
             mixed = mixed + self.msp(normal)
         tokens = tokens + self._drop(mixed)
@@ -134,6 +141,9 @@ class AUTTTBackbone(Backbone):
         keys and values between scans are ours.
     """
 
+    mean_values: Tensor
+    mean_places: Tensor
+
     def __init__(
         self,
         units: str = "bp4d12",
@@ -177,6 +187,7 @@ class AUTTTBackbone(Backbone):
         self.grid = size // patch
         self.maps = UnitMaps(sorted(AUSet.parse(units)), sigma=sigma)
         places = self.grid**2
+        self.region = max(1, round(region * places)) if roi else None
         self.embed = nn.Conv2d(3, width, patch, stride=patch)
         self.class_token = nn.Parameter(0.02 * torch.randn(width))
         self.positions = nn.Parameter(0.02 * torch.randn(places + 1, width))
@@ -187,13 +198,19 @@ class AUTTTBackbone(Backbone):
                 self.grid,
                 hidden=hidden or 4 * width,
                 scan=scan,
-                region=max(1, round(region * places)) if roi else None,
+                region=self.region,
                 msp=msp,
                 layer_drop=layer_drop,
             )
             for _ in range(depth)
         )
         self.norm = nn.LayerNorm(width, eps=1e-6)
+        if self.region is not None:
+            heat = self.maps.heat(None, None, clips=1, picture=size, grid=self.grid)
+            for name, part in zip(
+                ("mean_values", "mean_places"), rank_patches(heat.flatten(2), self.region), strict=True
+            ):
+                self.register_buffer(name, part, persistent=False)  # constants, nothing learned
         self.take_inner_steps(inner)
         if pretrained or weights is not None:
             start_from_vit(self, vit, weights)
@@ -248,19 +265,28 @@ class AUTTTBackbone(Backbone):
             ValueError: The pictures have another size.
         """
         self.check_size(frames)
-        B, side = frames.shape[0], frames.shape[-1]
+        B = frames.shape[0]
         patches = self.embed(self.normalize(rearrange(frames, "b t c h w -> (b t) c h w")))
         tokens = rearrange(patches, "n c y x -> n (y x) c")
         pictures = tokens.shape[0]
         tokens = torch.cat([tokens, self.class_token.expand(pictures, 1, -1)], dim=1) + self.positions
-        heat = self.maps.heat(
-            None if landmarks is None else landmarks.flatten(0, 1),
-            None if landmarks_mask is None else landmarks_mask.flatten(0, 1),
-            clips=pictures,
-            picture=side,
-            grid=self.grid,
-        ).flatten(2)
+        ranked = None if self.region is None else self._rank(landmarks, landmarks_mask, pictures, self.region)
         for block in self.blocks:
-            tokens = block(tokens, heat)
+            tokens = block(tokens, ranked)
         encoded = rearrange(self.norm(tokens), "(b t) n c -> b t n c", b=B)
         return Features.of_frames(encoded[:, :, -1], frame_mask, encoded[:, :, :-1])
+
+    def _rank(
+        self, landmarks: Tensor | None, mask: Tensor | None, pictures: int, size: int
+    ) -> tuple[Tensor, Tensor]:
+        """Rank the patches of each unit in each picture."""
+        if landmarks is None:
+            return self.mean_values.expand(pictures, -1, -1), self.mean_places.expand(pictures, -1, -1)
+        heat = self.maps.heat(
+            landmarks.flatten(0, 1),
+            None if mask is None else mask.flatten(0, 1),
+            clips=pictures,
+            picture=self.input_spec.size,
+            grid=self.grid,
+        )
+        return rank_patches(heat.flatten(2), size)

@@ -14,7 +14,16 @@ from torch.nn import functional as F
 
 from affectkit.methods.au_ttt.kernel import InnerModel
 
-__all__ = ["AttentionScan", "GlobalScan", "RegionScan", "RowScan", "Scan", "ScanKind", "make_scan"]
+__all__ = [
+    "AttentionScan",
+    "GlobalScan",
+    "RegionScan",
+    "RowScan",
+    "Scan",
+    "ScanKind",
+    "make_scan",
+    "rank_patches",
+]
 
 
 class RowScan(nn.Module):
@@ -96,6 +105,24 @@ class RowScan(nn.Module):
         return torch.cat([rotated.flatten(2), qkv[..., 2 * width :]], dim=-1)
 
 
+def rank_patches(heat: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Rank the patches of each heat map.
+
+    Args:
+        heat: [B, A, N], heat maps of the units.
+        size: Number of patches P per map.
+
+    Returns:
+        The P highest values of each map in descending order and their places, both [B, A, P]. Of equal values, the
+        earlier place comes first.
+    """
+    if torch.onnx.is_in_onnx_export():  # ONNX has no stable sort, but its TopK prefers earlier places
+        values, places = heat.topk(size)
+        return values, places
+    values, places = heat.sort(dim=-1, descending=True, stable=True)
+    return values[..., :size], places[..., :size]
+
+
 class RegionScan(nn.Module):
     """TTT-Linear over the regions of action units, one mini-batch each.
 
@@ -121,22 +148,22 @@ class RegionScan(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
         nn.init.zeros_(self.out.weight)
 
-    def forward(self, tokens: Tensor, qkv: Tensor, heat: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, qkv: Tensor, ranked: tuple[Tensor, Tensor]) -> Tensor:
         """Scan tokens.
 
         Args:
             tokens: [B, N + 1, C], patches row by row, then the class token.
             qkv: [B, N + 1, 3 C], their queries, keys and values.
-            heat: [B, A, N], heat maps of the units, in [0, 1].
+            ranked: Values in [0, 1] and places of the patches of each unit, from `rank_patches`.
 
         Returns:
             [B, N + 1, C].
         """
         B, N, _ = tokens.shape
-        weights, places = heat.sort(dim=-1, descending=True, stable=True)
-        weights = rearrange(weights[..., : self.size].to(qkv.dtype), "b a p -> b (a p) 1")
+        values, places = ranked
+        weights = rearrange(values.to(qkv.dtype), "b a p -> b (a p) 1")
         valid = weights > self.least
-        rows = rearrange(places[..., : self.size], "b a p -> b (a p)")
+        rows = rearrange(places, "b a p -> b (a p)")
         count = rows.shape[1]
         rows = (rows + N * torch.arange(B, device=rows.device)[:, None]).flatten()
 

@@ -15,7 +15,7 @@ from affectkit.facs.mean_shape import MEAN_SHAPE_68
 from affectkit.facs.regions import region_centres
 from affectkit.methods.au_ttt import AUTTTBackbone, MultiScalePerception, UnitMaps
 from affectkit.models import AffectModel, build
-from affectkit.models.export import export_program
+from affectkit.models.export import TOLERANCE, export_onnx, export_program
 
 SMALL = {"units": "AU12,AU1", "size": 32, "patch": 8, "width": 16, "depth": 2, "heads": 2, "region": 0.25}
 SCANS = ("bidirectional", "forward", "global", "attention")
@@ -223,8 +223,9 @@ def test_a_saved_model_is_the_same(tmp_path):
     again.load_state_dict(model.state_dict(), strict=True)
 
 
-def test_it_exports_for_any_number_of_clips():
+def test_it_exports_for_any_number_of_clips(tmp_path):
     model = AffectModel(make(depth=1), {"au": {"type": "au_ttt", "space": "AU1,AU12"}}).eval()
+    assert export_onnx(model, tmp_path / "model.onnx") < TOLERANCE
     graph = export_program(model).module()
     for batch, count in ((1, 1), (3, 2)):
         frames, _ = clips(batch, count)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from affectkit.methods.au_ttt import GlobalScan, InnerModel, RegionScan, RowScan, ttt_linear
+from affectkit.methods.au_ttt import GlobalScan, InnerModel, RegionScan, RowScan, rank_patches, ttt_linear
 from affectkit.methods.au_ttt.scans import make_scan
 
 WIDTH, HEADS, GRID = 8, 2, 3
@@ -109,7 +109,7 @@ def test_regions_are_read_in_order_and_averaged_where_they_overlap():
     expected[0], expected[1] = read[0], (read[1] + read[5]) / 2
     expected[2], expected[3] = read[3], read[4]
     expected = expected @ scan.out.weight.T
-    torch.testing.assert_close(scan(tokens, qkv, heat)[0], expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(scan(tokens, qkv, rank_patches(heat, 3))[0], expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["bidirectional", "forward", "global", "attention"])
