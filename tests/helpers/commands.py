@@ -1,5 +1,6 @@
 """The commands of training, one after the other in one process or in each of several; also a program for these."""
 
+import os
 import sys
 from pathlib import Path
 from unittest import mock
@@ -34,12 +35,14 @@ def recipe(folder, name, data, world, **best):
     path = folder / name / "recipe.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     several = {"devices": world, "strategy": "ddp" if world > 1 else "auto", "max_epochs": 1}
-    write_recipe(path, "multitask", **several, **best)
-    content = yaml.safe_load(path.read_text())
+    draft = path.with_name(f"draft-{os.environ.get('RANK', 0)}.yaml")  # the other process may be reading `path`
+    write_recipe(draft, "multitask", **several, **best)
+    content = yaml.safe_load(draft.read_text())
     content["model"] = yaml.safe_load(yaml.safe_dump(MULTITASK))
     content["model"]["init_args"]["heads"]["au"]["init_args"]["dropout"] = 0.0
     content["data"] = data
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    draft.write_text(yaml.safe_dump(content, sort_keys=False))
+    draft.replace(path)
     return str(path)
 
 
