@@ -14,7 +14,7 @@ setup: $(READY)     ## create the environment with the tested versions
 
 $(READY): pyproject.toml constraints.txt tools/torchvision_cpu.py
 	$(PYTHON) -m venv $(VENV)
-	$(RUN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(RUN)/python -m pip install --quiet --no-compile -c constraints.txt -e '.[dev]'
 	$(RUN)/python tools/torchvision_cpu.py
 	touch $(READY)
 
