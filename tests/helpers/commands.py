@@ -35,9 +35,8 @@ def recipe(folder, name, data, world, **best):
     path = folder / name / "recipe.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     several = {"devices": world, "strategy": "ddp" if world > 1 else "auto", "max_epochs": 1}
-    draft = path.with_name(
-        f"draft-{os.environ.get('RANK', 0)}.yaml"
-    )  # the other process may be reading `path`
+    # Moved into place when it is complete: the other process may be reading `path`.
+    draft = path.with_name(f"draft-{os.environ.get('RANK', 0)}.yaml")
     write_recipe(draft, "multitask", **several, **best)
     content = yaml.safe_load(draft.read_text())
     content["model"] = yaml.safe_load(yaml.safe_dump(MULTITASK))
