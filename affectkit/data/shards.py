@@ -325,7 +325,7 @@ class CropShards:
             try:
                 content = np.frombuffer(batch["image"][row].as_buffer(), np.uint8)
                 image = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB)
-            except cv2.error:  # no content, or an impossible size
+            except (cv2.error, TypeError):  # an impossible size, or no content
                 image = None
             if image is None:
                 raise fault_at(

@@ -332,8 +332,9 @@ def test_files_of_other_rows_or_columns(folder):
         writer.write_batch(pa.record_batch({"clip": ["a"] * 4}))
     with pytest.raises(VideoError, match="columns are not those"):
         replace(sink.getvalue()).read("a", [3])
-    with pytest.raises(VideoError, match="of 'a' is damaged"):
-        replace(pack_shard(0, [row("a", 3, image=b"no picture"), *ROWS[0][1:]], plan="abc")[1]).read("a", [3])
+    for image in (b"no picture", b"", None, picture(3)[:40]):
+        with pytest.raises(VideoError, match="of 'a' is damaged"):
+            replace(pack_shard(0, [row("a", 3, image=image), *ROWS[0][1:]], plan="abc")[1]).read("a", [3])
 
 
 def test_a_shard_describes_itself(folder):
