@@ -14,6 +14,7 @@ A folder, local or in any store that pyarrow reaches by a URI, holds
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from bisect import bisect_right
@@ -313,6 +314,7 @@ class CropShards:
             VideoError: A frame was not prepared or failed, a shard is damaged, or sizes differ.
         """
         import cv2
+        from PIL import Image
 
         result: NDArray[np.uint8] = np.empty(0, np.uint8)
         for place, batch, row in self._find_rows(clip, frames):
@@ -323,15 +325,13 @@ class CropShards:
                     remedy="Repair it and run `affectkit data prepare --retry`, or skip such clips with on_error.",
                 )
             try:
-                content = np.frombuffer(batch["image"][row].as_buffer(), np.uint8)
-                image = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB)
-            except (cv2.error, TypeError):  # an impossible size, or no content
-                image = None
-            if image is None:
+                with Image.open(io.BytesIO(batch["image"][row].as_buffer())) as picture:
+                    image = np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
+            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
                 raise fault_at(
-                    f"The crop of this frame of '{clip}' is damaged.",
+                    f"The crop of this frame of '{clip}' is damaged ({error}).",
                     remedy="`affectkit data prepare --verify` names the damaged file.",
-                )
+                ) from error
             shape = (3, *image.shape[:2])
             if len(result) == 0:
                 result = np.empty((len(frames), *shape), np.uint8)
