@@ -10,7 +10,6 @@ rounds alternate, so that a busy machine is busy for both.
 """
 
 import argparse
-import io
 import os
 import statistics
 import tempfile
@@ -24,7 +23,6 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import torch
-from PIL import Image
 
 from affectkit.data.shards import CropShards
 from affectkit.datamodules import TableDataModule
@@ -123,8 +121,7 @@ def shares_of_decoder(crops: Path, rounds: int) -> None:
 
     def decode() -> None:
         for content in pictures:
-            with Image.open(io.BytesIO(content)) as picture:
-                np.asarray(picture)
+            cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
 
     def read() -> None:
         for clip, frames in clips.items():

@@ -19,6 +19,7 @@ import json
 import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -234,6 +235,24 @@ def _describe(number: int, content: memoryview, rows: Sequence[tuple[Any, ...]])
     )
 
 
+def _decode(content: bytes) -> NDArray[np.uint8]:
+    """Decode a picture to uint8 [H, W, 3], RGB.
+
+    Complete JPEG pictures go to OpenCV, which returns Pillow's pixels in two thirds of the time. PNG does not: where
+    decord was loaded first, its zlib replaces OpenCV's, and OpenCV fails.
+    """
+    import cv2
+    from PIL import Image
+
+    if content.startswith(b"\xff\xd8\xff") and content.endswith(b"\xff\xd9"):
+        with suppress(cv2.error):  # an impossible size: Pillow explains it
+            image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
+            if image is not None:
+                return np.asarray(image, np.uint8)
+    with Image.open(io.BytesIO(content)) as picture:
+        return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
+
+
 class CropShards:
     """Reader of prepared crops; each process opens files when it first needs them.
 
@@ -270,7 +289,9 @@ class CropShards:
         for runs in self._runs.values():
             runs.sort()
         self._readers: dict[int, pa.RecordBatchFileReader] = {}
-        self._batches: dict[tuple[int, int], pa.RecordBatch] = {}  # the latest last
+        self._batches: dict[
+            tuple[int, int], tuple[pa.RecordBatch, list[tuple[str, int]]]
+        ] = {}  # the latest last
         self._process = os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -325,8 +346,7 @@ class CropShards:
                     remedy="Repair it and run `affectkit data prepare --retry`, or skip such clips with on_error.",
                 )
             try:
-                with Image.open(io.BytesIO(batch["image"][row].as_buffer())) as picture:
-                    image = np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
+                image = _decode(batch["image"][row].as_py() or b"")
             except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
                 raise fault_at(
                     f"The crop of this frame of '{clip}' is damaged ({error}).",
@@ -367,22 +387,23 @@ class CropShards:
                 raise VideoError(fault, path=self.folder.location, frame=frame, remedy=_CHANGED)
             start, _, number, first = runs[run]
             index, row = divmod(first + frame - start, BATCH_ROWS)
-            batch = self._batch(number, index)
-            if row >= len(batch) or [batch[name][row].as_py() for name in ("clip", "frame")] != [clip, frame]:
+            batch, keys = self._batch(number, index)
+            if row >= len(keys) or keys[row] != (clip, frame):
                 raise self._damaged(shard_name(number), f"Its rows are not those of '{clip}'.")
             yield place, batch, row
 
-    def _batch(self, number: int, index: int) -> pa.RecordBatch:
-        """One batch of a shard, fetched unless it is among the latest ones."""
+    def _batch(self, number: int, index: int) -> tuple[pa.RecordBatch, list[tuple[str, int]]]:
+        """One batch of a shard with clip and frame of its rows, fetched unless it is among the latest ones."""
         if self._process != os.getpid():  # file handles of some systems do not survive a fork
             self._readers, self._batches, self._process = {}, {}, os.getpid()
-        batch = self._batches.pop((number, index), None)
-        if batch is None:
+        found = self._batches.pop((number, index), None)
+        if found is None:
             batch = self._fetch(number, index)
-        self._batches[number, index] = batch
+            found = batch, list(zip(batch["clip"].to_pylist(), batch["frame"].to_pylist(), strict=True))
+        self._batches[number, index] = found
         if len(self._batches) > _KEPT:
             del self._batches[next(iter(self._batches))]
-        return batch
+        return found
 
     def _fetch(self, number: int, index: int) -> pa.RecordBatch:
         import pyarrow as pa

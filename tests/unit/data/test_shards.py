@@ -7,6 +7,8 @@ import io
 import json
 import os
 import pickle
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -23,9 +25,9 @@ from affectkit.data.storage import Folder
 from affectkit.errors import ConfigError, DatasetNotFoundError, VideoError
 
 
-def picture(value, size=(4, 6)):
+def picture(value, size=(4, 6), format="png"):
     file = io.BytesIO()
-    Image.fromarray(np.full((*size, 3), value, np.uint8)).save(file, "png")
+    Image.fromarray(np.full((*size, 3), value, np.uint8)).save(file, format)
     return file.getvalue()
 
 
@@ -332,9 +334,30 @@ def test_files_of_other_rows_or_columns(folder):
         writer.write_batch(pa.record_batch({"clip": ["a"] * 4}))
     with pytest.raises(VideoError, match="columns are not those"):
         replace(sink.getvalue()).read("a", [3])
-    for image in (b"no picture", b"", None, picture(3)[:40]):
+    jpeg = picture(3, (64, 64), "jpeg")
+    impossible = jpeg.replace(b"\x08\x00\x40\x00\x40\x03", b"\x08\xff\xff\xff\xff\x03")
+    assert impossible != jpeg
+    for image in (b"no picture", b"", None, picture(3)[:40], jpeg[:-9], impossible):
         with pytest.raises(VideoError, match="of 'a' is damaged"):
             replace(pack_shard(0, [row("a", 3, image=image), *ROWS[0][1:]], plan="abc")[1]).read("a", [3])
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
+def test_decord_does_not_change_decoding(tmp_path, format):
+    """Its wheel brings libraries that other decoders would use if it was loaded first."""
+    pytest.importorskip("decord")
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8))
+    file = io.BytesIO()
+    coarse.resize((48, 48)).save(file, format)
+    write(tmp_path, [[row("a", 0, image=file.getvalue())]])
+    code = (
+        "import decord, sys, torch; from affectkit.data.shards import CropShards; "
+        "torch.save(CropShards(sys.argv[1]).read('a', [0])[0], sys.argv[2])"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path, tmp_path / "pixels.pt"], check=True)
+    expected = np.asarray(Image.open(file).convert("RGB")).transpose(2, 0, 1)
+    assert np.array_equal(torch.load(tmp_path / "pixels.pt"), expected)
 
 
 def test_a_shard_describes_itself(folder):
