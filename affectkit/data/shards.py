@@ -289,9 +289,8 @@ class CropShards:
         for runs in self._runs.values():
             runs.sort()
         self._readers: dict[int, pa.RecordBatchFileReader] = {}
-        self._batches: dict[
-            tuple[int, int], tuple[pa.RecordBatch, list[tuple[str, int]]]
-        ] = {}  # the latest last
+        # By shard and index, the latest last: rows, and clip and frame of each.
+        self._batches: dict[tuple[int, int], tuple[pa.RecordBatch, list[tuple[str, int]]]] = {}
         self._process = os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The mesh of a face: 478 points, blendshapes, head pose and gaze."""
+"""The mesh of a face: 478 points, blendshapes, lowered brows, head pose and gaze."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BLENDSHAPES: Final = (
     "mouthUpperUpLeft", "mouthUpperUpRight", "noseSneerLeft", "noseSneerRight",
 )  # fmt: skip
 """Names of the blendshapes after ARKit, in the network's order. Left and right are the subject's own sides."""
-SIGNALS: Final = {"mesh": (478, 3), "blendshapes": (52,), "pose": (3,)}
+SIGNALS: Final = {"mesh": (478, 3), "blendshapes": (52,), "pose": (3,), "brow_lowering": (1,)}
 """Shapes per frame of `FaceMesh.signals`."""
 # Two pairs of lid points an eye, first of the eye on the left of the picture; corners.
 _LIDS: Final = ((160, 158, 385, 387), (144, 153, 380, 373), (33, 362), (133, 263))
@@ -51,12 +51,14 @@ class FaceMesh:
         presence: How certain the network is that its region shows a face, 0 to 1.
         blendshapes: float [52], 0 to 1, in the order of `BLENDSHAPES`. Values of a neutral face are not 0: compare
             with the person's own baseline.
+        brow_lowering: Intensity of AU4 estimated from the pixels of forehead and eyes, about 0 to 1.
         frame_size: Height and width of the frame in pixels.
     """
 
     points: Tensor
     presence: float
     blendshapes: Tensor
+    brow_lowering: float
     frame_size: tuple[int, int]
 
     @property
@@ -99,10 +101,11 @@ class FaceMesh:
 
         Returns:
             `mesh`, float [478, 3] in axes of the head, see `affectkit.faces.head_points`; `blendshapes`, float [52];
-            and `pose`, float [3], rotation of the head in radians.
+            `pose`, float [3], rotation of the head in radians; and `brow_lowering`, float [1].
         """
         points, rotation = head_points(self.points)
-        return {"mesh": points, "blendshapes": self.blendshapes, "pose": rotation}
+        lowering = self.points.new_tensor([self.brow_lowering])
+        return {"mesh": points, "blendshapes": self.blendshapes, "pose": rotation, "brow_lowering": lowering}
 
     def head_pose(self, camera: Camera | None = None) -> HeadPose:
         """Estimate position and orientation of the head.

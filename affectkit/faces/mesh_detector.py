@@ -1,4 +1,4 @@
-"""From pixels to face meshes: Google's face detector, mesh and blendshape networks."""
+"""From pixels to face meshes: Google's face detector, mesh and blendshape networks, and one for the brows."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from affectkit.errors import ConfigError
 from affectkit.faces import blazeface
+from affectkit.faces.brows import cut_brows, normalize_contrast
 from affectkit.faces.face import Face, FaceDetector, detector_name, find_faces
 from affectkit.faces.mesh import FaceMesh
 from affectkit.faces.networks import load_network
@@ -25,8 +26,9 @@ __all__ = ["NETWORKS", "MeshDetector", "Region", "region_of_face", "region_of_me
 _DETECTOR: Final = "8a8e9561c9c070f80eb41165e8dfe36059c9f3c2c1fbe0b73c205b4274f2f530"
 _MESH: Final = "9868555856f5d6d90627a8635ce872d90e3edc138d2ce063f3bca733e75fddfe"
 _BLENDSHAPES: Final = "526e7609dfd30390bfc32380fc365d04be803d9db605f0ee18049c349aee6e1d"
-NETWORKS: Final = hashlib.sha256(f"{_DETECTOR}{_MESH}{_BLENDSHAPES}".encode()).hexdigest()[:16]
-"""Hash of the three networks."""
+_BROWS: Final = "aa503b15c166a232aa39fe88010d2ff32029017d504c2c2dee0d66053cf4dc44"
+NETWORKS: Final = hashlib.sha256(f"{_DETECTOR}{_MESH}{_BLENDSHAPES}{_BROWS}".encode()).hexdigest()[:16]
+"""Hash of the four networks."""
 
 _SIDE: Final = 256  # pixels of the sides of the mesh network's input
 _MARGIN: Final = 1.5  # the region's side, in longer sides of the face's box
@@ -91,10 +93,11 @@ def _region(corners: Sequence[float], left: Sequence[float], right: Sequence[flo
 class MeshDetector:
     """Faces with 478 points, blendshapes, head pose and gaze, in single pictures.
 
-    A detector finds the faces. The mesh network then reads each face in a square region of 256 pixels, turned so that
-    the eyes are level, and the blendshape network reads 146 of the points. Blendshapes depend on the region: 10 % of
-    its size may change one by 0.2. A second pass, in the region of the first mesh, therefore makes photos agree with
-    videos, and one detector with another. Use `MeshTracker` for consecutive frames of a video.
+    A detector finds the faces. The mesh network then reads each face in a square region of 256 pixels, turned so
+    that the eyes are level, the blendshape network reads 146 of the points, and a further network reads the pixels
+    of forehead and eyes. Blendshapes depend on the region: 10 % of its size may change one by 0.2. A second pass,
+    in the region of the first mesh, therefore makes photos agree with videos, and one detector with another. Use
+    `MeshTracker` for consecutive frames of a video.
 
     With `refine=False`, results equal those of MediaPipe's Face Landmarker for images (points within 0.1 pixels and
     blendshapes within 0.01, measured with MediaPipe 1.2.3).
@@ -215,7 +218,7 @@ class MeshDetector:
         return meshes
 
     def fit(self, frames: Sequence[Tensor], regions: Sequence[Region]) -> list[FaceMesh]:
-        """Read the mesh and the blendshapes in each region once; see `read`."""
+        """Read mesh, blendshapes and lowered brows in each region once; see `read`."""
         meshes: list[FaceMesh] = []
         pairs = list(zip(frames, regions, strict=True))
         for first in range(0, len(pairs), _TOGETHER):
@@ -228,12 +231,18 @@ class MeshDetector:
             points = np.empty_like(raw)
             points[..., :2] = raw[..., :2] @ matrices[:, :, :2].transpose(0, 2, 1) + matrices[:, None, :, 2]
             points[..., 2] = raw[..., 2] * [[region.side / _SIDE] for _, region in batch]
+            places = torch.from_numpy(points)
             (shapes,) = self._blendshapes.run(None, {"points": points[:, _READ, :2]})
+            upper = [
+                normalize_contrast(cut_brows(frame, face))
+                for (frame, _), face in zip(batch, places, strict=True)
+            ]
+            (brows,) = self._brows.run(None, {"image": np.stack(upper)})
             presence = 1 / (1 + np.exp(-logits.astype(np.float64)))
             meshes.extend(
-                FaceMesh(points_, float(sure), shapes_, (frame.shape[1], frame.shape[2]))
-                for (frame, _), points_, sure, shapes_ in zip(
-                    batch, torch.from_numpy(points), presence, torch.from_numpy(shapes), strict=True
+                FaceMesh(face, float(sure), shapes_, float(lowering), (frame.shape[1], frame.shape[2]))
+                for (frame, _), face, sure, shapes_, (lowering,) in zip(
+                    batch, places, presence, torch.from_numpy(shapes), brows, strict=True
                 )
             )
         return meshes
@@ -249,6 +258,10 @@ class MeshDetector:
     @cached_property
     def _blendshapes(self) -> Any:
         return load_network("face_blendshapes.onnx", _BLENDSHAPES, self.device)
+
+    @cached_property
+    def _brows(self) -> Any:
+        return load_network("face_brows.onnx", _BROWS, self.device)
 
 
 def region_of_face(face: Face) -> Region:

@@ -49,4 +49,4 @@ def mirror_pose(angles: Tensor) -> Tensor:
     return angles * angles.new_tensor([1.0, -1.0, -1.0])
 
 
-MIRRORS.update(mesh=mirror_mesh, blendshapes=mirror_blendshapes, pose=mirror_pose)
+MIRRORS.update(mesh=mirror_mesh, blendshapes=mirror_blendshapes, pose=mirror_pose, brow_lowering=torch.clone)

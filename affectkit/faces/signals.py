@@ -19,7 +19,7 @@ from affectkit.faces.mesh_tracker import MeshTracker
 
 __all__ = ["SIGNALS_VERSION", "measure_signals"]
 
-SIGNALS_VERSION: Final = f"2-{NETWORKS}"
+SIGNALS_VERSION: Final = f"3-{NETWORKS}"
 """Version of the measurement: that of the code and a hash of the networks."""
 _PLACE: Final = {"landmarks": (68, 2), "box": (4,)}
 

@@ -21,7 +21,10 @@ def caution(metadata: Mapping[str, Any], *, expressions: bool) -> str:
         >>> caution({"trained_on": "rendered faces"}, expressions=False)
         'Estimated from pictures of the face, learned from rendered faces, not validated against certified coders.'
     """
-    origin = "facial geometry" if metadata.get("signals") else "pictures of the face"
+    signals = metadata.get("signals") or ()
+    origin = "facial geometry" if signals else "pictures of the face"
+    if "brow_lowering" in signals:
+        origin += " and pixels of the brows"
     if metadata.get("trained_on") == "rendered faces":
         text = (
             f"Estimated from {origin}, learned from rendered faces, not validated against certified coders."

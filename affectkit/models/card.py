@@ -134,7 +134,7 @@ def _predictions(config: Mapping[str, Any]) -> list[str]:
     rate = f" at {fps:g} frames per second" if fps else ""
     clips = f"clips of {frames} frames{rate}" if frames and frames > 1 else "single pictures"
     if size == 1:  # a backbone of signals only
-        return [table, f"Input: signals of the face mesh for {clips}; no pixels."]
+        return [table, f"Input: signals of the face mesh, measured in {clips}."]
     return [table, f"Input: {clips}, {size} × {size} pixels around one upright face."]
 
 

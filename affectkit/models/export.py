@@ -122,6 +122,7 @@ def export_onnx(
             dynamo=True,
             verbose=False,
         )
+    drop_traces(program)
     program.model.metadata_props[_KEY] = json.dumps(_description(model, logits), ensure_ascii=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
@@ -143,6 +144,16 @@ def export_onnx(
     finally:
         partial.unlink(missing_ok=True)
     return difference
+
+
+def drop_traces(program: Any) -> None:
+    """Delete what torch's exporter notes about each node: file names of this machine, among others.
+
+    Args:
+        program: `torch.onnx.ONNXProgram`.
+    """
+    for node in program.model.graph.all_nodes():
+        node.metadata_props.clear()
 
 
 def describe_onnx(path: str | Path) -> dict[str, Any]:

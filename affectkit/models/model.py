@@ -490,8 +490,8 @@ def load(model: str | Path, *, revision: str | None = None) -> AffectModel:
     """Load a saved model in evaluation mode; every tensor must fit by name and shape.
 
     Args:
-        model: A folder; "owner/name" on the Hugging Face Hub; or a model that is part of affectkit: "mesh", for facial
-            geometry, or "demo", for pictures. **Both were trained on rendered faces**: their numbers on real faces
+        model: A folder; "owner/name" on the Hugging Face Hub; or a model that is part of affectkit: "mesh", for the
+            face mesh, or "demo", for pictures. **Both were trained on rendered faces**: their numbers on real faces
             are a demonstration. A local model folder `demo` has priority.
         revision: Branch, tag or commit on the Hub.
 

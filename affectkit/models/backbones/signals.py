@@ -53,16 +53,16 @@ class SignalBackbone(Backbone):
         signals: Number of values per frame of each signal, such as `{"mesh": 1434, "blendshapes": 52, "pose": 3}`;
             see `affectkit.faces.FaceMesh.signals` for those that the library measures.
         width: Width of the hidden layers and of the features.
-        depth: Number of hidden layers, at least 1.
+        depth: Number of hidden layers; 0 for the standardised values themselves.
         dropout: Probability of zeroing a hidden unit while training.
         noise: Standard deviation of Gaussian noise on standardised values while training.
         limit: Largest standardised value.
 
     Attributes:
-        num_features: `width`.
+        num_features: `width`, or the number of values if `depth` is 0.
 
     Raises:
-        ConfigError: There is no signal, or a size below 1.
+        ConfigError: There is no signal, a size below 1, or a depth below 0.
 
     Example:
         >>> backbone = SignalBackbone({"pose": 3}, width=8)
@@ -81,10 +81,10 @@ class SignalBackbone(Backbone):
         limit: float = 5.0,
     ) -> None:
         super().__init__()
-        if not signals or min(signals.values()) < 1 or width < 1 or depth < 1:
+        if not signals or min(signals.values()) < 1 or width < 1 or depth < 0:
             raise ConfigError(
-                f"The sizes {dict(signals)}, width={width} and depth={depth} must be at least 1.",
-                remedy="Name at least one signal.",
+                f"The sizes {dict(signals)}, width={width} or depth={depth} are out of range.",
+                remedy="Name at least one signal; give sizes of 1 or more, and a depth of 0 or more.",
             )
         self.signals = tuple(signals)
         self.reads_pictures = False
@@ -92,10 +92,11 @@ class SignalBackbone(Backbone):
         self.noise, self.limit = noise, limit
         self.standardize = nn.BatchNorm1d(sum(signals.values()), affine=False, momentum=0.01)
         layers: list[nn.Module] = []
-        for inputs in [sum(signals.values())] + [width] * (depth - 1):
-            layers += [nn.Linear(inputs, width), nn.GELU(), nn.Dropout(dropout)]
+        self.num_features = sum(signals.values())
+        for _ in range(depth):
+            layers += [nn.Linear(self.num_features, width), nn.GELU(), nn.Dropout(dropout)]
+            self.num_features = width
         self.layers = nn.Sequential(*layers)
-        self.num_features = width
         self.input_spec = InputSpec(size=1)
         self.config = {
             "type": "signals",

@@ -192,6 +192,7 @@ def test_a_batch_gives_what_single_frames_give(render, detector):
     for frame, faces in zip(frames, together, strict=True):
         for alone, face in zip(detector(frame[None])[0], faces, strict=True):
             assert torch.allclose(alone.mesh.points, face.mesh.points, atol=0.01)
+            assert alone.mesh.brow_lowering == pytest.approx(face.mesh.brow_lowering, abs=0.01)
     assert detector(frames[:0]) == []
 
 
@@ -296,7 +297,13 @@ def test_faces_by_mesh_on_request():
 
 def test_assets_are_small_and_described_in_the_notice(monkeypatch, render):
     notice = (ASSETS / "NOTICE").read_text()
-    for name in ("face_detector.onnx", "face_mesh.onnx", "face_blendshapes.onnx", "face_geometry.npz"):
+    for name in (
+        "face_detector.onnx",
+        "face_mesh.onnx",
+        "face_blendshapes.onnx",
+        "face_geometry.npz",
+        "face_brows.onnx",
+    ):
         content = (ASSETS / name).read_bytes()
         assert len(content) < 5_000_000
         assert f"{hashlib.sha256(content).hexdigest()}  {name}" in notice

@@ -28,7 +28,11 @@ BOX = (110, 55, 104, 140)
 def fused():
     """A small model of pictures and meshes with random weights."""
     torch.manual_seed(0)
-    signals = {"type": "signals", "signals": {"mesh": 1434, "blendshapes": 52, "pose": 3}, "width": 16}
+    signals = {
+        "type": "signals",
+        "signals": {"mesh": 1434, "blendshapes": 52, "pose": 3, "brow_lowering": 1},
+        "width": 16,
+    }
     picture = {"type": "timm", "model_name": "test_resnet", "size": 32}
     model = AffectModel(
         {"type": "fused", "parts": {"picture": picture, "face": signals}},

@@ -88,6 +88,12 @@ def test_the_demo_model_answers_the_same_from_onnx(tmp_path):
     assert said["input"]["alignment"] == model.input_spec.alignment
 
 
+def test_an_exported_file_names_no_file_of_this_machine(tiny_model, tmp_path):
+    export_onnx(tiny_model, tmp_path / "model.onnx")
+    content = (tmp_path / "model.onnx").read_bytes()
+    assert b".py" not in content
+
+
 def test_ssm_with_padding_answers_the_same_from_onnx(ssm, tmp_path):
     export_onnx(ssm, tmp_path / "ssm.onnx", inputs=["frame_mask", "frames"], logits=True)
     given, mask = clips(ssm, 4, 5), torch.arange(5) < torch.tensor([[5], [2], [1], [4]])

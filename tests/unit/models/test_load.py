@@ -44,12 +44,28 @@ def test_the_mesh_model_is_small_and_says_what_it_is():
     folder = hub.SHIPPED["mesh"]
     assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 1_500_000
     model = affectkit.load("mesh")
-    assert model.signals == ("mesh", "blendshapes", "pose")
+    assert model.signals == ("mesh", "blendshapes", "pose", "brow_lowering")
     assert model.metadata["rendered"] is True
     assert model.metadata["baseline"] is True
     assert {"AU12", "AU45", "AU12L"} <= set(model.labels("au"))
     assert "signals of the face mesh" in (folder / "README.md").read_text(encoding="utf-8")
     assert any("certified coders" in limit for limit in model.metadata["limits"])
+
+
+@pytest.mark.parametrize(
+    ("unit", "source"), [("AU4", "brow_lowering"), ("AU1", "blendshapes"), ("AU2", "blendshapes")]
+)
+def test_brows_of_the_mesh_model_have_a_source_of_their_own(unit, source):
+    model = affectkit.load("mesh")
+    torch.manual_seed(0)
+    sizes = {"mesh": (478, 3), "blendshapes": (52,), "pose": (3,), "brow_lowering": (1,)}
+    signals = {name: torch.rand(1, 1, *size) for name, size in sizes.items()}
+    frames = torch.zeros(1, 1, 3, 1, 1)
+    place = model.labels("au").index(unit)
+    before = model(frames, signals=signals)["au"][0, 0]
+    for name, size in sizes.items():
+        after = model(frames, signals={**signals, name: torch.rand(1, 1, *size)})["au"][0, 0]
+        assert torch.equal(after[place], before[place]) is (name != source)
 
 
 def test_the_mesh_model_sees_a_rendered_smile_and_a_blink():

@@ -40,6 +40,15 @@ def test_unknown_signals_become_the_mean_whatever_they_hold():
     torch.testing.assert_close(got, backbone(frames, signals={"pose": mean}).frames)
 
 
+def test_without_layers_the_features_are_the_standardised_values():
+    backbone = SignalBackbone({"pose": 3}, depth=0).eval()
+    backbone.standardize.running_mean.fill_(1.0)
+    frames, signals = inputs()
+    got = backbone(frames, signals=signals).frames
+    assert backbone.num_features == 3
+    torch.testing.assert_close(got, (signals["pose"] - 1).clamp(-5, 5), atol=1e-4, rtol=1e-4)
+
+
 def test_outliers_are_clipped():
     backbone = SignalBackbone({"pose": 3}, width=8, limit=2.0).eval()
     frames, _ = inputs()
@@ -55,9 +64,9 @@ def test_a_missing_or_unfitting_signal_is_named(signals):
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"signals": {}}, {"signals": {"pose": 0}}, {"signals": {"pose": 3}, "depth": 0}]
+    "arguments", [{"signals": {}}, {"signals": {"pose": 0}}, {"signals": {"pose": 3}, "depth": -1}]
 )
-def test_sizes_below_1_are_refused(arguments):
+def test_sizes_out_of_range_are_refused(arguments):
     with pytest.raises(ConfigError):
         SignalBackbone(**arguments)
 
